@@ -1,0 +1,62 @@
+# Every target makes the one virtual environment it needs; a stamp per extra remembers what is in it.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint style types bench bench-smoke roofline wheel clean
+
+help:  ## show this list
+	@echo "make TARGET [PYTHON=python3] [ARGS=...]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.stamp-demo  ## a real sentence-embedding model, int8 beside float32
+	@$(PY) -m examples.minilm $(ARGS)
+
+test: $(VENV)/.stamp-test  ## the test suite
+	@$(PY) -m pytest $(ARGS)
+
+lint: style types  ## ruff and mypy
+
+style: $(VENV)/.stamp-dev  ## ruff alone
+	@$(PY) -m ruff check .
+
+# mypy follows files, not the import hook of an editable install: show it the installed layout through links,
+# and name the real files in what it reports.
+types: $(VENV)/.stamp-dev  ## mypy alone
+	@rm -rf $(VENV)/types && mkdir -p $(VENV)/types/dynq_numba
+	@ln -s $(CURDIR)/dynq_numba/*.py $(CURDIR)/dynq_numba/py.typed $(VENV)/types/dynq_numba/
+	@ln -s $(CURDIR)/dynq_numba/*/ $(CURDIR)/kernels $(VENV)/types/dynq_numba/
+	@$(PY) -m mypy | sed -E 's#^$(VENV)/types/(dynq_numba/(kernels/))?#\2#'
+
+bench: $(VENV)/.stamp-bench  ## against the peers; writes the README's tables
+	@$(PY) -m bench.report $(ARGS)
+
+bench-smoke: $(VENV)/.stamp-test  ## one quick round of every benchmark
+	@$(PY) -m bench.roofline --smoke
+
+roofline: $(VENV)/.stamp-test  ## percent of this machine's measured peak
+	@$(PY) -m bench.roofline $(ARGS)
+
+wheel: $(VENV)/.stamp-dev  ## sdist and wheel in dist/
+	@rm -rf build  # setuptools would ship stale files from it
+	@$(PY) -m build --outdir dist . > $(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+	@ls -1 dist/*
+
+clean:  ## remove the environment, build outputs and caches
+	@rm -rf $(VENV) build dist *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.stamp-venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dynq-numba needs Python 3.11 or newer, $(PYTHON) is %d.%d: make PYTHON=..." % sys.version_info[:2])'
+	@echo "creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.stamp-%: pyproject.toml | $(VENV)/.stamp-venv
+	@echo "installing dynq-numba[$*] into $(VENV)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@

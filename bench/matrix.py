@@ -1,0 +1,54 @@
+"""The README's support matrix, generated from the kernel registry.
+
+    python -m bench.matrix            print it
+    python -m bench.matrix --write    put it between README.md's markers
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from dynq_numba.kernels.emit.intrinsics import max_rows
+from dynq_numba.runtime import registry
+from dynq_numba.runtime.isa import INSTRUCTION_SETS
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- support matrix: python -m bench.matrix --write -->", "<!-- end of support matrix -->"
+
+
+def matrix() -> str:
+    """A Markdown table: operation and weights down, instruction sets across, the tile (rows×columns) in the cells."""
+    names = [isa.name for isa in INSTRUCTION_SETS]
+    lines = [f"| operation | weights | {' | '.join(names)} |", "|---" * (2 + len(names)) + "|"]
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for kernel in registry.kernels().values():
+        scheme = kernel.scheme
+        weights = f"int{scheme.bits}, " + (f"groups of {scheme.group}" if scheme.group else "per channel, per tensor")
+        if kernel.operation == "matmul_integer":
+            weights = "int8 or uint8, given at run time"
+        tile = f"{max_rows(kernel.isa, scheme)}×{kernel.isa.columns}"
+        rows.setdefault((kernel.operation, weights), {})[kernel.isa.name] = tile
+    for (operation, weights), tiles in rows.items():
+        cells = " | ".join(tiles.get(name, "") for name in names)
+        lines.append(f"| `{operation}` | {weights} | {cells} |")
+    return "\n".join(lines)
+
+
+def updated(text: str) -> str:
+    """README text with the matrix of today between its markers."""
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    return f"{head}{BEGIN}\n{matrix()}\n{END}{tail}"
+
+
+def main() -> int:
+    if "--write" in sys.argv[1:]:
+        README.write_text(updated(README.read_text()))
+    else:
+        print(matrix())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

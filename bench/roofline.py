@@ -1,0 +1,127 @@
+"""How close to the machine's limit: the register peak, the plain tile and the whole linear, in one run.
+
+    python -m bench.roofline                     every instruction set, 1 thread and all threads
+    python -m bench.roofline --threads 2 --isa avx512vnni
+    python -m bench.roofline --smoke             one tiny round, to see that it runs
+
+Each round times the three in turn, so that a busy or slow moment hits them alike; a percentage is the median over
+rounds of (rate / peak of that round). A multiply-add counts as two operations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import cache
+
+import numba
+import numpy as np
+from numba import prange
+
+import dynq_numba as dq
+from bench.peak import register_loop
+from dynq_numba.kernels.emit.intrinsics import max_rows
+from dynq_numba.kernels.emit.isa import InstructionSet
+from dynq_numba.kernels.emit.tile import Output, Scheme
+from dynq_numba.kernels.jit import kernel
+from dynq_numba.kernels.memory import aligned_zeros, data_ptr, keep, offset
+from dynq_numba.kernels.portable import strip_for
+from dynq_numba.runtime import isa as isas
+
+#: k of the plain tile: a panel of weights and one of activations fit L1 together.
+TILE_K = 512
+
+
+@cache
+def tile_loop(isa: InstructionSet, scheme: Scheme = Scheme()) -> tuple[Callable, int]:  # noqa: B008
+    """``(run(repeats, threads), multiply-adds per repeat and thread)``: one whole tile on operands in L1."""
+    strip = strip_for(isa, scheme, Output.DEQUANTIZED)
+    rows, nr, words = max_rows(isa, scheme), isa.columns, TILE_K // isa.k_per_word
+
+    @kernel(variant=isa.name, parallel=True)
+    def run(repeats, threads):
+        for _thread in prange(threads):
+            a, b = aligned_zeros(4 * words * rows), aligned_zeros(words * nr * isa_k)
+            parameters, out = aligned_zeros(12 * nr + 8 * rows), aligned_zeros(4 * rows * nr)
+            columns = data_ptr(parameters)
+            for _ in range(repeats):
+                scale, zero_point = offset(columns, 12 * nr), offset(columns, 12 * nr + 4 * rows)
+                strip(
+                    rows, data_ptr(a), data_ptr(b), words, scale, zero_point,
+                    columns, data_ptr(out), 4 * nr, 1, 0, nr,
+                )  # fmt: skip
+            keep(a)
+            keep(b)
+            keep(parameters)
+            keep(out)
+
+    isa_k = isa.k_per_word
+    return run, rows * nr * TILE_K
+
+
+def seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def measure(isa: InstructionSet, threads: int, shape: tuple[int, int, int], rounds: int, slice_s: float) -> list[str]:
+    """One table row: peak, tile and linear."""
+    m, k, n = shape
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((m, k), dtype=np.float32)
+    out = np.zeros((m, n), np.float32)
+    with dq.force_isa(isa.name):
+        w = dq.pack_linear(rng.standard_normal((n, k), dtype=np.float32), granularity="per_channel")
+
+        def linear() -> None:
+            dq.linear(x, w, out=out, threads=threads)
+
+        kinds = [(linear, m * n * k)]
+        for loop, macs in (tile_loop(isa), register_loop(isa)):
+            repeats = 1
+            loop(repeats, threads)
+            while min(seconds(lambda f=loop, r=repeats: f(r, threads)) for _ in range(3)) < slice_s:
+                repeats *= 2
+            kinds.append((lambda f=loop, r=repeats: f(r, threads), repeats * macs * threads))
+        linear()
+        rates = [[2 * macs / seconds(run) / 1e9 for run, macs in kinds] for _ in range(rounds)]
+    peak = statistics.median(r[2] for r in rates)
+    tile = statistics.median(r[1] / r[2] for r in rates)
+    whole = statistics.median(r[0] / r[2] for r in rates)
+    micros = 2 * m * n * k / peak / whole / 1e3
+    return [isa.name, str(threads), f"{peak:.0f}", f"{tile:.1%}", f"{whole:.1%}", f"{micros:.0f}"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.roofline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, nargs="*", help="thread counts (default: 1 and all)")
+    parser.add_argument("--isa", nargs="*", default=[i for i in dq.available_isas() if i != "portable"])
+    parser.add_argument("--shape", default="1024,4096,4096", help="M,K,N of the linear (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--smoke", action="store_true", help="one round of a tiny shape")
+    args = parser.parse_args(argv)
+    shape = tuple(int(v) for v in args.shape.split(","))
+    rounds, slice_s = (1, 0.001) if args.smoke else (args.rounds, 0.05)
+    if args.smoke:
+        shape = (16, 64, 64)
+    if len(shape) != 3 or min(shape) < 1:
+        parser.error(f"--shape must be three positive numbers M,K,N; got {args.shape}")
+    threads = args.threads or sorted({1, numba.get_num_threads()})
+    usable = {isa.name: isa for isa in isas.INSTRUCTION_SETS}
+    print(f"linear M,K,N = {shape}; % of the register peak measured in the same rounds")
+    print(f"{'set':<12}{'threads':>8}{'peak GOP/s':>12}{'tile':>9}{'linear':>9}{'linear us':>11}")
+    for name in args.isa:
+        for count in threads:
+            row = measure(usable[name], count, shape, rounds, slice_s)
+            print("{:<12}{:>8}{:>12}{:>9}{:>9}{:>11}".format(*row), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""Dynamic quantization for CPUs: int8 and int4 linear layers on plain numpy arrays, compiled by numba.
+
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> weight = np.random.default_rng(0).normal(size=(256, 512)).astype(np.float32)
+    >>> w = dq.pack_linear(weight)                          # once: float32 -> int8, a quarter of the bytes
+    >>> x = np.ones((3, 512), np.float32)
+    >>> y = dq.linear(x, w, activation="gelu")              # any time: quantize, multiply, finish in one pass
+    >>> y.shape, y.dtype
+    ((3, 256), dtype('float32'))
+
+The same names work inside a user's own ``numba.njit`` functions.
+"""
+
+from __future__ import annotations
+
+from . import jitted as jitted  # registers the functions below with numba
+from .ops import linear
+from .packed import PackedLinear, pack_linear
+from .quantization import Quantized, dequantize, matmul_integer, quantize
+from .runtime.isa import available_isas, current_isa, force_isa
+from .schemes import choose_scheme
+from .warmup import warmup
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PackedLinear",
+    "Quantized",
+    "available_isas",
+    "choose_scheme",
+    "current_isa",
+    "dequantize",
+    "force_isa",
+    "linear",
+    "matmul_integer",
+    "pack_linear",
+    "quantize",
+    "warmup",
+]

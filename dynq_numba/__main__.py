@@ -1,0 +1,7 @@
+"""``python -m dynq_numba``: see cli.py."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,61 @@
+"""Validation of arguments: every message names the argument, what it was, and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+F32 = np.dtype(np.float32)
+
+
+def describe(value: Any) -> str:
+    """A short account of a value for error messages."""
+    if isinstance(value, np.ndarray):
+        return f"ndarray of {value.dtype}, shape {value.shape}"
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def choice(name: str, value: Any, allowed: Iterable[Any]) -> Any:
+    """`value` if it is one of `allowed`."""
+    options = tuple(allowed)
+    if not any(type(value) is type(option) and value == option for option in options):
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {describe(value)}")
+    return value
+
+
+def is_float(dtype: np.dtype) -> bool:
+    """float16, float32, float64, or ml_dtypes' bfloat16."""
+    return (dtype.kind == "f" and dtype.itemsize in (2, 4, 8)) or dtype.name == "bfloat16"
+
+
+def float_array(name: str, value: Any, *, ndim: int | None = None) -> np.ndarray:
+    """`value` as a float32 array (the same one where it is float32 already)."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be a numpy array of floats; got {describe(value)}")
+    if not is_float(value.dtype):
+        raise TypeError(f"{name} must be float16, float32, float64 or bfloat16; got {describe(value)}")
+    if ndim is not None and value.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimensions; got {describe(value)}")
+    if value.dtype == F32:
+        return value if value.dtype.isnative else value.astype(F32)
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 becomes inf, and then a NaN row
+        return value.astype(F32)
+
+
+def byte_array(name: str, value: Any) -> np.ndarray:
+    """An int8 or uint8 array of at least one dimension."""
+    if not isinstance(value, np.ndarray) or value.dtype not in (np.dtype(np.int8), np.dtype(np.uint8)):
+        raise TypeError(f"{name} must be an int8 or uint8 numpy array; got {describe(value)}")
+    return value
+
+
+def positive_int(name: str, value: Any) -> int:
+    """An integer of at least 1."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be a positive integer or None; got {describe(value)}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1; got {value}")
+    return int(value)

@@ -1,0 +1,68 @@
+"""The ``dynq`` command, also ``python -m dynq_numba``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+EXAMPLES = """examples:
+  dynq warmup            compile everything for this machine into the cache (in a container's build step)
+  dynq warmup --quiet    the same, without the list
+  dynq info              what this machine is and which kernels it runs
+"""
+
+
+def _warmup(args: argparse.Namespace) -> int:
+    from .warmup import warmup
+
+    seconds = warmup(progress=None if args.quiet else lambda name: print(f"  {name}", flush=True))
+    print(f"ready in {seconds:.1f} s")
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    import llvmlite
+    import numba
+    import numpy
+
+    from . import __version__, available_isas, current_isa
+    from .kernels.jit import cache_directory
+    from .runtime import cpu, registry
+
+    libraries = ", ".join(f"{lib.__name__} {lib.__version__}" for lib in (numba, llvmlite, numpy))
+    print(f"dynq-numba {__version__}, {libraries}")
+    print(f"instruction set  {current_isa()}   (available: {', '.join(available_isas())})")
+    print(f"threads          {numba.get_num_threads()}")
+    print(f"L2 cache         {cpu.l2_bytes() // 1024} KiB a core")
+    print(f"kernel cache     {cache_directory() or 'none: no writable place'}")
+    for kernel in registry.kernels().values():
+        if kernel.isa.name == current_isa():
+            print(f"  {kernel.operation:15} {kernel.name}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="dynq",
+        description="Dynamic quantization for CPUs.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    warm = commands.add_parser("warmup", help="compile every kernel ahead, into the disk cache")
+    warm.add_argument("--quiet", action="store_true", help="print one line only")
+    warm.set_defaults(run=_warmup)
+    info = commands.add_parser("info", help="the machine, the instruction set, the kernels")
+    info.set_defaults(run=_info)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except ValueError as error:  # such as an impossible DYNQ_ISA
+        print(f"dynq: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

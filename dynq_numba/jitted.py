@@ -1,0 +1,286 @@
+"""The public functions inside a user's own ``numba.njit`` code.
+
+    @numba.njit
+    def block(x, up, down):                                  # up, down: PackedLinear arguments
+        return dq.linear(dq.linear(x, up, activation="gelu"), down)
+
+A PackedLinear becomes its descriptor (see kernels/call.py), so a user's function compiles in moments: the products
+are reached by address. A finisher, or the worker of matmul_integer, is linked into the user's own module.
+Differences from Python: options that choose code (`activation`, `granularity`, `dtype`) must be literals,
+`quantize` works along the last axis, `matmul_integer` takes matrices, and `out` must not overlap x or residual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.errors import TypingError
+from numba.extending import (
+    NativeValue,
+    intrinsic,
+    make_attribute_wrapper,
+    models,
+    overload,
+    register_model,
+    typeof_impl,
+    unbox,
+)
+
+from . import quantization
+from .kernels import call, integer
+from .kernels import quantize as kernels
+from .kernels.activations import ACTIVATIONS
+from .kernels.jit import FINGERPRINT, compiled, kernel
+from .kernels.linear import K, N
+from .kernels.memory import FINISH_SIGNATURE, WORKER_SIGNATURE, data_ptr, keep, null
+from .ops import finishing_kernel, linear
+from .packed import PackedLinear
+from .runtime import isa, registry
+
+_DESCRIPTOR = types.Array(types.int64, 1, "C")
+
+
+class PackedLinearType(types.Type):
+    """numba's view of a PackedLinear. The fingerprint keeps users' cached functions from outliving a layout."""
+
+    def __init__(self) -> None:
+        super().__init__(name=f"PackedLinear[{FINGERPRINT}]")
+
+
+PACKED = PackedLinearType()
+
+
+@typeof_impl.register(PackedLinear)
+def _typeof_packed(value: PackedLinear, context: Any) -> PackedLinearType:
+    return PACKED
+
+
+@register_model(PackedLinearType)
+class _PackedModel(models.StructModel):
+    def __init__(self, manager: Any, kind: PackedLinearType):
+        super().__init__(manager, kind, [("descriptor", _DESCRIPTOR)])
+
+
+make_attribute_wrapper(PackedLinearType, "descriptor", "descriptor")
+
+
+@unbox(PackedLinearType)
+def _unbox_packed(kind: PackedLinearType, value: ir.Value, c: Any) -> NativeValue:
+    array = c.pyapi.call_method(value, "_descriptor", ())
+    native = c.unbox(_DESCRIPTOR, array)
+    c.pyapi.decref(array)
+    proxy = cgutils.create_struct_proxy(kind)(c.context, c.builder)
+    proxy.descriptor = native.value
+    return NativeValue(proxy._getvalue(), is_error=native.is_error)
+
+
+def _address_of(function: Callable, signature: tuple) -> Callable:
+    """An intrinsic that links `function` into the caller's module and gives its address there."""
+
+    @intrinsic
+    def address(typingctx):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature_, args):  # type: ignore[no-untyped-def]
+            result = compiled(function, signature)
+            context.active_code_library.add_linking_library(result.library)
+            bytes_ = ir.IntType(8).as_pointer()
+            arguments = [bytes_ if t is types.voidptr else ir.IntType(64) for t in signature]
+            kind = ir.FunctionType(ir.VoidType(), arguments)
+            symbol = cgutils.get_or_insert_function(builder.module, kind, result.fndesc.llvm_cfunc_wrapper_name)
+            return builder.ptrtoint(symbol, ir.IntType(64))
+
+        return types.int64(), codegen
+
+    return address
+
+
+@intrinsic
+def _no_address(typingctx):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return ir.Constant(ir.IntType(64), 0)
+
+    return types.int64(), codegen
+
+
+def _absent(value: Any) -> bool:
+    omitted = isinstance(value, types.Omitted) and value.value is None
+    return value is None or omitted or isinstance(value, types.NoneType)
+
+
+def _literal(name: str, value: Any, allowed: Any, default: Any) -> Any:
+    """The compile-time value of an option."""
+    if value is None or isinstance(value, (types.NoneType, types.Omitted)) or value == default:
+        value = getattr(value, "value", default)
+        return default if value is None else value
+    if isinstance(value, str):
+        literal: Any = value
+    elif isinstance(value, types.Literal):
+        literal = value.literal_value
+    else:
+        raise TypingError(f"{name} must be a literal in compiled code, one of {', '.join(map(repr, allowed))}")
+    if literal not in allowed:
+        raise TypingError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {literal!r}")
+    return literal
+
+
+def _float_array(name: str, value: Any) -> None:
+    if not (isinstance(value, types.Array) and isinstance(value.dtype, types.Float) and value.ndim > 0):
+        raise TypingError(f"{name} must be an array of floats; got {value}")
+
+
+@kernel
+def _as_rows(array, columns):  # type: ignore[no-untyped-def]
+    """[..., columns] floats as float32 [rows, columns], C contiguous; copies only what is not so already."""
+    rows = 1
+    for axis in range(array.ndim - 1):
+        rows *= array.shape[axis]
+    return np.ascontiguousarray(array).astype(np.float32).reshape((rows, columns))
+
+
+@kernel
+def _view_rows(array, columns):  # type: ignore[no-untyped-def]
+    rows = 1
+    for axis in range(array.ndim - 1):
+        rows *= array.shape[axis]
+    return array.reshape((rows, columns))
+
+
+def _rows_function(array: types.Array) -> Callable:
+    return _view_rows if array.layout == "C" and array.dtype == types.float32 else _as_rows
+
+
+@overload(linear, prefer_literal=True)
+def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+    if not isinstance(w, PackedLinearType):
+        raise TypingError(f"w must be a PackedLinear from pack_linear; got {w}")
+    _float_array("x", x)
+    name = _literal("activation", activation, (*ACTIVATIONS, None), None)
+    has_residual, has_out = not _absent(residual), not _absent(out)
+    if has_residual:
+        _float_array("residual", residual)
+    if has_out and not (isinstance(out, types.Array) and out.dtype == types.float32 and out.layout == "C"):
+        raise TypingError(f"out must be a C-contiguous float32 array in compiled code; got {out}")
+    user = None
+    if not _absent(epilogue):
+        if not isinstance(epilogue, types.Dispatcher):
+            raise TypingError(f"epilogue must be a function compiled by numba.njit; got {epilogue}")
+        user = epilogue.dispatcher
+    finish = finishing_kernel(name, user, has_residual)
+    address = _no_address if finish is None else _address_of(finish, FINISH_SIGNATURE)
+    chosen = not _absent(threads)
+    x_rows = _rows_function(x)
+    residual_rows = _rows_function(residual) if has_residual else None
+
+    def run(x, w, activation=None, residual=None, epilogue=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+        descriptor = w.descriptor
+        n, k = descriptor[N], descriptor[K]
+        if x.shape[-1] != k:
+            raise ValueError("x must have as many columns as the packed weight")
+        shape = x.shape[:-1] + (n,)  # noqa: RUF005 - numba knows no stars
+        if has_out:
+            y = out
+            if y.shape != shape:
+                raise ValueError("out must have the shape of x with the weight's rows as last axis")
+        else:
+            y = np.empty(shape, np.float32)
+        count = threads if chosen else 0
+        if chosen and count < 1:
+            raise ValueError("threads must be at least 1")
+        rows, target = x_rows(x, k), _view_rows(y, n)
+        if has_residual:
+            if residual.shape != shape:
+                raise ValueError("residual must have the result's shape")
+            addend = residual_rows(residual, n)
+            call.linear_into(rows, target, data_ptr(addend), addend.strides[0], descriptor, address(), count)
+            keep(addend)
+        else:
+            call.linear_into(rows, target, null(), 0, descriptor, address(), count)
+        keep(rows)
+        return y
+
+    return run
+
+
+@overload(quantization.quantize, prefer_literal=True)
+def _quantize(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-1):  # type: ignore[no-untyped-def]
+    _float_array("x", x)
+    if _literal("axis", axis, (-1,), -1) != -1:
+        raise TypingError("axis must be -1 in compiled code")
+    per_token = _literal("granularity", granularity, quantization.GRANULARITIES, "per_token") == "per_token"
+    signed = _literal("dtype", dtype, tuple(quantization.DTYPES), "uint8") == "int8"
+    kind, flip = (np.int8, 128) if signed else (np.uint8, 0)
+    rows_of = _rows_function(x)
+    result = quantization.Quantized
+
+    def run(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-1):  # type: ignore[no-untyped-def]
+        rows = rows_of(x, x.shape[-1])
+        if not per_token:
+            rows = rows.reshape((1, x.size))
+        scale = np.empty(rows.shape[0], np.float32)
+        zero = np.empty(rows.shape[0], np.int32)
+        data = np.empty(rows.shape, np.uint8)
+        kernels.parameters(rows, symmetric, scale, zero)
+        kernels.convert(rows, scale, zero, 1 if symmetric else 0, flip, data)
+        zero_point = (zero - flip).astype(kind)
+        shaped = data.view(kind).reshape(x.shape)
+        if per_token:
+            return result(shaped, scale.reshape(x.shape[:-1]), zero_point.reshape(x.shape[:-1]), -1)
+        return result(shaped, scale.reshape(()), zero_point.reshape(()), -1)
+
+    return run
+
+
+@overload(quantization.dequantize)
+def _dequantize(q):  # type: ignore[no-untyped-def]
+    if not (isinstance(q, types.BaseNamedTuple) and q.fields == quantization.Quantized._fields):
+        raise TypingError(f"q must be a Quantized tuple; got {q}")
+
+    def run(q):  # type: ignore[no-untyped-def]
+        data = np.ascontiguousarray(q.data)
+        scale, zero = np.ascontiguousarray(q.scale), np.ascontiguousarray(q.zero_point)
+        rows = data.reshape((scale.size, data.size // max(1, scale.size)))
+        out = np.empty(rows.shape, np.float32)
+        kernels.dequantize_rows(rows, scale.reshape(scale.size), zero.reshape(zero.size), out)
+        return out.reshape(data.shape)
+
+    return run
+
+
+@kernel
+def _zero_vector(value, count, flip):  # type: ignore[no-untyped-def]
+    return np.full(count, np.int32(value + flip), np.int32)
+
+
+@kernel
+def _zero_array(value, count, flip):  # type: ignore[no-untyped-def]
+    if value.size != count:
+        raise ValueError("zero points must be a scalar, or one per row of a or column of b")
+    return (value.reshape(count) + flip).astype(np.int32)
+
+
+@overload(quantization.matmul_integer)
+def _matmul_integer(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-untyped-def]
+    for name, operand in (("a", a), ("b", b)):
+        if not (isinstance(operand, types.Array) and operand.ndim == 2 and operand.dtype in (types.int8, types.uint8)):
+            raise TypingError(f"{name} must be an int8 or uint8 matrix in compiled code; got {operand}")
+    target = isa.active()
+    worker = _address_of(registry.kernel_for("matmul_integer", target).build(), WORKER_SIGNATURE)
+    nr, k_per_word = target.columns, target.k_per_word
+    flip_a, flip_b = (128 if a.dtype == types.int8 else 0), (128 if b.dtype == types.uint8 else 0)
+    zero_a = _zero_array if isinstance(a_zero_point, types.Array) else _zero_vector
+    zero_b = _zero_array if isinstance(b_zero_point, types.Array) else _zero_vector
+
+    def run(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-untyped-def]
+        if a.shape[1] != b.shape[0]:
+            raise ValueError("b must have as many rows as a has columns")
+        out = np.empty((a.shape[0], b.shape[1]), np.int32)
+        left = np.ascontiguousarray(a)
+        za, zb = zero_a(a_zero_point, a.shape[0], flip_a), zero_b(b_zero_point, b.shape[1], -flip_b)
+        integer.matmul_integer(worker(), 0, nr, k_per_word, left, flip_a, za, b, flip_b, zb, out, 1)
+        return out
+
+    return run

@@ -1,0 +1,181 @@
+"""The linear layer on numpy arrays: validate, pick the compiled entry, run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core.errors import NumbaError
+from numba.extending import is_jitted
+
+from . import checks
+from .checks import F32
+from .kernels import call
+from .kernels.activations import ACTIVATIONS
+from .kernels.finish import finisher, identity
+from .kernels.jit import address, entry
+from .kernels.memory import FINISH_SIGNATURE
+from .packed import PackedLinear
+
+_MATRIX = types.Array(types.float32, 2, "A")
+_WORDS = types.Array(types.int64, 1, "C")
+_TAIL = (_WORDS, types.int64, types.int64)
+
+
+@cache
+def _plain() -> Callable:
+    return entry(call.plain, (_MATRIX, _MATRIX, *_TAIL))
+
+
+@cache
+def _with_residual() -> Callable:
+    return entry(call.with_residual, (_MATRIX, _MATRIX, _MATRIX, *_TAIL))
+
+
+def finishing_kernel(activation: str | None, epilogue: Any, residual: bool) -> Callable | None:
+    """The jitted finisher for a combination, or None where nothing is to be done."""
+    if activation is None and epilogue is None and not residual:
+        return None
+    first = identity if activation is None else ACTIVATIONS[activation]
+    last = identity if epilogue is None else epilogue
+    return finisher(first, last, residual=residual, variant=str(activation), cached=epilogue is None)
+
+
+@cache
+def _finish_address(activation: str | None, epilogue: Any, residual: bool) -> int:
+    finish = finishing_kernel(activation, epilogue, residual)
+    if finish is None:
+        return 0
+    try:
+        return address(finish, FINISH_SIGNATURE)
+    except NumbaError as error:
+        raise TypeError(f"epilogue must take and return one float32; {epilogue} does not compile: {error}") from error
+
+
+def linear(
+    x: np.ndarray,
+    w: PackedLinear,
+    *,
+    activation: str | None = None,
+    residual: np.ndarray | None = None,
+    epilogue: Callable | None = None,
+    out: np.ndarray | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """y = epilogue(activation(x · Wᵀ + bias) + residual), the product in exact 8-bit integers.
+
+    Each row of x is quantized on its own when it is used (unless the weight was packed with
+    ``activations="per_tensor"``), so a row's result has the same bits whatever else is in the batch, on every
+    instruction set and for every number of threads.
+
+    Parameters
+    ----------
+    x : array [..., K] of float16, float32, float64 or bfloat16
+        Any strides. Computed in float32. A row that holds NaN or an infinity gives a row of NaN.
+    w : PackedLinear
+        From `pack_linear`.
+    activation : {"relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"}, optional
+        "gelu" is the erf form. Applied while the tile is in cache.
+    residual : array [..., N] of floats, optional
+        Added after the activation, before `epilogue`.
+    epilogue : ``numba.njit`` function of one float32, optional
+        Inlined into the loop over the tile; sees the value after activation and residual.
+    out : float32 array [..., N], optional
+        Written and returned; its last axis must be contiguous. It may overlap x or residual.
+    threads : int, optional
+        How many threads; by default as many as the work is worth, at most numba's setting. 1 enters no
+        parallel region.
+
+    Returns
+    -------
+    float32 array [..., N]
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what it was and what is allowed, before anything is written.
+
+    Notes
+    -----
+    Per row: scale = (max(0, x) - min(0, x)) / 255 over the row, so each x is off by at most scale_x / 2 and each
+    weight by scale_w / 2: |y - x·Wᵀ| ≤ K · (scale_x·max|w| + scale_w·max|x| + scale_x·scale_w/2) / 2 before rounding.
+    Sources: ONNX DynamicQuantizeLinear-11 (per row), MatMulInteger-10; XNNPACK's qd8-f32-qc8w.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> w = dq.pack_linear(np.array([[1.0, 2.0], [3.0, -4.0]]), bias=np.array([0.5, 0.0]))
+    >>> dq.linear(np.array([[1.0, 1.0], [0.0, 2.0]]), w, activation="relu").round(1)
+    array([[3.5, 0. ],
+           [4.5, 0. ]], dtype=float32)
+    """
+    if type(w) is not PackedLinear:
+        raise TypeError(f"w must be a PackedLinear from pack_linear; got {checks.describe(w)}")
+    if type(x) is not np.ndarray or x.dtype is not F32:
+        x = checks.float_array("x", x)
+    n, k = w.shape
+    shape = x.shape
+    if not shape or shape[-1] != k:
+        raise ValueError(f"x must have shape [..., {k}] for this weight; got {shape}")
+    if activation is not None:
+        checks.choice("activation", activation, ACTIVATIONS)
+    if epilogue is not None and not is_jitted(epilogue):
+        raise TypeError(f"epilogue must be a function compiled by numba.njit; got {checks.describe(epilogue)}")
+    count = 0 if threads is None else checks.positive_int("threads", threads)
+    full = (*shape[:-1], n)
+    rows = x if len(shape) == 2 else _matrix(x, k)
+    if rows.strides[1] != 4 and k > 1:
+        rows = np.ascontiguousarray(rows)
+    addend = None if residual is None else _residual(residual, full, n)
+    target = np.empty((rows.shape[0], n), np.float32) if out is None else _target(out, full, n, x, addend)
+    if activation is None and epilogue is None and addend is None:
+        finish = 0
+    else:
+        finish = _finish_address(activation, epilogue, addend is not None)
+    if addend is None:
+        _plain()(rows, target, w._descriptor(), finish, count)
+    else:
+        _with_residual()(rows, target, addend, w._descriptor(), finish, count)
+    if out is None:
+        return target if len(shape) == 2 else target.reshape(full)
+    if target is not out and not np.shares_memory(target, out):
+        out[...] = target.reshape(full)
+    return out
+
+
+def _matrix(array: np.ndarray, columns: int) -> np.ndarray:
+    """[..., columns] as [rows, columns], also where a dimension is zero."""
+    rows = 1
+    for size in array.shape[:-1]:
+        rows *= size
+    return array.reshape(rows, columns)
+
+
+def _residual(residual: np.ndarray, shape: tuple[int, ...], n: int) -> np.ndarray:
+    residual = checks.float_array("residual", residual)
+    if residual.shape != shape:
+        raise ValueError(f"residual must have the result's shape {shape}; got {residual.shape}")
+    rows = _matrix(residual, n)
+    return rows if rows.strides[1] == 4 or n <= 1 else np.ascontiguousarray(rows)
+
+
+def _target(
+    out: np.ndarray, shape: tuple[int, ...], n: int, x: np.ndarray, addend: np.ndarray | None
+) -> np.ndarray:
+    """The matrix to write: `out` itself where that is safe, else a temporary."""
+    if not isinstance(out, np.ndarray) or out.dtype != F32:
+        raise TypeError(f"out must be a float32 numpy array; got {checks.describe(out)}")
+    if out.shape != shape:
+        raise ValueError(f"out must have shape {shape}; got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError("out must be writable; got a read-only array")
+    if n > 1 and out.size and out.strides[-1] != 4:
+        raise ValueError(f"out must be contiguous along its last axis; got strides {out.strides}")
+    overlaps = np.may_share_memory(out, x) or (addend is not None and np.may_share_memory(out, addend))
+    if overlaps or not (out.ndim == 2 or out.flags.c_contiguous) or not out.dtype.isnative:
+        return np.empty((out.size // n if n else 0, n), np.float32)
+    return _matrix(out, n)

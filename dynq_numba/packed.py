@@ -1,0 +1,233 @@
+"""PackedLinear: a quantized weight, laid out for the instruction set that runs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import checks, schemes
+from .kernels import linear as context
+from .kernels import pack
+from .kernels.emit.intrinsics import max_rows
+from .kernels.emit.isa import InstructionSet
+from .kernels.emit.tile import Scheme
+from .kernels.memory import aligned_zeros
+from .runtime import cpu, isa, registry
+
+ACTIVATION_SCHEMES = ("per_token", "per_tensor")
+
+
+class _Layout:
+    """The weight in one instruction set's panels."""
+
+    def __init__(self, w: PackedLinear, q: np.ndarray, isa: InstructionSet):
+        n, k = w.shape
+        group = w.group_size or 0
+        long = k > pack.MAX_K and not group
+        self.bits = 8 if long else w.bits  # a long K goes through the 8-bit integer product
+        self.isa = isa
+        self.group = group
+        self.stride = pack.panel_bytes(k, isa.columns, self.bits, group)
+        panels = -(-n // isa.columns)
+        self.panels = aligned_zeros(panels * self.stride)
+        self.columns = aligned_zeros(panels * 12 * isa.columns).view(np.int32).reshape(panels, 3, isa.columns)
+        scale = w._scales
+        pack.pack_panels(q, scale, isa.columns, isa.k_per_word, self.bits, group, self.stride, self.panels)
+        bias = np.zeros(n, np.float32) if w.bias is None else w.bias
+        pack.column_words(q, scale, bias, self.bits, group, self.columns)
+
+        scheme = Scheme(self.bits, group)
+        descriptor = np.zeros(context.DESCRIPTOR_WORDS, np.int64)
+        descriptor[context.WORKER] = 0 if long else registry.worker_address("linear", isa, scheme)
+        descriptor[context.LONG_WORKER] = registry.worker_address("matmul_integer", isa) if long else 0
+        descriptor[context.REGION] = registry.region_address()
+        descriptor[context.THREAD_SETTING] = registry.thread_setting_address()
+        descriptor[context.N], descriptor[context.K] = n, k
+        descriptor[context.WORDS] = pack.padded_k(k, group) // isa.k_per_word
+        descriptor[context.WEIGHTS] = self.panels.ctypes.data
+        descriptor[context.PANEL_STRIDE] = self.stride
+        descriptor[context.COLUMNS] = self.columns.ctypes.data
+        descriptor[context.NR] = isa.columns
+        descriptor[context.MR] = max_rows(isa, scheme)
+        descriptor[context.L2_BYTES] = cpu.l2_bytes()
+        descriptor[context.PER_TENSOR] = w.activations == "per_tensor"
+        self.descriptor = descriptor
+
+    def unpack(self, shape: tuple[int, int]) -> np.ndarray:
+        q = np.empty(shape, np.int8)
+        pack.unpack_panels(
+            self.panels, self.isa.columns, self.isa.k_per_word, self.bits, self.group, self.stride, q
+        )
+        return q
+
+
+class PackedLinear:
+    """A linear layer's weight [N, K] as small integers, packed for this machine. Made by `pack_linear`.
+
+    Pickles and copies; the pickle holds plain integers, so it moves between machines.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (N, K): outputs, inputs.
+    bits : int
+        8 or 4.
+    granularity : str
+        "per_tensor", "per_channel" or "per_group".
+    group_size : int or None
+        Values of k that share a scale, for "per_group".
+    activations : str
+        "per_token" (a scale per row of x) or "per_tensor".
+    scale : float32 array
+        Shape () per tensor, [N] per channel, [N, ceil(K / group_size)] per group.
+    bias : float32 array [N] or None
+    """
+
+    __slots__ = (
+        "__weakref__", "_layouts", "_scales", "activations", "bias", "bits", "granularity", "group_size", "shape",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        q: np.ndarray,
+        scales: np.ndarray,
+        bias: np.ndarray | None,
+        bits: int,
+        granularity: str,
+        group_size: int | None,
+        activations: str,
+    ):
+        self.shape: tuple[int, int] = q.shape
+        self.bits, self.granularity, self.group_size = bits, granularity, group_size
+        self.activations, self.bias = activations, bias
+        self._scales = scales
+        self._layouts: dict[str, _Layout] = {}
+        self._lay_out(q, isa.active())
+
+    def _lay_out(self, q: np.ndarray, target: InstructionSet) -> _Layout:
+        layout = self._layouts[target.name] = _Layout(self, q, target)
+        return layout
+
+    def _layout(self) -> _Layout:
+        """The layout for the instruction set in force; made on first use of another one."""
+        target = isa.active()
+        return self._layouts.get(target.name) or self._lay_out(self.qweight, target)
+
+    def _descriptor(self) -> np.ndarray:
+        return self._layout().descriptor
+
+    @property
+    def scale(self) -> np.ndarray:
+        """Scales in the shape of the granularity."""
+        if self.granularity == "per_tensor":
+            return self._scales[0, 0] if len(self._scales) else np.float32(1)
+        return self._scales[:, 0] if self.granularity == "per_channel" else self._scales
+
+    @property
+    def qweight(self) -> np.ndarray:
+        """The plain integers, int8 [N, K], independent of any layout (a new array at each call)."""
+        return next(iter(self._layouts.values())).unpack(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held for the instruction set in force: panels with their padding, scales, sums, bias."""
+        layout = self._layout()
+        bias = 0 if self.bias is None else self.bias.nbytes
+        return layout.panels.nbytes + layout.columns.nbytes + self._scales.nbytes + bias
+
+    @property
+    def scheme(self) -> str:
+        """The scheme in one word, such as "int8_per_channel" or "int4_per_group_32"."""
+        size = f"_{self.group_size}" if self.group_size else ""
+        return f"int{self.bits}_{self.granularity}{size}"
+
+    def dequantize(self) -> np.ndarray:
+        """The weight the integers stand for: float32 [N, K] = qweight · scale, one multiplication each."""
+        with np.errstate(over="ignore"):  # 127 · (the largest float32 / 127, rounded up) is inf
+            return self.qweight * schemes.expand(self._scales, self.shape[1], self.group_size)
+
+    def __repr__(self) -> str:
+        n, k = self.shape
+        layouts = "+".join(self._layouts)
+        bias = "no bias" if self.bias is None else "bias"
+        return (
+            f"PackedLinear({k} -> {n}, {self.scheme} weights, {self.activations} uint8 activations, {bias}, "
+            f"{self.nbytes} bytes, {layouts})"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = (self.bits, self.granularity, self.group_size, self.activations)
+        return PackedLinear, (self.qweight, self._scales, self.bias, *state)
+
+
+def pack_linear(
+    weight: np.ndarray,
+    bias: np.ndarray | None = None,
+    *,
+    bits: int = 8,
+    granularity: str = "auto",
+    group_size: int | None = None,
+    activations: str = "per_token",
+) -> PackedLinear:
+    """Quantize and pack the weight of a linear layer, once, for any number of `linear` calls.
+
+    Parameters
+    ----------
+    weight : array [N, K] of float16, float32, float64 or bfloat16
+        Outputs by inputs, as PyTorch stores it; finite.
+    bias : array [N] of floats, optional
+    bits : {8, 4}
+        Integers of a weight: symmetric, in [-127, 127] or [-7, 7].
+    granularity : {"auto", "per_channel", "per_tensor", "per_group"}
+        What shares a scale; "auto" asks `choose_scheme`.
+    group_size : {32, 64, 128}, optional
+        For "per_group", 32 unless given.
+    activations : {"per_token", "per_tensor"}
+        Whether `linear` quantizes each row of x on its own (then no row's result depends on another) or all
+        of x together.
+
+    Returns
+    -------
+    PackedLinear
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what it was and what is allowed.
+
+    Notes
+    -----
+    scale = max|w| / 127 over what shares it, q = clip(rint(w / scale)), so |w - q·scale| ≤ scale / 2 (1 + 2^-22).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> w = dq.pack_linear(np.eye(4, 6, dtype=np.float32), granularity="per_channel")
+    >>> w.shape, w.scheme
+    ((4, 6), 'int8_per_channel')
+    >>> dq.linear(np.arange(6, dtype=np.float32), w).round(2)
+    array([0., 1., 2., 3.], dtype=float32)
+    """
+    weight = schemes.weight_matrix(weight)
+    checks.choice("bits", bits, schemes.LIMITS)
+    checks.choice("granularity", granularity, ("auto", *schemes.GRANULARITIES))
+    checks.choice("activations", activations, ACTIVATION_SCHEMES)
+    if group_size is not None:
+        checks.choice("group_size", group_size, schemes.GROUP_SIZES)
+        if granularity not in ("auto", "per_group"):
+            raise ValueError(f'group_size={group_size} goes with granularity="per_group"; got {granularity!r}')
+        granularity = "per_group"
+    if bias is not None:
+        bias = checks.float_array("bias", bias, ndim=1)
+        if bias.shape != weight.shape[:1]:
+            raise ValueError(f"bias must have shape ({weight.shape[0]},), one for each row of weight; got {bias.shape}")
+        bias = np.array(bias)
+    if granularity == "auto":
+        choice = schemes.choose_scheme(weight, bits=bits)
+        granularity, group_size = choice.granularity, choice.group_size
+    elif granularity == "per_group":
+        group_size = group_size or schemes.GROUP_SIZES[0]
+    q, scales = schemes.quantize_weight(weight, bits, granularity, group_size)
+    return PackedLinear(q, scales, bias, bits, granularity, group_size, activations)

@@ -1,0 +1,92 @@
+"""Which instruction sets exist, which this machine can run, and which one runs now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+
+from ..kernels.emit.avx2 import AVX2
+from ..kernels.emit.isa import InstructionSet
+from ..kernels.emit.vnni import AVX512VNNI, AVXVNNI
+from ..kernels.portable import PORTABLE
+from . import cpu
+
+#: Best first. A new instruction set is a file in kernels/emit and a row here.
+INSTRUCTION_SETS: tuple[InstructionSet, ...] = (AVX512VNNI, AVXVNNI, AVX2, PORTABLE)
+
+_forced: ContextVar[InstructionSet | None] = ContextVar("dynq_isa", default=None)
+
+
+@cache
+def _usable() -> dict[str, InstructionSet]:
+    present = cpu.features()
+    return {isa.name: isa for isa in INSTRUCTION_SETS if isa.usable_with(present)}
+
+
+def available_isas() -> tuple[str, ...]:
+    """Names of the instruction sets that this process can run, best first.
+
+    >>> "portable" in available_isas()
+    True
+    """
+    return tuple(_usable())
+
+
+def _lookup(name: str, argument: str) -> InstructionSet:
+    try:
+        return _usable()[name]
+    except (KeyError, TypeError):
+        possible = ", ".join(available_isas())
+        raise ValueError(f"{argument}: {name!r} cannot run here; possible: {possible}") from None
+
+
+@cache
+def _default() -> InstructionSet:
+    wanted = os.environ.get("DYNQ_ISA")
+    return _lookup(wanted, "DYNQ_ISA") if wanted else next(iter(_usable().values()))
+
+
+def active() -> InstructionSet:
+    """The instruction set in force: `force_isa`, else DYNQ_ISA, else the best this machine has."""
+    return _forced.get() or _default()
+
+
+def current_isa() -> str:
+    """Name of the instruction set in force.
+
+    >>> current_isa() in available_isas()
+    True
+    """
+    return active().name
+
+
+@contextmanager
+def force_isa(name: str) -> Iterator[None]:
+    """Run on one instruction set inside a ``with`` block (in this thread and context only).
+
+    Results have the same bits on every set; this is for tests, comparisons and diagnosis.
+
+    Parameters
+    ----------
+    name : str
+        One of `available_isas()`.
+
+    Raises
+    ------
+    ValueError
+        When this machine, or the target numba compiles for, cannot run it; the message lists what can.
+
+    Examples
+    --------
+    >>> with force_isa("portable"):
+    ...     current_isa()
+    'portable'
+    """
+    token = _forced.set(_lookup(name, "name"))
+    try:
+        yield
+    finally:
+        _forced.reset(token)

@@ -1,0 +1,83 @@
+"""Every kernel the package has, by name; and their addresses, compiled on first use.
+
+    qd8_f32_qc8w_gemm_14x32c4__avx512vnni
+    │   │   │    │    │        └ instruction set
+    │   │   │    │    └ tile: rows × columns, k per word
+    │   │   │    └ operation
+    │   │   └ weights: qc8w one scale per channel (or tensor), qb4w32 blocks of 32 of 4 bits
+    │   └ output
+    └ activations: quantized dynamically to 8 bits
+
+The grammar is XNNPACK's; tests hold every name to GRAMMAR.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from ..kernels.emit.intrinsics import max_rows
+from ..kernels.emit.isa import InstructionSet
+from ..kernels.emit.tile import Scheme
+from ..kernels.integer import integer_worker
+from ..kernels.jit import address
+from ..kernels.linear import linear_worker
+from ..kernels.memory import WORKER_SIGNATURE
+from ..kernels.parallel import report_threads, run_region
+from .isa import INSTRUCTION_SETS
+
+GRAMMAR = re.compile(r"(qd8_f32_q(c8w|c4w|b[48]w(32|64|128))|u8s8_s32)_gemm_\d+x\d+c[24]__[a-z0-9]+")
+
+EIGHT_BIT = Scheme()
+SCHEMES = tuple(Scheme(bits, group) for bits in (8, 4) for group in (0, 128, 64, 32))
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One compiled worker: what it computes, on which instruction set."""
+
+    operation: str
+    scheme: Scheme
+    isa: InstructionSet
+    build: Callable
+
+    @property
+    def name(self) -> str:
+        rows, columns = max_rows(self.isa, self.scheme), self.isa.columns
+        data = "u8s8_s32" if self.operation == "matmul_integer" else f"qd8_f32_{self.scheme.name}"
+        return f"{data}_gemm_{rows}x{columns}c{self.isa.k_per_word}__{self.isa.name}"
+
+
+@cache
+def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
+    """All kernels, keyed by operation, scheme and instruction set."""
+    table = []
+    for isa in INSTRUCTION_SETS:
+        table += [Kernel("linear", s, isa, lambda isa=isa, s=s: linear_worker(isa, s)) for s in SCHEMES]
+        table.append(Kernel("matmul_integer", EIGHT_BIT, isa, lambda isa=isa: integer_worker(isa)))
+    return {(kernel.operation, kernel.scheme, kernel.isa.name): kernel for kernel in table}
+
+
+def kernel_for(operation: str, isa: InstructionSet, scheme: Scheme = EIGHT_BIT) -> Kernel:
+    """The kernel of an operation on an instruction set."""
+    return kernels()[operation, scheme, isa.name]
+
+
+@cache
+def worker_address(operation: str, isa: InstructionSet, scheme: Scheme = EIGHT_BIT) -> int:
+    """Address of that kernel's worker."""
+    return address(kernel_for(operation, isa, scheme).build(), WORKER_SIGNATURE)
+
+
+@cache
+def region_address() -> int:
+    """Address of the parallel region that runs workers."""
+    return address(run_region, WORKER_SIGNATURE)
+
+
+@cache
+def thread_setting_address() -> int:
+    """Address of the kernel that reads numba's thread setting."""
+    return address(report_threads, WORKER_SIGNATURE)

@@ -1,0 +1,66 @@
+"""Compile everything ahead, so that no later call does: for container images and servers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from . import ops, quantization
+from .kernels.activations import ACTIVATIONS
+from .packed import pack_linear
+from .runtime import isa, registry
+
+
+def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
+    """What there is to compile, by name."""
+    target = isa.active()
+    for kernel in registry.kernels().values():
+        if kernel.isa is target:
+            yield kernel.name, lambda k=kernel: registry.worker_address(k.operation, k.isa, k.scheme)
+    x = np.ones((2, 64), np.float32)
+    yield "pack_linear, choose_scheme", lambda: pack_linear(x)
+    w = pack_linear(x, granularity="per_channel")
+    residual = np.ones((2, 2), np.float32)
+    yield "linear", lambda: [ops.linear(x, w, threads=t) for t in (1, 2)]
+    yield "linear, residual", lambda: ops.linear(x, w, residual=residual)
+    for name in ACTIVATIONS:
+        yield f"linear, {name}", lambda n=name: ops.linear(x, w, activation=n)
+        yield f"linear, {name}, residual", lambda n=name: ops.linear(x, w, activation=n, residual=residual)
+    yield "quantize, dequantize", lambda: quantization.dequantize(quantization.quantize(x))
+    ones = np.ones((2, 2), np.int8)
+    yield "matmul_integer", lambda: quantization.matmul_integer(ones, ones)
+
+
+def warmup(*, progress: Callable[[str], object] | None = None) -> float:
+    """Compile, or load from the disk cache, every kernel of the instruction set in force.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        Called with the name of each step before it starts, such as ``print``.
+
+    Returns
+    -------
+    float
+        Seconds it took: minutes become moments once the cache is filled.
+
+    Raises
+    ------
+    TypeError
+        When progress is not callable.
+
+    Examples
+    --------
+    >>> warmup() > 0
+    True
+    """
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be callable or None; got {progress!r}")
+    start = time.perf_counter()
+    for name, step in _steps():
+        if progress is not None:
+            progress(name)
+        step()
+    return time.perf_counter() - start

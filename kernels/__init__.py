@@ -1,0 +1,14 @@
+"""Every compiled function of the package. Plain arrays and addresses in and out; no policy, no I/O.
+
+    jit.py          compilation options and the disk cache
+    memory.py       typed loads, stores and calls through pointers
+    emit/           the only place that speaks LLVM IR: vectors, one file per family of instruction sets,
+                    the tile skeleton, row quantization
+    portable.py     the tile for any CPU, in plain loops
+    pack.py         weights to integers, integers to panels
+    linear.py       the fused linear's worker        call.py      from arrays to running workers
+    integer.py      exact int8 products              quantize.py  quantize and dequantize on their own
+    activations.py  float32 exp, tanh, erf …         finish.py    what is fused behind a tile
+    blocking.py     how a product is cut             parallel.py  the one parallel region
+    reference.py    the numpy twin of everything: the normative meaning
+"""

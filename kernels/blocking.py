@@ -1,0 +1,49 @@
+"""How a product is cut into tasks, row blocks and strips. The one place for these decisions.
+
+    strip    panels that fit half of L2: their weights are read from L2 once per row panel of the block
+    block    rows quantized together by one thread: as many as its share, so that weights stream from L3 or memory
+             as rarely as possible (a strip is fetched once per block), but no more than BLOCK_ROWS
+    tasks    rows are split first (each row is then quantized once); when there are too few rows to give every
+             thread two full row panels, columns are split as well and the few rows quantized by each thread
+    threads  one, unless the work outweighs waking another thread
+
+Constants of machines come in as arguments; those below are dimensionless or measured, see bench/NOTES.md.
+"""
+
+from __future__ import annotations
+
+from .jit import kernel
+
+BLOCK_ROWS = 512
+#: Tasks per thread when columns are split: what another thread can take over while one is descheduled.
+PARTS = 2
+#: Multiply-adds and weight bytes that one thread does in a microsecond, and the microseconds a second thread must save.
+MACS_PER_US = 450_000.0
+BYTES_PER_US = 180_000.0
+WORTH_US = 4.0
+
+
+@kernel
+def worthwhile_threads(m, n, k, weight_bytes, available):
+    """At most `available` threads, each with at least WORTH_US of work."""
+    if available == 1:
+        return 1
+    micros = max(m * n * k / MACS_PER_US, weight_bytes / BYTES_PER_US)
+    return max(1, min(available, int(micros / WORTH_US)))
+
+
+@kernel
+def cut(m, panels, tallest, panel_stride, threads, l2_bytes):
+    """(row_tasks, column_tasks, row_block, strip_panels) for m > 0 rows and panels > 0 weight panels."""
+    strip_panels = max(1, min(panels, l2_bytes // 2 // panel_stride))
+    if m >= threads * 2 * tallest:
+        per_thread = (m + threads - 1) // threads
+        blocks = (per_thread + BLOCK_ROWS - 1) // BLOCK_ROWS
+        row_tasks = threads * blocks
+        column_tasks = 1
+    else:
+        row_tasks = max(1, min(threads, m // (2 * tallest)))
+        column_tasks = 1
+        if threads > 1:
+            column_tasks = min(panels, (threads * PARTS + row_tasks - 1) // row_tasks)
+    return row_tasks, column_tasks, (m + row_tasks - 1) // row_tasks, strip_panels

@@ -1,0 +1,247 @@
+"""The tile: R rows of activations times weight panels of NR columns, for every instruction set and scheme.
+
+                     NR = 2 vectors
+                 ┌──────────────────┐
+        weights  │ w(k,0)   w(k,1)  │   one word of k: NR × 4 bytes (KR = 4) or NR × 2 bytes (KR = 2)
+                 └──────────────────┘
+    a(k,0)  ▶    acc(0,0)  acc(0,1)
+    a(k,1)  ▶    acc(1,0)  acc(1,1)        acc(r,v) += a(k,r) · w(k,v)      one broadcast, two dots
+      …             …         …
+    a(k,R-1)▶    acc(R-1,0) …
+
+Operands, each read strictly forward with one pointer:
+    activations  [words][R]       4-byte words; all rows of the tile for one k-word, then the next k-word
+    weights 8 bit [words][NR][KR] int8
+    weights 4 bit [words/2][NR][KR] bytes: low nibble = even word, high nibble = odd word, two's complement
+    grouped       after the words of each group, NR float32 scales
+    columns       [3][NR] per panel: what the epilogue needs of each column (see `Output`)
+Words are a multiple of UNROLL; weights are zero in the padding, so what the activations hold there is moot.
+
+A 4-bit weight w enters the product as the byte 16·w (a nibble shifted or masked into the high half: no
+subtraction, no sign extension), which the scale undoes: the packer stores scale/16 and 16·column sum.
+
+Bounds: |Σ a·w| ≤ 255·128·K < 2^31 for K ≤ 65,793; the caller splits longer K. Register budget, asserted below:
+R·2 accumulators (twice that when grouped) + 2 weight vectors + 1 broadcast + 1 temporary where the set needs one.
+Few rows cannot hide the dot's latency with one accumulator each: they keep CHAINS sums over interleaved k.
+
+Models: XNNPACK's qd8-f32-qc8w-gemm MRx16c4-avx512vnni (one body for every height), BLIS KernelsHowTo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from llvmlite import ir
+
+from .isa import VECTORS, InstructionSet
+from .vectors import BYTES, F32, I32, I64, VOID, Emitter, constant, internal_function, vector
+
+#: k-words per step of the loop.
+UNROLL = 4
+#: Independent accumulators that keep two dot units of latency 4-5 busy.
+IN_FLIGHT = 10
+
+
+class Output(Enum):
+    """What the epilogue makes of the accumulators; `rows` and `columns` are its per-row and per-column words.
+
+    DEQUANTIZED  y = float32(acc - zero_point[r]·column_sum[c]) · (scale[r]·scale[c]) + bias[c]
+                 rows: float32 scale, int32 zero_point; columns: int32 column_sum, float32 scale, float32 bias
+    GROUPED      t = Σ_g float32(acc_g)·scale_g[c];  y = (t - float32(zero_point[r])·weighted_sum[c])·scale[r] + bias[c]
+                 rows: as above; columns: float32 weighted_sum, unused, float32 bias
+    INTEGER      y = acc - zero_point[r]·column_sum[c] - row_sum[r]·zero_point[c]        (int32, wraps)
+                 rows: int32 row_sum, int32 zero_point; columns: int32 column_sum, int32 zero_point, unused
+    """
+
+    DEQUANTIZED = "dequantized"
+    GROUPED = "grouped"
+    INTEGER = "integer"
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How weights are stored: `bits` 8 or 4, and the length of a group along K (0: one scale for all of K)."""
+
+    bits: int = 8
+    group: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"qb{self.bits}w{self.group}" if self.group else f"qc{self.bits}w"
+
+
+class Tile:
+    """Emits one strip: a tile of `rows` rows swept over consecutive weight panels.
+
+    void strip(a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns)
+
+    `panels` ≥ 1 weight panels, `panel_stride` bytes apart, of which the last has `last_columns` valid columns;
+    `out` is the first panel's corner, `out_stride` the bytes between its rows.
+    """
+
+    ARGUMENTS = (BYTES, BYTES, I64, BYTES, BYTES, BYTES, BYTES, I64, I64, I64, I64)
+
+    def __init__(self, isa: InstructionSet, scheme: Scheme, output: Output, rows: int):
+        self.isa, self.scheme, self.output, self.rows = isa, scheme, output, rows
+        sums = rows * VECTORS * (2 if scheme.group else 1)
+        if sums + VECTORS + 1 > isa.registers:
+            raise ValueError(f"{rows} rows need {sums + VECTORS + 1} registers; {isa.name} has {isa.registers}")
+        self.chains = 1
+        while not scheme.group and rows * VECTORS * self.chains < IN_FLIGHT and self.chains < UNROLL:
+            self.chains *= 2
+        self.name = f"dynq_{scheme.name}_{output.value}_{rows}x{isa.columns}c{isa.k_per_word}__{isa.name}"
+
+    def function(self, module: ir.Module) -> ir.Function:
+        function, fresh = internal_function(module, self.name, VOID, list(self.ARGUMENTS))
+        if fresh:
+            self.emit(function)
+        return function
+
+    # -- structure ------------------------------------------------------------------------------
+    def emit(self, function: ir.Function) -> None:
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        e = Emitter(builder)
+        a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last = function.args
+        nr = self.isa.columns
+
+        def panel(state: list[ir.Value]) -> list[ir.Value]:
+            weights, column_words, corner, left = state
+            sums = self.grouped_sums(e, a, weights, words) if self.scheme.group else self.sums(e, a, weights, words)[0]
+            results = self.epilogue(e, sums, scale, zero_point, column_words)
+            is_last = builder.icmp_signed("==", left, ir.Constant(I64, 1))
+            valid = builder.select(is_last, last, ir.Constant(I64, nr))
+            self.write(e, results, corner, out_stride, valid)
+            return [
+                e.at(weights, panel_stride),
+                e.at(column_words, 3 * nr * 4),
+                e.at(corner, nr * 4),
+                builder.sub(left, ir.Constant(I64, 1)),
+            ]
+
+        e.loop(panels, [b, columns, out, panels], panel)
+        builder.ret_void()
+
+    def sums(
+        self, e: Emitter, a: ir.Value, b: ir.Value, words: ir.Value
+    ) -> tuple[list[list[ir.Value]], ir.Value, ir.Value]:
+        """Exact integer sums over `words` k-words, and where the two streams stand then."""
+        rows, isa = self.rows, self.isa
+        zero = constant(isa.accumulator, 0)
+        steps = e.builder.sdiv(words, ir.Constant(I64, UNROLL))
+
+        def step(state: list[ir.Value]) -> list[ir.Value]:
+            a, b, *acc = state
+            for u, weights in enumerate(self.weight_words(e, b)):
+                first = (u % self.chains) * rows * VECTORS
+                for r in range(rows):
+                    word = isa.activations(e, e.load(I32, e.at(a, (u * rows + r) * 4), 4))
+                    for v in range(VECTORS):
+                        i = first + r * VECTORS + v
+                        acc[i] = isa.dot(e, acc[i], word, weights[v])
+            return [e.at(a, UNROLL * rows * 4), e.at(b, self.step_bytes), *acc]
+
+        a, b, *acc = e.loop(steps, [a, b] + [zero] * (self.chains * rows * VECTORS), step)
+        width = rows * VECTORS
+        while len(acc) > width:  # fold the chains in halves
+            half = len(acc) // 2
+            acc = [e.builder.add(x, y) for x, y in zip(acc[:half], acc[half:], strict=True)]
+        return [acc[r * VECTORS : (r + 1) * VECTORS] for r in range(rows)], a, b
+
+    def grouped_sums(self, e: Emitter, a: ir.Value, b: ir.Value, words: ir.Value) -> list[list[ir.Value]]:
+        """t = Σ_g float32(acc_g)·scale_g in ascending order, a multiplication and an addition each."""
+        isa, builder = self.isa, e.builder
+        group_words = self.scheme.group // isa.k_per_word
+        floats = vector(F32, isa.lanes)
+        zero = constant(floats, 0.0)
+
+        def group(state: list[ir.Value]) -> list[ir.Value]:
+            a, b, *totals = state
+            acc, a, b = self.sums(e, a, b, ir.Constant(I64, group_words))
+            scales = [e.load(floats, e.at(b, 4 * isa.lanes * v), 4 * isa.lanes) for v in range(VECTORS)]
+            for r in range(self.rows):
+                for v in range(VECTORS):
+                    i = r * VECTORS + v
+                    totals[i] = builder.fadd(totals[i], builder.fmul(builder.sitofp(acc[r][v], floats), scales[v]))
+            return [a, e.at(b, 4 * isa.columns), *totals]
+
+        groups = builder.sdiv(words, ir.Constant(I64, group_words))
+        _, _, *totals = e.loop(groups, [a, b] + [zero] * (self.rows * VECTORS), group)
+        return [totals[r * VECTORS : (r + 1) * VECTORS] for r in range(self.rows)]
+
+    # -- weights --------------------------------------------------------------------------------
+    @property
+    def step_bytes(self) -> int:
+        return UNROLL * self.isa.word_bytes * self.scheme.bits // 8
+
+    def weight_words(self, e: Emitter, b: ir.Value):
+        """The dot operands of UNROLL consecutive k-words, loaded as they are consumed."""
+        isa = self.isa
+        vector_bytes = isa.lanes * isa.k_per_word
+
+        def load(word: int) -> list[ir.Value]:
+            pointers = (e.at(b, word * isa.word_bytes + v * vector_bytes) for v in range(VECTORS))
+            return [e.load(isa.packed_weights, pointer, vector_bytes) for pointer in pointers]
+
+        if self.scheme.bits == 8:
+            for word in range(UNROLL):
+                yield [isa.weights(e, packed) for packed in load(word)]
+            return
+        high = constant(isa.packed_weights, 0xF0 - 256)
+        four = constant(isa.packed_weights, 4)
+        for pair in range(UNROLL // 2):
+            nibbles = load(pair)
+            yield [isa.weights(e, e.builder.shl(packed, four)) for packed in nibbles]
+            yield [isa.weights(e, e.builder.and_(packed, high)) for packed in nibbles]
+
+    # -- epilogue -------------------------------------------------------------------------------
+    def epilogue(self, e: Emitter, sums: list, scale: ir.Value, zero_point: ir.Value, columns: ir.Value) -> list:
+        isa, builder = self.isa, e.builder
+        integers, floats = isa.accumulator, vector(F32, isa.lanes)
+
+        def column(kind: ir.VectorType, which: int) -> list[ir.Value]:
+            start = which * isa.columns
+            return [e.load(kind, e.at(columns, 4 * (start + v * isa.lanes)), 4 * isa.lanes) for v in range(VECTORS)]
+
+        def row(kind: ir.Type, base: ir.Value, r: int) -> ir.Value:
+            return e.splat(e.load(kind, e.at(base, 4 * r), 4), isa.lanes)
+
+        def dequantized(r: int, v: int) -> ir.Value:
+            exact = builder.sub(sums[r][v], builder.mul(row(I32, zero_point, r), first[v]))
+            factor = builder.fmul(row(F32, scale, r), second[v])
+            return builder.fadd(builder.fmul(builder.sitofp(exact, floats), factor), third[v])
+
+        def grouped(r: int, v: int) -> ir.Value:
+            shift = builder.fmul(builder.sitofp(row(I32, zero_point, r), floats), first[v])
+            return builder.fadd(builder.fmul(builder.fsub(sums[r][v], shift), row(F32, scale, r)), third[v])
+
+        def integer(r: int, v: int) -> ir.Value:
+            without_row = builder.sub(sums[r][v], builder.mul(row(I32, zero_point, r), first[v]))
+            return builder.sub(without_row, builder.mul(row(I32, scale, r), second[v]))
+
+        kinds = {
+            Output.DEQUANTIZED: (integers, floats, floats, dequantized),
+            Output.GROUPED: (floats, floats, floats, grouped),
+            Output.INTEGER: (integers, integers, integers, integer),
+        }
+        *kind, formula = kinds[self.output]
+        first, second, third = (column(k, i) for i, k in enumerate(kind))
+        return [[formula(r, v) for v in range(VECTORS)] for r in range(self.rows)]
+
+    def write(self, e: Emitter, results: list, corner: ir.Value, out_stride: ir.Value, valid: ir.Value) -> None:
+        """Plain stores where the panel is whole; the last panel's missing columns are never touched."""
+        isa, builder = self.isa, e.builder
+        row_starts = [corner]
+        for _ in range(1, self.rows):
+            row_starts.append(e.at(row_starts[-1], out_stride))
+        whole = builder.icmp_signed("==", valid, ir.Constant(I64, isa.columns))
+        with builder.if_else(whole, likely=True) as (then, otherwise):
+            with then:
+                for start, values in zip(row_starts, results, strict=True):
+                    for v, value in enumerate(values):
+                        e.store(value, e.at(start, 4 * isa.lanes * v), 4)
+            with otherwise:
+                for v in range(VECTORS):
+                    mask = e.first_lanes(isa.lanes, builder.sub(valid, ir.Constant(I64, v * isa.lanes)))
+                    for start, values in zip(row_starts, results, strict=True):
+                        e.masked_store(values[v], e.at(start, 4 * isa.lanes * v), mask, 4)

@@ -1,0 +1,169 @@
+"""Exact integer products: int32 out of 8-bit operands, both given at run time.
+
+    out[m, n] = Σ_k (a[m, k] - za[m]) · (b[k, n] - zb[n])     modulo 2^32        (ONNX MatMulInteger-10)
+              = Σ a'·b' - za'·column_sum' - (row_sum' - K·za')·zb'
+
+a' is a on the uint8 grid and b' is b on the int8 grid: where the caller's type is the other one, the top bit of
+every byte is flipped and 128 goes into the zero point, which leaves each difference as it was.
+Layouts are those of emit/tile.py with Output.INTEGER; the rows' words are row_sum' - K·za' and za'.
+K has no bound here: int32 sums wrap, which is what modulo 2^32 means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from .emit.isa import InstructionSet
+from .emit.tile import Output, Scheme
+from .jit import kernel
+from .memory import aligned_zeros, data_ptr, keep, load_i32, load_int, load_ptr, load_u8, offset, store_ptr
+from .pack import padded_length
+from .parallel import LINE, next_task, run
+from .portable import strip_for
+
+# Context words; the first two are what parallel.run calls.
+(
+    WORKER, REGION, A, A_STRIDE, A_FLIP, A_ZERO, OUT, OUT_STRIDE, M, N, K,
+    WEIGHTS, PANEL_STRIDE, COLUMNS, COLUMN_TASKS, THREADS, COUNTERS,
+) = range(17)  # fmt: skip
+CONTEXT_WORDS = 24  # the workers' counters follow
+
+
+@kernel
+def pack_columns(b, flip, zero, columns, k_per_word, stride, panels, words):
+    """b [K, N] bytes into panels (zeroed), and words [panels, 3, NR] int32: column_sum', zb'."""
+    k, n = b.shape
+    for j in range(n):
+        words[j // columns, 1, j % columns] = zero[j]
+    for i in range(k):
+        row = (i // k_per_word) * columns * k_per_word + i % k_per_word
+        for j in range(n):
+            value = np.int8(np.uint8(b[i, j]) ^ np.uint8(flip))
+            panels[(j // columns) * stride + row + (j % columns) * k_per_word] = np.uint8(value)
+            words[j // columns, 0, j % columns] += value
+
+
+@cache
+def integer_worker(isa: InstructionSet) -> Callable:
+    """The worker of one instruction set: all rows, a range of column panels per task."""
+    strip = strip_for(isa, Scheme(), Output.INTEGER)
+    tallest, nr, k_per_word = isa.max_rows, isa.columns, isa.k_per_word
+    variant = isa.name
+
+    @kernel(variant=variant)
+    def pack_rows(a, a_stride, flip, zero, rows, k, packed, row_sums, zero_points):
+        """`rows` rows of a as one panel of words [words][rows]."""
+        words = padded_length(k) // k_per_word
+        for r in range(rows):
+            total = 0
+            for word in range(words):
+                for j in range(k_per_word):
+                    i = word * k_per_word + j
+                    value = np.uint8(0)
+                    if i < k:
+                        value = np.uint8(load_u8(offset(a, r * a_stride), i) ^ np.uint8(flip))
+                    total += value
+                    place = (word * rows + r) * 4
+                    if k_per_word == 4:
+                        packed[place + j] = value
+                    else:
+                        packed[place + 2 * j] = value
+                        packed[place + 2 * j + 1] = 0
+            row_sums[r] = np.int32(total - k * np.int64(load_i32(zero, r)))
+            zero_points[r] = load_i32(zero, r)
+
+    @kernel(variant=variant)
+    def integer_worker(context, index):
+        m, n, k = load_int(context, M), load_int(context, N), load_int(context, K)
+        a_stride, flip = load_int(context, A_STRIDE), load_int(context, A_FLIP)
+        a, a_zero = load_ptr(context, A), load_ptr(context, A_ZERO)
+        weights, panel_stride = load_ptr(context, WEIGHTS), load_int(context, PANEL_STRIDE)
+        columns = load_ptr(context, COLUMNS)
+        out, out_stride = load_ptr(context, OUT), load_int(context, OUT_STRIDE)
+        tasks, threads = load_int(context, COLUMN_TASKS), load_int(context, THREADS)
+        counters = load_ptr(context, COUNTERS)
+        words = padded_length(k) // k_per_word
+        panels = (n + nr - 1) // nr
+        packed = np.empty(4 * tallest * words, np.uint8)
+        row_sums = np.empty(tallest, np.int32)
+        zero_points = np.empty(tallest, np.int32)
+        row_panels = (m + tallest - 1) // tallest
+        task, victim = next_task(counters, index, threads, tasks, 0)
+        while task >= 0:
+            begin, end = task * panels // tasks, (task + 1) * panels // tasks
+            for p in range(row_panels):
+                first = p * m // row_panels
+                height = (p + 1) * m // row_panels - first
+                pack_rows(
+                    offset(a, first * a_stride), a_stride, flip,
+                    offset(a_zero, 4 * first), height, k, packed, row_sums, zero_points,
+                )  # fmt: skip
+                valid = min(n - begin * nr, (end - begin) * nr)
+                if end > begin:
+                    strip(
+                        height,
+                        data_ptr(packed),
+                        offset(weights, begin * panel_stride),
+                        words,
+                        data_ptr(row_sums),
+                        data_ptr(zero_points),
+                        offset(columns, 12 * begin * nr),
+                        offset(out, first * out_stride + 4 * begin * nr),
+                        out_stride,
+                        end - begin,
+                        panel_stride,
+                        valid - (end - begin - 1) * nr,
+                    )
+            task, victim = next_task(counters, index, threads, tasks, victim)
+        keep(packed)
+        keep(row_sums)
+        keep(zero_points)
+
+    return integer_worker
+
+
+@kernel
+def multiply_packed(worker, region, a, a_flip, a_zero, n, weights, panel_stride, columns, out, threads):
+    """out [M, N] int32 from a [M, K] bytes (last axis contiguous), a_zero [M] int32 and packed b.
+
+    `region` is the address of parallel.run_region; 0 will do with one thread.
+    """
+    if a.shape[0] == 0 or n == 0:
+        return
+    context = np.zeros(CONTEXT_WORDS + LINE * threads, np.int64)
+    words = data_ptr(context)
+    context[WORKER], context[REGION] = worker, region
+    store_ptr(words, A, data_ptr(a))
+    context[A_STRIDE] = a.strides[0]
+    context[A_FLIP] = a_flip
+    store_ptr(words, A_ZERO, data_ptr(a_zero))
+    store_ptr(words, OUT, data_ptr(out))
+    context[OUT_STRIDE] = out.strides[0]
+    context[M], context[N], context[K] = a.shape[0], n, a.shape[1]
+    store_ptr(words, WEIGHTS, weights)
+    context[PANEL_STRIDE] = panel_stride
+    store_ptr(words, COLUMNS, columns)
+    context[COLUMN_TASKS] = context[THREADS] = threads
+    store_ptr(words, COUNTERS, offset(words, 8 * CONTEXT_WORDS))
+    run(words, threads)
+    keep(context)
+    keep(a)
+    keep(a_zero)
+    keep(out)
+
+
+@kernel
+def matmul_integer(worker, region, nr, k_per_word, a, a_flip, a_zero, b, b_flip, b_zero, out, threads):
+    """out = (a - a_zero)·(b - b_zero): a [M, K] and b [K, N] bytes, zero points int32 of the flipped grids."""
+    k, n = b.shape
+    panels = (n + nr - 1) // nr
+    stride = padded_length(k) * nr
+    packed = aligned_zeros(panels * stride)
+    columns = aligned_zeros(panels * 12 * nr).view(np.int32).reshape((panels, 3, nr))
+    pack_columns(b, b_flip, b_zero, nr, k_per_word, stride, packed, columns)
+    multiply_packed(worker, region, a, a_flip, a_zero, n, data_ptr(packed), stride, data_ptr(columns), out, threads)
+    keep(packed)
+    keep(columns)

@@ -1,0 +1,196 @@
+"""The fused linear: float32 rows in, float32 rows out, weights packed.
+
+    worker:  for each of my tasks (a block of rows × a range of weight panels)
+                 quantize and pack the block's rows            once per block, into this thread's scratch
+                 for each strip of panels                      its weights stay in L2 for all row panels
+                     for each row panel (≤ MR rows)            its activations stay in L1 for the strip
+                         tiles + epilogue, then the finisher   while the output strip is in L1
+
+Heights of row panels differ by at most one, so no tile is computed for padding rows.
+Everything a worker needs stands in its context, an int64 array whose words are named below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from .emit.intrinsics import convert_rows, max_rows, row_range
+from .emit.isa import InstructionSet
+from .emit.tile import Output, Scheme
+from .jit import kernel
+from .memory import (
+    call_finish,
+    data_ptr,
+    is_null,
+    keep,
+    load_f32,
+    load_i32,
+    load_int,
+    load_ptr,
+    offset,
+    store_f32,
+    store_i32,
+)
+from .parallel import next_task
+from .portable import strip_for
+
+# Context words. The first DESCRIPTOR_WORDS describe a packed weight and are copied into every call's context;
+# words 0 and 1 are what parallel.run calls.
+(
+    WORKER, REGION, THREAD_SETTING,
+    N, K, WORDS, WEIGHTS, PANEL_STRIDE, COLUMNS, NR, MR, L2_BYTES, PER_TENSOR, LONG_WORKER,
+    M, X, X_STRIDE, OUT, OUT_STRIDE, RESIDUAL, RESIDUAL_STRIDE, FINISH, FIXED_PARAMETERS,
+    ROW_BLOCK, STRIP_PANELS, ROW_TASKS, COLUMN_TASKS, THREADS, COUNTERS,
+) = range(29)  # fmt: skip
+DESCRIPTOR_WORDS = M
+#: The workers' counters follow the context, from a cache line of their own.
+CONTEXT_WORDS = 32
+
+F32_MAX = np.float32(np.finfo(np.float32).max)
+
+
+@kernel
+def row_parameters(lo, hi, total):
+    """Scale and zero point of a row from its range; NaN and 0 where the row holds NaN or an infinity."""
+    if total != total:
+        return np.float32(np.nan), np.int32(0)
+    spread = np.float32(hi - lo)
+    scale = np.float32(spread / np.float32(255))
+    if spread > F32_MAX:
+        scale = np.float32(np.float32(hi / np.float32(255)) - np.float32(lo / np.float32(255)))
+    if scale == np.float32(0):
+        return np.float32(1), np.int32(0)
+    zero_point = np.rint(np.float32(-lo / scale))
+    return scale, np.int32(min(max(zero_point, np.float32(0)), np.float32(255)))
+
+
+@kernel
+def fit_rows(x, x_stride, rows, k, scales, zero_points):
+    """Quantization parameters of `rows` rows."""
+    bounds = np.empty(3, np.float32)
+    for r in range(rows):
+        row_range(offset(x, r * x_stride), k, data_ptr(bounds))
+        scale, zero_point = row_parameters(bounds[0], bounds[1], bounds[2])
+        store_f32(scales, r, scale)
+        store_i32(zero_points, r, zero_point)
+
+
+@cache
+def row_packer(isa_k_per_word: int) -> Callable:
+    """``pack(x, x_stride, rows, k, words, scales, zero_points, panel)``: fill one row panel."""
+    convert = convert_rows(isa_k_per_word)
+
+    @kernel(variant=f"c{isa_k_per_word}")
+    def pack_rows(x, x_stride, rows, k, scales, zero_points, panel):
+        r = 0
+        while r < rows:
+            count = 4 if rows - r >= 4 else (2 if rows - r >= 2 else 1)
+            convert(
+                count, offset(x, r * x_stride), x_stride, k,
+                offset(scales, 4 * r), offset(zero_points, 4 * r), offset(panel, 4 * r), rows,
+            )  # fmt: skip
+            r += count
+
+    return pack_rows
+
+
+@cache
+def linear_worker(isa: InstructionSet, scheme: Scheme) -> Callable:
+    """The worker of one instruction set and weight scheme."""
+    output = Output.GROUPED if scheme.group else Output.DEQUANTIZED
+    strip = strip_for(isa, scheme, output)
+    pack_rows = row_packer(isa.k_per_word)
+    tallest = max_rows(isa, scheme)
+    nr = isa.columns
+    variant = f"{scheme.name}__{isa.name}"
+
+    @kernel(variant=variant)
+    def quantize_block(context, first, rows, packed, scales, zero_points):
+        """Rows first … first+rows of x as row panels of even height, one after another in `packed`."""
+        k, words = load_int(context, K), load_int(context, WORDS)
+        x_stride = load_int(context, X_STRIDE)
+        x = offset(load_ptr(context, X), first * x_stride)
+        fixed = load_ptr(context, FIXED_PARAMETERS)
+        scale, zero_point = data_ptr(scales), data_ptr(zero_points)
+        panels = (rows + tallest - 1) // tallest
+        for p in range(panels):
+            r = p * rows // panels
+            height = (p + 1) * rows // panels - r
+            source = offset(x, r * x_stride)
+            if is_null(fixed):
+                fit_rows(source, x_stride, height, k, offset(scale, 4 * r), offset(zero_point, 4 * r))
+            else:
+                for i in range(r, r + height):
+                    store_f32(scale, i, load_f32(fixed, 0))
+                    store_i32(zero_point, i, load_i32(fixed, 1))
+            pack_rows(
+                source, x_stride, height, k,
+                offset(scale, 4 * r), offset(zero_point, 4 * r), offset(data_ptr(packed), 4 * r * words),
+            )  # fmt: skip
+
+    @kernel(variant=variant)
+    def multiply_block(context, first, rows, panel_from, panel_to, packed, scales, zero_points):
+        """The block's rows times weight panels panel_from … panel_to, epilogue and finisher included."""
+        n, words = load_int(context, N), load_int(context, WORDS)
+        weights, panel_stride = load_ptr(context, WEIGHTS), load_int(context, PANEL_STRIDE)
+        columns = load_ptr(context, COLUMNS)
+        out, out_stride = load_ptr(context, OUT), load_int(context, OUT_STRIDE)
+        residual, residual_stride = load_ptr(context, RESIDUAL), load_int(context, RESIDUAL_STRIDE)
+        finish = load_ptr(context, FINISH)
+        wide = load_int(context, STRIP_PANELS)
+        row_panels = (rows + tallest - 1) // tallest
+        for begin in range(panel_from, panel_to, wide):
+            count = min(wide, panel_to - begin)
+            valid = min(n - begin * nr, count * nr)
+            for p in range(row_panels):
+                r = p * rows // row_panels
+                height = (p + 1) * rows // row_panels - r
+                corner = offset(out, (first + r) * out_stride + 4 * begin * nr)
+                strip(
+                    height,
+                    offset(data_ptr(packed), 4 * r * words),
+                    offset(weights, begin * panel_stride),
+                    words,
+                    offset(data_ptr(scales), 4 * r),
+                    offset(data_ptr(zero_points), 4 * r),
+                    offset(columns, 12 * begin * nr),
+                    corner,
+                    out_stride,
+                    count,
+                    panel_stride,
+                    valid - (count - 1) * nr,
+                )
+                if not is_null(finish):
+                    addend = offset(residual, (first + r) * residual_stride + 4 * begin * nr)
+                    call_finish(finish, corner, out_stride, addend, residual_stride, height, valid)
+
+    @kernel(variant=variant)
+    def linear_worker(context, index):
+        m, n, words = load_int(context, M), load_int(context, N), load_int(context, WORDS)
+        row_tasks, column_tasks = load_int(context, ROW_TASKS), load_int(context, COLUMN_TASKS)
+        threads, counters = load_int(context, THREADS), load_ptr(context, COUNTERS)
+        panels = (n + nr - 1) // nr
+        tallest_block = load_int(context, ROW_BLOCK)
+        packed = np.empty(4 * tallest_block * words, np.uint8)
+        scales = np.empty(tallest_block, np.float32)
+        zero_points = np.empty(tallest_block, np.int32)
+        held = -1
+        task, victim = next_task(counters, index, threads, row_tasks * column_tasks, 0)
+        while task >= 0:
+            block, part = task // column_tasks, task % column_tasks
+            first = block * m // row_tasks
+            rows = (block + 1) * m // row_tasks - first
+            if block != held:
+                quantize_block(context, first, rows, packed, scales, zero_points)
+                held = block
+            panel_from, panel_to = part * panels // column_tasks, (part + 1) * panels // column_tasks
+            multiply_block(context, first, rows, panel_from, panel_to, packed, scales, zero_points)
+            task, victim = next_task(counters, index, threads, row_tasks * column_tasks, victim)
+        keep(packed)
+        keep(scales)
+        keep(zero_points)
+
+    return linear_worker

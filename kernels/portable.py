@@ -1,0 +1,130 @@
+"""The tile for a CPU of which nothing is known: plain loops that LLVM vectorises for whatever it finds.
+
+Same operands, same layouts (KR = 4, NR = 16, ≤ 4 rows) and same bits as `emit.tile`, whose drawing applies:
+
+    acc[r, c] = Σ_words Σ_{j<4} int32(a[word, r, j]) · int32(w[word, c, j])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from llvmlite import ir
+from numba import carray
+
+from .emit.intrinsics import strip
+from .emit.isa import InstructionSet
+from .emit.tile import Output, Scheme
+from .emit.vectors import Emitter
+from .jit import kernel
+from .memory import load_f32, load_i32, offset
+
+
+@dataclass(frozen=True)
+class Portable(InstructionSet):
+    """Emits no vector code of its own: `strip_for` gives it a jitted tile instead."""
+
+    def weights(self, e: Emitter, packed: ir.Value) -> ir.Value:
+        raise NotImplementedError
+
+    activations = dot = weights  # type: ignore[assignment]
+
+
+PORTABLE = Portable(
+    name="portable",
+    features=((),),
+    lanes=8,
+    k_per_word=4,
+    registers=16,
+    max_rows=4,
+    max_rows_grouped=4,
+)
+
+
+@cache
+def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
+    nr = isa.columns
+    group_words = scheme.group // isa.k_per_word
+    grouped = scheme.group > 0
+    four_bit = scheme.bits == 4
+    integer = output is Output.INTEGER
+    word_bytes = isa.word_bytes * scheme.bits // 8
+    variant = f"{scheme.name}_{output.value}__{isa.name}"
+
+    @kernel(variant=variant)
+    def add_words(acc, a, rows, r, b, words):
+        """acc[c] += row r of `a` times `words` k-words of weights."""
+        for word in range(words):
+            values = carray(offset(a, 4 * (word * rows + r)), (4,), np.uint8)
+            a0, a1, a2, a3 = np.int32(values[0]), np.int32(values[1]), np.int32(values[2]), np.int32(values[3])
+            if four_bit:
+                nibbles = carray(offset(b, (word // 2) * 2 * word_bytes), (4 * nr,), np.int8)
+                if word % 2 == 0:
+                    for c in range(nr):
+                        w0, w1 = np.int8(nibbles[4 * c] << 4), np.int8(nibbles[4 * c + 1] << 4)
+                        w2, w3 = np.int8(nibbles[4 * c + 2] << 4), np.int8(nibbles[4 * c + 3] << 4)
+                        acc[c] += a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3
+                else:
+                    for c in range(nr):
+                        w0, w1 = np.int8(nibbles[4 * c] & -16), np.int8(nibbles[4 * c + 1] & -16)
+                        w2, w3 = np.int8(nibbles[4 * c + 2] & -16), np.int8(nibbles[4 * c + 3] & -16)
+                        acc[c] += a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3
+            else:
+                w = carray(offset(b, word * word_bytes), (4 * nr,), np.int8)
+                for c in range(nr):
+                    acc[c] += a0 * w[4 * c] + a1 * w[4 * c + 1] + a2 * w[4 * c + 2] + a3 * w[4 * c + 3]
+
+    @kernel(variant=variant)
+    def portable_strip(
+        rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns
+    ):  # fmt: skip
+        acc = np.empty(nr, np.int32)
+        total = np.empty(nr, np.float32)
+        for p in range(panels):
+            valid = last_columns if p == panels - 1 else nr
+            weights = offset(b, p * panel_stride)
+            words_of_columns = offset(columns, 12 * p * nr)
+            as_int = carray(words_of_columns, (3, nr), np.int32)
+            as_float = carray(words_of_columns, (3, nr), np.float32)
+            for r in range(rows):
+                acc[:] = 0
+                if grouped:
+                    total[:] = np.float32(0)
+                    for g in range(words // group_words):
+                        acc[:] = 0
+                        start = offset(weights, g * (group_words * word_bytes + 4 * nr))
+                        add_words(acc, offset(a, 4 * g * group_words * rows), rows, r, start, group_words)
+                        scales = carray(offset(start, group_words * word_bytes), (nr,), np.float32)
+                        for c in range(nr):
+                            total[c] += np.float32(np.float32(acc[c]) * scales[c])
+                else:
+                    add_words(acc, a, rows, r, weights, words)
+                zero = load_i32(zero_point, r)
+                target = offset(out, r * out_stride + 4 * p * nr)
+                if integer:
+                    y = carray(target, (valid,), np.int32)
+                    row_sum = load_i32(scale, r)
+                    for c in range(valid):
+                        y[c] = acc[c] - zero * as_int[0, c] - row_sum * as_int[1, c]
+                elif grouped:
+                    z = carray(target, (valid,), np.float32)
+                    row_scale = load_f32(scale, r)
+                    for c in range(valid):
+                        shift = np.float32(np.float32(zero) * as_float[0, c])
+                        z[c] = np.float32(np.float32(total[c] - shift) * row_scale) + as_float[2, c]
+                else:
+                    z = carray(target, (valid,), np.float32)
+                    row_scale = load_f32(scale, r)
+                    for c in range(valid):
+                        exact = np.int32(acc[c] - zero * as_int[0, c])
+                        z[c] = np.float32(np.float32(exact) * np.float32(row_scale * as_float[1, c])) + as_float[2, c]
+
+    return portable_strip
+
+
+def strip_for(isa: InstructionSet, scheme: Scheme, output: Output) -> Callable:
+    """The tile of `isa`, emitted or jitted; both take ``(rows, *Tile.ARGUMENTS)``."""
+    return portable_strip(isa, scheme, output) if isinstance(isa, Portable) else strip(isa, scheme, output)

@@ -1,0 +1,38 @@
+"""Fixtures and hypothesis profiles that every test file shares."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+ISAS = ("avx512vnni", "avxvnni", "avx2", "portable")
+
+# The generated inputs of "ci" are the same in every run; HYPOTHESIS_PROFILE=thorough searches further.
+settings.register_profile(
+    "ci",
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.register_profile("thorough", settings.get_profile("ci"), max_examples=2000, derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(params=ISAS)
+def isa(request):
+    """Run the test once on every instruction set of this machine; the others are skipped with the reason."""
+    import dynq_numba
+
+    available = dynq_numba.available_isas()
+    if request.param not in available:
+        pytest.skip(f"{request.param} is not among what this machine can run: {', '.join(available)}")
+    with dynq_numba.force_isa(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def rng():
+    """A generator that starts the same way in every test."""
+    return np.random.default_rng(2024)

@@ -1,0 +1,288 @@
+"""The oracle: what every result must be, in numpy int64/float64, importing nothing of the project.
+
+Integer products are exact: they run as float64 matrix products whose every partial sum is an integer far below
+2**53 (|product| <= 255*255, so K could be 1e11). The float32 results are the operations of DESIGN.md, one rounding
+each, in their order, on those exact integers.
+
+Error bounds use u = 2**-24 (half an ulp of 1 in float32), TINY = 2**-149 (the smallest float32 step, so a result that
+underflows is off by at most TINY/2) and gamma(n) = n*u/(1 - n*u), the bound of n successive relative roundings.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+F32 = np.float32
+U = 2.0**-24
+TINY = 2.0**-149
+GROUP_SIZES = (32, 64, 128)
+GRANULARITIES = [("per_tensor", None), ("per_channel", None), *[("per_group", size) for size in GROUP_SIZES]]
+SCHEMES = [{"bits": bits, "granularity": name, "group_size": size} for bits in (8, 4) for name, size in GRANULARITIES]
+
+
+def scheme_id(scheme):
+    """A test id such as ``8-per_group-32``."""
+    return "-".join(str(value) for value in scheme.values() if value is not None)
+
+
+def same_bits(actual, expected):
+    """Bitwise equality of two float32 arrays; NaNs are equal whatever their payload, 0.0 and -0.0 are not."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    if actual.shape != expected.shape or actual.dtype != F32 or expected.dtype != F32:
+        return False
+    equal = np.ascontiguousarray(actual).view(np.uint32) == np.ascontiguousarray(expected).view(np.uint32)
+    return bool((equal | (np.isnan(actual) & np.isnan(expected))).all())
+
+
+def assert_same_bits(actual, expected, context=""):
+    """Fail with the first differing element when `same_bits` is false."""
+    if same_bits(actual, expected):
+        return
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.dtype == expected.dtype, f"{context}: dtype {actual.dtype}, expected {expected.dtype}"
+    assert actual.shape == expected.shape, f"{context}: shape {actual.shape}, expected {expected.shape}"
+    differ = (actual != expected) & ~(np.isnan(actual) & np.isnan(expected))
+    differ |= np.signbit(actual) != np.signbit(expected)
+    where = tuple(int(i) for i in np.argwhere(differ)[0])
+    pair = f"{actual[where]!r}, expected {expected[where]!r}"
+    raise AssertionError(f"{context}: {int(differ.sum())} of {differ.size} differ, first at {where}: {pair}")
+
+
+def as_float32(x):
+    """Any float type to float32; what does not fit becomes infinite."""
+    with np.errstate(over="ignore"):
+        return np.asarray(x).astype(F32)
+
+
+# ------------------------------------------------------------------------------------------------ quantization
+
+
+def _unsigned_rows(x):
+    """DESIGN 1 on each row of `x` [R, L]: integers 0..255 (int64), scale [R] and zero point [R]."""
+    lo, hi = np.min(x, axis=1, initial=F32(0)), np.max(x, axis=1, initial=F32(0))
+    spread = hi - lo
+    scale = np.where(np.isfinite(spread), spread / F32(255), hi / F32(255) - lo / F32(255))
+    scale = np.where(scale == 0, F32(1), scale)
+    zero_point = np.clip(np.rint(-lo / scale), 0, 255)
+    q = np.clip(np.rint(x / scale[:, None]) + zero_point[:, None], 0, 255)
+    return q, scale, zero_point
+
+
+def symmetric_rows(x, limit):
+    """Each row of `x` [R, L] to integers in [-limit, limit] (int64) and its scale [R]; DESIGN 2."""
+    with np.errstate(all="ignore"):
+        scale = np.max(np.abs(x), axis=1, initial=F32(0)) / F32(limit)
+        scale = np.where(scale == 0, F32(1), scale)
+        return np.clip(np.rint(x / scale[:, None]), -limit, limit), scale
+
+
+def quantize_rows(x, dtype="uint8", symmetric=False):
+    """Rows of `x` [R, L] (float32) to (data int64 [R, L], scale float32 [R], zero point int64 [R])."""
+    with np.errstate(all="ignore"):
+        if symmetric:
+            q, scale = symmetric_rows(x, 127)
+            zero_point, shift = np.zeros(len(x)), 128 if dtype == "uint8" else 0
+        else:
+            q, scale, zero_point = _unsigned_rows(x)
+            shift = -128 if dtype == "int8" else 0
+    bad = ~np.isfinite(x).all(axis=1)
+    q[bad], zero_point[bad] = 0, 0
+    scale = np.where(bad, F32(np.nan), scale).astype(F32)
+    return q.astype(np.int64) + shift, scale, zero_point.astype(np.int64) + shift
+
+
+def quantize(x, *, granularity="per_token", dtype="uint8", symmetric=False, axis=-1):
+    """The public quantize: data, scale and zero point with their public dtypes and shapes."""
+    x = as_float32(x)
+    rows = x.reshape(1, -1) if granularity == "per_tensor" else np.moveaxis(x, axis, -1)
+    lead = () if granularity == "per_tensor" else rows.shape[:-1]
+    flat = rows.reshape(math.prod(lead), rows.shape[-1])
+    data, scale, zero_point = quantize_rows(flat, dtype, symmetric)
+    data = data.reshape(x.shape) if granularity == "per_tensor" else np.moveaxis(data.reshape(rows.shape), -1, axis)
+    return data.astype(dtype), scale.reshape(lead), zero_point.astype(dtype).reshape(lead)
+
+
+def spread_over(values, shape, granularity, axis):
+    """Scales or zero points of `quantize` broadcast back to the shape of the data."""
+    return np.broadcast_to(values if granularity == "per_tensor" else np.expand_dims(values, axis), shape)
+
+
+# ------------------------------------------------------------------------------------------------ integer products
+
+
+def exact_product(a, b_t):
+    """``a @ b_t.T`` of integer arrays, exact, as int64."""
+    return (a.astype(np.float64) @ b_t.astype(np.float64).T).astype(np.int64)
+
+
+def matmul_integer(a, b, a_zero_point=0, b_zero_point=0):
+    """ONNX MatMulInteger: zero points already broadcastable to `a` and `b`; int32, wrapping modulo 2**32."""
+    wide_a, wide_b = a.astype(np.float64) - a_zero_point, b.astype(np.float64) - b_zero_point
+    return (wide_a @ wide_b).astype(np.int64).astype(np.int32)
+
+
+# ------------------------------------------------------------------------------------------------ linear
+
+
+class Weight(NamedTuple):
+    """A quantized weight: q int64 [N, K], its scale in the public shape, bias float32 [N], columns of each group."""
+
+    q: np.ndarray
+    scale: np.ndarray
+    bias: np.ndarray
+    groups: list | None
+
+    @property
+    def full_scale(self):
+        """The scale of every element, [N, K]."""
+        if self.groups is None:
+            return np.broadcast_to(self.scale.reshape(-1, 1), self.q.shape)
+        columns = np.arange(self.q.shape[1]) // (self.groups[0].stop if self.groups else 1)
+        return self.scale[:, columns]
+
+    @property
+    def values(self):
+        """What dequantize returns, float32 [N, K]."""
+        with np.errstate(over="ignore"):
+            return self.q.astype(F32) * self.full_scale
+
+
+def pack(weight, bias=None, *, bits=8, granularity="per_channel", group_size=None):
+    """Quantize a float weight [N, K] as DESIGN 2 says."""
+    weight, limit = as_float32(weight), 127 if bits == 8 else 7
+    n, k = weight.shape
+    bias = np.zeros(n, F32) if bias is None else as_float32(bias)
+    if granularity != "per_group":
+        whole = granularity == "per_tensor"
+        q, scale = symmetric_rows(weight.reshape(1, -1) if whole else weight, limit)
+        return Weight(q.astype(np.int64).reshape(n, k), scale.reshape(() if whole else n), bias, None)
+    step = group_size or 32
+    groups = [slice(start, start + step) for start in range(0, k, step)]
+    parts = [symmetric_rows(weight[:, cols], limit) for cols in groups]
+    q = np.concatenate([np.zeros((n, 0)), *[part[0] for part in parts]], axis=1)
+    scale = np.stack([part[1] for part in parts], axis=1) if parts else np.zeros((n, 0), F32)
+    return Weight(q.astype(np.int64), scale, bias, groups)
+
+
+def _rows(x, activations):
+    """`x` [..., K] as quantized rows: q [M, K], scale [M, 1], zero point [M, 1]."""
+    x = as_float32(x)
+    flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    if activations == "per_token":
+        q, scale, zero_point = quantize_rows(flat)
+        return q, scale[:, None], zero_point[:, None]
+    q, scale, zero_point = quantize_rows(flat.reshape(1, -1))
+    ones = np.ones((len(flat), 1), np.int64)
+    return q.reshape(flat.shape), scale * ones.astype(F32), zero_point * ones
+
+
+def accumulator(x, w, activations="per_token"):
+    """The exact integers sum_k (qx - zx) * qw, int64 [M, N]."""
+    q, _, zero_point = _rows(x, activations)
+    return exact_product(q - zero_point, w.q)
+
+
+def linear(x, w, activations="per_token"):
+    """The float32 result, bit for bit: DESIGN 4, or group by group in ascending order."""
+    q, sx, zx = _rows(x, activations)
+    with np.errstate(all="ignore"):
+        if w.groups is None:
+            y = accumulator(x, w, activations).astype(F32) * (sx * w.scale) + w.bias
+        else:
+            total, column_sum = np.zeros((len(q), len(w.q)), F32), np.zeros(len(w.q), F32)
+            for group, cols in enumerate(w.groups):
+                total = total + exact_product(q[:, cols], w.q[:, cols]).astype(F32) * w.scale[:, group]
+                column_sum = column_sum + w.q[:, cols].sum(axis=1).astype(F32) * w.scale[:, group]
+            y = (total - zx.astype(F32) * column_sum) * sx + w.bias
+    return y.reshape(*np.shape(x)[:-1], len(w.q))
+
+
+def linear_value(x, w, activations="per_token", step=1):
+    """The linear of the quantized integers in float64, and the bound of its float32 evaluation.
+
+    Plain: y^ = (acc(1+d1) * (sx*sw(1+d2))(1+d3) + b)(1+d4), hence |y^ - y| <= gamma(4) (|acc sx sw| + |b|), plus
+    what underflow adds: TINY/2 in sx*sw, multiplied by |acc|, and TINY/2 in its product.
+    Groups (G of them): a term of t or csw meets one product and at most G additions, then zx*csw, the difference,
+    *sx and + b: at most G + 5 roundings, on S = sum_g (|raw_g| + zx |colsum_g|) sw_g sx + |b|. Underflow: TINY/2 for
+    each of the G products of t and (zx times) of csw, times sx, and once more for *sx.
+    A 4-bit kernel may use sw/16 and 16 raw (`step` 16), the same bits unless something is subnormal: then the
+    underflow above counts 16 times, and that of sw/16 itself, TINY/2, is multiplied by 16 |raw| sx.
+    """
+    q, sx, zx = _rows(x, activations)
+    sx, sw, bias = sx.astype(np.float64), w.scale.astype(np.float64), w.bias.astype(np.float64)
+    if w.groups is None:
+        acc = exact_product(q - zx, w.q)
+        part = acc * sx * sw
+        underflow = step * np.abs(acc) * (1 + (step > 1) * sx)
+        bound = 4.01 * U * (np.abs(part) + np.abs(bias)) + (underflow + 1) * TINY
+        return part + bias, bound
+    part, size, integers = (np.zeros((len(q), len(w.q))) for _ in range(3))
+    for group, cols in enumerate(w.groups):
+        raw, column_sum = exact_product(q[:, cols], w.q[:, cols]), w.q[:, cols].sum(axis=1)
+        part += (raw - zx * column_sum) * sw[:, group]
+        size += (np.abs(raw) + zx * np.abs(column_sum)) * sw[:, group]
+        integers += np.abs(raw) + zx * np.abs(column_sum)
+    count = len(w.groups)
+    underflow = step * (count * (1 + zx) + (step > 1) * integers) * sx
+    bound = 1.01 * (count + 5) * U * (size * sx + np.abs(bias)) + (underflow + 1) * TINY
+    return part * sx + bias, bound
+
+
+def float_value(x, weight, w, activations="per_token"):
+    """x @ weight.T + bias in float64, and how far the quantized float32 linear may be from it.
+
+    An activation: sx = (hi-lo)/255 up to 2u, x/sx one more rounding on at most 255, so rounding to an integer leaves
+    at most 1/2 + 768u steps, and clipping at 255 (both ends rounded up) not more: |ex| <= sx (1/2 + 2**-14).
+    A weight likewise: |ew| <= sw (1/2 + 2**-14). Where a scale is subnormal its own rounding, TINY/2, is multiplied
+    by up to 255 steps: 2**-141 covers it. Then |x w - x^ w^| <= |x| |ew| + |ex| |w^|, summed over k; the evaluation
+    in float32 adds the bound of `linear_value`.
+    """
+    _, sx, _ = _rows(x, activations)
+    flat = as_float32(x).reshape(len(sx), -1).astype(np.float64)
+    weight, half = as_float32(weight).astype(np.float64), 0.5 + 2.0**-14
+    error_x = sx.astype(np.float64) * half + 2.0**-141
+    error_w = w.full_scale.astype(np.float64) * half + 2.0**-141
+    used = np.abs(w.q * w.full_scale.astype(np.float64)).sum(axis=1)
+    bound = np.abs(flat) @ error_w.T + error_x * used + linear_value(x, w, activations)[1]
+    return flat @ weight.T + w.bias, bound * (1 + 2.0**-30)
+
+
+# ------------------------------------------------------------------------------------------------ activations
+
+_GELU_TANH = math.sqrt(2 / math.pi)
+ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid")
+
+
+def _sigmoid(v):
+    return 1 / (1 + np.exp(-v))
+
+
+_VALUE = {
+    "relu": lambda v: np.maximum(v, 0),
+    "tanh": np.tanh,
+    "sigmoid": _sigmoid,
+    "silu": lambda v: v * _sigmoid(v),
+    "gelu": lambda v: 0.5 * v * np.vectorize(math.erfc, otypes=[float])(-v / math.sqrt(2)),
+    "gelu_tanh": lambda v: v * _sigmoid(2 * _GELU_TANH * (v + 0.044715 * v**3)),
+}
+
+
+def activation_value(name, v):
+    """The activation of finite float32 values in float64, and the bound of DESIGN 5.
+
+    tanh, sigmoid: 4 ulp, at most 8u relative, or 4 TINY below the normals. silu: that of sigmoid times |v| and four
+    more roundings. gelu forms: |v|/2 (1 + f(a)): the argument a carries at most 7u (its constants and products), and
+    |a f'(a)| <= 0.49, so 3.5u; f itself 8u; 1 + f rounds on at most 2, so 2u: half of 13.5u, and two products more:
+    10u |v| covers it.
+    """
+    v = np.asarray(v, np.float64)
+    with np.errstate(all="ignore"):
+        value = _VALUE[name](v)
+    if name == "relu":
+        return value, np.zeros_like(v)
+    if name in ("tanh", "sigmoid"):
+        return value, 8 * U * np.abs(value) + 4 * TINY
+    if name == "silu":
+        return value, 12 * U * np.abs(value) + (4 * np.abs(v) + 2) * TINY
+    return value, 10 * U * np.abs(v) + 4 * TINY
