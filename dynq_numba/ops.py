@@ -11,12 +11,12 @@ from numba import types
 from numba.core.errors import NumbaError
 from numba.extending import is_jitted
 
-from . import checks
+from . import checks, uncompiled
 from .checks import F32
 from .kernels import call
 from .kernels.activations import ACTIVATIONS
 from .kernels.finish import finisher, identity
-from .kernels.jit import address, entry
+from .kernels.jit import JIT_ENABLED, address, entry
 from .kernels.memory import FINISH_SIGNATURE
 from .packed import PackedLinear
 
@@ -123,7 +123,7 @@ def linear(
         raise ValueError(f"x must have shape [..., {k}] for this weight; got {shape}")
     if activation is not None:
         checks.choice("activation", activation, ACTIVATIONS)
-    if epilogue is not None and not is_jitted(epilogue):
+    if epilogue is not None and not (is_jitted(epilogue) or (not JIT_ENABLED and callable(epilogue))):
         raise TypeError(f"epilogue must be a function compiled by numba.njit; got {checks.describe(epilogue)}")
     count = 0 if threads is None else checks.positive_int("threads", threads)
     full = (*shape[:-1], n)
@@ -132,6 +132,9 @@ def linear(
         rows = np.ascontiguousarray(rows)
     addend = None if residual is None else _residual(residual, full, n)
     target = np.empty((rows.shape[0], n), np.float32) if out is None else _target(out, full, n, x, addend)
+    if not JIT_ENABLED:
+        uncompiled.linear(rows, w, activation, addend, epilogue, target)
+        return _delivered(target, out, full)
     if activation is None and epilogue is None and addend is None:
         finish = 0
     else:
@@ -140,10 +143,15 @@ def linear(
         _plain()(rows, target, w._descriptor(), finish, count)
     else:
         _with_residual()(rows, target, addend, w._descriptor(), finish, count)
+    return target if out is None and len(shape) == 2 else _delivered(target, out, full)
+
+
+def _delivered(target: np.ndarray, out: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+    """The result in its shape, copied to `out` where `target` stood in for it."""
     if out is None:
-        return target if len(shape) == 2 else target.reshape(full)
-    if target is not out and not np.shares_memory(target, out):
-        out[...] = target.reshape(full)
+        return target.reshape(shape)
+    if not np.may_share_memory(target, out):
+        out[...] = target.reshape(shape)
     return out
 
 

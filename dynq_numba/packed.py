@@ -12,8 +12,10 @@ from .kernels import pack
 from .kernels.emit.intrinsics import max_rows
 from .kernels.emit.isa import InstructionSet
 from .kernels.emit.tile import Scheme
+from .kernels.jit import JIT_ENABLED
 from .kernels.memory import aligned_zeros
 from .runtime import cpu, isa, registry
+from .uncompiled import PlainLayout
 
 ACTIVATION_SCHEMES = ("per_token", "per_tensor")
 
@@ -32,7 +34,7 @@ class _Layout:
         panels = -(-n // isa.columns)
         self.panels = aligned_zeros(panels * self.stride)
         self.columns = aligned_zeros(panels * 12 * isa.columns).view(np.int32).reshape(panels, 3, isa.columns)
-        scale = w._scales
+        scale = np.ascontiguousarray(np.broadcast_to(w._scales, (n, w._scales.shape[1])))
         pack.pack_panels(q, scale, isa.columns, isa.k_per_word, self.bits, group, self.stride, self.panels)
         bias = np.zeros(n, np.float32) if w.bias is None else w.bias
         pack.column_words(q, scale, bias, self.bits, group, self.columns)
@@ -53,6 +55,7 @@ class _Layout:
         descriptor[context.L2_BYTES] = cpu.l2_bytes()
         descriptor[context.PER_TENSOR] = w.activations == "per_tensor"
         self.descriptor = descriptor
+        self.nbytes = self.panels.nbytes + self.columns.nbytes
 
     def unpack(self, shape: tuple[int, int]) -> np.ndarray:
         q = np.empty(shape, np.int8)
@@ -102,14 +105,14 @@ class PackedLinear:
         self.bits, self.granularity, self.group_size = bits, granularity, group_size
         self.activations, self.bias = activations, bias
         self._scales = scales
-        self._layouts: dict[str, _Layout] = {}
+        self._layouts: dict[str, _Layout | PlainLayout] = {}
         self._lay_out(q, isa.active())
 
-    def _lay_out(self, q: np.ndarray, target: InstructionSet) -> _Layout:
-        layout = self._layouts[target.name] = _Layout(self, q, target)
+    def _lay_out(self, q: np.ndarray, target: InstructionSet) -> _Layout | PlainLayout:
+        layout = self._layouts[target.name] = _Layout(self, q, target) if JIT_ENABLED else PlainLayout(q)
         return layout
 
-    def _layout(self) -> _Layout:
+    def _layout(self) -> _Layout | PlainLayout:
         """The layout for the instruction set in force; made on first use of another one."""
         target = isa.active()
         return self._layouts.get(target.name) or self._lay_out(self.qweight, target)
@@ -121,7 +124,7 @@ class PackedLinear:
     def scale(self) -> np.ndarray:
         """Scales in the shape of the granularity."""
         if self.granularity == "per_tensor":
-            return self._scales[0, 0] if len(self._scales) else np.float32(1)
+            return self._scales.reshape(())
         return self._scales[:, 0] if self.granularity == "per_channel" else self._scales
 
     @property
@@ -132,9 +135,8 @@ class PackedLinear:
     @property
     def nbytes(self) -> int:
         """Bytes held for the instruction set in force: panels with their padding, scales, sums, bias."""
-        layout = self._layout()
         bias = 0 if self.bias is None else self.bias.nbytes
-        return layout.panels.nbytes + layout.columns.nbytes + self._scales.nbytes + bias
+        return self._layout().nbytes + self._scales.nbytes + bias
 
     @property
     def scheme(self) -> str:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import get_num_threads
 
-from . import checks
-from .kernels import integer
+from . import checks, uncompiled
+from .kernels import integer, reference
 from .kernels import quantize as kernels
+from .kernels.jit import JIT_ENABLED
 from .runtime import isa, registry
 
 GRANULARITIES = ("per_token", "per_tensor")
@@ -97,12 +98,15 @@ def quantize(
     moved = np.ascontiguousarray(np.moveaxis(x, axis, -1) if per_token else x.reshape(-1))
     outer = moved.shape[:-1]
     rows = moved.reshape(math.prod(outer), moved.shape[-1])
-    scale = np.empty(len(rows), np.float32)
-    zero = np.empty(len(rows), np.int32)
-    data = np.empty(rows.shape, np.uint8)
     flip = 128 if dtype == "int8" else 0
-    kernels.parameters(rows, bool(symmetric), scale, zero)
-    kernels.convert(rows, scale, zero, int(symmetric), flip, data)
+    if JIT_ENABLED:
+        scale = np.empty(len(rows), np.float32)
+        zero = np.empty(len(rows), np.int32)
+        data = np.empty(rows.shape, np.uint8)
+        kernels.parameters(rows, bool(symmetric), scale, zero)
+        kernels.convert(rows, scale, zero, int(symmetric), flip, data)
+    else:
+        data, scale, zero = uncompiled.quantize(rows, bool(symmetric), flip)
     kind = DTYPES[dtype]
     zero_point = (zero - flip).astype(kind)
     if not per_token:
@@ -145,8 +149,11 @@ def dequantize(q: Quantized) -> np.ndarray:
     if moved.shape[:-1] != scale.shape:
         raise ValueError(f"q.scale must have shape {moved.shape[:-1]} for axis {axis}, or (); got {scale.shape}")
     rows = np.ascontiguousarray(moved).reshape(scale.size, moved.shape[-1])
-    out = np.empty(rows.shape, np.float32)
-    kernels.dequantize_rows(rows, scale.reshape(-1), zero.reshape(-1), out)
+    if JIT_ENABLED:
+        out = np.empty(rows.shape, np.float32)
+        kernels.dequantize_rows(rows, scale.reshape(-1), zero.reshape(-1), out)
+    else:
+        out = reference.dequantize(rows, scale.reshape(-1), zero.reshape(-1))
     return out.reshape(data.shape) if one_scale else np.moveaxis(out.reshape(moved.shape), -1, axis)
 
 
@@ -203,6 +210,10 @@ def matmul_integer(a: np.ndarray, b: np.ndarray, a_zero_point: Any = 0, b_zero_p
     out = np.empty((*batch, m, n), np.int32)
     left = np.broadcast_to(left, (*batch, m, k))
     right = np.broadcast_to(right, (*batch, k, n))
+    if not JIT_ENABLED:
+        for i in np.ndindex(batch):
+            out[i] = reference.matmul_integer(left[i], right[i], zero_a[i], zero_b[i])
+        return _as_matmul(out, a, b)
     target = isa.active()
     worker = registry.worker_address("matmul_integer", target)
     region = registry.region_address()
@@ -214,6 +225,11 @@ def matmul_integer(a: np.ndarray, b: np.ndarray, a_zero_point: Any = 0, b_zero_p
             np.ascontiguousarray(left[i]).view(np.uint8), flip_a, zero_a[i] + flip_a,
             right[i].view(np.uint8), flip_b, zero_b[i] - flip_b, out[i], threads,
         )  # fmt: skip
+    return _as_matmul(out, a, b)
+
+
+def _as_matmul(out: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Without the dimensions that stood in for those a vector lacks."""
     if a.ndim == 1:
         out = out[..., 0, :]
     return out[..., 0] if b.ndim == 1 else out

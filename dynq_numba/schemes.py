@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from . import checks
-from .kernels import pack
+from .kernels import pack, reference
+from .kernels.jit import JIT_ENABLED
 
 #: Groups along K that the kernels have.
 GROUP_SIZES = (32, 64, 128)
@@ -55,21 +56,25 @@ class Choice(Candidate):
 def quantize_weight(
     weight: np.ndarray, bits: int, granularity: str, group_size: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """q int8 [N, K] and scale float32 [N, groups] (one group unless per_group) of float32 weight [N, K]."""
+    """q int8 [N, K] and scale float32 of float32 weight [N, K].
+
+    scale is [1, 1] per tensor, [N, 1] per channel, [N, groups] per group.
+    """
     n, k = weight.shape
     rows = weight.reshape(1, -1) if granularity == "per_tensor" else weight
     group = group_size if granularity == "per_group" else rows.shape[1]
     group = max(1, group or 0)
-    q = np.empty(rows.shape, np.int8)
-    scale = np.empty((rows.shape[0], max(1, -(-rows.shape[1] // group))), np.float32)
-    pack.quantize_weight(np.ascontiguousarray(rows), group, LIMITS[bits], scale, q)
-    if granularity == "per_tensor":
-        scale = np.repeat(scale, n, axis=0)
+    if JIT_ENABLED:
+        q = np.empty(rows.shape, np.int8)
+        scale = np.empty((rows.shape[0], max(1, -(-rows.shape[1] // group))), np.float32)
+        pack.quantize_weight(np.ascontiguousarray(rows), group, LIMITS[bits], scale, q)
+    else:
+        q, scale = reference.quantize_weight(rows, group, LIMITS[bits])
     return q.reshape(n, k), scale
 
 
 def expand(scale: np.ndarray, k: int, group_size: int | None) -> np.ndarray:
-    """The scale of every weight: [N, groups] to something that broadcasts with [N, K]."""
+    """The scale of every weight: what `quantize_weight` gives, as something that broadcasts with [N, K]."""
     return np.repeat(scale, group_size, axis=1)[:, :k] if group_size else scale
 
 
@@ -82,8 +87,7 @@ def _candidates(weight: np.ndarray, bits: int) -> list[Candidate]:
     for granularity, size in plans:
         q, scale = quantize_weight(weight, bits, granularity, size)
         gap = weight - q.astype(np.float64) * expand(scale, k, size)
-        scales = 1 if granularity == "per_tensor" else scale.size
-        nbytes = -(-n * k * bits // 8) + 4 * scales
+        nbytes = -(-n * k * bits // 8) + scale.nbytes
         found.append(Candidate(granularity, size, bits, float(np.linalg.norm(gap)) / norm, nbytes))
     return sorted(found, key=lambda c: c.nbytes)
 
