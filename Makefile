@@ -37,6 +37,9 @@ bench: $(VENV)/.stamp-bench  ## against the peers; writes the README's tables
 
 bench-smoke: $(VENV)/.stamp-test  ## one quick round of every benchmark
 	@$(PY) -m bench.roofline --smoke
+	@$(PY) -m bench.exhaustive_activations --smoke
+	@$(PY) -m bench.matrix
+	@$(PY) -m bench.assembly > /dev/null
 
 roofline: $(VENV)/.stamp-test  ## percent of this machine's measured peak
 	@$(PY) -m bench.roofline $(ARGS)

@@ -173,7 +173,7 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
     address = _no_address if finish is None else _address_of(finish, FINISH_SIGNATURE)
     chosen = not _absent(threads)
     x_rows = _rows_function(x)
-    residual_rows = _rows_function(residual) if has_residual else None
+    residual_rows = _rows_function(residual if has_residual else x)
 
     def run(x, w, activation=None, residual=None, epilogue=None, out=None, threads=None):  # type: ignore[no-untyped-def]
         descriptor = w.descriptor

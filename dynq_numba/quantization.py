@@ -111,8 +111,8 @@ def quantize(
     zero_point = (zero - flip).astype(kind)
     if not per_token:
         return Quantized(data.view(kind).reshape(x.shape), scale.reshape(()), zero_point.reshape(()), -1)
-    data = np.moveaxis(data.view(kind).reshape(moved.shape), -1, axis)
-    return Quantized(data, scale.reshape(outer), zero_point.reshape(outer), axis)
+    shaped = np.moveaxis(data.view(kind).reshape(moved.shape), -1, axis)
+    return Quantized(shaped, scale.reshape(outer), zero_point.reshape(outer), axis)
 
 
 def dequantize(q: Quantized) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -18,7 +19,7 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
     target = isa.active()
     for kernel in registry.kernels().values():
         if kernel.isa is target:
-            yield kernel.name, lambda k=kernel: registry.worker_address(k.operation, k.isa, k.scheme)
+            yield kernel.name, partial(registry.worker_address, kernel.operation, kernel.isa, kernel.scheme)
     x = np.ones((2, 64), np.float32)
     yield "pack_linear, choose_scheme", lambda: pack_linear(x)
     w = pack_linear(x, granularity="per_channel")
@@ -26,8 +27,8 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "linear", lambda: [ops.linear(x, w, threads=t) for t in (1, 2)]
     yield "linear, residual", lambda: ops.linear(x, w, residual=residual)
     for name in ACTIVATIONS:
-        yield f"linear, {name}", lambda n=name: ops.linear(x, w, activation=n)
-        yield f"linear, {name}, residual", lambda n=name: ops.linear(x, w, activation=n, residual=residual)
+        yield f"linear, {name}", partial(ops.linear, x, w, activation=name)
+        yield f"linear, {name}, residual", partial(ops.linear, x, w, activation=name, residual=residual)
     yield "quantize, dequantize", lambda: quantization.dequantize(quantization.quantize(x))
     ones = np.ones((2, 2), np.int8)
     yield "matmul_integer", lambda: quantization.matmul_integer(ones, ones)

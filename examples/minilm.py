@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -74,13 +75,10 @@ class QuantizedLinear:
         return dq.linear(x, self.packed, activation=activation, residual=residual, threads=self.threads)
 
 
-MakeLinear = Callable[[Array, Array], Float32Linear | QuantizedLinear]  # from weight [N, K] and bias [N]
-
-
 class MiniLM:
     """The encoder; ``make_linear(weight, bias)`` decides what its 36 linear layers are."""
 
-    def __init__(self, tensors: dict[str, Array], make_linear: MakeLinear) -> None:
+    def __init__(self, tensors: dict[str, Array], make_linear: Callable[..., Float32Linear | QuantizedLinear]) -> None:
         self.tensors = tensors
         layers = (f"encoder.layer.{layer}.{part}" for layer in range(LAYERS) for part in PARTS)
         self.linears = {name: make_linear(tensors[f"{name}.weight"], tensors[f"{name}.bias"]) for name in layers}
@@ -166,9 +164,9 @@ def example_cosines(model: MiniLM, examples: list[list[int]]) -> str:
 
 
 def compare(models: list[MiniLM], texts: list[list[int]], progress: Progress) -> tuple[Array, Array]:
-    """Return embeddings [models, texts, 384] and milliseconds [rounds, models, texts]; a warm-up round goes before."""
+    """Return embeddings [models, texts, 384] and milliseconds [rounds, models, texts]; a warm-up is dropped."""
     embeddings, rounds, begun = np.empty((len(models), len(texts), 384), np.float32), [], time.monotonic()
-    while len(rounds) < 2 or (len(rounds) < 1 + ROUNDS and time.monotonic() - begun < PATIENCE):
+    while not rounds or (len(rounds) < 1 + ROUNDS and time.monotonic() - begun < PATIENCE):
         rounds.append(np.empty((len(models), len(texts))))
         # Models take turns, so that whatever else the machine does meets both; but by blocks, with a pause: threads of
         # numpy's BLAS and of numba go on spinning for up to 30 ms, and would take the other's cores (2 times slower).
@@ -180,7 +178,7 @@ def compare(models: list[MiniLM], texts: list[list[int]], progress: Progress) ->
                 embeddings[which, text] = model.encode(texts[text])
                 rounds[-1][which, text] = 1e3 * (time.perf_counter() - start)
                 progress.update(f"embedding reviews: {text + 1} of {len(texts)}, round {len(rounds)} of {1 + ROUNDS}")
-    return embeddings, np.array(rounds[1:])
+    return embeddings, np.array(rounds[1:] or rounds)  # without a second round the first has to do
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -204,6 +202,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def demo(count: int, threads: int | None, bits: int, progress: Progress) -> int:
     """Fetch, pack, compare, time and print; 1 if int8 lost too much, else 0."""
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)  # of others: we have not begun
     folder = fetch("minilm", progress)
     reviews = load_reviews(fetch("reviews", progress), count)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -226,23 +225,23 @@ def demo(count: int, threads: int | None, bits: int, progress: Progress) -> int:
     slow, fast = best = np.median(milliseconds.min(axis=0), axis=1)
     disturbance = (np.median(milliseconds, axis=(0, 2)) / best).max()
     cosines = (embeddings[0] * embeddings[1]).sum(axis=1)
+    mean, worst = cosines.mean(), cosines.min()
     before, after = original.linear_bytes, quantized.linear_bytes
     print(f"all-MiniLM-L6-v2, its 36 linear layers in float32 (numpy) and in {name} (dynq-numba)")
-    ours = f"dynq-numba {dq.__version__} (numba {numba.__version__}) on {threads or numba.get_num_threads()}"
-    print(f"  numpy {np.__version__} on {blas} threads, {ours}; first {name} run {compiling:.1f} s")
+    ours = f"dynq-numba {dq.__version__} (numba {numba.__version__}): {threads or numba.get_num_threads()}"
+    print(f"  versions and threads: numpy {np.__version__}: {blas}, {ours}; first {name} run {compiling:.1f} s")
     print(f"  {len(texts)} film reviews, median {np.median([*map(len, texts)]):.0f} tokens, one per call")
     print(f"{'':34}{'float32':>17}{name:>21}")
     print(f"  cosines of the three examples   {triples[0]:>19}{triples[1]:>21}   published {PUBLISHED}")
     print(f"  bytes of the linear layers      {before:>19,}{after:>21,}   {after / before:.2f} of float32")
     print(f"  ms per review, median           {slow:>19.2f}{fast:>21.2f}   {slow / fast:.1f} times as fast")
-    print(f"  cosine of {name} to float32: mean {cosines.mean():.4f}, worst {cosines.min():.4f} of {len(texts)} reviews")
-    if disturbance > 1.5:
-        print(f"  This machine is busy: typical times are {disturbance:.1f} times the best ones. Do not trust them.")
-    if failed := bits == 8 and not (cosines.mean() >= MIN_MEAN and cosines.min() >= MIN_WORST):  # a NaN fails, too
-        wanted = f"wanted mean {MIN_MEAN}, worst {MIN_WORST}"
-        print(f"error: int8 embeddings are too far from float32: {wanted}", file=sys.stderr, flush=True)
-    gain = f"bytes_ratio={after / before:.2f} speedup={slow / fast:.1f}"
-    print(f"demo: mean_cosine={cosines.mean():.4f} worst_cosine={cosines.min():.4f} {gain}")
+    print(f"  cosine of {name} to float32: mean {mean:.4f}, worst {worst:.4f} of {len(texts)} reviews")
+    if disturbance > 1.5 or load > 0.75:
+        print(f"  Do not trust the times: this machine was busy before ({load:.1f} waiting per core) or meanwhile.")
+    if failed := bits == 8 and not (mean >= MIN_MEAN and worst >= MIN_WORST):  # a NaN fails, too
+        print(f"error: too far from float32; wanted mean {MIN_MEAN}, worst {MIN_WORST}", file=sys.stderr, flush=True)
+    print(f"demo: mean_cosine={mean:.4f} worst_cosine={worst:.4f}", end=" ")
+    print(f"bytes_ratio={after / before:.2f} speedup={slow / fast:.1f}")
     return int(failed)
 
 

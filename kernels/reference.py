@@ -93,8 +93,8 @@ def linear(
             acc = exact_product(qx.astype(np.int32) - zero_point[:, None], q)
             return acc.astype(F32) * (scale_x[:, None] * scale[:, 0]) + bias
         times = F32(16 if bits == 4 else 1)
-        total = np.zeros((len(x), len(q)), F32)
-        weighted = np.zeros(len(q), F32)
+        total: np.ndarray = np.zeros((len(x), len(q)), F32)
+        weighted: np.ndarray = np.zeros(len(q), F32)
         for g in range(scale.shape[1]):
             part = slice(g * group, (g + 1) * group)
             step = scale[:, g] / times

@@ -1,0 +1,168 @@
+"""Below the API: what each instruction means, what a layout holds, what the registry is called."""
+
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+import dynq_numba as dq
+from bench import matrix
+from dynq_numba.kernels import pack
+from dynq_numba.kernels.emit.isa import VECTORS
+from dynq_numba.kernels.emit.tile import Output, Scheme, Tile
+from dynq_numba.kernels.emit.vectors import I32, Emitter
+from dynq_numba.kernels.jit import kernel
+from dynq_numba.kernels.memory import aligned_zeros, data_ptr, keep
+from dynq_numba.kernels.parallel import LINE, next_task
+from dynq_numba.runtime import registry
+from dynq_numba.runtime.isa import INSTRUCTION_SETS
+
+BY_NAME = {isa.name: isa for isa in INSTRUCTION_SETS}
+
+
+def dot_kernel(isa):
+    """``dot(acc, word, weights)`` on one vector: int32 lanes, one activation word, bytes."""
+
+    @intrinsic
+    def emitted(typingctx, acc, word, weights):
+        def codegen(context, builder, signature, args):
+            e = Emitter(builder)
+            total = e.load(isa.accumulator, args[0], 4)
+            a = isa.activations(e, e.load(I32, args[1], 4))
+            w = isa.weights(e, e.load(isa.packed_weights, args[2], 1))
+            e.store(isa.dot(e, total, a, w), args[0], 4)
+            return context.get_dummy_value()
+
+        return types.void(types.voidptr, types.voidptr, types.voidptr), codegen
+
+    @kernel(variant=isa.name, cached=False)
+    def dot(acc, word, weights):
+        emitted(data_ptr(acc), data_ptr(word), data_ptr(weights))
+        keep(acc)
+        keep(word)
+        keep(weights)
+
+    return dot
+
+
+def test_dot_is_exact_on_every_corner(isa, rng):
+    if isa == "portable":
+        pytest.skip("portable emits no instruction; its tile is tested through linear")
+    target = BY_NAME[isa]
+    dot = dot_kernel(target)
+    stored = np.uint8 if target.k_per_word == 4 else np.int16
+    corners_a, corners_w = (0, 1, 128, 255), (-128, -127, -1, 0, 127)
+    for values in itertools.product(corners_a, repeat=target.k_per_word):
+        word = np.array(values, stored)
+        weights = rng.choice(corners_w, (target.lanes, target.k_per_word)).astype(np.int8)
+        weights[0], weights[1] = -128, 127
+        acc = rng.integers(-(2**30), 2**30, target.lanes).astype(np.int32)
+        expected = acc + weights.astype(np.int64) @ word.astype(np.int64)
+        dot(acc, word, weights.reshape(-1))
+        assert (acc == expected).all(), values
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("group", [0, 32, 128])
+@pytest.mark.parametrize("target", INSTRUCTION_SETS, ids=lambda isa: isa.name)
+def test_panels_hold_every_weight_once(target, bits, group, rng):
+    limit = {8: 127, 4: 7}[bits]
+    for n, k in itertools.product((1, target.columns - 1, target.columns, target.columns + 1), (1, 15, 33, 130)):
+        q = rng.integers(-limit, limit + 1, (n, k)).astype(np.int8)
+        scale = rng.uniform(1, 2, (n, max(1, -(-k // group) if group else 1))).astype(np.float32)
+        stride = pack.panel_bytes(k, target.columns, bits, group)
+        panels = aligned_zeros(-(-n // target.columns) * stride)
+        assert panels.ctypes.data % 64 == 0
+        layout = (target.columns, target.k_per_word, bits, group, stride)
+        pack.pack_panels(q, scale, *layout, panels)
+        back = np.full_like(q, 99)
+        pack.unpack_panels(panels, *layout, back)
+        assert (back == q).all()
+        # Nothing else is in the panels: the bytes that hold weights and scales account for all that is not zero.
+        empty = aligned_zeros(len(panels))
+        pack.pack_panels(np.zeros_like(q), scale, *layout, empty)
+        inline = int((empty != 0).sum())
+        values = q.astype(np.int64)
+        nonzero = int((values != 0).sum())
+        assert inline == (0 if not group else int((scale_bytes(scale, bits) != 0).sum()))
+        assert (panels != 0).sum() <= nonzero + inline
+
+
+def scale_bytes(scale, bits):
+    return np.ascontiguousarray(scale / np.float32(16 if bits == 4 else 1)).view(np.uint8)
+
+
+def test_tiles_that_overflow_the_registers_are_refused():
+    for target in INSTRUCTION_SETS:
+        if target.name != "portable":
+            with pytest.raises(ValueError, match=target.name):
+                Tile(target, Scheme(), Output.DEQUANTIZED, target.registers // VECTORS)
+
+
+def test_one_body_serves_every_height():
+    module = ir.Module()
+    names = {Tile(BY_NAME["avx512vnni"], Scheme(), Output.INTEGER, r).function(module).name for r in range(1, 15)}
+    assert len(names) == 14
+
+
+def test_kernel_names_follow_the_grammar():
+    names = [kernel.name for kernel in registry.kernels().values()]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert registry.GRAMMAR.fullmatch(name), name
+    assert "qd8_f32_qc8w_gemm_14x32c4__avx512vnni" in names
+    assert not re.fullmatch(registry.GRAMMAR, "qd8_f32_qc9w_gemm_14x32c4__avx512vnni")
+
+
+def test_readme_matrix_is_the_registry():
+    text = Path(matrix.README).read_text()
+    assert matrix.updated(text) == text, "run: python -m bench.matrix --write"
+
+
+def test_architecture_names_files_that_exist():
+    root = Path(matrix.README).parent
+    for document in ("ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"):
+        text = (root / document).read_text()
+        for name in re.findall(r"`((?:kernels|dynq_numba|bench|tests|examples)/[\w/]+\.py)`", text):
+            assert (root / name).is_file(), f"{document} names {name}"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("tasks", [0, 1, 5, 14])
+def test_tasks_are_handed_out_once_own_share_first(threads, tasks):
+    counters = np.zeros(LINE * threads, np.int64)
+    taker = next_task_of(counters)
+    order = []
+    for worker in reversed(range(threads)):  # the last worker takes everything, the others come too late
+        victim = 0
+        while True:
+            task, victim = taker(worker, threads, tasks, victim)
+            if task < 0:
+                break
+            order.append(task)
+    assert sorted(order) == list(range(tasks))
+    own = range((threads - 1) * tasks // threads, tasks)
+    assert order[: len(own)] == list(own)
+
+
+def next_task_of(counters):
+    @kernel(cached=False)
+    def take(array, worker, threads, tasks, victim):
+        found = next_task(data_ptr(array), worker, threads, tasks, victim)
+        keep(array)
+        return found
+
+    return lambda *args: take(counters, *args)
+
+
+def test_warmup_tells_its_progress():
+    told = []
+    assert dq.warmup(progress=told.append) > 0
+    assert any("gemm" in line for line in told) and "linear" in told
+    with pytest.raises(TypeError, match="progress"):
+        dq.warmup(progress=3)
