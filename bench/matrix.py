@@ -27,8 +27,10 @@ def matrix() -> str:
         weights = f"int{scheme.bits}, " + (f"groups of {scheme.group}" if scheme.group else "per channel, per tensor")
         if kernel.operation == "matmul_integer":
             weights = "int8 or uint8, given at run time"
+        elif kernel.operation == "linear_long":
+            weights = "per channel, per tensor; K beyond 65,793"
         tile = f"{max_rows(kernel.isa, scheme)}×{kernel.isa.columns}"
-        rows.setdefault((kernel.operation, weights), {})[kernel.isa.name] = tile
+        rows.setdefault((kernel.operation.removesuffix("_long"), weights), {})[kernel.isa.name] = tile
     for (operation, weights), tiles in rows.items():
         cells = " | ".join(tiles.get(name, "") for name in names)
         lines.append(f"| `{operation}` | {weights} | {cells} |")

@@ -27,7 +27,7 @@ class _Layout:
         n, k = w.shape
         group = w.group_size or 0
         long = k > pack.MAX_K and not group
-        self.bits = 8 if long else w.bits  # a long K goes through the 8-bit integer product
+        self.bits = 8 if long else w.bits  # there is no 4-bit tile for a long K
         self.isa = isa
         self.group = group
         self.stride = pack.panel_bytes(k, isa.columns, self.bits, group)
@@ -41,10 +41,8 @@ class _Layout:
 
         scheme = Scheme(self.bits, group)
         descriptor = np.zeros(context.DESCRIPTOR_WORDS, np.int64)
-        descriptor[context.WORKER] = 0 if long else registry.worker_address("linear", isa, scheme)
-        descriptor[context.LONG_WORKER] = registry.worker_address("matmul_integer", isa) if long else 0
+        descriptor[context.WORKER] = registry.worker_address("linear_long" if long else "linear", isa, scheme)
         descriptor[context.REGION] = registry.region_address()
-        descriptor[context.THREAD_SETTING] = registry.thread_setting_address()
         descriptor[context.N], descriptor[context.K] = n, k
         descriptor[context.WORDS] = pack.padded_k(k, group) // isa.k_per_word
         descriptor[context.WEIGHTS] = self.panels.ctypes.data

@@ -237,7 +237,7 @@ def demo(count: int, threads: int | None, bits: int, progress: Progress) -> int:
     print(f"  ms per review, median           {slow:>19.2f}{fast:>21.2f}   {slow / fast:.1f} times as fast")
     print(f"  cosine of {name} to float32: mean {mean:.4f}, worst {worst:.4f} of {len(texts)} reviews")
     if disturbance > 1.5 or load > 0.75:
-        print(f"  Do not trust the times: this machine was busy before ({load:.1f} waiting per core) or meanwhile.")
+        print(f"  The times may be off: this machine was busy before ({load:.1f} waiting per core) or meanwhile.")
     if failed := bits == 8 and not (mean >= MIN_MEAN and worst >= MIN_WORST):  # a NaN fails, too
         print(f"error: too far from float32; wanted mean {MIN_MEAN}, worst {MIN_WORST}", file=sys.stderr, flush=True)
     print(f"demo: mean_cosine={mean:.4f} worst_cosine={worst:.4f}", end=" ")

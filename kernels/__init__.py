@@ -6,9 +6,10 @@
                     the tile skeleton, row quantization
     portable.py     the tile for any CPU, in plain loops
     pack.py         weights to integers, integers to panels
+    long_k.py       the tile for very long K
     linear.py       the fused linear's worker        call.py      from arrays to running workers
     integer.py      exact int8 products              quantize.py  quantize and dequantize on their own
     activations.py  float32 exp, tanh, erf …         finish.py    what is fused behind a tile
     blocking.py     how a product is cut             parallel.py  the one parallel region
-    reference.py    the numpy twin of everything: the normative meaning
+    reference.py    the numpy twin of everything: the normative meaning (reference_activations.py: of activations.py)
 """

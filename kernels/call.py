@@ -7,21 +7,17 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import carray
 
-from . import integer
 from .blocking import cut, worthwhile_threads
 from .jit import kernel
 from .linear import (
     COLUMN_TASKS,
-    COLUMNS,
     CONTEXT_WORDS,
     COUNTERS,
     DESCRIPTOR_WORDS,
     FINISH,
     FIXED_PARAMETERS,
     L2_BYTES,
-    LONG_WORKER,
     MR,
     NR,
     OUT,
@@ -34,9 +30,7 @@ from .linear import (
     ROW_BLOCK,
     ROW_TASKS,
     STRIP_PANELS,
-    THREAD_SETTING,
     THREADS,
-    WEIGHTS,
     X_STRIDE,
     K,
     M,
@@ -45,24 +39,16 @@ from .linear import (
     row_parameters,
 )
 from .memory import (
-    aligned_zeros,
-    call_finish,
-    call_worker,
     data_ptr,
     keep,
-    load_ptr,
     null,
     offset,
     store_f32,
     store_i32,
     store_ptr,
 )
-from .pack import MAX_K
-from .parallel import LINE, run
-from .quantize import convert, range_of_row
-
-#: k-words of every instruction set divide this, so that a long K can be cut there.
-LONG_STEP = MAX_K // 64 * 64
+from .parallel import LINE, run, thread_setting
+from .quantize import range_of_row
 
 
 @kernel
@@ -90,12 +76,7 @@ def linear_into(x, out, residual, residual_stride, descriptor, finish, threads):
     panels = (n + descriptor[NR] - 1) // descriptor[NR]
     stride = descriptor[PANEL_STRIDE]
     if threads == 0:
-        setting = np.empty(1, np.int64)
-        call_worker(load_ptr(data_ptr(descriptor), THREAD_SETTING), data_ptr(setting), 0)
-        threads = worthwhile_threads(m, n, k, panels * stride, setting[0])
-    if descriptor[LONG_WORKER] != 0:
-        linear_long(x, out, residual, residual_stride, descriptor, finish, threads)
-        return
+        threads = worthwhile_threads(m, n, k, panels * stride, thread_setting(descriptor[REGION]))
     context = np.zeros(CONTEXT_WORDS + LINE * threads, np.int64)
     words = data_ptr(context)
     for i in range(DESCRIPTOR_WORDS):
@@ -128,49 +109,6 @@ def linear_into(x, out, residual, residual_stride, descriptor, finish, threads):
     keep(fixed)
     keep(x)
     keep(out)
-    keep(descriptor)
-
-
-@kernel
-def linear_long(x, out, residual, residual_stride, descriptor, finish, threads):
-    """`linear_into` beyond MAX_K, where a sum can pass 2^31: int32 products of K in steps, added in int64."""
-    m, n, k = x.shape[0], descriptor[N], descriptor[K]
-    scale, zero_point = np.empty(m, np.float32), np.empty(m, np.int32)
-    bounds = np.empty(3, np.float32)
-    for r in range(m):
-        if descriptor[PER_TENSOR]:
-            scale[r], zero_point[r] = tensor_parameters(x) if r == 0 else (scale[0], zero_point[0])
-        else:
-            range_of_row(x, r, bounds)
-            scale[r], zero_point[r] = row_parameters(bounds[0], bounds[1], bounds[2])
-    q = np.empty((m, k), np.uint8)
-    convert(x, scale, zero_point, 0, 0, q)
-    nr, words = descriptor[NR], data_ptr(descriptor)
-    panels = (n + nr - 1) // nr
-    none = aligned_zeros(4 * max(m, panels * 3 * nr)).view(np.int32)
-    part = np.empty((m, n), np.int32)
-    total = np.zeros((m, n), np.int64)
-    for begin in range(0, k, LONG_STEP):
-        end = min(begin + LONG_STEP, k)
-        integer.multiply_packed(
-            descriptor[LONG_WORKER], descriptor[REGION], q[:, begin:end], 0, none, n,
-            offset(load_ptr(words, WEIGHTS), begin * nr), descriptor[PANEL_STRIDE],
-            data_ptr(none), part, threads,
-        )  # fmt: skip
-        total += part
-    ints = carray(load_ptr(words, COLUMNS), (panels, 3, nr), np.int32)
-    floats = carray(load_ptr(words, COLUMNS), (panels, 3, nr), np.float32)
-    for r in range(m):
-        for c in range(n):
-            p, lane = c // nr, c % nr
-            exact = total[r, c] - np.int64(zero_point[r]) * ints[p, 0, lane]
-            factor = np.float32(scale[r] * floats[p, 1, lane])
-            out[r, c] = np.float32(np.float32(np.float32(exact) * factor) + floats[p, 2, lane])
-    if finish != 0:
-        address = np.array([finish])
-        call_finish(load_ptr(data_ptr(address), 0), data_ptr(out), out.strides[0], residual, residual_stride, m, n)
-        keep(address)
-    keep(none)
     keep(descriptor)
 
 

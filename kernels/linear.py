@@ -21,6 +21,7 @@ from .emit.intrinsics import convert_rows, max_rows, row_range
 from .emit.isa import InstructionSet
 from .emit.tile import Output, Scheme
 from .jit import kernel
+from .long_k import long_strip
 from .memory import (
     call_finish,
     data_ptr,
@@ -40,11 +41,11 @@ from .portable import strip_for
 # Context words. The first DESCRIPTOR_WORDS describe a packed weight and are copied into every call's context;
 # words 0 and 1 are what parallel.run calls.
 (
-    WORKER, REGION, THREAD_SETTING,
-    N, K, WORDS, WEIGHTS, PANEL_STRIDE, COLUMNS, NR, MR, L2_BYTES, PER_TENSOR, LONG_WORKER,
+    WORKER, REGION,
+    N, K, WORDS, WEIGHTS, PANEL_STRIDE, COLUMNS, NR, MR, L2_BYTES, PER_TENSOR,
     M, X, X_STRIDE, OUT, OUT_STRIDE, RESIDUAL, RESIDUAL_STRIDE, FINISH, FIXED_PARAMETERS,
     ROW_BLOCK, STRIP_PANELS, ROW_TASKS, COLUMN_TASKS, THREADS, COUNTERS,
-) = range(29)  # fmt: skip
+) = range(27)  # fmt: skip
 DESCRIPTOR_WORDS = M
 #: The workers' counters follow the context, from a cache line of their own.
 CONTEXT_WORDS = 32
@@ -98,14 +99,14 @@ def row_packer(isa_k_per_word: int) -> Callable:
 
 
 @cache
-def linear_worker(isa: InstructionSet, scheme: Scheme) -> Callable:
-    """The worker of one instruction set and weight scheme."""
+def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Callable:
+    """The worker of one instruction set and weight scheme; `long` for K beyond pack.MAX_K (see long_k.py)."""
     output = Output.GROUPED if scheme.group else Output.DEQUANTIZED
-    strip = strip_for(isa, scheme, output)
+    strip = long_strip(isa) if long else strip_for(isa, scheme, output)
     pack_rows = row_packer(isa.k_per_word)
     tallest = max_rows(isa, scheme)
     nr = isa.columns
-    variant = f"{scheme.name}__{isa.name}"
+    variant = f"{scheme.name}{'_long' if long else ''}__{isa.name}"
 
     @kernel(variant=variant)
     def quantize_block(context, first, rows, packed, scales, zero_points):

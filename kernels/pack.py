@@ -21,6 +21,8 @@ from .jit import kernel
 
 #: Largest K whose exact sum fits int32: 255 · 128 · 65,793 < 2^31.
 MAX_K = 65_793
+#: The steps in which a longer K is summed: whole k-words and unrolled steps of every instruction set.
+LONG_STEP = MAX_K // K_ALIGN * K_ALIGN
 
 
 def padded_k(k: int, group: int) -> int:

@@ -24,18 +24,40 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .jit import kernel
-from .memory import call_worker, data_ptr, fetch_add, load_ptr, store_int
+from .memory import I32, I64, call_worker, data_ptr, fetch_add, load_ptr
 
 #: int64 words between two workers' counters: a cache line, so that counting does not contend.
 LINE = 8
 
 
+@intrinsic
+def _get_num_threads(typingctx):
+    """``numba.get_num_threads()``, which in itself cannot be cached; the symbol comes with any parallel loop."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(I64, [])  # as numba's loops declare it; it is an int
+        symbol = cgutils.get_or_insert_function(builder.module, kind, "get_num_threads")
+        return builder.sext(builder.trunc(builder.call(symbol, []), I32), I64)
+
+    return types.int64(), codegen
+
+
 @kernel(parallel=True)
 def run_region(context, threads):
-    """threads × worker(context, index) at the same time."""
+    """threads × worker(context, index) at the same time; with 0 threads, context[0] = numba's thread setting."""
     words = carray(context, (1,), np.int64)
+    if threads == 0:
+        words[0] = _get_num_threads()
     for index in prange(threads):
         call_worker(load_ptr(data_ptr(words), 0), data_ptr(words), index)
+
+
+@kernel
+def thread_setting(region):
+    """numba's thread setting for the calling thread, by way of the address of `run_region`."""
+    words = np.array([0, region])
+    call_worker(load_ptr(data_ptr(words), 1), data_ptr(words), 0)
+    return words[0]
 
 
 @kernel
@@ -60,24 +82,3 @@ def next_task(counters, index, threads, tasks, victim):
             return task, victim
         victim += 1
     return -1, victim
-
-
-@intrinsic
-def _thread_setting(typingctx):
-    """``numba.get_num_threads()``, which in itself cannot be cached."""
-
-    def codegen(context, builder, signature, args):
-        kind = ir.FunctionType(ir.IntType(32), [])
-        symbol = cgutils.get_or_insert_function(builder.module, kind, "get_num_threads")
-        return builder.sext(builder.call(symbol, []), ir.IntType(64))
-
-    return types.int64(), codegen
-
-
-@kernel(parallel=True)
-def report_threads(result, index):
-    """((int64 *)result)[index] = numba's thread setting for the calling thread."""
-    words = carray(result, (1,), np.int64)
-    for _ in prange(0):  # makes numba load the threading symbols along with this function
-        words[0] = 0
-    store_int(result, index, _thread_setting())

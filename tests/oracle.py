@@ -1,7 +1,7 @@
 """The oracle: what every result must be, in numpy int64/float64, importing nothing of the project.
 
-Integer products are exact: they run as float64 matrix products whose every partial sum is an integer far below
-2**53 (|product| <= 255*255, so K could be 1e11). The float32 results are the operations of DESIGN.md, one rounding
+Integer products are exact in int64 (|product| <= 255*255, so K could be 1e14), by einsum rather than BLAS, whose
+spinning threads cost seconds on a busy machine. The float32 results are the operations of DESIGN.md, one rounding
 each, in their order, on those exact integers.
 
 Error bounds use u = 2**-24 (half an ulp of 1 in float32), TINY = 2**-149 (the smallest float32 step, so a result that
@@ -112,14 +112,14 @@ def spread_over(values, shape, granularity, axis):
 
 
 def exact_product(a, b_t):
-    """``a @ b_t.T`` of integer arrays, exact, as int64."""
-    return (a.astype(np.float64) @ b_t.astype(np.float64).T).astype(np.int64)
+    """``a @ b_t.T`` of integer arrays [..., M, K] and [..., N, K], exact, as int64."""
+    return np.einsum("...mk,...nk->...mn", a.astype(np.int64), b_t.astype(np.int64))
 
 
 def matmul_integer(a, b, a_zero_point=0, b_zero_point=0):
     """ONNX MatMulInteger: zero points already broadcastable to `a` and `b`; int32, wrapping modulo 2**32."""
-    wide_a, wide_b = a.astype(np.float64) - a_zero_point, b.astype(np.float64) - b_zero_point
-    return (wide_a @ wide_b).astype(np.int64).astype(np.int32)
+    wide_a, wide_b = a.astype(np.int64) - a_zero_point, b.astype(np.int64) - b_zero_point
+    return exact_product(wide_a, np.swapaxes(wide_b, -1, -2)).astype(np.int32)
 
 
 # ------------------------------------------------------------------------------------------------ linear

@@ -25,10 +25,10 @@ from ..kernels.integer import integer_worker
 from ..kernels.jit import address
 from ..kernels.linear import linear_worker
 from ..kernels.memory import WORKER_SIGNATURE
-from ..kernels.parallel import report_threads, run_region
+from ..kernels.parallel import run_region
 from .isa import INSTRUCTION_SETS
 
-GRAMMAR = re.compile(r"(qd8_f32_q(c8w|c4w|b[48]w(32|64|128))|u8s8_s32)_gemm_\d+x\d+c[24]__[a-z0-9]+")
+GRAMMAR = re.compile(r"(qd8_f32_q(c8w|c4w|b[48]w(32|64|128))|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+")
 
 EIGHT_BIT = Scheme()
 SCHEMES = tuple(Scheme(bits, group) for bits in (8, 4) for group in (0, 128, 64, 32))
@@ -47,7 +47,8 @@ class Kernel:
     def name(self) -> str:
         rows, columns = max_rows(self.isa, self.scheme), self.isa.columns
         data = "u8s8_s32" if self.operation == "matmul_integer" else f"qd8_f32_{self.scheme.name}"
-        return f"{data}_gemm_{rows}x{columns}c{self.isa.k_per_word}__{self.isa.name}"
+        gemm = "gemm_longk" if self.operation == "linear_long" else "gemm"
+        return f"{data}_{gemm}_{rows}x{columns}c{self.isa.k_per_word}__{self.isa.name}"
 
 
 @cache
@@ -56,6 +57,7 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
     table = []
     for isa in INSTRUCTION_SETS:
         table += [Kernel("linear", s, isa, lambda isa=isa, s=s: linear_worker(isa, s)) for s in SCHEMES]
+        table.append(Kernel("linear_long", EIGHT_BIT, isa, lambda isa=isa: linear_worker(isa, EIGHT_BIT, long=True)))
         table.append(Kernel("matmul_integer", EIGHT_BIT, isa, lambda isa=isa: integer_worker(isa)))
     return {(kernel.operation, kernel.scheme, kernel.isa.name): kernel for kernel in table}
 
@@ -75,9 +77,3 @@ def worker_address(operation: str, isa: InstructionSet, scheme: Scheme = EIGHT_B
 def region_address() -> int:
     """Address of the parallel region that runs workers."""
     return address(run_region, WORKER_SIGNATURE)
-
-
-@cache
-def thread_setting_address() -> int:
-    """Address of the kernel that reads numba's thread setting."""
-    return address(report_threads, WORKER_SIGNATURE)
