@@ -48,7 +48,7 @@ def register_loop(isa: InstructionSet) -> tuple[Callable, int]:
 
         return types.int64(types.int64), codegen
 
-    @kernel(variant=isa.name, parallel=True)
+    @kernel(parallel=True, cached=False)
     def run(steps, threads):
         sums = np.zeros(threads, np.int64)
         for t in prange(threads):

@@ -41,7 +41,7 @@ def tile_loop(isa: InstructionSet, scheme: Scheme = Scheme()) -> tuple[Callable,
     strip = strip_for(isa, scheme, Output.DEQUANTIZED)
     rows, nr, words = max_rows(isa, scheme), isa.columns, TILE_K // isa.k_per_word
 
-    @kernel(variant=isa.name, parallel=True)
+    @kernel(parallel=True, cached=False)
     def run(repeats, threads):
         for _thread in prange(threads):
             a, b = aligned_zeros(4 * words * rows), aligned_zeros(words * nr * isa_k)

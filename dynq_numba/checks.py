@@ -40,7 +40,7 @@ def float_array(name: str, value: Any, *, ndim: int | None = None) -> np.ndarray
     if ndim is not None and value.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions; got {describe(value)}")
     if value.dtype == F32:
-        return value if value.dtype.isnative else value.astype(F32)
+        return value
     with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 becomes inf, and then a NaN row
         return value.astype(F32)
 

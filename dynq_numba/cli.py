@@ -62,7 +62,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:  # such as an impossible DYNQ_ISA
         print(f"dynq: {error}", file=sys.stderr)
         return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

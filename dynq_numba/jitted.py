@@ -4,10 +4,12 @@
     def block(x, up, down):                                  # up, down: PackedLinear arguments
         return dq.linear(dq.linear(x, up, activation="gelu"), down)
 
-A PackedLinear becomes its descriptor (see kernels/call.py), so a user's function compiles in moments: the products
+A PackedLinear becomes its descriptor (see kernels/context.py), so a user's function compiles in moments: the products
 are reached by address. A finisher, or the worker of matmul_integer, is linked into the user's own module.
-Differences from Python: options that choose code (`activation`, `granularity`, `dtype`) must be literals,
-`quantize` works along the last axis, `matmul_integer` takes matrices, and `out` must not overlap x or residual.
+Differences from Python: options that choose code (`activation`, `granularity`, `dtype`) must be literals; x, residual
+and out may be copied where they are not C contiguous, and `out` must be, and must not overlap x or residual; `quantize`
+works along the last axis; `matmul_integer` takes matrices, runs on one thread on the instruction set that was in force
+at compilation, and does not check that zero points are in range. Packing is done outside.
 """
 
 from __future__ import annotations
@@ -32,15 +34,16 @@ from numba.extending import (
 )
 
 from . import quantization
-from .kernels import call, integer
+from .kernels import arrays, call, integer
+from .kernels import context as at
 from .kernels import quantize as kernels
 from .kernels.activations import ACTIVATIONS
-from .kernels.jit import FINGERPRINT, compiled, kernel
-from .kernels.linear import K, N
+from .kernels.jit import FINGERPRINT, compiled
 from .kernels.memory import FINISH_SIGNATURE, WORKER_SIGNATURE, data_ptr, keep, null
-from .ops import finishing_kernel, linear
+from .ops import linear
 from .packed import PackedLinear
 from .runtime import isa, registry
+from .runtime.compiled import finishing_kernel
 
 _DESCRIPTOR = types.Array(types.int64, 1, "C")
 
@@ -132,25 +135,8 @@ def _float_array(name: str, value: Any) -> None:
         raise TypingError(f"{name} must be an array of floats; got {value}")
 
 
-@kernel
-def _as_rows(array, columns):  # type: ignore[no-untyped-def]
-    """[..., columns] floats as float32 [rows, columns], C contiguous; copies only what is not so already."""
-    rows = 1
-    for axis in range(array.ndim - 1):
-        rows *= array.shape[axis]
-    return np.ascontiguousarray(array).astype(np.float32).reshape((rows, columns))
-
-
-@kernel
-def _view_rows(array, columns):  # type: ignore[no-untyped-def]
-    rows = 1
-    for axis in range(array.ndim - 1):
-        rows *= array.shape[axis]
-    return array.reshape((rows, columns))
-
-
 def _rows_function(array: types.Array) -> Callable:
-    return _view_rows if array.layout == "C" and array.dtype == types.float32 else _as_rows
+    return arrays.view_rows if array.layout == "C" and array.dtype == types.float32 else arrays.as_rows
 
 
 @overload(linear, prefer_literal=True)
@@ -177,7 +163,7 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
 
     def run(x, w, activation=None, residual=None, epilogue=None, out=None, threads=None):  # type: ignore[no-untyped-def]
         descriptor = w.descriptor
-        n, k = descriptor[N], descriptor[K]
+        n, k = descriptor[at.N], descriptor[at.K]
         if x.shape[-1] != k:
             raise ValueError("x must have as many columns as the packed weight")
         shape = x.shape[:-1] + (n,)  # noqa: RUF005 - numba knows no stars
@@ -190,7 +176,7 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
         count = threads if chosen else 0
         if chosen and count < 1:
             raise ValueError("threads must be at least 1")
-        rows, target = x_rows(x, k), _view_rows(y, n)
+        rows, target = x_rows(x, k), arrays.view_rows(y, n)
         if has_residual:
             if residual.shape != shape:
                 raise ValueError("residual must have the result's shape")
@@ -250,18 +236,6 @@ def _dequantize(q):  # type: ignore[no-untyped-def]
     return run
 
 
-@kernel
-def _zero_vector(value, count, flip):  # type: ignore[no-untyped-def]
-    return np.full(count, np.int32(value + flip), np.int32)
-
-
-@kernel
-def _zero_array(value, count, flip):  # type: ignore[no-untyped-def]
-    if value.size != count:
-        raise ValueError("zero points must be a scalar, or one per row of a or column of b")
-    return (value.reshape(count) + flip).astype(np.int32)
-
-
 @overload(quantization.matmul_integer)
 def _matmul_integer(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-untyped-def]
     for name, operand in (("a", a), ("b", b)):
@@ -271,8 +245,8 @@ def _matmul_integer(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-un
     worker = _address_of(registry.kernel_for("matmul_integer", target).build(), WORKER_SIGNATURE)
     nr, k_per_word = target.columns, target.k_per_word
     flip_a, flip_b = (128 if a.dtype == types.int8 else 0), (128 if b.dtype == types.uint8 else 0)
-    zero_a = _zero_array if isinstance(a_zero_point, types.Array) else _zero_vector
-    zero_b = _zero_array if isinstance(b_zero_point, types.Array) else _zero_vector
+    zero_a = arrays.zero_array if isinstance(a_zero_point, types.Array) else arrays.zero_vector
+    zero_b = arrays.zero_array if isinstance(b_zero_point, types.Array) else arrays.zero_vector
 
     def run(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-untyped-def]
         if a.shape[1] != b.shape[0]:

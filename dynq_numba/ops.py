@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.core.errors import NumbaError
 from numba.extending import is_jitted
 
-from . import checks, uncompiled
+from . import checks
 from .checks import F32
-from .kernels import call
-from .kernels.activations import ACTIVATIONS
-from .kernels.finish import finisher, identity
-from .kernels.jit import JIT_ENABLED, address, entry
-from .kernels.memory import FINISH_SIGNATURE
+from .kernels.jit import JIT_ENABLED
+from .kernels.reference_activations import ACTIVATIONS
 from .packed import PackedLinear
-
-_MATRIX = types.Array(types.float32, 2, "A")
-_WORDS = types.Array(types.int64, 1, "C")
-_TAIL = (_WORDS, types.int64, types.int64)
-
-
-@cache
-def _plain() -> Callable:
-    return entry(call.plain, (_MATRIX, _MATRIX, *_TAIL))
-
-
-@cache
-def _with_residual() -> Callable:
-    return entry(call.with_residual, (_MATRIX, _MATRIX, _MATRIX, *_TAIL))
-
-
-def finishing_kernel(activation: str | None, epilogue: Any, residual: bool) -> Callable | None:
-    """The jitted finisher for a combination, or None where nothing is to be done."""
-    if activation is None and epilogue is None and not residual:
-        return None
-    first = identity if activation is None else ACTIVATIONS[activation]
-    last = identity if epilogue is None else epilogue
-    return finisher(first, last, residual=residual, variant=str(activation), cached=epilogue is None)
-
-
-@cache
-def _finish_address(activation: str | None, epilogue: Any, residual: bool) -> int:
-    finish = finishing_kernel(activation, epilogue, residual)
-    if finish is None:
-        return 0
-    try:
-        return address(finish, FINISH_SIGNATURE)
-    except NumbaError as error:
-        raise TypeError(f"epilogue must take and return one float32; {epilogue} does not compile: {error}") from error
+from .runtime import backend
 
 
 def linear(
@@ -121,46 +83,39 @@ def linear(
     shape = x.shape
     if not shape or shape[-1] != k:
         raise ValueError(f"x must have shape [..., {k}] for this weight; got {shape}")
-    if activation is not None:
+    if activation is not None and not (type(activation) is str and activation in ACTIVATIONS):
         checks.choice("activation", activation, ACTIVATIONS)
-    if epilogue is not None and not (is_jitted(epilogue) or (not JIT_ENABLED and callable(epilogue))):
-        raise TypeError(f"epilogue must be a function compiled by numba.njit; got {checks.describe(epilogue)}")
+    if epilogue is not None:
+        _check_epilogue(epilogue, activation, residual is not None)
     count = 0 if threads is None else checks.positive_int("threads", threads)
-    full = (*shape[:-1], n)
-    rows = x if len(shape) == 2 else _matrix(x, k)
+    matrix = len(shape) == 2
+    rows = x if matrix else _matrix(x, k)
     if rows.strides[1] != 4 and k > 1:
         rows = np.ascontiguousarray(rows)
+    if matrix and out is None and residual is None:
+        y = np.empty((shape[0], n), F32)
+        backend.linear(rows, w._layout(), activation, None, epilogue, y, count)
+        return y
+    full = (*shape[:-1], n)
     addend = None if residual is None else _residual(residual, full, n)
-    target = np.empty((rows.shape[0], n), np.float32) if out is None else _target(out, full, n, x, addend)
-    if not JIT_ENABLED:
-        uncompiled.linear(rows, w, activation, addend, epilogue, target)
-        return _delivered(target, out, full)
-    if activation is None and epilogue is None and addend is None:
-        finish = 0
-    else:
-        finish = _finish_address(activation, epilogue, addend is not None)
-    if addend is None:
-        _plain()(rows, target, w._descriptor(), finish, count)
-    else:
-        _with_residual()(rows, target, addend, w._descriptor(), finish, count)
-    return target if out is None and len(shape) == 2 else _delivered(target, out, full)
-
-
-def _delivered(target: np.ndarray, out: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
-    """The result in its shape, copied to `out` where `target` stood in for it."""
+    target = np.empty((rows.shape[0], n), F32) if out is None else _target(out, full, n, x, addend)
+    backend.linear(rows, w._layout(), activation, addend, epilogue, target, count)
     if out is None:
-        return target.reshape(shape)
+        return target.reshape(full)
     if not np.may_share_memory(target, out):
-        out[...] = target.reshape(shape)
+        out[...] = target.reshape(full)
     return out
+
+
+def _check_epilogue(epilogue: Any, activation: str | None, residual: bool) -> None:
+    if not (is_jitted(epilogue) or (not JIT_ENABLED and callable(epilogue))):
+        raise TypeError(f"epilogue must be a function compiled by numba.njit; got {checks.describe(epilogue)}")
+    backend.prepare_finish(activation, epilogue, residual)
 
 
 def _matrix(array: np.ndarray, columns: int) -> np.ndarray:
     """[..., columns] as [rows, columns], also where a dimension is zero."""
-    rows = 1
-    for size in array.shape[:-1]:
-        rows *= size
-    return array.reshape(rows, columns)
+    return array.reshape(math.prod(array.shape[:-1]), columns)
 
 
 def _residual(residual: np.ndarray, shape: tuple[int, ...], n: int) -> np.ndarray:
@@ -184,6 +139,6 @@ def _target(
     if n > 1 and out.size and out.strides[-1] != 4:
         raise ValueError(f"out must be contiguous along its last axis; got strides {out.strides}")
     overlaps = np.may_share_memory(out, x) or (addend is not None and np.may_share_memory(out, addend))
-    if overlaps or not (out.ndim == 2 or out.flags.c_contiguous) or not out.dtype.isnative:
-        return np.empty((out.size // n if n else 0, n), np.float32)
+    if overlaps or not (out.ndim == 2 or out.flags.c_contiguous):
+        return np.empty((math.prod(shape[:-1]), n), F32)
     return _matrix(out, n)

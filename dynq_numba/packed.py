@@ -7,60 +7,9 @@ from typing import Any
 import numpy as np
 
 from . import checks, schemes
-from .kernels import linear as context
-from .kernels import pack
-from .kernels.emit.intrinsics import max_rows
-from .kernels.emit.isa import InstructionSet
-from .kernels.emit.tile import Scheme
-from .kernels.jit import JIT_ENABLED
-from .kernels.memory import aligned_zeros
-from .runtime import cpu, isa, registry
-from .uncompiled import PlainLayout
+from .runtime import backend, isa
 
 ACTIVATION_SCHEMES = ("per_token", "per_tensor")
-
-
-class _Layout:
-    """The weight in one instruction set's panels."""
-
-    def __init__(self, w: PackedLinear, q: np.ndarray, isa: InstructionSet):
-        n, k = w.shape
-        group = w.group_size or 0
-        long = k > pack.MAX_K and not group
-        self.bits = 8 if long else w.bits  # there is no 4-bit tile for a long K
-        self.isa = isa
-        self.group = group
-        self.stride = pack.panel_bytes(k, isa.columns, self.bits, group)
-        panels = -(-n // isa.columns)
-        self.panels = aligned_zeros(panels * self.stride)
-        self.columns = aligned_zeros(panels * 12 * isa.columns).view(np.int32).reshape(panels, 3, isa.columns)
-        scale = np.ascontiguousarray(np.broadcast_to(w._scales, (n, w._scales.shape[1])))
-        pack.pack_panels(q, scale, isa.columns, isa.k_per_word, self.bits, group, self.stride, self.panels)
-        bias = np.zeros(n, np.float32) if w.bias is None else w.bias
-        pack.column_words(q, scale, bias, self.bits, group, self.columns)
-
-        scheme = Scheme(self.bits, group)
-        descriptor = np.zeros(context.DESCRIPTOR_WORDS, np.int64)
-        descriptor[context.WORKER] = registry.worker_address("linear_long" if long else "linear", isa, scheme)
-        descriptor[context.REGION] = registry.region_address()
-        descriptor[context.N], descriptor[context.K] = n, k
-        descriptor[context.WORDS] = pack.padded_k(k, group) // isa.k_per_word
-        descriptor[context.WEIGHTS] = self.panels.ctypes.data
-        descriptor[context.PANEL_STRIDE] = self.stride
-        descriptor[context.COLUMNS] = self.columns.ctypes.data
-        descriptor[context.NR] = isa.columns
-        descriptor[context.MR] = max_rows(isa, scheme)
-        descriptor[context.L2_BYTES] = cpu.l2_bytes()
-        descriptor[context.PER_TENSOR] = w.activations == "per_tensor"
-        self.descriptor = descriptor
-        self.nbytes = self.panels.nbytes + self.columns.nbytes
-
-    def unpack(self, shape: tuple[int, int]) -> np.ndarray:
-        q = np.empty(shape, np.int8)
-        pack.unpack_panels(
-            self.panels, self.isa.columns, self.isa.k_per_word, self.bits, self.group, self.stride, q
-        )
-        return q
 
 
 class PackedLinear:
@@ -103,17 +52,27 @@ class PackedLinear:
         self.bits, self.granularity, self.group_size = bits, granularity, group_size
         self.activations, self.bias = activations, bias
         self._scales = scales
-        self._layouts: dict[str, _Layout | PlainLayout] = {}
-        self._lay_out(q, isa.active())
+        for array in (scales, bias):
+            if array is not None:
+                array.flags.writeable = False  # the panels hold copies: a change here would change no result
+        self._layouts: dict[str, Any] = {}
+        self._layout_of(q)
 
-    def _lay_out(self, q: np.ndarray, target: InstructionSet) -> _Layout | PlainLayout:
-        layout = self._layouts[target.name] = _Layout(self, q, target) if JIT_ENABLED else PlainLayout(q)
+    def _layout_of(self, q: np.ndarray) -> Any:
+        """Lay q out for the instruction set in force."""
+        n = self.shape[0]
+        scales = np.broadcast_to(self._scales, (n, self._scales.shape[1])).copy()
+        bias = np.zeros(n, np.float32) if self.bias is None else self.bias
+        target = isa.active()
+        layout = self._layouts[target.name] = backend.Layout(
+            q, scales, bias, bits=self.bits, group=self.group_size or 0,
+            per_tensor=self.activations == "per_tensor", isa=target,
+        )  # fmt: skip
         return layout
 
-    def _layout(self) -> _Layout | PlainLayout:
+    def _layout(self) -> Any:
         """The layout for the instruction set in force; made on first use of another one."""
-        target = isa.active()
-        return self._layouts.get(target.name) or self._lay_out(self.qweight, target)
+        return self._layouts.get(isa.active().name) or self._layout_of(self.qweight)
 
     def _descriptor(self) -> np.ndarray:
         return self._layout().descriptor
@@ -132,9 +91,9 @@ class PackedLinear:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held for the instruction set in force: panels with their padding, scales, sums, bias."""
+        """Bytes held: panels with their padding (of each instruction set used so far), scales, sums, bias."""
         bias = 0 if self.bias is None else self.bias.nbytes
-        return self._layout().nbytes + self._scales.nbytes + bias
+        return sum(layout.nbytes for layout in self._layouts.values()) + self._scales.nbytes + bias
 
     @property
     def scheme(self) -> str:
@@ -198,7 +157,8 @@ def pack_linear(
 
     Notes
     -----
-    scale = max|w| / 127 over what shares it, q = clip(rint(w / scale)), so |w - q·scale| ≤ scale / 2 (1 + 2^-22).
+    scale = max|w| / 127 (8 bit) or / 7 (4 bit) over what shares it, q = clip(rint(w / scale)), in float32:
+    |w - q·scale| ≤ scale / 2 · (1 + 2^-15). Source: ONNX QuantizeLinear-13, symmetric; DESIGN in ARCHITECTURE.md.
 
     Examples
     --------

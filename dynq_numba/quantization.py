@@ -6,13 +6,9 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import get_num_threads
 
-from . import checks, uncompiled
-from .kernels import integer, reference
-from .kernels import quantize as kernels
-from .kernels.jit import JIT_ENABLED
-from .runtime import isa, registry
+from . import checks
+from .runtime import backend
 
 GRANULARITIES = ("per_token", "per_tensor")
 DTYPES = {"uint8": np.uint8, "int8": np.int8}
@@ -71,8 +67,9 @@ def quantize(
     Notes
     -----
     Asymmetric uint8 per tensor is bit for bit ONNX DynamicQuantizeLinear-11. int8 is the same grid moved by 128.
-    |dequantize(quantize(x)) - x| ≤ scale (half from each rounding, of x and of the zero point).
-    All zeros: scale 1, zero point 0. NaN or an infinity in a slice: scale NaN there, and data equal to the zero point.
+    |dequantize(quantize(x)) - x| ≤ scale / 2 · (1 + 2^-13), unless scale is denormal: half a step and rounding.
+    All zeros: scale 1, zero point 0 of the uint8 grid (so -128 for int8). NaN or an infinity in a slice: scale NaN
+    there, and data equal to the zero point; no other slice changes.
 
     Examples
     --------
@@ -99,14 +96,7 @@ def quantize(
     outer = moved.shape[:-1]
     rows = moved.reshape(math.prod(outer), moved.shape[-1])
     flip = 128 if dtype == "int8" else 0
-    if JIT_ENABLED:
-        scale = np.empty(len(rows), np.float32)
-        zero = np.empty(len(rows), np.int32)
-        data = np.empty(rows.shape, np.uint8)
-        kernels.parameters(rows, bool(symmetric), scale, zero)
-        kernels.convert(rows, scale, zero, int(symmetric), flip, data)
-    else:
-        data, scale, zero = uncompiled.quantize(rows, bool(symmetric), flip)
+    data, scale, zero = backend.quantize(rows, bool(symmetric), flip)
     kind = DTYPES[dtype]
     zero_point = (zero - flip).astype(kind)
     if not per_token:
@@ -149,11 +139,7 @@ def dequantize(q: Quantized) -> np.ndarray:
     if moved.shape[:-1] != scale.shape:
         raise ValueError(f"q.scale must have shape {moved.shape[:-1]} for axis {axis}, or (); got {scale.shape}")
     rows = np.ascontiguousarray(moved).reshape(scale.size, moved.shape[-1])
-    if JIT_ENABLED:
-        out = np.empty(rows.shape, np.float32)
-        kernels.dequantize_rows(rows, scale.reshape(-1), zero.reshape(-1), out)
-    else:
-        out = reference.dequantize(rows, scale.reshape(-1), zero.reshape(-1))
+    out = backend.dequantize(rows, scale.reshape(-1), zero.reshape(-1))
     return out.reshape(data.shape) if one_scale else np.moveaxis(out.reshape(moved.shape), -1, axis)
 
 
@@ -210,33 +196,11 @@ def matmul_integer(a: np.ndarray, b: np.ndarray, a_zero_point: Any = 0, b_zero_p
     out = np.empty((*batch, m, n), np.int32)
     left = np.broadcast_to(left, (*batch, m, k))
     right = np.broadcast_to(right, (*batch, k, n))
-    if not JIT_ENABLED:
-        for i in np.ndindex(batch):
-            out[i] = reference.matmul_integer(left[i], right[i], zero_a[i], zero_b[i])
-        return _as_matmul(out, a, b)
-    target = isa.active()
-    worker = registry.worker_address("matmul_integer", target)
-    region = registry.region_address()
-    threads = 1 if m * n * k < _PARALLEL_FROM else get_num_threads()
-    flip_a, flip_b = (128 if a.dtype == np.int8 else 0), (128 if b.dtype == np.uint8 else 0)
     for i in np.ndindex(batch):
-        integer.matmul_integer(
-            worker, region, target.columns, target.k_per_word,
-            np.ascontiguousarray(left[i]).view(np.uint8), flip_a, zero_a[i] + flip_a,
-            right[i].view(np.uint8), flip_b, zero_b[i] - flip_b, out[i], threads,
-        )  # fmt: skip
-    return _as_matmul(out, a, b)
-
-
-def _as_matmul(out: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Without the dimensions that stood in for those a vector lacks."""
+        backend.matmul_integer(left[i], right[i], zero_a[i], zero_b[i], out[i])
     if a.ndim == 1:
         out = out[..., 0, :]
     return out[..., 0] if b.ndim == 1 else out
-
-
-#: Multiply-adds from which a second thread pays.
-_PARALLEL_FROM = 4_000_000
 
 
 def _zero_points(

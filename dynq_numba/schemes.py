@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import checks
-from .kernels import pack, reference
-from .kernels.jit import JIT_ENABLED
+from .runtime import backend
 
 #: Groups along K that the kernels have.
 GROUP_SIZES = (32, 64, 128)
@@ -64,12 +63,7 @@ def quantize_weight(
     rows = weight.reshape(1, -1) if granularity == "per_tensor" else weight
     group = group_size if granularity == "per_group" else rows.shape[1]
     group = max(1, group or 0)
-    if JIT_ENABLED:
-        q = np.empty(rows.shape, np.int8)
-        scale = np.empty((rows.shape[0], max(1, -(-rows.shape[1] // group))), np.float32)
-        pack.quantize_weight(np.ascontiguousarray(rows), group, LIMITS[bits], scale, q)
-    else:
-        q, scale = reference.quantize_weight(rows, group, LIMITS[bits])
+    q, scale = backend.quantize_weight(rows, group, LIMITS[bits])
     return q.reshape(n, k), scale
 
 

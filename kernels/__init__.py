@@ -2,7 +2,7 @@
 
     jit.py          compilation options and the disk cache
     memory.py       typed loads, stores and calls through pointers
-    emit/           the only place that speaks LLVM IR: vectors, one file per family of instruction sets,
+    emit/           the only place with LLVM IR that computes: vectors, one file per family of instruction sets,
                     the tile skeleton, row quantization
     portable.py     the tile for any CPU, in plain loops
     pack.py         weights to integers, integers to panels
@@ -10,6 +10,7 @@
     linear.py       the fused linear's worker        call.py      from arrays to running workers
     integer.py      exact int8 products              quantize.py  quantize and dequantize on their own
     activations.py  float32 exp, tanh, erf …         finish.py    what is fused behind a tile
+    context.py      what a worker is told           arrays.py    helpers for jitted callers
     blocking.py     how a product is cut             parallel.py  the one parallel region
     reference.py    the numpy twin of everything: the normative meaning (reference_activations.py: of activations.py)
 """

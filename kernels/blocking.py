@@ -7,7 +7,8 @@
              thread two full row panels, columns are split as well and the few rows quantized by each thread
     threads  one, unless the work outweighs waking another thread
 
-Constants of machines come in as arguments; those below are dimensionless or measured, see bench/NOTES.md.
+The machine's L2 comes in as an argument. The rates below are avx512vnni's on a Zen 5, rounded: they
+only decide from which size on a second thread is woken, and are late for the slower sets.
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ PARTS = 2
 MACS_PER_US = 450_000.0
 BYTES_PER_US = 180_000.0
 WORTH_US = 4.0
+
+
+@kernel
+def share(i, parts, total):
+    """(first, count) of part i when `total` is cut into `parts` that differ by at most one."""
+    first = i * total // parts
+    return first, (i + 1) * total // parts - first
 
 
 @kernel

@@ -16,6 +16,8 @@ from functools import cache
 
 import numpy as np
 
+from . import context as at
+from .blocking import share
 from .emit.isa import InstructionSet
 from .emit.tile import Output, Scheme
 from .jit import kernel
@@ -23,13 +25,6 @@ from .memory import aligned_zeros, data_ptr, keep, load_i32, load_int, load_ptr,
 from .pack import padded_length
 from .parallel import LINE, next_task, run
 from .portable import strip_for
-
-# Context words; the first two are what parallel.run calls.
-(
-    WORKER, REGION, A, A_STRIDE, A_FLIP, A_ZERO, OUT, OUT_STRIDE, M, N, K,
-    WEIGHTS, PANEL_STRIDE, COLUMNS, COLUMN_TASKS, THREADS, COUNTERS,
-) = range(17)  # fmt: skip
-CONTEXT_WORDS = 24  # the workers' counters follow
 
 
 @kernel
@@ -77,14 +72,14 @@ def integer_worker(isa: InstructionSet) -> Callable:
 
     @kernel(variant=variant)
     def integer_worker(context, index):
-        m, n, k = load_int(context, M), load_int(context, N), load_int(context, K)
-        a_stride, flip = load_int(context, A_STRIDE), load_int(context, A_FLIP)
-        a, a_zero = load_ptr(context, A), load_ptr(context, A_ZERO)
-        weights, panel_stride = load_ptr(context, WEIGHTS), load_int(context, PANEL_STRIDE)
-        columns = load_ptr(context, COLUMNS)
-        out, out_stride = load_ptr(context, OUT), load_int(context, OUT_STRIDE)
-        tasks, threads = load_int(context, COLUMN_TASKS), load_int(context, THREADS)
-        counters = load_ptr(context, COUNTERS)
+        m, n, k = load_int(context, at.M), load_int(context, at.N), load_int(context, at.K)
+        a_stride, flip = load_int(context, at.X_STRIDE), load_int(context, at.X_FLIP)
+        a, a_zero = load_ptr(context, at.X), load_ptr(context, at.X_ZERO)
+        weights, panel_stride = load_ptr(context, at.WEIGHTS), load_int(context, at.PANEL_STRIDE)
+        columns = load_ptr(context, at.COLUMNS)
+        out, out_stride = load_ptr(context, at.OUT), load_int(context, at.OUT_STRIDE)
+        tasks, threads = load_int(context, at.COLUMN_TASKS), load_int(context, at.THREADS)
+        counters = load_ptr(context, at.COUNTERS)
         words = padded_length(k) // k_per_word
         panels = (n + nr - 1) // nr
         packed = np.empty(4 * tallest * words, np.uint8)
@@ -93,16 +88,15 @@ def integer_worker(isa: InstructionSet) -> Callable:
         row_panels = (m + tallest - 1) // tallest
         task, victim = next_task(counters, index, threads, tasks, 0)
         while task >= 0:
-            begin, end = task * panels // tasks, (task + 1) * panels // tasks
+            begin, count = share(task, tasks, panels)
             for p in range(row_panels):
-                first = p * m // row_panels
-                height = (p + 1) * m // row_panels - first
+                first, height = share(p, row_panels, m)
                 pack_rows(
                     offset(a, first * a_stride), a_stride, flip,
                     offset(a_zero, 4 * first), height, k, packed, row_sums, zero_points,
                 )  # fmt: skip
-                valid = min(n - begin * nr, (end - begin) * nr)
-                if end > begin:
+                valid = min(n - begin * nr, count * nr)
+                if count > 0:
                     strip(
                         height,
                         data_ptr(packed),
@@ -113,9 +107,9 @@ def integer_worker(isa: InstructionSet) -> Callable:
                         offset(columns, 12 * begin * nr),
                         offset(out, first * out_stride + 4 * begin * nr),
                         out_stride,
-                        end - begin,
+                        count,
                         panel_stride,
-                        valid - (end - begin - 1) * nr,
+                        valid - (count - 1) * nr,
                     )
             task, victim = next_task(counters, index, threads, tasks, victim)
         keep(packed)
@@ -133,21 +127,21 @@ def multiply_packed(worker, region, a, a_flip, a_zero, n, weights, panel_stride,
     """
     if a.shape[0] == 0 or n == 0:
         return
-    context = np.zeros(CONTEXT_WORDS + LINE * threads, np.int64)
+    context = np.zeros(at.SIZE + LINE * threads, np.int64)
     words = data_ptr(context)
-    context[WORKER], context[REGION] = worker, region
-    store_ptr(words, A, data_ptr(a))
-    context[A_STRIDE] = a.strides[0]
-    context[A_FLIP] = a_flip
-    store_ptr(words, A_ZERO, data_ptr(a_zero))
-    store_ptr(words, OUT, data_ptr(out))
-    context[OUT_STRIDE] = out.strides[0]
-    context[M], context[N], context[K] = a.shape[0], n, a.shape[1]
-    store_ptr(words, WEIGHTS, weights)
-    context[PANEL_STRIDE] = panel_stride
-    store_ptr(words, COLUMNS, columns)
-    context[COLUMN_TASKS] = context[THREADS] = threads
-    store_ptr(words, COUNTERS, offset(words, 8 * CONTEXT_WORDS))
+    context[at.WORKER], context[at.REGION] = worker, region
+    store_ptr(words, at.X, data_ptr(a))
+    context[at.X_STRIDE] = a.strides[0]
+    context[at.X_FLIP] = a_flip
+    store_ptr(words, at.X_ZERO, data_ptr(a_zero))
+    store_ptr(words, at.OUT, data_ptr(out))
+    context[at.OUT_STRIDE] = out.strides[0]
+    context[at.M], context[at.N], context[at.K] = a.shape[0], n, a.shape[1]
+    store_ptr(words, at.WEIGHTS, weights)
+    context[at.PANEL_STRIDE] = panel_stride
+    store_ptr(words, at.COLUMNS, columns)
+    context[at.COLUMN_TASKS] = context[at.THREADS] = threads
+    store_ptr(words, at.COUNTERS, offset(words, 8 * at.SIZE))
     run(words, threads)
     keep(context)
     keep(a)

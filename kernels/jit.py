@@ -125,7 +125,7 @@ class KernelCache(_Cache):
 
 
 def kernel(function: Callable | None = None, *, variant: str = "", parallel: bool = False, cached: bool = True) -> Any:
-    """``numba.njit`` with the package's options and cache.
+    """``numba.njit`` with the package's options and cache. Cached only for files of this folder: see FINGERPRINT.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def kernel(function: Callable | None = None, *, variant: str = "", parallel: boo
     parallel : bool
         Let ``prange`` loops run on numba's threads.
     cached : bool
-        False where a user's own function is inlined: its code is not ours to fingerprint.
+        False outside this folder, and where a user's own function is inlined: that code is not fingerprinted.
     """
     if function is None:
         return lambda f: kernel(f, variant=variant, parallel=parallel, cached=cached)
@@ -167,5 +167,5 @@ def address(dispatcher: Any, signature: tuple) -> int:
 
 
 def entry(dispatcher: Any, signature: tuple) -> Callable:
-    """The callable of exactly `signature`: 0.2 µs a call. The caller vouches for every argument's type."""
+    """The callable of exactly `signature`: The caller vouches for every argument's type."""
     return compiled(dispatcher, signature).entry_point

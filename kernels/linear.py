@@ -7,7 +7,8 @@
                          tiles + epilogue, then the finisher   while the output strip is in L1
 
 Heights of row panels differ by at most one, so no tile is computed for padding rows.
-Everything a worker needs stands in its context, an int64 array whose words are named below.
+Everything a worker needs stands in its context (context.py). Rows of x need not be aligned or contiguous with each
+other; the last row panel and the last weight panel are short, and nothing is written beyond them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from functools import cache
 
 import numpy as np
 
+from . import context as at
+from .blocking import share
 from .emit.intrinsics import convert_rows, max_rows, row_range
 from .emit.isa import InstructionSet
 from .emit.tile import Output, Scheme
@@ -37,35 +40,7 @@ from .memory import (
 )
 from .parallel import next_task
 from .portable import strip_for
-
-# Context words. The first DESCRIPTOR_WORDS describe a packed weight and are copied into every call's context;
-# words 0 and 1 are what parallel.run calls.
-(
-    WORKER, REGION,
-    N, K, WORDS, WEIGHTS, PANEL_STRIDE, COLUMNS, NR, MR, L2_BYTES, PER_TENSOR,
-    M, X, X_STRIDE, OUT, OUT_STRIDE, RESIDUAL, RESIDUAL_STRIDE, FINISH, FIXED_PARAMETERS,
-    ROW_BLOCK, STRIP_PANELS, ROW_TASKS, COLUMN_TASKS, THREADS, COUNTERS,
-) = range(27)  # fmt: skip
-DESCRIPTOR_WORDS = M
-#: The workers' counters follow the context, from a cache line of their own.
-CONTEXT_WORDS = 32
-
-F32_MAX = np.float32(np.finfo(np.float32).max)
-
-
-@kernel
-def row_parameters(lo, hi, total):
-    """Scale and zero point of a row from its range; NaN and 0 where the row holds NaN or an infinity."""
-    if total != total:
-        return np.float32(np.nan), np.int32(0)
-    spread = np.float32(hi - lo)
-    scale = np.float32(spread / np.float32(255))
-    if spread > F32_MAX:
-        scale = np.float32(np.float32(hi / np.float32(255)) - np.float32(lo / np.float32(255)))
-    if scale == np.float32(0):
-        return np.float32(1), np.int32(0)
-    zero_point = np.rint(np.float32(-lo / scale))
-    return scale, np.int32(min(max(zero_point, np.float32(0)), np.float32(255)))
+from .quantize import row_parameters
 
 
 @kernel
@@ -80,11 +55,11 @@ def fit_rows(x, x_stride, rows, k, scales, zero_points):
 
 
 @cache
-def row_packer(isa_k_per_word: int) -> Callable:
-    """``pack(x, x_stride, rows, k, words, scales, zero_points, panel)``: fill one row panel."""
-    convert = convert_rows(isa_k_per_word)
+def row_packer(k_per_word: int) -> Callable:
+    """``pack_rows(x, x_stride, rows, k, scales, zero_points, panel)``: fill one row panel."""
+    convert = convert_rows(k_per_word)
 
-    @kernel(variant=f"c{isa_k_per_word}")
+    @kernel(variant=f"c{k_per_word}")
     def pack_rows(x, x_stride, rows, k, scales, zero_points, panel):
         r = 0
         while r < rows:
@@ -111,15 +86,14 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
     @kernel(variant=variant)
     def quantize_block(context, first, rows, packed, scales, zero_points):
         """Rows first … first+rows of x as row panels of even height, one after another in `packed`."""
-        k, words = load_int(context, K), load_int(context, WORDS)
-        x_stride = load_int(context, X_STRIDE)
-        x = offset(load_ptr(context, X), first * x_stride)
-        fixed = load_ptr(context, FIXED_PARAMETERS)
+        k, words = load_int(context, at.K), load_int(context, at.WORDS)
+        x_stride = load_int(context, at.X_STRIDE)
+        x = offset(load_ptr(context, at.X), first * x_stride)
+        fixed = load_ptr(context, at.FIXED_PARAMETERS)
         scale, zero_point = data_ptr(scales), data_ptr(zero_points)
         panels = (rows + tallest - 1) // tallest
         for p in range(panels):
-            r = p * rows // panels
-            height = (p + 1) * rows // panels - r
+            r, height = share(p, panels, rows)
             source = offset(x, r * x_stride)
             if is_null(fixed):
                 fit_rows(source, x_stride, height, k, offset(scale, 4 * r), offset(zero_point, 4 * r))
@@ -135,20 +109,19 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
     @kernel(variant=variant)
     def multiply_block(context, first, rows, panel_from, panel_to, packed, scales, zero_points):
         """The block's rows times weight panels panel_from … panel_to, epilogue and finisher included."""
-        n, words = load_int(context, N), load_int(context, WORDS)
-        weights, panel_stride = load_ptr(context, WEIGHTS), load_int(context, PANEL_STRIDE)
-        columns = load_ptr(context, COLUMNS)
-        out, out_stride = load_ptr(context, OUT), load_int(context, OUT_STRIDE)
-        residual, residual_stride = load_ptr(context, RESIDUAL), load_int(context, RESIDUAL_STRIDE)
-        finish = load_ptr(context, FINISH)
-        wide = load_int(context, STRIP_PANELS)
+        n, words = load_int(context, at.N), load_int(context, at.WORDS)
+        weights, panel_stride = load_ptr(context, at.WEIGHTS), load_int(context, at.PANEL_STRIDE)
+        columns = load_ptr(context, at.COLUMNS)
+        out, out_stride = load_ptr(context, at.OUT), load_int(context, at.OUT_STRIDE)
+        residual, residual_stride = load_ptr(context, at.RESIDUAL), load_int(context, at.RESIDUAL_STRIDE)
+        finish = load_ptr(context, at.FINISH)
+        wide = load_int(context, at.STRIP_PANELS)
         row_panels = (rows + tallest - 1) // tallest
         for begin in range(panel_from, panel_to, wide):
             count = min(wide, panel_to - begin)
             valid = min(n - begin * nr, count * nr)
             for p in range(row_panels):
-                r = p * rows // row_panels
-                height = (p + 1) * rows // row_panels - r
+                r, height = share(p, row_panels, rows)
                 corner = offset(out, (first + r) * out_stride + 4 * begin * nr)
                 strip(
                     height,
@@ -170,11 +143,11 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
 
     @kernel(variant=variant)
     def linear_worker(context, index):
-        m, n, words = load_int(context, M), load_int(context, N), load_int(context, WORDS)
-        row_tasks, column_tasks = load_int(context, ROW_TASKS), load_int(context, COLUMN_TASKS)
-        threads, counters = load_int(context, THREADS), load_ptr(context, COUNTERS)
+        m, n, words = load_int(context, at.M), load_int(context, at.N), load_int(context, at.WORDS)
+        row_tasks, column_tasks = load_int(context, at.ROW_TASKS), load_int(context, at.COLUMN_TASKS)
+        threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
         panels = (n + nr - 1) // nr
-        tallest_block = load_int(context, ROW_BLOCK)
+        tallest_block = load_int(context, at.ROW_BLOCK)
         packed = np.empty(4 * tallest_block * words, np.uint8)
         scales = np.empty(tallest_block, np.float32)
         zero_points = np.empty(tallest_block, np.int32)
@@ -182,13 +155,12 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
         task, victim = next_task(counters, index, threads, row_tasks * column_tasks, 0)
         while task >= 0:
             block, part = task // column_tasks, task % column_tasks
-            first = block * m // row_tasks
-            rows = (block + 1) * m // row_tasks - first
+            first, rows = share(block, row_tasks, m)
             if block != held:
                 quantize_block(context, first, rows, packed, scales, zero_points)
                 held = block
-            panel_from, panel_to = part * panels // column_tasks, (part + 1) * panels // column_tasks
-            multiply_block(context, first, rows, panel_from, panel_to, packed, scales, zero_points)
+            panel_from, count = share(part, column_tasks, panels)
+            multiply_block(context, first, rows, panel_from, panel_from + count, packed, scales, zero_points)
             task, victim = next_task(counters, index, threads, row_tasks * column_tasks, victim)
         keep(packed)
         keep(scales)

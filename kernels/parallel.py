@@ -23,6 +23,7 @@ from numba import carray, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .blocking import share
 from .jit import kernel
 from .memory import I32, I64, call_worker, data_ptr, fetch_add, load_ptr
 
@@ -45,11 +46,12 @@ def _get_num_threads(typingctx):
 @kernel(parallel=True)
 def run_region(context, threads):
     """threads × worker(context, index) at the same time; with 0 threads, context[0] = numba's thread setting."""
-    words = carray(context, (1,), np.int64)
-    if threads == 0:
+    words = carray(context, (1,), np.int64)  # a parallel loop can capture an array, but no pointer
+    if threads == 0:  # asking must not enter a region: it would cost microseconds on every call
         words[0] = _get_num_threads()
-    for index in prange(threads):
-        call_worker(load_ptr(data_ptr(words), 0), data_ptr(words), index)
+    else:
+        for index in prange(threads):
+            call_worker(load_ptr(data_ptr(words), 0), data_ptr(words), index)
 
 
 @kernel
@@ -77,8 +79,9 @@ def next_task(counters, index, threads, tasks, victim):
     """
     while victim < threads:
         owner = (index + victim) % threads
-        task = owner * tasks // threads + fetch_add(counters, owner * LINE, 1)
-        if task < (owner + 1) * tasks // threads:
-            return task, victim
+        first, count = share(owner, threads, tasks)
+        taken = fetch_add(counters, owner * LINE, 1)
+        if taken < count:
+            return first + taken, victim
         victim += 1
     return -1, victim

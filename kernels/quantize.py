@@ -14,14 +14,43 @@ import numpy as np
 
 from .emit.intrinsics import row_range
 from .jit import kernel
-from .linear import row_parameters
 from .memory import data_ptr, offset
+
+F32_MAX = np.float32(np.finfo(np.float32).max)
+
+
+@kernel
+def row_parameters(lo, hi, total):
+    """Scale and zero point of a row from its range; NaN and 0 where the row holds NaN or an infinity."""
+    if total != total:
+        return np.float32(np.nan), np.int32(0)
+    spread = np.float32(hi - lo)
+    scale = np.float32(spread / np.float32(255))
+    if spread > F32_MAX:
+        scale = np.float32(np.float32(hi / np.float32(255)) - np.float32(lo / np.float32(255)))
+    if scale == np.float32(0):
+        return np.float32(1), np.int32(0)
+    zero_point = np.rint(np.float32(-lo / scale))
+    return scale, np.int32(min(max(zero_point, np.float32(0)), np.float32(255)))
 
 
 @kernel
 def range_of_row(x, r, bounds):
     """bounds[0..2] = lo, hi, total of row r of x [M, K], last axis contiguous (see emit.quantize)."""
     row_range(offset(data_ptr(x), r * x.strides[0]), x.shape[1], data_ptr(bounds))
+
+
+@kernel
+def tensor_parameters(x):
+    """One scale and zero point for all of x [M, K]."""
+    lo, hi, total = np.float32(0), np.float32(0), np.float32(0)
+    bounds = np.empty(3, np.float32)
+    for r in range(x.shape[0]):
+        range_of_row(x, r, bounds)
+        lo, hi = min(lo, bounds[0]), max(hi, bounds[1])
+        if bounds[2] != bounds[2]:
+            total = np.float32(np.nan)
+    return row_parameters(lo, hi, total)
 
 
 @kernel

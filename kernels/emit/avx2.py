@@ -10,7 +10,7 @@ broadcast needs no conversion) and weights, bytes in memory, are sign-extended o
 rows of the tile: two instructions for 16 products, no fewer than the sign-split form of ``vpmaddubsw`` needs
 (three instructions and an add for 32), and correct for weights of -128 too.
 
-16 registers: 5×2 accumulators + 2 weight vectors + 1 activation + 1 product = 14; a sixth row still fits (16).
+16 registers: 6×2 accumulators + 2 weight vectors + 1 activation + 1 product = 16.
 """
 
 from __future__ import annotations
@@ -43,4 +43,5 @@ AVX2 = Avx2(
     registers=16,
     max_rows=6,
     max_rows_grouped=3,
+    temporaries=1,
 )

@@ -37,6 +37,8 @@ class InstructionSet(ABC):
         Architectural vector registers, the budget of a tile.
     max_rows, max_rows_grouped : int
         Tallest tile that keeps all its accumulators in registers, without and with per-group sums.
+    temporaries : int
+        Registers a dot needs beside its operands.
     """
 
     name: str
@@ -46,6 +48,7 @@ class InstructionSet(ABC):
     registers: int
     max_rows: int
     max_rows_grouped: int
+    temporaries: int = 0
 
     @property
     def columns(self) -> int:

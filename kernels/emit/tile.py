@@ -21,7 +21,7 @@ A 4-bit weight w enters the product as the byte 16·w (a nibble shifted or maske
 subtraction, no sign extension), which the scale undoes: the packer stores scale/16 and 16·column sum.
 
 Bounds: |Σ a·w| ≤ 255·128·K < 2^31 for K ≤ 65,793; the caller splits longer K. Register budget, asserted below:
-R·2 accumulators (twice that when grouped) + 2 weight vectors + 1 broadcast + 1 temporary where the set needs one.
+R·2 accumulators (twice that when grouped) + 2 weight vectors + 1 broadcast + the set's temporaries.
 Few rows cannot hide the dot's latency with one accumulator each: they keep CHAINS sums over interleaved k.
 
 Models: XNNPACK's qd8-f32-qc8w-gemm MRx16c4-avx512vnni (one body for every height), BLIS KernelsHowTo.
@@ -85,8 +85,9 @@ class Tile:
     def __init__(self, isa: InstructionSet, scheme: Scheme, output: Output, rows: int):
         self.isa, self.scheme, self.output, self.rows = isa, scheme, output, rows
         sums = rows * VECTORS * (2 if scheme.group else 1)
-        if sums + VECTORS + 1 > isa.registers:
-            raise ValueError(f"{rows} rows need {sums + VECTORS + 1} registers; {isa.name} has {isa.registers}")
+        needed = sums + VECTORS + 1 + isa.temporaries
+        if needed > isa.registers:
+            raise ValueError(f"{rows} rows need {needed} registers; {isa.name} has {isa.registers}")
         self.chains = 1
         while not scheme.group and rows * VECTORS * self.chains < IN_FLIGHT and self.chains < UNROLL:
             self.chains *= 2

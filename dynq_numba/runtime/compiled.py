@@ -1,0 +1,132 @@
+"""What the public functions run on: the kernels, compiled on first use. `uncompiled` is its twin without a compiler.
+
+Arguments are validated and shaped by the caller; every kernel is reached through the entry of one signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import get_num_threads, types
+from numba.core.errors import NumbaError
+
+from ..kernels import call, integer, pack
+from ..kernels import quantize as kernels
+from ..kernels.activations import ACTIVATIONS
+from ..kernels.emit.isa import InstructionSet
+from ..kernels.finish import finisher, identity
+from ..kernels.jit import address, entry
+from ..kernels.memory import FINISH_SIGNATURE
+from . import isa, registry
+from .layout import Layout as Layout
+from .signatures import BYTE_MATRIX, BYTES_2D, FLOAT_MATRIX, FLOATS, FLOATS_2D, INT8_2D, INTS, INTS_2D, WORD, WORDS
+
+#: Multiply-adds from which a second thread pays in matmul_integer.
+PARALLEL_FROM = 4_000_000
+
+
+# -- linear -------------------------------------------------------------------------------------
+@cache
+def _plain() -> Callable:
+    return entry(call.plain, (FLOAT_MATRIX, FLOAT_MATRIX, WORDS, WORD, WORD))
+
+
+@cache
+def _with_residual() -> Callable:
+    return entry(call.with_residual, (FLOAT_MATRIX, FLOAT_MATRIX, FLOAT_MATRIX, WORDS, WORD, WORD))
+
+
+def finishing_kernel(activation: str | None, epilogue: Any, residual: bool) -> Callable | None:
+    """The jitted finisher for a combination, or None where nothing is to be done."""
+    if activation is None and epilogue is None and not residual:
+        return None
+    first = identity if activation is None else ACTIVATIONS[activation]
+    last = identity if epilogue is None else epilogue
+    return finisher(first, last, residual=residual, variant=str(activation), cached=epilogue is None)
+
+
+@cache
+def _finish_address(activation: str | None, epilogue: Any, residual: bool) -> int:
+    finish = finishing_kernel(activation, epilogue, residual)
+    if finish is None:
+        return 0
+    try:
+        return address(finish, FINISH_SIGNATURE)
+    except NumbaError as error:
+        raise TypeError(f"epilogue must take and return one float32; {epilogue} does not compile: {error}") from error
+
+
+def linear(
+    x: np.ndarray,
+    layout: Layout,
+    activation: str | None,
+    residual: np.ndarray | None,
+    epilogue: Any,
+    out: np.ndarray,
+    threads: int,
+) -> None:
+    """Fill out [M, N] from x [M, K]; float32, last axes contiguous; `threads` 0 chooses."""
+    if residual is None:
+        finish = 0 if activation is None and epilogue is None else _finish_address(activation, epilogue, False)
+        _plain()(x, out, layout.descriptor, finish, threads)
+    else:
+        finish = _finish_address(activation, epilogue, True)
+        _with_residual()(x, out, residual, layout.descriptor, finish, threads)
+
+
+def prepare_finish(activation: str | None, epilogue: Any, residual: bool) -> None:
+    """Compile a finisher, so that an epilogue that does not compile is told before anything is written."""
+    _finish_address(activation, epilogue, residual)
+
+
+# -- the pieces ---------------------------------------------------------------------------------
+def quantize_weight(weight: np.ndarray, group: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """int8 [N, K] and scale [N, groups] of float32 weight [N, K]."""
+    n, k = weight.shape
+    q = np.empty((n, k), np.int8)
+    scale = np.empty((n, max(1, -(-k // group))), np.float32)
+    entry(pack.quantize_weight, (FLOAT_MATRIX, WORD, WORD, FLOATS_2D, INT8_2D))(weight, group, limit, scale, q)
+    return q, scale
+
+
+def quantize(rows: np.ndarray, symmetric: bool, flip: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """data (uint8, flipped), scale, zero_point (int32, of the unflipped grid) of float32 rows."""
+    scale, zero = np.empty(len(rows), np.float32), np.empty(len(rows), np.int32)
+    data = np.empty(rows.shape, np.uint8)
+    entry(kernels.parameters, (FLOAT_MATRIX, types.boolean, FLOATS, INTS))(rows, symmetric, scale, zero)
+    convert = entry(kernels.convert, (FLOATS_2D, FLOATS, INTS, WORD, WORD, BYTES_2D))
+    convert(rows, scale, zero, int(symmetric), flip, data)
+    return data, scale, zero
+
+
+def dequantize(data: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
+    """float32 rows from uint8 or int8 rows."""
+    out = np.empty(data.shape, np.float32)
+    kind = BYTES_2D if data.dtype == np.uint8 else INT8_2D
+    entry(kernels.dequantize_rows, (kind, FLOATS, INTS, FLOATS_2D))(data, scale, zero_point, out)
+    return out
+
+
+@cache
+def _matmul() -> Callable:
+    packed = (WORD, WORD, WORD, WORD)
+    return entry(
+        integer.matmul_integer, (*packed, BYTE_MATRIX, WORD, INTS, BYTE_MATRIX, WORD, INTS, INTS_2D, WORD)
+    )  # fmt: skip
+
+
+def matmul_integer(a: np.ndarray, b: np.ndarray, a_zero: np.ndarray, b_zero: np.ndarray, out: np.ndarray) -> None:
+    """Fill int32 out [M, N] from bytes a [M, K], b [K, N] and their int32 zero points."""
+    target: InstructionSet = isa.active()
+    (m, k), n = a.shape, b.shape[1]
+    flip_a, flip_b = (128 if a.dtype == np.int8 else 0), (128 if b.dtype == np.uint8 else 0)
+    _matmul()(
+        registry.worker_address("matmul_integer", target), registry.region_address(),
+        target.columns, target.k_per_word,
+        np.ascontiguousarray(a).view(np.uint8), flip_a, a_zero + flip_a,
+        b.view(np.uint8), flip_b, b_zero - flip_b,
+        out, 1 if m * n * k < PARALLEL_FROM else get_num_threads(),
+    )  # fmt: skip

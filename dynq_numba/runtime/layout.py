@@ -1,0 +1,78 @@
+"""A quantized weight in the panels of one instruction set, and the descriptor that leads a worker to it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+
+from ..kernels import context as at
+from ..kernels import pack
+from ..kernels.emit.intrinsics import max_rows
+from ..kernels.emit.isa import InstructionSet
+from ..kernels.emit.tile import Scheme
+from ..kernels.jit import entry
+from ..kernels.memory import aligned_zeros
+from . import cpu, registry
+from .signatures import BYTES, FLOATS_2D, INT8_2D, WORD
+
+_PACK = (INT8_2D, FLOATS_2D, WORD, WORD, WORD, WORD, WORD, BYTES)
+_UNPACK = (BYTES, WORD, WORD, WORD, WORD, WORD, INT8_2D)
+_COLUMNS = (INT8_2D, FLOATS_2D, types.Array(types.float32, 1, "A"), WORD, WORD, types.Array(types.int32, 3, "C"))
+
+
+class Layout:
+    """q int8 [N, K], scales float32 [N, groups] and bias float32 [N] packed for `isa`.
+
+    Attributes
+    ----------
+    descriptor : int64 array
+        See kernels/context.py; it leads to memory that this object owns.
+    nbytes : int
+        Panels with their padding, and the epilogue's column words.
+    """
+
+    def __init__(
+        self,
+        q: np.ndarray,
+        scales: np.ndarray,
+        bias: np.ndarray,
+        *,
+        bits: int,
+        group: int,
+        per_tensor: bool,
+        isa: InstructionSet,
+    ):
+        n, k = q.shape
+        long = k > pack.MAX_K and not group
+        self._bits = 8 if long else bits  # there is no 4-bit tile for a long K
+        self._isa, self._group = isa, group
+        self._stride = pack.panel_bytes(k, isa.columns, self._bits, group)
+        panels = -(-n // isa.columns)
+        self._panels = aligned_zeros(panels * self._stride)
+        self._columns = aligned_zeros(panels * 12 * isa.columns).view(np.int32).reshape(panels, 3, isa.columns)
+        self.nbytes = self._panels.nbytes + self._columns.nbytes
+        entry(pack.pack_panels, _PACK)(q, scales, *self._form(), self._panels)
+        entry(pack.column_words, _COLUMNS)(q, scales, bias, self._bits, group, self._columns)
+
+        scheme = Scheme(self._bits, group)
+        words = np.zeros(at.DESCRIPTOR_WORDS, np.int64)
+        words[at.WORKER] = registry.worker_address("linear_long" if long else "linear", isa, scheme)
+        words[at.REGION] = registry.region_address()
+        words[at.N], words[at.K] = n, k
+        words[at.WORDS] = pack.padded_k(k, group) // isa.k_per_word
+        words[at.WEIGHTS] = self._panels.ctypes.data
+        words[at.PANEL_STRIDE] = self._stride
+        words[at.COLUMNS] = self._columns.ctypes.data
+        words[at.NR], words[at.MR] = isa.columns, max_rows(isa, scheme)
+        words[at.L2_BYTES] = cpu.l2_bytes()
+        words[at.PER_TENSOR] = per_tensor
+        self.descriptor = words
+
+    def _form(self) -> tuple[int, ...]:
+        return self._isa.columns, self._isa.k_per_word, self._bits, self._group, self._stride
+
+    def unpack(self, shape: tuple[int, int]) -> np.ndarray:
+        """q again."""
+        q = np.empty(shape, np.int8)
+        entry(pack.unpack_panels, _UNPACK)(self._panels, *self._form(), q)
+        return q

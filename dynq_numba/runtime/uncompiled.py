@@ -1,0 +1,68 @@
+"""What the public functions run on under NUMBA_DISABLE_JIT=1: the numpy reference. Same bits, no speed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..kernels import reference
+from ..kernels.reference import matmul_integer as _matmul_integer
+from ..kernels.reference import quantize_weight as quantize_weight
+from ..kernels.reference_activations import ACTIVATIONS
+
+
+class Layout:
+    """Stands in for a packed layout: the integers as they are."""
+
+    def __init__(
+        self, q: np.ndarray, scales: np.ndarray, bias: np.ndarray, *, bits: int, group: int, per_tensor: bool, isa: Any
+    ):
+        self._q, self._scales, self._bias = q, scales, bias
+        self._form: dict[str, Any] = {"bits": bits, "group": group, "per_tensor": per_tensor}
+        self.nbytes = q.nbytes
+        self.descriptor = np.empty(0, np.int64)
+
+    def unpack(self, shape: tuple[int, int]) -> np.ndarray:
+        return self._q.copy()
+
+    def linear(self, x: np.ndarray) -> np.ndarray:
+        return reference.linear(x, self._q, self._scales, self._bias, **self._form)
+
+
+def linear(
+    x: np.ndarray,
+    layout: Layout,
+    activation: str | None,
+    residual: np.ndarray | None,
+    epilogue: Any,
+    out: np.ndarray,
+    threads: int,
+) -> None:
+    """Fill out [M, N] from x [M, K]."""
+    y = layout.linear(x)
+    with np.errstate(all="ignore"):
+        y = y if activation is None else ACTIVATIONS[activation](y)
+        y = y if residual is None else y + residual
+        if epilogue is not None:
+            y = np.array([epilogue(value) for value in y.flat], np.float32).reshape(y.shape)
+    out[...] = y
+
+
+def prepare_finish(activation: str | None, epilogue: Any, residual: bool) -> None:
+    """Nothing to compile."""
+
+
+def quantize(rows: np.ndarray, symmetric: bool, flip: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """data (uint8, flipped), scale, zero_point (int32, of the unflipped grid) of float32 rows."""
+    scale, zero_point = reference.row_parameters(rows, symmetric)
+    data = reference.quantize_rows(rows, scale, zero_point, low=int(symmetric))
+    return data ^ np.uint8(flip), scale, zero_point
+
+
+dequantize = reference.dequantize
+
+
+def matmul_integer(a: np.ndarray, b: np.ndarray, a_zero: np.ndarray, b_zero: np.ndarray, out: np.ndarray) -> None:
+    """Fill int32 out [M, N]."""
+    out[...] = _matmul_integer(a, b, a_zero, b_zero)

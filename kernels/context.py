@@ -1,0 +1,48 @@
+"""The context: an int64 array by which a caller tells a worker all it needs; its words, by name.
+
+    ┌ descriptor ─────────────────┬ call ───────────────────────────┬ spare ┐┌ counters ─────────────┐
+    │ WORKER … PER_TENSOR         │ M … COUNTERS                    │       ││ 1 line of 8 per worker │
+    └ of a packed weight, copied ─┴ filled for every call ──────────┴───────┘└ from a line of their own ┘
+    0                       DESCRIPTOR_WORDS                               SIZE
+
+Words hold integers, or addresses that are stored and loaded as pointers (see memory.py). Strides are in bytes.
+parallel.run calls words 0 and 1. The worker of matmul_integer uses the same words and has no descriptor.
+"""
+
+(
+    # -- the descriptor: one per packed weight and instruction set (dynq_numba/runtime/layout.py)
+    WORKER,  # address of the worker
+    REGION,  # address of parallel.run_region; unused with one thread
+    N,
+    K,
+    WORDS,  # k-words, padding included
+    WEIGHTS,  # address of the panels
+    PANEL_STRIDE,
+    COLUMNS,  # address of the epilogue's column words
+    NR,  # columns of a panel
+    MR,  # rows of the tallest tile
+    L2_BYTES,
+    PER_TENSOR,  # one scale for all of x
+    # -- the call
+    M,
+    X,
+    X_STRIDE,
+    X_FLIP,  # matmul_integer: 128 where the top bit of every byte is to be flipped
+    X_ZERO,  # matmul_integer: address of int32 zero points
+    OUT,
+    OUT_STRIDE,
+    RESIDUAL,
+    RESIDUAL_STRIDE,
+    FINISH,  # address of the finisher, or 0
+    FIXED_PARAMETERS,  # address of the scale and zero point of all rows, or 0
+    ROW_BLOCK,
+    STRIP_PANELS,
+    ROW_TASKS,
+    COLUMN_TASKS,
+    THREADS,
+    COUNTERS,  # address of the counters
+    SCRATCH,  # eight bytes for the scale and zero point that FIXED_PARAMETERS may point to
+) = range(30)
+
+DESCRIPTOR_WORDS = M
+SIZE = 32
