@@ -52,10 +52,14 @@ def byte_array(name: str, value: Any) -> np.ndarray:
     return value
 
 
-def positive_int(name: str, value: Any) -> int:
-    """An integer of at least 1."""
+#: More threads than any machine has; each takes a cache line of every call's context.
+MAX_THREADS = 1024
+
+
+def thread_count(name: str, value: Any) -> int:
+    """An integer from 1 to MAX_THREADS."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be a positive integer or None; got {describe(value)}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1; got {value}")
+    if not 1 <= value <= MAX_THREADS:
+        raise ValueError(f"{name} must be from 1 to {MAX_THREADS}; got {value}")
     return int(value)

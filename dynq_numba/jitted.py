@@ -6,10 +6,10 @@
 
 A PackedLinear becomes its descriptor (see kernels/context.py), so a user's function compiles in moments: the products
 are reached by address. A finisher, or the worker of matmul_integer, is linked into the user's own module.
-Differences from Python: options that choose code (`activation`, `granularity`, `dtype`) must be literals; x, residual
-and out may be copied where they are not C contiguous, and `out` must be, and must not overlap x or residual; `quantize`
-works along the last axis; `matmul_integer` takes matrices, runs on one thread on the instruction set that was in force
-at compilation, and does not check that zero points are in range. Packing is done outside.
+Differences from Python: options that choose code (`activation`, `granularity`, `dtype`) must be literals; arrays are
+float32 or float64 and are copied where they are not C contiguous; `out` must be C contiguous, and must not overlap x or
+residual; `quantize` and `dequantize` work along the last axis; `matmul_integer` takes matrices, and runs on one thread
+on the instruction set that was in force at compilation. Packing is done outside.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from numba.extending import (
 )
 
 from . import quantization
+from .checks import MAX_THREADS
 from .kernels import arrays, call, integer
 from .kernels import context as at
 from .kernels import quantize as kernels
@@ -74,12 +75,17 @@ make_attribute_wrapper(PackedLinearType, "descriptor", "descriptor")
 
 @unbox(PackedLinearType)
 def _unbox_packed(kind: PackedLinearType, value: ir.Value, c: Any) -> NativeValue:
+    slot = cgutils.alloca_once_value(c.builder, ir.Constant(c.context.get_value_type(kind), None))
+    failed = cgutils.alloca_once_value(c.builder, cgutils.true_bit)
     array = c.pyapi.call_method(value, "_descriptor", ())
-    native = c.unbox(_DESCRIPTOR, array)
-    c.pyapi.decref(array)
-    proxy = cgutils.create_struct_proxy(kind)(c.context, c.builder)
-    proxy.descriptor = native.value
-    return NativeValue(proxy._getvalue(), is_error=native.is_error)
+    with c.builder.if_then(cgutils.is_not_null(c.builder, array)):  # NULL: it raised, and numba passes that on
+        native = c.unbox(_DESCRIPTOR, array)
+        c.pyapi.decref(array)
+        proxy = cgutils.create_struct_proxy(kind)(c.context, c.builder)
+        proxy.descriptor = native.value
+        c.builder.store(proxy._getvalue(), slot)
+        c.builder.store(native.is_error, failed)
+    return NativeValue(c.builder.load(slot), is_error=c.builder.load(failed))
 
 
 def _address_of(function: Callable, signature: tuple) -> Callable:
@@ -130,9 +136,17 @@ def _literal(name: str, value: Any, allowed: Any, default: Any) -> Any:
     return literal
 
 
+def _value_type(value: Any) -> Any:
+    """The type of a value, a literal's or a default's included."""
+    if isinstance(value, types.Literal):
+        return value.literal_type
+    return value if isinstance(value, types.Type) and not isinstance(value, types.Omitted) else types.int64
+
+
 def _float_array(name: str, value: Any) -> None:
-    if not (isinstance(value, types.Array) and isinstance(value.dtype, types.Float) and value.ndim > 0):
-        raise TypingError(f"{name} must be an array of floats; got {value}")
+    floats = (types.float32, types.float64)
+    if not (isinstance(value, types.Array) and value.dtype in floats and value.ndim > 0):
+        raise TypingError(f"{name} must be an array of float32 or float64 in compiled code; got {value}")
 
 
 def _rows_function(array: types.Array) -> Callable:
@@ -148,8 +162,8 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
     has_residual, has_out = not _absent(residual), not _absent(out)
     if has_residual:
         _float_array("residual", residual)
-    if has_out and not (isinstance(out, types.Array) and out.dtype == types.float32 and out.layout == "C"):
-        raise TypingError(f"out must be a C-contiguous float32 array in compiled code; got {out}")
+    if has_out and not (isinstance(out, types.Array) and out == types.Array(types.float32, out.ndim, "C")):
+        raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
     user = None
     if not _absent(epilogue):
         if not isinstance(epilogue, types.Dispatcher):
@@ -158,6 +172,8 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
     finish = finishing_kernel(name, user, has_residual)
     address = _no_address if finish is None else _address_of(finish, FINISH_SIGNATURE)
     chosen = not _absent(threads)
+    if chosen and _value_type(threads) not in types.integer_domain:
+        raise TypingError(f"threads must be a positive integer or None; got {threads}")
     x_rows = _rows_function(x)
     residual_rows = _rows_function(residual if has_residual else x)
 
@@ -174,8 +190,8 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
         else:
             y = np.empty(shape, np.float32)
         count = threads if chosen else 0
-        if chosen and count < 1:
-            raise ValueError("threads must be at least 1")
+        if chosen and not 1 <= count <= MAX_THREADS:
+            raise ValueError("threads must be an integer from 1 to 1024")
         rows, target = x_rows(x, k), arrays.view_rows(y, n)
         if has_residual:
             if residual.shape != shape:
@@ -224,8 +240,17 @@ def _quantize(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-
 def _dequantize(q):  # type: ignore[no-untyped-def]
     if not (isinstance(q, types.BaseNamedTuple) and q.fields == quantization.Quantized._fields):
         raise TypingError(f"q must be a Quantized tuple; got {q}")
+    if q.types[0].dtype not in (types.uint8, types.int8):
+        raise TypingError(f"q.data must be an int8 or uint8 array; got {q.types[0]}")
+    fits = arrays.scale_fits if q.types[1].ndim else arrays.one_scale
 
     def run(q):  # type: ignore[no-untyped-def]
+        if q.axis != -1:
+            raise ValueError("q.axis must be -1 in compiled code")
+        if not fits(q.data, q.scale):
+            raise ValueError("q.scale must have the shape of q.data without its last axis, or be a single scale")
+        if q.zero_point.size != q.scale.size:
+            raise ValueError("q.zero_point must have the shape of q.scale")
         data = np.ascontiguousarray(q.data)
         scale, zero = np.ascontiguousarray(q.scale), np.ascontiguousarray(q.zero_point)
         rows = data.reshape((scale.size, data.size // max(1, scale.size)))
@@ -241,6 +266,11 @@ def _matmul_integer(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-un
     for name, operand in (("a", a), ("b", b)):
         if not (isinstance(operand, types.Array) and operand.ndim == 2 and operand.dtype in (types.int8, types.uint8)):
             raise TypingError(f"{name} must be an int8 or uint8 matrix in compiled code; got {operand}")
+    for name, zero in (("a_zero_point", a_zero_point), ("b_zero_point", b_zero_point)):
+        kind = zero.dtype if isinstance(zero, types.Array) else _value_type(zero)
+        if kind not in types.integer_domain:
+            raise TypingError(f"{name} must be an integer or an array of integers; got {zero}")
+    low_a, low_b = (-128 if a.dtype == types.int8 else 0), (-128 if b.dtype == types.int8 else 0)
     target = isa.active()
     worker = _address_of(registry.kernel_for("matmul_integer", target).build(), WORKER_SIGNATURE)
     nr, k_per_word = target.columns, target.k_per_word
@@ -253,7 +283,8 @@ def _matmul_integer(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-un
             raise ValueError("b must have as many rows as a has columns")
         out = np.empty((a.shape[0], b.shape[1]), np.int32)
         left = np.ascontiguousarray(a)
-        za, zb = zero_a(a_zero_point, a.shape[0], flip_a), zero_b(b_zero_point, b.shape[1], -flip_b)
+        za = zero_a(a_zero_point, a.shape[0], low_a, flip_a)
+        zb = zero_b(b_zero_point, b.shape[1], low_b, -flip_b)
         integer.matmul_integer(worker(), 0, nr, k_per_word, left, flip_a, za, b, flip_b, zb, out, 1)
         return out
 

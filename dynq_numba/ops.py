@@ -36,7 +36,8 @@ def linear(
     Parameters
     ----------
     x : array [..., K] of float16, float32, float64 or bfloat16
-        Any strides. Computed in float32. A row that holds NaN or an infinity gives a row of NaN.
+        Any strides. Computed in float32. A row that holds NaN or an infinity gives a row of NaN (and every row
+        does, if the weight was packed with ``activations="per_tensor"``).
     w : PackedLinear
         From `pack_linear`.
     activation : {"relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"}, optional
@@ -44,7 +45,8 @@ def linear(
     residual : array [..., N] of floats, optional
         Added after the activation, before `epilogue`.
     epilogue : ``numba.njit`` function of one float32, optional
-        Inlined into the loop over the tile; sees the value after activation and residual.
+        Inlined into the loop over the tile; sees the value after activation and residual. It must not raise (there is
+        nobody to tell in the middle of a tile), and is compiled once per function object: define it once.
     out : float32 array [..., N], optional
         Written and returned; its last axis must be contiguous. It may overlap x or residual.
     threads : int, optional
@@ -59,11 +61,14 @@ def linear(
     ------
     TypeError, ValueError
         Naming the argument, what it was and what is allowed, before anything is written.
+    MemoryError
+        When there is no memory for the result or the packed rows.
 
     Notes
     -----
     Per row: scale = (max(0, x) - min(0, x)) / 255 over the row, so each x is off by at most scale_x / 2 and each
-    weight by scale_w / 2: |y - x·Wᵀ| ≤ K · (scale_x·max|w| + scale_w·max|x| + scale_x·scale_w/2) / 2 before rounding.
+    weight by scale_w / 2 (bounds and exceptions: `quantize`, `pack_linear`): but for float32 rounding,
+    |y - x·Wᵀ| ≤ K · (scale_x·max|w| + scale_w·max|x| + scale_x·scale_w / 2) / 2.
     Sources: ONNX DynamicQuantizeLinear-11 (per row), MatMulInteger-10; XNNPACK's qd8-f32-qc8w.
 
     Examples
@@ -87,7 +92,7 @@ def linear(
         checks.choice("activation", activation, ACTIVATIONS)
     if epilogue is not None:
         _check_epilogue(epilogue, activation, residual is not None)
-    count = 0 if threads is None else checks.positive_int("threads", threads)
+    count = 0 if threads is None else checks.thread_count("threads", threads)
     matrix = len(shape) == 2
     rows = x if matrix else _matrix(x, k)
     if rows.strides[1] != 4 and k > 1:

@@ -15,7 +15,7 @@ ACTIVATION_SCHEMES = ("per_token", "per_tensor")
 class PackedLinear:
     """A linear layer's weight [N, K] as small integers, packed for this machine. Made by `pack_linear`.
 
-    Pickles and copies; the pickle holds plain integers, so it moves between machines.
+    Pickles, copies and compares by value; the pickle holds plain integers, so it moves between machines.
 
     Attributes
     ----------
@@ -64,11 +64,11 @@ class PackedLinear:
         scales = np.broadcast_to(self._scales, (n, self._scales.shape[1])).copy()
         bias = np.zeros(n, np.float32) if self.bias is None else self.bias
         target = isa.active()
-        layout = self._layouts[target.name] = backend.Layout(
+        layout = backend.Layout(
             q, scales, bias, bits=self.bits, group=self.group_size or 0,
             per_tensor=self.activations == "per_tensor", isa=target,
         )  # fmt: skip
-        return layout
+        return self._layouts.setdefault(target.name, layout)  # the first of two threads wins
 
     def _layout(self) -> Any:
         """The layout for the instruction set in force; made on first use of another one."""
@@ -115,9 +115,22 @@ class PackedLinear:
             f"{self.nbytes} bytes, {layouts})"
         )
 
+    def __eq__(self, other: object) -> bool:
+        """The same scheme, integers, scales and bias, whatever the layout."""
+        if not isinstance(other, PackedLinear):
+            return NotImplemented
+        mine, theirs = (np.zeros(0) if w.bias is None else w.bias for w in (self, other))
+        same = self._form() == other._form() and np.array_equal(mine, theirs)
+        return same and np.array_equal(self._scales, other._scales) and np.array_equal(self.qweight, other.qweight)
+
+    def __hash__(self) -> int:
+        return hash(self._form())
+
+    def _form(self) -> tuple[Any, ...]:
+        return self.shape, self.bits, self.granularity, self.group_size, self.activations
+
     def __reduce__(self) -> tuple[Any, ...]:
-        state = (self.bits, self.granularity, self.group_size, self.activations)
-        return PackedLinear, (self.qweight, self._scales, self.bias, *state)
+        return PackedLinear, (self.qweight, self._scales, self.bias, *self._form()[1:])
 
 
 def pack_linear(

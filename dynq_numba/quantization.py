@@ -67,7 +67,8 @@ def quantize(
     Notes
     -----
     Asymmetric uint8 per tensor is bit for bit ONNX DynamicQuantizeLinear-11. int8 is the same grid moved by 128.
-    |dequantize(quantize(x)) - x| ≤ scale / 2 · (1 + 2^-13), unless scale is denormal: half a step and rounding.
+    |dequantize(quantize(x)) - x| ≤ scale / 2 · (1 + 2^-13): half a step and rounding. (Not where scale is denormal or
+    the result is beyond float32.)
     All zeros: scale 1, zero point 0 of the uint8 grid (so -128 for int8). NaN or an infinity in a slice: scale NaN
     there, and data equal to the zero point; no other slice changes.
 
@@ -139,7 +140,7 @@ def dequantize(q: Quantized) -> np.ndarray:
     if moved.shape[:-1] != scale.shape:
         raise ValueError(f"q.scale must have shape {moved.shape[:-1]} for axis {axis}, or (); got {scale.shape}")
     rows = np.ascontiguousarray(moved).reshape(scale.size, moved.shape[-1])
-    out = backend.dequantize(rows, scale.reshape(-1), zero.reshape(-1))
+    out = backend.dequantize(rows, np.ascontiguousarray(scale).reshape(-1), np.ascontiguousarray(zero).reshape(-1))
     return out.reshape(data.shape) if one_scale else np.moveaxis(out.reshape(moved.shape), -1, axis)
 
 

@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 
 from . import ops, quantization
-from .kernels.activations import ACTIVATIONS
+from .kernels.jit import JIT_ENABLED
+from .kernels.reference_activations import ACTIVATIONS
 from .packed import pack_linear
 from .runtime import isa, registry
 
@@ -45,7 +46,7 @@ def warmup(*, progress: Callable[[str], object] | None = None) -> float:
     Returns
     -------
     float
-        Seconds it took: minutes become moments once the cache is filled.
+        Seconds it took (0 under NUMBA_DISABLE_JIT=1, where there is nothing to do).
 
     Raises
     ------
@@ -60,6 +61,8 @@ def warmup(*, progress: Callable[[str], object] | None = None) -> float:
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be callable or None; got {progress!r}")
     start = time.perf_counter()
+    if not JIT_ENABLED:
+        return 0.0
     for name, step in _steps():
         if progress is not None:
             progress(name)

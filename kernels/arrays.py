@@ -25,12 +25,40 @@ def view_rows(array, columns):
 
 
 @kernel
-def zero_vector(value, count, flip):
+def one_scale(data, scale):
+    """A scale of no dimensions fits any data."""
+    return True
+
+
+@kernel
+def scale_fits(data, scale):
+    """Whether `scale` has data's shape without the last axis."""
+    if scale.ndim != data.ndim - 1:
+        return scale.size == 1
+    same = True
+    for axis in range(scale.ndim):
+        same &= scale.shape[axis] == data.shape[axis]
+    return same
+
+
+@kernel
+def zero_vector(value, count, low, flip):
+    """A scalar zero point as int32 [count], moved by `flip`; `low` is the least value of the operand's dtype."""
+    if not low <= value <= low + 255:
+        raise ValueError("zero points must lie in the range of their operand's dtype")
     return np.full(count, np.int32(value + flip), np.int32)
 
 
 @kernel
-def zero_array(value, count, flip):
-    if value.size != count:
+def zero_array(value, count, low, flip):
+    """Zero points of any shape of `count` elements, or one, as `zero_vector`."""
+    if value.size != count and value.size != 1:
         raise ValueError("zero points must be a scalar, or one per row of a or column of b")
-    return (value.reshape(count) + flip).astype(np.int32)
+    flat = value.reshape(value.size)
+    out = np.empty(count, np.int32)
+    for i in range(count):
+        given = flat[0 if value.size == 1 else i]
+        if not low <= given <= low + 255:
+            raise ValueError("zero points must lie in the range of their operand's dtype")
+        out[i] = given + flip
+    return out

@@ -54,10 +54,11 @@ def linear_into(x, out, residual, residual_stride, descriptor, finish, threads):
         store_ptr(words, at.FIXED_PARAMETERS, fixed)
     context[at.ROW_TASKS], context[at.COLUMN_TASKS] = row_tasks, column_tasks
     context[at.ROW_BLOCK], context[at.STRIP_PANELS] = row_block, strip_panels
-    threads = min(threads, row_tasks * column_tasks)
+    tasks = row_tasks * column_tasks
+    threads = min(threads, tasks)
     context[at.THREADS] = threads
     store_ptr(words, at.COUNTERS, offset(words, 8 * at.SIZE))
-    run(words, threads)
+    run(words, threads, tasks)
     keep(context)
     keep(x)
     keep(out)

@@ -41,8 +41,9 @@ parallel.run calls words 0 and 1. The worker of matmul_integer uses the same wor
     COLUMN_TASKS,
     THREADS,
     COUNTERS,  # address of the counters
+    DONE,  # tasks finished
     SCRATCH,  # eight bytes for the scale and zero point that FIXED_PARAMETERS may point to
-) = range(30)
+) = range(31)
 
 DESCRIPTOR_WORDS = M
 SIZE = 32

@@ -21,7 +21,7 @@ from .blocking import share
 from .emit.isa import InstructionSet
 from .emit.tile import Output, Scheme
 from .jit import kernel
-from .memory import aligned_zeros, data_ptr, keep, load_i32, load_int, load_ptr, load_u8, offset, store_ptr
+from .memory import aligned_zeros, data_ptr, fetch_add, keep, load_i32, load_int, load_ptr, load_u8, offset, store_ptr
 from .pack import padded_length
 from .parallel import LINE, next_task, run
 from .portable import strip_for
@@ -86,6 +86,7 @@ def integer_worker(isa: InstructionSet) -> Callable:
         row_sums = np.empty(tallest, np.int32)
         zero_points = np.empty(tallest, np.int32)
         row_panels = (m + tallest - 1) // tallest
+        done = 0
         task, victim = next_task(counters, index, threads, tasks, 0)
         while task >= 0:
             begin, count = share(task, tasks, panels)
@@ -111,7 +112,9 @@ def integer_worker(isa: InstructionSet) -> Callable:
                         panel_stride,
                         valid - (count - 1) * nr,
                     )
+            done += 1
             task, victim = next_task(counters, index, threads, tasks, victim)
+        fetch_add(context, at.DONE, done)
         keep(packed)
         keep(row_sums)
         keep(zero_points)
@@ -142,7 +145,7 @@ def multiply_packed(worker, region, a, a_flip, a_zero, n, weights, panel_stride,
     store_ptr(words, at.COLUMNS, columns)
     context[at.COLUMN_TASKS] = context[at.THREADS] = threads
     store_ptr(words, at.COUNTERS, offset(words, 8 * at.SIZE))
-    run(words, threads)
+    run(words, threads, threads)
     keep(context)
     keep(a)
     keep(a_zero)

@@ -20,13 +20,16 @@ import contextlib
 import hashlib
 import os
 import pickle
+import sys
 import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import llvmlite
 import numba
+import numpy as np
 from numba.core import config
 from numba.core.caching import (
     CompileResultCacheImpl,
@@ -50,7 +53,8 @@ def _fingerprint() -> str:
     root = Path(__file__).parent
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    digest.update(repr((numba.__version__, llvmlite.__version__, config.OPT)).encode())
+    versions = (sys.implementation.cache_tag, numba.__version__, llvmlite.__version__, np.__version__, config.OPT)
+    digest.update(repr(versions).encode())
     return digest.hexdigest()[:24]
 
 
@@ -138,6 +142,10 @@ def kernel(function: Callable | None = None, *, variant: str = "", parallel: boo
     """
     if function is None:
         return lambda f: kernel(f, variant=variant, parallel=parallel, cached=cached)
+    # numba names a symbol after the function and a counter of the process: two variants compiled by two processes would
+    # come out of the cache with one name, and the linker would take either for both.
+    tag = hashlib.sha256(variant.encode()).hexdigest()[:12] if cached else uuid.uuid4().hex
+    function.__qualname__ += f"_{tag}"
     dispatcher = numba.njit(parallel=parallel, **OPTIONS)(function)
     if cached and JIT_ENABLED:
         with contextlib.suppress(RuntimeError, OSError):  # no writable place at all: run uncached

@@ -28,6 +28,7 @@ from .long_k import long_strip
 from .memory import (
     call_finish,
     data_ptr,
+    fetch_add,
     is_null,
     keep,
     load_f32,
@@ -151,7 +152,7 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
         packed = np.empty(4 * tallest_block * words, np.uint8)
         scales = np.empty(tallest_block, np.float32)
         zero_points = np.empty(tallest_block, np.int32)
-        held = -1
+        held, done = -1, 0
         task, victim = next_task(counters, index, threads, row_tasks * column_tasks, 0)
         while task >= 0:
             block, part = task // column_tasks, task % column_tasks
@@ -161,7 +162,9 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
                 held = block
             panel_from, count = share(part, column_tasks, panels)
             multiply_block(context, first, rows, panel_from, panel_from + count, packed, scales, zero_points)
+            done += 1
             task, victim = next_task(counters, index, threads, row_tasks * column_tasks, victim)
+        fetch_add(context, at.DONE, done)
         keep(packed)
         keep(scales)
         keep(zero_points)

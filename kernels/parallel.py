@@ -23,9 +23,10 @@ from numba import carray, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from . import context as at
 from .blocking import share
 from .jit import kernel
-from .memory import I32, I64, call_worker, data_ptr, fetch_add, load_ptr
+from .memory import I32, I64, call_worker, data_ptr, fetch_add, load_int, load_ptr
 
 #: int64 words between two workers' counters: a cache line, so that counting does not contend.
 LINE = 8
@@ -63,12 +64,18 @@ def thread_setting(region):
 
 
 @kernel
-def run(context, threads):
-    """Run the worker of `context` on `threads` threads."""
+def run(context, threads, tasks):
+    """Run the worker of `context` on `threads` threads.
+
+    An error cannot leave a function that is called by address. What one worker could not start, for want of memory,
+    the others do; when tasks are left in the end, nobody had the memory.
+    """
     if threads == 1:
         call_worker(load_ptr(context, 0), context, 0)
     else:
         call_worker(load_ptr(context, 1), context, threads)
+    if load_int(context, at.DONE) != tasks:
+        raise MemoryError("no memory for packed rows")
 
 
 @kernel

@@ -26,9 +26,9 @@ class Layout:
     Attributes
     ----------
     descriptor : int64 array
-        See kernels/context.py; it leads to memory that this object owns.
+        See kernels/context.py. A view of the block that holds the panels, so it outlives this object safely.
     nbytes : int
-        Panels with their padding, and the epilogue's column words.
+        Panels with their padding, the epilogue's column words, and the descriptor.
     """
 
     def __init__(
@@ -48,14 +48,17 @@ class Layout:
         self._isa, self._group = isa, group
         self._stride = pack.panel_bytes(k, isa.columns, self._bits, group)
         panels = -(-n // isa.columns)
-        self._panels = aligned_zeros(panels * self._stride)
-        self._columns = aligned_zeros(panels * 12 * isa.columns).view(np.int32).reshape(panels, 3, isa.columns)
-        self.nbytes = self._panels.nbytes + self._columns.nbytes
+        # One block for all: inside jitted code only the descriptor is left, and it keeps alive what it points to.
+        ends = np.cumsum([panels * self._stride, panels * 12 * isa.columns, 8 * at.DESCRIPTOR_WORDS])
+        room = aligned_zeros(int(ends[-1]))
+        self._panels, columns, words = np.split(room, ends[:-1])
+        self._columns = columns.view(np.int32).reshape(panels, 3, isa.columns)
+        self.descriptor = words = words.view(np.int64)
+        self.nbytes = room.nbytes
         entry(pack.pack_panels, _PACK)(q, scales, *self._form(), self._panels)
         entry(pack.column_words, _COLUMNS)(q, scales, bias, self._bits, group, self._columns)
 
         scheme = Scheme(self._bits, group)
-        words = np.zeros(at.DESCRIPTOR_WORDS, np.int64)
         words[at.WORKER] = registry.worker_address("linear_long" if long else "linear", isa, scheme)
         words[at.REGION] = registry.region_address()
         words[at.N], words[at.K] = n, k
@@ -66,7 +69,6 @@ class Layout:
         words[at.NR], words[at.MR] = isa.columns, max_rows(isa, scheme)
         words[at.L2_BYTES] = cpu.l2_bytes()
         words[at.PER_TENSOR] = per_tensor
-        self.descriptor = words
 
     def _form(self) -> tuple[int, ...]:
         return self._isa.columns, self._isa.k_per_word, self._bits, self._group, self._stride
