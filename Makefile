@@ -32,13 +32,15 @@ types: $(VENV)/.stamp-dev  ## mypy alone
 	@ln -s $(CURDIR)/dynq_numba/*/ $(CURDIR)/kernels $(VENV)/types/dynq_numba/
 	@$(PY) -m mypy | sed -E 's#^$(VENV)/types/(dynq_numba/(kernels/))?#\2#'
 
-bench: $(VENV)/.stamp-bench  ## against the peers; writes the README's tables
-	@$(PY) -m bench.report $(ARGS)
+bench: $(VENV)/.stamp-test  ## percent of the measured peak, and a table of shapes beside numpy
+	@$(PY) -m bench.roofline
+	@$(PY) -m pytest bench --benchmark-enable --benchmark-group-by=group --benchmark-columns=median,iqr,rounds $(ARGS)
 
 bench-smoke: $(VENV)/.stamp-test  ## one quick round of every benchmark
 	@$(PY) -m bench.roofline --smoke
 	@$(PY) -m bench.exhaustive_activations --smoke
 	@$(PY) -m bench.matrix
+	@$(PY) -m pytest bench -q
 	@$(PY) -m bench.assembly > /dev/null
 
 roofline: $(VENV)/.stamp-test  ## percent of this machine's measured peak

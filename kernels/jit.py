@@ -4,7 +4,7 @@
 ``address``   the C address of a compiled kernel, so that one kernel can call another through memory.
 ``entry``     the C-level callable of one signature, without numba's per-call type lookup.
 
-The cache differs from numba's own in three ways, each of which cost somebody hours:
+The cache differs from numba's own in four ways, each of which cost somebody hours:
 
 * One file per function, variant and signature, named by a hash of its key. numba keeps an index file
   that two processes can overwrite for one another, so that a key then leads to another function's code.
@@ -12,6 +12,8 @@ The cache differs from numba's own in three ways, each of which cost somebody ho
   so an edit of an emitter goes unnoticed.
 * A template is a closure, and `variant` names what it closed over. numba hashes the closure's pickled
   cells, which differ in every process once an ``@intrinsic`` is among them.
+* The variant is also part of the symbol. numba names one after the function and a counter of the process, so two
+  variants from two processes would meet in a third under one name, and one would run for both.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ FINGERPRINT = _fingerprint()
 
 
 class _Impl(CompileResultCacheImpl):
-    """numba's (de)serialisation; in a place where nothing can be written there is just no cache."""
+    """numba's (de)serialisation, looking for a writable folder in these places only (none: no cache)."""
 
     _locator_classes = [UserProvidedCacheLocator, InTreeCacheLocator, UserWideCacheLocator]  # noqa: RUF012
 
@@ -142,8 +144,6 @@ def kernel(function: Callable | None = None, *, variant: str = "", parallel: boo
     """
     if function is None:
         return lambda f: kernel(f, variant=variant, parallel=parallel, cached=cached)
-    # numba names a symbol after the function and a counter of the process: two variants compiled by two processes would
-    # come out of the cache with one name, and the linker would take either for both.
     tag = hashlib.sha256(variant.encode()).hexdigest()[:12] if cached else uuid.uuid4().hex
     function.__qualname__ += f"_{tag}"
     dispatcher = numba.njit(parallel=parallel, **OPTIONS)(function)
