@@ -96,22 +96,29 @@ def measure(isa: InstructionSet, threads: int, shape: tuple[int, int, int], roun
     return [isa.name, str(threads), f"{peak:.0f}", f"{tile:.1%}", f"{whole:.1%}", f"{micros:.0f}"]
 
 
+def mkn(text: str) -> tuple[int, int, int]:
+    """M,K,N from the command line."""
+    m, k, n = (int(word) for word in text.split(","))
+    if min(m, k, n) < 1:
+        raise ValueError("M, K and N must be positive")
+    return m, k, n
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.roofline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--threads", type=int, nargs="*", help="thread counts (default: 1 and all)")
-    parser.add_argument("--isa", nargs="*", default=[i for i in dq.available_isas() if i != "portable"])
-    parser.add_argument("--shape", default="1024,4096,4096", help="M,K,N of the linear (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=15)
+    sets = [name for name in dq.available_isas() if name != "portable"]
+    parser.add_argument("--isa", nargs="*", default=sets, choices=sets, help="instruction sets (default: all of these)")
+    parser.add_argument("--shape", type=mkn, default="1024,4096,4096", help="M,K,N (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds to take medians over (default: %(default)s)")
     parser.add_argument("--smoke", action="store_true", help="one round of a tiny shape")
     args = parser.parse_args(argv)
-    shape = tuple(int(v) for v in args.shape.split(","))
+    shape = args.shape
     rounds, slice_s = (1, 0.001) if args.smoke else (args.rounds, 0.05)
     if args.smoke:
         shape = (16, 64, 64)
-    if len(shape) != 3 or min(shape) < 1:
-        parser.error(f"--shape must be three positive numbers M,K,N; got {args.shape}")
     threads = args.threads or sorted({1, numba.get_num_threads()})
     usable = {isa.name: isa for isa in isas.INSTRUCTION_SETS}
     print(f"linear M,K,N = {shape}; % of the register peak measured in the same rounds")

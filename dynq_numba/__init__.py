@@ -14,6 +14,11 @@ The same names work inside a user's own ``numba.njit`` functions.
 
 from __future__ import annotations
 
+from pathlib import Path as _Path
+
+if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kernels` stands beside this folder
+    __path__.append(str(_Path(__file__).parent.parent))
+
 from . import jitted as jitted  # registers the functions below with numba
 from .ops import linear
 from .packed import PackedLinear, pack_linear

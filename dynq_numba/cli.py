@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from . import __version__
+
 EXAMPLES = """examples:
   dynq warmup            compile everything for this machine into the cache (in a container's build step)
   dynq warmup --quiet    the same, without the list
@@ -14,10 +16,11 @@ EXAMPLES = """examples:
 
 
 def _warmup(args: argparse.Namespace) -> int:
+    from .kernels.jit import cache_directory
     from .warmup import warmup
 
     seconds = warmup(progress=None if args.quiet else lambda name: print(f"  {name}", flush=True))
-    print(f"ready in {seconds:.1f} s")
+    print(f"ready in {seconds:.1f} s; kernels are kept in {cache_directory() or 'memory only: no writable place'}")
     return 0
 
 
@@ -26,13 +29,16 @@ def _info(args: argparse.Namespace) -> int:
     import numba
     import numpy
 
-    from . import __version__, available_isas, current_isa
-    from .kernels.jit import cache_directory
+    from . import available_isas, current_isa
+    from .kernels.jit import JIT_ENABLED, cache_directory
     from .runtime import cpu, registry
 
     libraries = ", ".join(f"{lib.__name__} {lib.__version__}" for lib in (numba, llvmlite, numpy))
     print(f"dynq-numba {__version__}, {libraries}")
     print(f"instruction set  {current_isa()}   (available: {', '.join(available_isas())})")
+    if not JIT_ENABLED:
+        print("runs on          the numpy reference (NUMBA_DISABLE_JIT=1)")
+        return 0
     print(f"threads          {numba.get_num_threads()}")
     print(f"L2 cache         {cpu.l2_bytes() // 1024} KiB a core")
     print(f"kernel cache     {cache_directory() or 'none: no writable place'}")
@@ -50,13 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="version", version=f"dynq-numba {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     warm = commands.add_parser("warmup", help="compile every kernel ahead, into the disk cache")
     warm.add_argument("--quiet", action="store_true", help="print one line only")
     warm.set_defaults(run=_warmup)
     info = commands.add_parser("info", help="the machine, the instruction set, the kernels")
     info.set_defaults(run=_info)
     args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help()
+        return 0
     try:
         return args.run(args)
     except ValueError as error:  # such as an impossible DYNQ_ISA

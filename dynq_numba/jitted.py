@@ -7,9 +7,9 @@
 A PackedLinear becomes its descriptor (see kernels/context.py), so a user's function compiles in moments: the products
 are reached by address. A finisher, or the worker of matmul_integer, is linked into the user's own module.
 Differences from Python: options that choose code (`activation`, `granularity`, `dtype`) must be literals; arrays are
-float32 or float64 and are copied where they are not C contiguous; `out` must be C contiguous, and must not overlap x or
-residual; `quantize` and `dequantize` work along the last axis; `matmul_integer` takes matrices, and runs on one thread
-on the instruction set that was in force at compilation. Packing is done outside.
+float32 or float64 and are copied where they are not C contiguous; `out` must be C contiguous; `quantize` and
+`dequantize` work along the last axis; `matmul_integer` takes matrices, and runs on one thread on the instruction set
+that was in force at compilation. Packing is done outside.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
+from numba.core.imputils import lower_constant
 from numba.extending import (
     NativeValue,
     intrinsic,
@@ -86,6 +87,11 @@ def _unbox_packed(kind: PackedLinearType, value: ir.Value, c: Any) -> NativeValu
         c.builder.store(proxy._getvalue(), slot)
         c.builder.store(native.is_error, failed)
     return NativeValue(c.builder.load(slot), is_error=c.builder.load(failed))
+
+
+@lower_constant(PackedLinearType)
+def _constant_packed(context: Any, builder: Any, kind: PackedLinearType, value: PackedLinear) -> None:
+    raise TypingError("a PackedLinear cannot be a global or closure variable of compiled code: pass it as an argument")
 
 
 def _address_of(function: Callable, signature: tuple) -> Callable:
@@ -192,16 +198,23 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
         count = threads if chosen else 0
         if chosen and not 1 <= count <= MAX_THREADS:
             raise ValueError("threads must be an integer from 1 to 1024")
-        rows, target = x_rows(x, k), arrays.view_rows(y, n)
+        rows = x_rows(x, k)
+        target = arrays.view_rows(y, n)
         if has_residual:
             if residual.shape != shape:
                 raise ValueError("residual must have the result's shape")
             addend = residual_rows(residual, n)
+            if has_out and (arrays.overlap(y, rows) or arrays.overlap(y, addend)):
+                target = np.empty((rows.shape[0], n), np.float32)
             call.linear_into(rows, target, data_ptr(addend), addend.strides[0], descriptor, address(), count)
             keep(addend)
         else:
+            if has_out and arrays.overlap(y, rows):
+                target = np.empty((rows.shape[0], n), np.float32)
             call.linear_into(rows, target, null(), 0, descriptor, address(), count)
         keep(rows)
+        if has_out:
+            arrays.deliver(target, arrays.view_rows(y, n))
         return y
 
     return run

@@ -171,7 +171,7 @@ def pack_linear(
     Notes
     -----
     scale = max|w| / 127 (8 bit) or / 7 (4 bit) over what shares it, q = clip(rint(w / scale)), in float32:
-    |w - q·scale| ≤ scale / 2 · (1 + 2^-15). Source: ONNX QuantizeLinear-13, symmetric; DESIGN in ARCHITECTURE.md.
+    |w - q·scale| ≤ scale / 2 · (1 + 2^-15). Source: ONNX QuantizeLinear-13, symmetric; ARCHITECTURE.md, Numerics.
 
     Examples
     --------

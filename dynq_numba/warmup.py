@@ -22,8 +22,7 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
         if kernel.isa is target:
             yield kernel.name, partial(registry.worker_address, kernel.operation, kernel.isa, kernel.scheme)
     x = np.ones((2, 64), np.float32)
-    yield "pack_linear, choose_scheme", lambda: pack_linear(x)
-    w = pack_linear(x, granularity="per_channel")
+    w = pack_linear(x)
     residual = np.ones((2, 2), np.float32)
     yield "linear", lambda: [ops.linear(x, w, threads=t) for t in (1, 2)]
     yield "linear, residual", lambda: ops.linear(x, w, residual=residual)
@@ -63,8 +62,9 @@ def warmup(*, progress: Callable[[str], object] | None = None) -> float:
     start = time.perf_counter()
     if not JIT_ENABLED:
         return 0.0
-    for name, step in _steps():
+    steps = list(_steps())
+    for i, (name, step) in enumerate(steps, 1):
         if progress is not None:
-            progress(name)
+            progress(f"[{i}/{len(steps)}] {name}")
         step()
     return time.perf_counter() - start

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import kernel
+from .memory import address_value, data_ptr
 
 
 @kernel
@@ -22,6 +23,20 @@ def view_rows(array, columns):
     for axis in range(array.ndim - 1):
         rows *= array.shape[axis]
     return array.reshape((rows, columns))
+
+
+@kernel
+def overlap(a, b):
+    """Whether two C-contiguous arrays share a byte."""
+    first_a, first_b = address_value(data_ptr(a)), address_value(data_ptr(b))
+    return first_a < first_b + b.size * b.itemsize and first_b < first_a + a.size * a.itemsize
+
+
+@kernel
+def deliver(result, out):
+    """Copy a result to where it belongs, unless it is there already."""
+    if address_value(data_ptr(result)) != address_value(data_ptr(out)):
+        out[:] = result
 
 
 @kernel

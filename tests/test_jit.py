@@ -200,3 +200,37 @@ def test_bad_shapes_inside_a_jitted_function_raise(rng):
     w = layers_of(rng, [40, 8], granularity="per_channel")[0]
     with pytest.raises(ValueError, match="x"):
         plain(np.zeros((3, 41), F32), w)
+
+
+@numba.njit
+def write_into(x, w, residual, out):
+    return linear(x, w, residual=residual, out=out)
+
+
+@numba.njit
+def in_place(x, w):
+    return linear(x, w, out=x)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 40])
+def test_out_may_overlap_x_and_residual(rng, rows):
+    x, weight, bias = problems.normal_problem(rng, rows, 64, 64)
+    w = dq.pack_linear(weight, bias)
+    room = rng.standard_normal((rows + 1, 64)).astype(F32)
+    for residual, out in ((room[:-1], room[:-1]), (room[:-1], room[1:]), (room[1:], room[:-1])):
+        expected = dq.linear(x, w, residual=residual.copy())
+        oracle.assert_same_bits(write_into(x, w, residual, out), expected)
+    expected = dq.linear(x, w)
+    oracle.assert_same_bits(in_place(x, w), expected)
+    oracle.assert_same_bits(x, expected)
+
+
+def test_a_weight_as_a_global_is_refused_with_advice(rng):
+    w = dq.pack_linear(rng.standard_normal((8, 16)).astype(F32))
+
+    @numba.njit
+    def captured(x):
+        return linear(x, w)
+
+    with pytest.raises(numba.core.errors.NumbaError, match="pass it as an argument"):
+        captured(np.ones((2, 16), F32))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache
 
@@ -40,7 +40,7 @@ def _lookup(name: str, argument: str) -> InstructionSet:
         return _usable()[name]
     except (KeyError, TypeError):
         possible = ", ".join(available_isas())
-        raise ValueError(f"{argument}: {name!r} cannot run here; possible: {possible}") from None
+        raise ValueError(f"{argument} must be one of {possible} (what this machine can run); got {name!r}") from None
 
 
 @cache
@@ -63,8 +63,7 @@ def current_isa() -> str:
     return active().name
 
 
-@contextmanager
-def force_isa(name: str) -> Iterator[None]:
+def force_isa(name: str) -> AbstractContextManager[None]:
     """Run on one instruction set inside a ``with`` block (in this thread and context only).
 
     Results have the same bits on every set; this is for tests, comparisons and diagnosis.
@@ -85,7 +84,12 @@ def force_isa(name: str) -> Iterator[None]:
     ...     current_isa()
     'portable'
     """
-    token = _forced.set(_lookup(name, "name"))
+    return _forcing(_lookup(name, "name"))
+
+
+@contextmanager
+def _forcing(isa: InstructionSet) -> Iterator[None]:
+    token = _forced.set(isa)
     try:
         yield
     finally:
