@@ -32,7 +32,7 @@ from dynq_numba.kernels.portable import strip_for
 from dynq_numba.runtime import isa as isas
 
 #: k of the plain tile: a panel of weights and one of activations fit L1 together.
-TILE_K = 512
+TILE_K = 768
 
 
 @cache

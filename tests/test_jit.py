@@ -138,7 +138,7 @@ def encoder_in_python(x, up, down, steps):
     """`encoder` with the products from the Python API; the mean stays numba's, whose order of summation is its own."""
     for _ in range(steps):
         y = dq.linear(dq.linear(x, up, activation="gelu"), down) + x
-        x = np.stack([centred(row) for row in y])
+        x = np.stack([centred(row) for row in y]).astype(F32)  # as the assignment to y[i] does
     return x
 
 
