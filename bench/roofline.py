@@ -40,11 +40,12 @@ def tile_loop(isa: InstructionSet, scheme: Scheme = Scheme()) -> tuple[Callable,
     """``(run(repeats, threads), multiply-adds per repeat and thread)``: one whole tile on operands in L1."""
     strip = strip_for(isa, scheme, Output.DEQUANTIZED)
     rows, nr, words = max_rows(isa, scheme), isa.columns, TILE_K // isa.k_per_word
+    weight_bytes = words * isa.word_bytes
 
     @kernel(parallel=True, cached=False)
     def run(repeats, threads):
         for _thread in prange(threads):
-            a, b = aligned_zeros(4 * words * rows), aligned_zeros(words * nr * isa_k)
+            a, b = aligned_zeros(4 * words * rows), aligned_zeros(weight_bytes)
             parameters, out = aligned_zeros(12 * nr + 8 * rows), aligned_zeros(4 * rows * nr)
             columns = data_ptr(parameters)
             for _ in range(repeats):
@@ -58,7 +59,6 @@ def tile_loop(isa: InstructionSet, scheme: Scheme = Scheme()) -> tuple[Callable,
             keep(parameters)
             keep(out)
 
-    isa_k = isa.k_per_word
     return run, rows * nr * TILE_K
 
 

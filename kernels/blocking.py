@@ -32,12 +32,10 @@ def share(i, parts, total):
 
 
 @kernel
-def worthwhile_threads(m, n, k, weight_bytes, available):
-    """At most `available` threads, each with at least WORTH_US of work."""
-    if available == 1:
-        return 1
+def worthwhile_threads(m, n, k, weight_bytes):
+    """As many threads as have at least WORTH_US of work each; at least one."""
     micros = max(m * n * k / MACS_PER_US, weight_bytes / BYTES_PER_US)
-    return max(1, min(available, int(micros / WORTH_US)))
+    return max(1, int(micros / WORTH_US))
 
 
 @kernel

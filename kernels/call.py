@@ -30,7 +30,9 @@ def linear_into(x, out, residual, residual_stride, descriptor, finish, threads):
     panels = (n + descriptor[at.NR] - 1) // descriptor[at.NR]
     stride = descriptor[at.PANEL_STRIDE]
     if threads == 0:
-        threads = worthwhile_threads(m, n, k, panels * stride, thread_setting(descriptor[at.REGION]))
+        threads = worthwhile_threads(m, n, k, panels * stride)
+        if threads > 1:
+            threads = min(threads, thread_setting(descriptor[at.REGION]))
     context = np.zeros(at.SIZE + LINE * threads, np.int64)
     words = data_ptr(context)
     for i in range(at.DESCRIPTOR_WORDS):

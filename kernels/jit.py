@@ -109,9 +109,7 @@ class KernelCache(_Cache):
         try:
             payload = pickle.loads(self._path(sig, target_context.codegen()).read_bytes())
             return self._impl.rebuild(target_context, payload)
-        except FileNotFoundError:
-            return None
-        except Exception:  # a truncated or foreign file must cost a compilation, never an answer
+        except Exception:  # no file, or a truncated or foreign one: it costs a compilation, never an answer
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
