@@ -24,6 +24,7 @@ from .ops import linear
 from .packed import PackedLinear, pack_linear
 from .quantization import Quantized, dequantize, matmul_integer, quantize
 from .runtime.isa import available_isas, current_isa, force_isa
+from .runtime.threads import get_num_threads, set_num_threads
 from .schemes import choose_scheme
 from .warmup import warmup
 
@@ -37,9 +38,11 @@ __all__ = [
     "current_isa",
     "dequantize",
     "force_isa",
+    "get_num_threads",
     "linear",
     "matmul_integer",
     "pack_linear",
     "quantize",
+    "set_num_threads",
     "warmup",
 ]

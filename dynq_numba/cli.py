@@ -31,7 +31,7 @@ def _info(args: argparse.Namespace) -> int:
 
     from . import available_isas, current_isa
     from .kernels.jit import JIT_ENABLED, cache_directory
-    from .runtime import cpu, registry
+    from .runtime import cpu, registry, threads
 
     libraries = ", ".join(f"{lib.__name__} {lib.__version__}" for lib in (numba, llvmlite, numpy))
     print(f"dynq-numba {__version__}, {libraries}")
@@ -39,7 +39,7 @@ def _info(args: argparse.Namespace) -> int:
     if not JIT_ENABLED:
         print("runs on          the numpy reference (NUMBA_DISABLE_JIT=1)")
         return 0
-    print(f"threads          {numba.get_num_threads()}")
+    print(f"threads          {threads.get_num_threads()}")
     print(f"L2 cache         {cpu.l2_bytes() // 1024} KiB a core")
     print(f"kernel cache     {cache_directory() or 'none: no writable place'}")
     for kernel in registry.kernels().values():

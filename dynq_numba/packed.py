@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import checks, schemes
-from .runtime import backend, isa
+from .runtime import backend, isa, threads
 
 ACTIVATION_SCHEMES = ("per_token", "per_tensor")
 
@@ -75,6 +75,8 @@ class PackedLinear:
         return self._layouts.get(isa.active().name) or self._layout_of(self.qweight)
 
     def _descriptor(self) -> np.ndarray:
+        """What compiled code gets of this weight."""
+        threads.ready()
         return self._layout().descriptor
 
     @property

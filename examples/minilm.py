@@ -228,7 +228,7 @@ def demo(count: int, threads: int | None, bits: int, progress: Progress) -> int:
     mean, worst = cosines.mean(), cosines.min()
     before, after = original.linear_bytes, quantized.linear_bytes
     print(f"all-MiniLM-L6-v2, its 36 linear layers in float32 (numpy) and in {name} (dynq-numba)")
-    ours = f"dynq-numba {dq.__version__} (numba {numba.__version__}): {threads or numba.get_num_threads()}"
+    ours = f"dynq-numba {dq.__version__} (numba {numba.__version__}): {threads or dq.get_num_threads()}"
     print(f"  versions and threads: numpy {np.__version__}: {blas}, {ours}; first {name} run {compiling:.1f} s")
     print(f"  {len(texts)} film reviews, median {np.median([*map(len, texts)]):.0f} tokens, one per call")
     print(f"{'':34}{'float32':>17}{name:>21}")

@@ -11,6 +11,6 @@
     integer.py      exact int8 products              quantize.py  quantize and dequantize on their own
     activations.py  float32 exp, tanh, erf …         finish.py    what is fused behind a tile
     context.py      what a worker is told           arrays.py    helpers for jitted callers
-    blocking.py     how a product is cut             parallel.py  the one parallel region
+    blocking.py     how a product is cut             parallel.py  the helpers, and sharing with them
     reference.py    the numpy twin of everything: the normative meaning (reference_activations.py: of activations.py)
 """

@@ -13,6 +13,8 @@ only decide from which size on a second thread is woken, and are late for the sl
 
 from __future__ import annotations
 
+import math
+
 from .jit import kernel
 
 BLOCK_ROWS = 512
@@ -36,6 +38,13 @@ def worthwhile_threads(m, n, k, weight_bytes):
     """As many threads as have at least WORTH_US of work each; at least one."""
     micros = max(m * n * k / MACS_PER_US, weight_bytes / BYTES_PER_US)
     return max(1, int(micros / WORTH_US))
+
+
+def rows_for_two(n, k, weight_bytes):
+    """The least m for which `worthwhile_threads` is 2 or more."""
+    if weight_bytes >= 2 * WORTH_US * BYTES_PER_US:
+        return 1
+    return math.ceil(2 * WORTH_US * MACS_PER_US / max(1, n * k))
 
 
 @kernel

@@ -13,8 +13,8 @@ import numpy as np
 from . import context as at
 from .blocking import cut, worthwhile_threads
 from .jit import kernel
-from .memory import data_ptr, keep, null, offset, store_f32, store_i32, store_ptr
-from .parallel import LINE, run, thread_setting
+from .memory import data_ptr, keep, load_int, load_ptr, null, offset, store_f32, store_i32, store_ptr
+from .parallel import LINE, SETTING, run
 from .quantize import tensor_parameters
 
 
@@ -32,7 +32,7 @@ def linear_into(x, out, residual, residual_stride, descriptor, finish, threads):
     if threads == 0:
         threads = worthwhile_threads(m, n, k, panels * stride)
         if threads > 1:
-            threads = min(threads, thread_setting(descriptor[at.REGION]))
+            threads = min(threads, load_int(load_ptr(data_ptr(descriptor), at.POOL), SETTING))
     context = np.zeros(at.SIZE + LINE * threads, np.int64)
     words = data_ptr(context)
     for i in range(at.DESCRIPTOR_WORDS):

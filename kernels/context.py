@@ -6,13 +6,13 @@
     0                       DESCRIPTOR_WORDS                               SIZE
 
 Words hold integers, or addresses that are stored and loaded as pointers (see memory.py). Strides are in bytes.
-parallel.run calls words 0 and 1. The worker of matmul_integer uses the same words and has no descriptor.
+parallel.run reads WORKER, POOL and DONE. The worker of matmul_integer uses the same words and has no descriptor.
 """
 
 (
     # -- the descriptor: one per packed weight and instruction set (dynq_numba/runtime/layout.py)
     WORKER,  # address of the worker
-    REGION,  # address of parallel.run_region; unused with one thread
+    POOL,  # address of the pool (see parallel.py); unused with one thread
     N,
     K,
     WORDS,  # k-words, padding included

@@ -17,11 +17,12 @@ from functools import cache
 import numpy as np
 
 from . import context as at
+from .atomics import fetch_add_relaxed
 from .blocking import share
 from .emit.isa import InstructionSet
 from .emit.tile import Output, Scheme
 from .jit import kernel
-from .memory import aligned_zeros, data_ptr, fetch_add, keep, load_i32, load_int, load_ptr, load_u8, offset, store_ptr
+from .memory import aligned_zeros, data_ptr, keep, load_i32, load_int, load_ptr, load_u8, offset, store_ptr
 from .pack import padded_length
 from .parallel import LINE, next_task, run
 from .portable import strip_for
@@ -114,7 +115,7 @@ def integer_worker(isa: InstructionSet) -> Callable:
                     )
             done += 1
             task, victim = next_task(counters, index, threads, tasks, victim)
-        fetch_add(context, at.DONE, done)
+        fetch_add_relaxed(context, at.DONE, done)
         keep(packed)
         keep(row_sums)
         keep(zero_points)
@@ -123,16 +124,16 @@ def integer_worker(isa: InstructionSet) -> Callable:
 
 
 @kernel
-def multiply_packed(worker, region, a, a_flip, a_zero, n, weights, panel_stride, columns, out, threads):
+def multiply_packed(worker, pool, a, a_flip, a_zero, n, weights, panel_stride, columns, out, threads):
     """out [M, N] int32 from a [M, K] bytes (last axis contiguous), a_zero [M] int32 and packed b.
 
-    `region` is the address of parallel.run_region; 0 will do with one thread.
+    `pool` is the address of the pool (see parallel.py); 0 will do with one thread.
     """
     if a.shape[0] == 0 or n == 0:
         return
     context = np.zeros(at.SIZE + LINE * threads, np.int64)
     words = data_ptr(context)
-    context[at.WORKER], context[at.REGION] = worker, region
+    context[at.WORKER], context[at.POOL] = worker, pool
     store_ptr(words, at.X, data_ptr(a))
     context[at.X_STRIDE] = a.strides[0]
     context[at.X_FLIP] = a_flip
@@ -153,7 +154,7 @@ def multiply_packed(worker, region, a, a_flip, a_zero, n, weights, panel_stride,
 
 
 @kernel
-def matmul_integer(worker, region, nr, k_per_word, a, a_flip, a_zero, b, b_flip, b_zero, out, threads):
+def matmul_integer(worker, pool, nr, k_per_word, a, a_flip, a_zero, b, b_flip, b_zero, out, threads):
     """out = (a - a_zero)·(b - b_zero): a [M, K] and b [K, N] bytes, zero points int32 of the flipped grids."""
     k, n = b.shape
     panels = (n + nr - 1) // nr
@@ -161,6 +162,6 @@ def matmul_integer(worker, region, nr, k_per_word, a, a_flip, a_zero, b, b_flip,
     packed = aligned_zeros(panels * stride)
     columns = aligned_zeros(panels * 12 * nr).view(np.int32).reshape((panels, 3, nr))
     pack_columns(b, b_flip, b_zero, nr, k_per_word, stride, packed, columns)
-    multiply_packed(worker, region, a, a_flip, a_zero, n, data_ptr(packed), stride, data_ptr(columns), out, threads)
+    multiply_packed(worker, pool, a, a_flip, a_zero, n, data_ptr(packed), stride, data_ptr(columns), out, threads)
     keep(packed)
     keep(columns)

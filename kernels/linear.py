@@ -19,6 +19,7 @@ from functools import cache
 import numpy as np
 
 from . import context as at
+from .atomics import fetch_add_relaxed
 from .blocking import share
 from .emit.intrinsics import convert_rows, max_rows, row_range
 from .emit.isa import InstructionSet
@@ -28,7 +29,6 @@ from .long_k import long_strip
 from .memory import (
     call_finish,
     data_ptr,
-    fetch_add,
     is_null,
     keep,
     load_f32,
@@ -164,7 +164,7 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
             multiply_block(context, first, rows, panel_from, panel_from + count, packed, scales, zero_points)
             done += 1
             task, victim = next_task(counters, index, threads, row_tasks * column_tasks, victim)
-        fetch_add(context, at.DONE, done)
+        fetch_add_relaxed(context, at.DONE, done)
         keep(packed)
         keep(scales)
         keep(zero_points)

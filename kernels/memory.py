@@ -1,4 +1,4 @@
-"""Raw memory for kernels: typed loads and stores on ``voidptr``, calls through pointers, one atomic.
+"""Raw memory for kernels: typed loads and stores on ``voidptr``, and calls through pointers.
 
 A *context* is a block of 8-byte words by which a caller tells a separately compiled kernel everything it
 needs: addresses, strides, counts. Word numbers are named by the module that owns the context.
@@ -25,14 +25,14 @@ BYTES = I8.as_pointer()
 ALIGN = 64
 
 
-def _slot(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, element: ir.Type) -> ir.Value:
+def slot(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, element: ir.Type) -> ir.Value:
     return builder.gep(builder.bitcast(base, element.as_pointer()), [index])
 
 
 def _loader(name: str, element: ir.Type, numba_type: types.Type, meaning: str):
     def typing(typingctx, base, index):
         def codegen(context, builder, signature, args):
-            return builder.load(_slot(builder, args[0], args[1], element))
+            return builder.load(slot(builder, args[0], args[1], element))
 
         return numba_type(types.voidptr, types.intp), codegen
 
@@ -44,7 +44,7 @@ def _loader(name: str, element: ir.Type, numba_type: types.Type, meaning: str):
 def _storer(name: str, element: ir.Type, numba_type: types.Type, meaning: str):
     def typing(typingctx, base, index, value):
         def codegen(context, builder, signature, args):
-            builder.store(args[2], _slot(builder, args[0], args[1], element))
+            builder.store(args[2], slot(builder, args[0], args[1], element))
             return context.get_dummy_value()
 
         return types.void(types.voidptr, types.intp, numba_type), codegen
@@ -116,16 +116,6 @@ def address_value(typingctx, base):
 
 
 @intrinsic
-def fetch_add(typingctx, base, index, value):
-    """Add to an int64 word shared by threads; gives the value before (relaxed order: it only hands out work)."""
-
-    def codegen(context, builder, signature, args):
-        return builder.atomic_rmw("add", _slot(builder, args[0], args[1], I64), args[2], "monotonic")
-
-    return types.int64(types.voidptr, types.intp, types.int64), codegen
-
-
-@intrinsic
 def call_worker(typingctx, function, context_ptr, index):
     """((void (*)(void *, int64))function)(context_ptr, index)"""
 
@@ -153,7 +143,6 @@ def call_finish(typingctx, function, out, out_stride, residual, residual_stride,
 #: Signatures of kernels that are reached by address.
 WORKER_SIGNATURE = (types.voidptr, types.intp)
 FINISH_SIGNATURE = (types.voidptr, types.intp, types.voidptr, types.intp, types.intp, types.intp)
-
 
 
 @intrinsic

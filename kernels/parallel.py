@@ -1,81 +1,146 @@
-"""The package's only parallel region.
+"""The package's threads: helpers that wait in compiled code, and calls that share their tasks with them.
 
-A worker is a kernel `worker(context, index)` reached by address. Every call of the package is `threads` workers
-that share out `tasks` tasks; with one thread the caller runs the worker itself and no region is entered.
+A worker is a kernel `worker(context, index)` reached by address. Every call of the package is up to `threads`
+workers that share out `tasks` tasks; the calling thread is worker 0, and helpers join it:
 
-    context word 0: address of the worker
-    context word 1: address of `run_region`      (the rest belongs to the worker)
-    counters:       one 64-byte line per worker, [0] the next task of its share
+    caller  ──open the gate──▶ tasks … tasks ──close the gate, wait for those inside──▶
+    helper     spin, or sleep ──▶ enter ──▶ tasks … tasks ──▶ leave ──▶ spin, then sleep
 
-The region, too, is reached by address. A function that links a parallel loop needs numba's threading symbols when it
-is loaded, and numba loses track of that through a chain of cached callers: the process then aborts.
+Nobody waits for a helper that has not begun: the caller can finish every task alone. It waits only for helpers inside,
+each for the one task it is in. One call has the helpers at a time; another that comes meanwhile (from another Python
+thread) goes alone, so nothing can deadlock. Helpers spin for SPIN_NS after their last task: in a loop of calls they
+are there at once, and an idle process costs nothing.
 
-Each worker goes through its own contiguous share first (so that the weights a core touched last time are in
-its cache), then takes what is left of its neighbours' shares: a slow or descheduled thread holds up nobody's
-tasks but the one it is in.
+The pool is a few int64 words shared by all threads of the process (dynq_numba/runtime/threads.py owns
+them and starts the helpers). GATE holds four 16-bit fields, so that one compare-and-swap enters:
+
+    ┌ unused ┬ limit: helpers wanted, 0 when closed ┬ taken: helpers that entered ┬ inside ┐
+
+Within a call each worker goes through its own contiguous share of tasks first (so that the weights a core touched
+last time are in its cache), then takes what is left of its neighbours' shares, one at a time.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from llvmlite import ir
-from numba import carray, prange, types
-from numba.core import cgutils
-from numba.extending import intrinsic
-
 from . import context as at
+from .atomics import (
+    compare_exchange,
+    exchange,
+    fetch_add,
+    fetch_add_relaxed,
+    fetch_and,
+    futex_wait,
+    futex_wake,
+    give_way,
+    load_acquire,
+    now,
+    pause,
+    store_release,
+)
 from .blocking import share
 from .jit import kernel
-from .memory import I32, I64, call_worker, data_ptr, fetch_add, load_int, load_ptr
+from .memory import call_worker, data_ptr, keep, load_int, load_ptr, store_ptr
 
-#: int64 words between two workers' counters: a cache line, so that counting does not contend.
+#: int64 words between two words that different threads write: a cache line.
 LINE = 8
+#: The pool's words: what helpers look at, who has the pool, who sleeps, and what threads=None means.
+SIGNAL, GATE, JOB, STOP = range(4)
+OWNER, SLEEPERS, SETTING = (LINE * i for i in range(1, 4))
+POOL_WORDS = 4 * LINE
 
+_FIELD = 16
+_INSIDE = (1 << _FIELD) - 1
+_ENTER = (1 << _FIELD) + 1
+_LIMIT = 2 * _FIELD
 
-@intrinsic
-def _get_num_threads(typingctx):
-    """``numba.get_num_threads()``, which in itself cannot be cached; the symbol comes with any parallel loop."""
-
-    def codegen(context, builder, signature, args):
-        kind = ir.FunctionType(I64, [])  # as numba's loops declare it; it is an int
-        symbol = cgutils.get_or_insert_function(builder.module, kind, "get_num_threads")
-        return builder.sext(builder.trunc(builder.call(symbol, []), I32), I64)
-
-    return types.int64(), codegen
-
-
-@kernel(parallel=True)
-def run_region(context, threads):
-    """threads × worker(context, index) at the same time; with 0 threads, context[0] = numba's thread setting."""
-    words = carray(context, (1,), np.int64)  # a parallel loop can capture an array, but no pointer
-    if threads == 0:  # asking must not enter a region: it would cost microseconds on every call
-        words[0] = _get_num_threads()
-    else:
-        for index in prange(threads):
-            call_worker(load_ptr(data_ptr(words), 0), data_ptr(words), index)
-
-
-@kernel
-def thread_setting(region):
-    """numba's thread setting for the calling thread, by way of the address of `run_region`."""
-    words = np.array([0, region])
-    call_worker(load_ptr(data_ptr(words), 1), data_ptr(words), 0)
-    return words[0]
+SPIN_NS = 200_000
+#: Pauses between two looks at the clock, and before a waiting caller lets others run on its core.
+PAUSES = 64
+PATIENCE = 2000
 
 
 @kernel
 def run(context, threads, tasks):
-    """Run the worker of `context` on `threads` threads.
+    """Run the worker of `context` on up to `threads` threads.
 
     An error cannot leave a function that is called by address. What one worker could not start, for want of memory,
     the others do; when tasks are left in the end, nobody had the memory.
     """
-    if threads == 1:
-        call_worker(load_ptr(context, 0), context, 0)
+    worker, pool = load_ptr(context, at.WORKER), load_ptr(context, at.POOL)
+    if threads == 1 or exchange(pool, OWNER, 1) != 0:
+        call_worker(worker, context, 0)
     else:
-        call_worker(load_ptr(context, 1), context, threads)
+        store_ptr(pool, JOB, context)
+        store_release(pool, GATE, (threads - 1) << _LIMIT)
+        fetch_add(pool, SIGNAL, 1)
+        if load_acquire(pool, SLEEPERS) > 0:
+            futex_wake(pool, SIGNAL, threads - 1)
+        call_worker(worker, context, 0)
+        fetch_and(pool, GATE, _INSIDE)
+        waited = 0
+        while load_acquire(pool, GATE) != 0:
+            waited += 1
+            if waited < PATIENCE:
+                pause()
+            else:
+                give_way()
+        store_release(pool, OWNER, 0)
     if load_int(context, at.DONE) != tasks:
         raise MemoryError("no memory for packed rows")
+
+
+@kernel
+def enter(pool):
+    """This helper's worker index if the gate lets it in, else 0."""
+    gate = load_acquire(pool, GATE)
+    while (gate >> _FIELD) & _INSIDE < gate >> _LIMIT:
+        if compare_exchange(pool, GATE, gate, gate + _ENTER):
+            return ((gate >> _FIELD) & _INSIDE) + 1
+        gate = load_acquire(pool, GATE)
+    return 0
+
+
+@kernel
+def await_signal(pool, seen):
+    """Return once SIGNAL is no longer `seen`: spin for SPIN_NS, then sleep."""
+    until = now() + SPIN_NS
+    while now() < until:
+        for _ in range(PAUSES):
+            if load_acquire(pool, SIGNAL) != seen:
+                return
+            pause()
+    while load_acquire(pool, SIGNAL) == seen:
+        fetch_add(pool, SLEEPERS, 1)
+        futex_wait(pool, SIGNAL, seen)
+        fetch_add(pool, SLEEPERS, -1)
+
+
+@kernel
+def serve(words):
+    """A helper's life: wait for a signal, join the call that gave it, until STOP. `words` is the pool."""
+    pool = data_ptr(words)
+    while True:
+        seen = load_acquire(pool, SIGNAL)
+        if load_acquire(pool, STOP) != 0:
+            return
+        index = enter(pool)
+        if index > 0:
+            context = load_ptr(pool, JOB)
+            call_worker(load_ptr(context, at.WORKER), context, index)
+            fetch_add(pool, GATE, -1)
+        await_signal(pool, seen)
+
+
+@kernel
+def dismiss(words, count):
+    """Take the pool once the call that has it ends, and tell its `count` helpers to end."""
+    pool = data_ptr(words)
+    while exchange(pool, OWNER, 1) != 0:
+        give_way()
+    store_release(pool, STOP, 1)
+    fetch_add(pool, SIGNAL, 1)
+    futex_wake(pool, SIGNAL, count)
+    keep(words)
 
 
 @kernel
@@ -87,7 +152,7 @@ def next_task(counters, index, threads, tasks, victim):
     while victim < threads:
         owner = (index + victim) % threads
         first, count = share(owner, threads, tasks)
-        taken = fetch_add(counters, owner * LINE, 1)
+        taken = fetch_add_relaxed(counters, owner * LINE, 1)
         if taken < count:
             return first + taken, victim
         victim += 1

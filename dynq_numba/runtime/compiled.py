@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, types
+from numba import types
 from numba.core.errors import NumbaError
 
 from ..kernels import call, integer, pack
@@ -20,7 +20,7 @@ from ..kernels.emit.isa import InstructionSet
 from ..kernels.finish import finisher, identity
 from ..kernels.jit import address, entry
 from ..kernels.memory import FINISH_SIGNATURE
-from . import isa, registry
+from . import isa, registry, threads
 from .layout import Layout as Layout
 from .signatures import BYTE_MATRIX, BYTES_2D, FLOAT_MATRIX, FLOATS, FLOATS_2D, INT8_2D, INTS, INTS_2D, WORD, WORDS
 
@@ -66,15 +66,17 @@ def linear(
     residual: np.ndarray | None,
     epilogue: Any,
     out: np.ndarray,
-    threads: int,
+    count: int,
 ) -> None:
-    """Fill out [M, N] from x [M, K]; float32, last axes contiguous; `threads` 0 chooses."""
+    """Fill out [M, N] from x [M, K]; float32, last axes contiguous; `count` threads, 0 chooses."""
+    if count > 1 or (count == 0 and len(x) >= layout.rows_for_two):
+        threads.ready(count)
     if residual is None:
         finish = 0 if activation is None and epilogue is None else _finish_address(activation, epilogue, False)
-        _plain()(x, out, layout.descriptor, finish, threads)
+        _plain()(x, out, layout.descriptor, finish, count)
     else:
         finish = _finish_address(activation, epilogue, True)
-        _with_residual()(x, out, residual, layout.descriptor, finish, threads)
+        _with_residual()(x, out, residual, layout.descriptor, finish, count)
 
 
 def prepare_finish(activation: str | None, epilogue: Any, residual: bool) -> None:
@@ -122,11 +124,15 @@ def matmul_integer(a: np.ndarray, b: np.ndarray, a_zero: np.ndarray, b_zero: np.
     """Fill int32 out [M, N] from bytes a [M, K], b [K, N] and their int32 zero points."""
     target: InstructionSet = isa.active()
     (m, k), n = a.shape, b.shape[1]
+    count = 1
+    if m * n * k >= PARALLEL_FROM:
+        count = threads.get_num_threads()
+        threads.ready(count)
     flip_a, flip_b = (128 if a.dtype == np.int8 else 0), (128 if b.dtype == np.uint8 else 0)
     _matmul()(
-        registry.worker_address("matmul_integer", target), registry.region_address(),
+        registry.worker_address("matmul_integer", target), threads.POOL,
         target.columns, target.k_per_word,
         np.ascontiguousarray(a).view(np.uint8), flip_a, a_zero + flip_a,
         b.view(np.uint8), flip_b, b_zero - flip_b,
-        out, 1 if m * n * k < PARALLEL_FROM else get_num_threads(),
+        out, count,
     )  # fmt: skip

@@ -7,12 +7,13 @@ from numba import types
 
 from ..kernels import context as at
 from ..kernels import pack
+from ..kernels.blocking import rows_for_two
 from ..kernels.emit.intrinsics import max_rows
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.emit.tile import Scheme
 from ..kernels.jit import entry
 from ..kernels.memory import aligned_zeros
-from . import cpu, registry
+from . import cpu, registry, threads
 from .signatures import BYTES, FLOATS_2D, INT8_2D, WORD
 
 _PACK = (INT8_2D, FLOATS_2D, WORD, WORD, WORD, WORD, WORD, BYTES)
@@ -27,6 +28,8 @@ class Layout:
     ----------
     descriptor : int64 array
         See kernels/context.py. A view of the block that holds the panels, so it outlives this object safely.
+    rows_for_two : int
+        Rows from which a call by default uses helper threads.
     nbytes : int
         Panels with their padding, the epilogue's column words, and the descriptor.
     """
@@ -60,9 +63,10 @@ class Layout:
 
         scheme = Scheme(self._bits, group)
         words[at.WORKER] = registry.worker_address("linear_long" if long else "linear", isa, scheme)
-        words[at.REGION] = registry.region_address()
+        words[at.POOL] = threads.POOL
         words[at.N], words[at.K] = n, k
         words[at.WORDS] = pack.padded_k(k, group) // isa.k_per_word
+        self.rows_for_two = rows_for_two(n, k, panels * self._stride)
         words[at.WEIGHTS] = self._panels.ctypes.data
         words[at.PANEL_STRIDE] = self._stride
         words[at.COLUMNS] = self._columns.ctypes.data

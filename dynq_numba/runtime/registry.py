@@ -25,7 +25,6 @@ from ..kernels.integer import integer_worker
 from ..kernels.jit import address
 from ..kernels.linear import linear_worker
 from ..kernels.memory import WORKER_SIGNATURE
-from ..kernels.parallel import run_region
 from .isa import INSTRUCTION_SETS
 
 GRAMMAR = re.compile(r"(qd8_f32_q(c8w|c4w|b[48]w(32|64|128))|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+")
@@ -71,9 +70,3 @@ def kernel_for(operation: str, isa: InstructionSet, scheme: Scheme = EIGHT_BIT) 
 def worker_address(operation: str, isa: InstructionSet, scheme: Scheme = EIGHT_BIT) -> int:
     """Address of that kernel's worker."""
     return address(kernel_for(operation, isa, scheme).build(), WORKER_SIGNATURE)
-
-
-@cache
-def region_address() -> int:
-    """Address of the parallel region that runs workers."""
-    return address(run_region, WORKER_SIGNATURE)

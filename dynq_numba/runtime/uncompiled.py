@@ -37,7 +37,7 @@ def linear(
     residual: np.ndarray | None,
     epilogue: Any,
     out: np.ndarray,
-    threads: int,
+    count: int,
 ) -> None:
     """Fill out [M, N] from x [M, K]."""
     y = layout.linear(x)

@@ -1,0 +1,131 @@
+"""The process's helper threads (see kernels/parallel.py): how many, when they start and end, and what a fork does.
+
+Helpers start with the first call that is worth several threads. They are daemons without the GIL, in compiled code all
+their life. Before a fork they are stopped, after the call that has them, so that no child inherits a pool half-way
+through a call; parent and child start their own again when they need them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba.core import config
+
+from .. import checks
+from ..kernels import parallel
+from ..kernels.atomics import LINUX
+from ..kernels.jit import JIT_ENABLED, entry
+from .signatures import WORD, WORDS
+
+_ROOM = np.zeros(parallel.POOL_WORDS + parallel.LINE, np.int64)
+_SKIP = -_ROOM.ctypes.data % 64 // 8
+_WORDS = _ROOM[_SKIP : _SKIP + parallel.POOL_WORDS]
+#: Address of the pool.
+POOL = _WORDS.ctypes.data
+
+_helpers: list[threading.Thread] = []
+_changing = threading.Lock()
+
+
+def _quota() -> float:
+    """Cores that a container's control group allows."""
+    try:
+        most, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return math.inf if most == "max" else int(most) / int(period)
+    except (OSError, ValueError):
+        return math.inf
+
+
+def default_threads() -> int:
+    """DYNQ_NUM_THREADS, else the cores this process may run on: affinity, container quota, NUMBA_NUM_THREADS."""
+    wanted = os.environ.get("DYNQ_NUM_THREADS")
+    if wanted:
+        number: Any = int(wanted) if wanted.isascii() and wanted.isdigit() else wanted
+        return checks.thread_count("DYNQ_NUM_THREADS", number)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(min(max(1, min(cores, math.ceil(min(_quota(), cores)), config.NUMBA_NUM_THREADS)), checks.MAX_THREADS))
+
+
+def get_num_threads() -> int:
+    """Threads that a call may use by default.
+
+    >>> get_num_threads() >= 1
+    True
+    """
+    return int(_WORDS[parallel.SETTING])
+
+
+def set_num_threads(threads: int) -> None:
+    """Set how many threads a call may use by default, in the whole process; `threads=` of a call is above it.
+
+    At the start it is DYNQ_NUM_THREADS, else the cores that this process may use. numba's own setting is separate.
+
+    Parameters
+    ----------
+    threads : int
+        From 1 to 1024.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it is not such an integer.
+
+    Examples
+    --------
+    >>> before = get_num_threads()
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    >>> set_num_threads(before)
+    """
+    _WORDS[parallel.SETTING] = checks.thread_count("threads", threads)
+
+
+def ready(threads: int = 0) -> None:
+    """See that a call on `threads` threads (0: the default) finds its helpers."""
+    if len(_helpers) + 1 < (threads or get_num_threads()):
+        _start((threads or get_num_threads()) - 1)
+
+
+def _start(count: int) -> None:
+    if not (JIT_ENABLED and LINUX):
+        return
+    serve = entry(parallel.serve, (WORDS,))
+    with _changing:
+        while len(_helpers) < count:
+            helper = threading.Thread(target=serve, args=(_WORDS,), name=f"dynq-{len(_helpers) + 1}", daemon=True)
+            helper.start()
+            _helpers.append(helper)
+
+
+def _stop() -> None:
+    """End the helpers, after the call that has them."""
+    if _helpers:
+        entry(parallel.dismiss, (WORDS, WORD))(_WORDS, len(_helpers))
+        for helper in _helpers:
+            helper.join()
+        _helpers.clear()
+        _WORDS[[parallel.STOP, parallel.OWNER]] = 0
+
+
+def stop() -> None:
+    """End the helpers; a later call that is worth it starts them again."""
+    with _changing:
+        _stop()
+
+
+def _before_fork() -> None:
+    _changing.acquire()
+    _stop()
+
+
+_WORDS[parallel.SETTING] = default_threads()
+atexit.register(stop)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_changing.release, after_in_child=_changing.release)

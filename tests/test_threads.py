@@ -1,0 +1,161 @@
+"""The helper threads: how many, shared by concurrent calls, gone at a fork and back after it."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import problems
+import pytest
+
+import dynq_numba as dq
+from dynq_numba.kernels import parallel
+from dynq_numba.runtime import threads as pool
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="helpers run on Linux")
+
+
+def child(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False
+    )  # fmt: skip
+
+
+@pytest.fixture
+def problem(rng):
+    x, weight, bias = problems.normal_problem(rng, 70, 200, 300)
+    return x, dq.pack_linear(weight, bias)
+
+
+def test_the_setting_is_kept_and_checked():
+    before = dq.get_num_threads()
+    try:
+        dq.set_num_threads(3)
+        assert dq.get_num_threads() == 3
+        for wrong, error in ((0, ValueError), (1025, ValueError), (True, TypeError), ("2", TypeError)):
+            with pytest.raises(error, match="threads"):
+                dq.set_num_threads(wrong)
+        assert dq.get_num_threads() == 3
+    finally:
+        dq.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("value", "printed"), [("3", "3"), ("1", "1"), ("", None)])
+def test_the_setting_starts_from_the_environment(value, printed):
+    done = child("import dynq_numba as dq; print(dq.get_num_threads())", DYNQ_NUM_THREADS=value)
+    cores = min(len(os.sched_getaffinity(0)), os.cpu_count())
+    assert done.stdout.strip() == (printed or done.stdout.strip())
+    assert 1 <= int(done.stdout) <= (int(printed) if printed else cores)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "100000"])
+def test_a_wrong_environment_is_told(value):
+    done = child("import dynq_numba", DYNQ_NUM_THREADS=value)
+    assert done.returncode != 0 and "DYNQ_NUM_THREADS" in done.stderr
+
+
+def test_affinity_bounds_the_setting():
+    one = min(os.sched_getaffinity(0))
+    code = f"import os; os.sched_setaffinity(0, {{{one}}}); import dynq_numba as dq; print(dq.get_num_threads())"
+    assert child(code, DYNQ_NUM_THREADS="").stdout.strip() == "1"
+
+
+def test_concurrent_calls_get_their_own_results(problem):
+    """One call has the helpers, the others go alone; every result has the bits of the serial one."""
+    x, w = problem
+    want = {m: dq.linear(x[:m], w, threads=1) for m in range(1, 71, 3)}
+    wrong = []
+
+    def calls(start):
+        for i in range(300):
+            m = 1 + (start + 3 * i) % 70
+            m -= (m - 1) % 3
+            if not np.array_equal(dq.linear(x[:m], w, threads=1 + i % 5), want[m]):
+                wrong.append((start, i, m))
+
+    callers = [threading.Thread(target=calls, args=(s,)) for s in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert not any(caller.is_alive() for caller in callers) and not wrong
+
+
+@linux
+def test_helpers_wake_from_sleep(problem):
+    x, w = problem
+    want = dq.linear(x, w, threads=1)
+    for _ in range(20):
+        threading.Event().wait(3 * parallel.SPIN_NS / 1e9)  # they are asleep by then
+        assert np.array_equal(dq.linear(x, w, threads=3), want)
+
+
+@linux
+def test_stopped_helpers_start_again(problem):
+    x, w = problem
+    want = dq.linear(x, w, threads=1)
+    for count in (2, 4, 2):
+        dq.linear(x, w, threads=count)
+        assert len(pool._helpers) >= count - 1
+        assert all(helper.is_alive() for helper in pool._helpers)
+        pool.stop()
+        assert not pool._helpers
+    assert np.array_equal(dq.linear(x, w, threads=2), want)
+
+
+FORK = """
+import os, sys, threading
+import numpy as np
+import dynq_numba as dq
+rng = np.random.default_rng(0)
+x = rng.standard_normal((200, 300), dtype=np.float32)
+w = dq.pack_linear(rng.standard_normal((400, 300), dtype=np.float32))
+want = dq.linear(x, w, threads=2)
+stop = threading.Event()
+def busy():
+    while not stop.is_set():
+        dq.linear(x, w, threads=2)
+callers = [threading.Thread(target=busy) for _ in range(BUSY)]
+for caller in callers:
+    caller.start()
+for _ in range(5):
+    pid = os.fork()
+    if pid == 0:
+        same = all(np.array_equal(dq.linear(x, w, threads=t), want) for t in (1, 2, 3))
+        os._exit(0 if same else 3)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, status
+    assert np.array_equal(dq.linear(x, w, threads=2), want)
+stop.set()
+for caller in callers:
+    caller.join()
+print("fine")
+"""
+
+
+@linux
+@pytest.mark.parametrize("busy", [0, 3])
+def test_parent_and_children_work_after_a_fork(busy):
+    done = child(FORK.replace("BUSY", str(busy)))
+    assert done.stdout.strip() == "fine", done.stderr
+    assert done.stderr == ""
+
+
+def test_a_process_that_computes_to_the_end_exits_cleanly():
+    code = """
+import atexit, threading
+import numpy as np
+import dynq_numba as dq
+x = np.ones((200, 300), np.float32)
+w = dq.pack_linear(np.ones((400, 300), np.float32))
+dq.linear(x, w, threads=4)
+atexit.register(lambda: print(abs(dq.linear(x, w, threads=4)[0, 0] - 300) < 1))
+def forever():
+    while True:
+        dq.linear(x, w, threads=2)
+threading.Thread(target=forever, daemon=True).start()
+"""
+    for _ in range(3):
+        done = child(code)
+        assert (done.returncode, done.stderr) == (0, "") and done.stdout.strip() == "True"
