@@ -21,7 +21,7 @@ import numpy as np
 from . import context as at
 from .atomics import fetch_add_relaxed
 from .blocking import share
-from .emit.intrinsics import convert_rows, max_rows, row_range
+from .emit.intrinsics import convert_rows, max_rows
 from .emit.isa import InstructionSet
 from .emit.tile import Output, Scheme
 from .jit import kernel
@@ -41,30 +41,19 @@ from .memory import (
 )
 from .parallel import next_task
 from .portable import strip_for
-from .quantize import row_parameters
-
-
-@kernel
-def fit_rows(x, x_stride, rows, k, scales, zero_points):
-    """Quantization parameters of `rows` rows."""
-    bounds = np.empty(3, np.float32)
-    for r in range(rows):
-        row_range(offset(x, r * x_stride), k, data_ptr(bounds))
-        scale, zero_point = row_parameters(bounds[0], bounds[1], bounds[2])
-        store_f32(scales, r, scale)
-        store_i32(zero_points, r, zero_point)
+from .quantize import fit_rows, together
 
 
 @cache
-def row_packer(k_per_word: int) -> Callable:
+def row_packer(isa: InstructionSet) -> Callable:
     """``pack_rows(x, x_stride, rows, k, scales, zero_points, panel)``: fill one row panel."""
-    convert = convert_rows(k_per_word)
+    convert = convert_rows(isa)
 
-    @kernel(variant=f"c{k_per_word}")
+    @kernel(variant=isa.name)
     def pack_rows(x, x_stride, rows, k, scales, zero_points, panel):
         r = 0
         while r < rows:
-            count = 4 if rows - r >= 4 else (2 if rows - r >= 2 else 1)
+            count = together(rows - r)
             convert(
                 count, offset(x, r * x_stride), x_stride, k,
                 offset(scales, 4 * r), offset(zero_points, 4 * r), offset(panel, 4 * r), rows,
@@ -79,7 +68,7 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
     """The worker of one instruction set and weight scheme; `long` for K beyond pack.MAX_K (see long_k.py)."""
     output = Output.GROUPED if scheme.group else Output.DEQUANTIZED
     strip = long_strip(isa) if long else strip_for(isa, scheme, output)
-    pack_rows = row_packer(isa.k_per_word)
+    pack_rows = row_packer(isa)
     tallest = max_rows(isa, scheme)
     nr = isa.columns
     variant = f"{scheme.name}{'_long' if long else ''}__{isa.name}"

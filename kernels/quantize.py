@@ -11,8 +11,10 @@ Both work on the uint8 grid (`low` is 1 for symmetric: 128 - 127) and flip the t
 from __future__ import annotations
 
 import numpy as np
+from numba import carray
 
-from .emit.intrinsics import row_range
+from .emit.intrinsics import rows_range
+from .emit.quantize import BOUNDS_STRIDE
 from .jit import kernel
 from .memory import data_ptr, offset
 
@@ -20,55 +22,76 @@ F32_MAX = np.float32(np.finfo(np.float32).max)
 
 
 @kernel
-def row_parameters(lo, hi, total):
-    """Scale and zero point of a row from its range; NaN and 0 where the row holds NaN or an infinity."""
-    if total != total:
-        return np.float32(np.nan), np.int32(0)
+def row_parameters(lo, hi, flag):
+    """Scale and zero point of a row from its range; NaN and 0 where the flag is NaN. No branches: rows vectorise."""
     spread = np.float32(hi - lo)
-    scale = np.float32(spread / np.float32(255))
-    if spread > F32_MAX:
-        scale = np.float32(np.float32(hi / np.float32(255)) - np.float32(lo / np.float32(255)))
-    if scale == np.float32(0):
-        return np.float32(1), np.int32(0)
+    parts = np.float32(np.float32(hi / np.float32(255)) - np.float32(lo / np.float32(255)))
+    scale = parts if spread > F32_MAX else np.float32(spread / np.float32(255))
+    flat = scale == np.float32(0)
     zero_point = np.rint(np.float32(-lo / scale))
-    return scale, np.int32(min(max(zero_point, np.float32(0)), np.float32(255)))
+    zero_point = min(max(zero_point, np.float32(0)), np.float32(255))
+    zero_point = np.float32(0) if flat or flag != flag else zero_point
+    return (np.float32(1) if flat else scale) + flag, np.int32(zero_point)
 
 
 @kernel
-def range_of_row(x, r, bounds):
-    """bounds[0..2] = lo, hi, total of row r of x [M, K], last axis contiguous (see emit.quantize)."""
-    row_range(offset(data_ptr(x), r * x.strides[0]), x.shape[1], data_ptr(bounds))
+def together(rows):
+    """How many of `rows` rows are handled next."""
+    return 4 if rows >= 4 else (2 if rows >= 2 else 1)
+
+
+@kernel
+def find_ranges(x, x_stride, rows, k, bounds):
+    """bounds [3, BOUNDS_STRIDE] float32 = lo, hi, flag of up to BOUNDS_STRIDE rows."""
+    r = 0
+    while r < rows:
+        count = together(rows - r)
+        rows_range(count, offset(x, r * x_stride), x_stride, k, offset(data_ptr(bounds), 4 * r))
+        r += count
+
+
+@kernel
+def fit_rows(x, x_stride, rows, k, scales, zero_points):
+    """Parameters of any number of rows: float32 at `scales`, int32 at `zero_points`."""
+    bounds = np.empty((3, BOUNDS_STRIDE), np.float32)
+    for first in range(0, rows, BOUNDS_STRIDE):
+        count = min(BOUNDS_STRIDE, rows - first)
+        find_ranges(offset(x, first * x_stride), x_stride, count, k, bounds)
+        scale = carray(offset(scales, 4 * first), (count,), np.float32)
+        zero_point = carray(offset(zero_points, 4 * first), (count,), np.int32)
+        for r in range(count):
+            scale[r], zero_point[r] = row_parameters(bounds[0, r], bounds[1, r], bounds[2, r])
 
 
 @kernel
 def tensor_parameters(x):
     """One scale and zero point for all of x [M, K]."""
-    lo, hi, total = np.float32(0), np.float32(0), np.float32(0)
-    bounds = np.empty(3, np.float32)
-    for r in range(x.shape[0]):
-        range_of_row(x, r, bounds)
-        lo, hi = min(lo, bounds[0]), max(hi, bounds[1])
-        if bounds[2] != bounds[2]:
-            total = np.float32(np.nan)
-    return row_parameters(lo, hi, total)
+    lo, hi, flag = np.float32(0), np.float32(0), np.float32(0)
+    bounds = np.empty((3, BOUNDS_STRIDE), np.float32)
+    for first in range(0, x.shape[0], BOUNDS_STRIDE):
+        count = min(BOUNDS_STRIDE, x.shape[0] - first)
+        find_ranges(offset(data_ptr(x), first * x.strides[0]), x.strides[0], count, x.shape[1], bounds)
+        for r in range(count):
+            lo, hi, flag = min(lo, bounds[0, r]), max(hi, bounds[1, r]), flag + bounds[2, r]
+    return row_parameters(lo, hi, flag)
 
 
 @kernel
 def parameters(x, symmetric, scale, zero_point):
     """Fill scale [M] float32 and zero_point [M] int32 (uint8 grid) for the rows of x [M, K], last axis contiguous."""
-    bounds = np.empty(3, np.float32)
-    for r in range(x.shape[0]):
-        range_of_row(x, r, bounds)
-        lo, hi, total = bounds[0], bounds[1], bounds[2]
-        if symmetric:
-            zero_point[r] = 128
-            scale[r] = np.float32(max(-lo, hi) / np.float32(127))
-            if scale[r] == 0:
-                scale[r] = np.float32(1)
-            if total != total:
-                scale[r] = np.float32(np.nan)
-        else:
-            scale[r], zero_point[r] = row_parameters(lo, hi, total)
+    rows, stride, k = x.shape[0], x.strides[0], x.shape[1]
+    if not symmetric:
+        fit_rows(data_ptr(x), stride, rows, k, data_ptr(scale), data_ptr(zero_point))
+        return
+    bounds = np.empty((3, BOUNDS_STRIDE), np.float32)
+    for first in range(0, rows, BOUNDS_STRIDE):
+        count = min(BOUNDS_STRIDE, rows - first)
+        find_ranges(offset(data_ptr(x), first * stride), stride, count, k, bounds)
+        for r in range(count):
+            step = np.float32(max(-bounds[0, r], bounds[1, r]) / np.float32(127))
+            step = np.float32(1) if step == np.float32(0) else step
+            scale[first + r] = step + bounds[2, r]  # the flag is 0 or NaN
+            zero_point[first + r] = 128
 
 
 @kernel

@@ -21,6 +21,7 @@ from llvmlite import ir
 
 from .isa import InstructionSet
 from .vectors import I16, Emitter, vector
+from .x86 import half_words
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class Avx2(InstructionSet):
     def dot(self, e: Emitter, acc: ir.Value, a: ir.Value, w: ir.Value) -> ir.Value:
         return e.builder.add(acc, e.call("llvm.x86.avx2.pmadd.wd", acc.type, [a, w]))
 
+    def pack_words(self, e: Emitter, values: list[ir.Value]) -> list[ir.Value]:
+        return half_words(e, values, self.lanes)
+
 
 AVX2 = Avx2(
     name="avx2",
@@ -44,4 +48,5 @@ AVX2 = Avx2(
     max_rows=6,
     max_rows_grouped=3,
     temporaries=1,
+    fused=True,
 )

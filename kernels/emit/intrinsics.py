@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from .isa import InstructionSet
-from .quantize import convert_function, range_function
+from .quantize import TOGETHER, convert_function, range_function
 from .tile import Output, Scheme, Tile
 from .vectors import BYTES, I64
 
@@ -48,36 +48,42 @@ def strip(isa: InstructionSet, scheme: Scheme, output: Output) -> Callable:
     return strip
 
 
-@intrinsic
-def row_range(typingctx, x, count, result):
-    """result[0..2] (float32) = min(0, min x), max(0, max x), and 0, or NaN where x is not finite."""
+def _by_rows(name: str, function: Callable[[ir.Module, int], ir.Function], arguments: list[ir.Type]) -> tuple:
+    """Typing and code of ``name(rows, *arguments)``: the emitted function for 1, 2 or 4 rows."""
+    signature = types.void(types.intp, *(_NUMBA_TYPE[t] for t in arguments))
 
     def codegen(context, builder, signature, args):
-        builder.call(range_function(builder.module), args)
+        done = builder.append_basic_block(f"{name}.done")
+        choose = builder.switch(args[0], done)
+        for rows in TOGETHER:
+            block = builder.append_basic_block(f"{name}.{rows}")
+            choose.add_case(ir.Constant(I64, rows), block)
+            with builder.goto_block(block):
+                builder.call(function(builder.module, rows), args[1:])
+                builder.branch(done)
+        builder.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(types.voidptr, types.intp, types.voidptr), codegen
+    return signature, codegen
+
+
+@intrinsic
+def rows_range(typingctx, rows, x, x_stride, count, bounds):
+    """Ranges of 1, 2 or 4 rows: see ``range_function``."""
+    return _by_rows("range", range_function, [BYTES, I64, I64, BYTES])
 
 
 @cache
-def convert_rows(k_per_word: int) -> Callable:
+def convert_rows(isa: InstructionSet) -> Callable:
     """``convert_rows(rows, …)``: quantize 1, 2 or 4 rows into a panel; see ``convert_function``."""
-    p, n = types.voidptr, types.intp
 
     @intrinsic
     def convert_rows(typingctx, rows, x, x_stride, k, scale, zero_point, panel, panel_rows):
-        def codegen(context, builder, signature, args):
-            done = builder.append_basic_block("convert.done")
-            choose = builder.switch(args[0], done)
-            for rows in (1, 2, 4):
-                block = builder.append_basic_block(f"convert.{rows}")
-                choose.add_case(ir.Constant(I64, rows), block)
-                with builder.goto_block(block):
-                    builder.call(convert_function(builder.module, k_per_word, rows), args[1:])
-                    builder.branch(done)
-            builder.position_at_end(done)
-            return context.get_dummy_value()
-
-        return types.void(n, p, n, n, p, p, p, n), codegen
+        emitted = partial(_convert, isa)
+        return _by_rows("convert", emitted, [BYTES, I64, I64, BYTES, BYTES, BYTES, I64])
 
     return convert_rows
+
+
+def _convert(isa: InstructionSet, module: ir.Module, rows: int) -> ir.Function:
+    return convert_function(module, isa, rows)

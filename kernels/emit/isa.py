@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from .vectors import I8, I32, Emitter, vector
+from .vectors import I8, I16, I32, I64, Emitter, constant, vector
 
 #: Vectors side by side in a weight panel: two, so that every broadcast activation feeds two dots.
 VECTORS = 2
@@ -39,6 +39,8 @@ class InstructionSet(ABC):
         Tallest tile that keeps all its accumulators in registers, without and with per-group sums.
     temporaries : int
         Registers a dot needs beside its operands.
+    fused : bool
+        Whether a fused multiply-add is one instruction.
     """
 
     name: str
@@ -49,6 +51,7 @@ class InstructionSet(ABC):
     max_rows: int
     max_rows_grouped: int
     temporaries: int = 0
+    fused: bool = False
 
     @property
     def columns(self) -> int:
@@ -74,6 +77,22 @@ class InstructionSet(ABC):
     @abstractmethod
     def dot(self, e: Emitter, acc: ir.Value, a: ir.Value, w: ir.Value) -> ir.Value:
         """acc[lane] + Σ a[k]·w[lane, k] over the k of a word, exactly."""
+
+    def pack_words(self, e: Emitter, values: list[ir.Value]) -> list[ir.Value]:
+        """Four rows' <16 x i32>, clipped to a byte: for every k-word the words of the four rows, <4 x i32>."""
+        kind = values[0].type
+        words = kind.count // self.k_per_word
+        stored = vector(I8 if self.k_per_word == 4 else I16, kind.count)
+        low, high = constant(kind, 0), constant(kind, 255)
+        rows = []
+        for q in values:
+            q = e.builder.select(e.builder.icmp_signed(">", q, low), q, low)
+            q = e.builder.select(e.builder.icmp_signed("<", q, high), q, high)
+            rows.append(e.builder.bitcast(e.builder.trunc(q, stored), vector(I32, words)))
+        pair = vector(I64, words)
+        upper, lower = (e.builder.bitcast(e.interleave(*rows[i : i + 2]), pair) for i in (0, 2))
+        together = e.builder.bitcast(e.interleave(upper, lower), vector(I32, 4 * words))
+        return [e.part(together, 4 * w, 4) for w in range(words)]
 
     @property
     def accumulator(self) -> ir.VectorType:

@@ -1,7 +1,7 @@
-"""Quantizing rows of float32, and laying them out for the tile in the same pass. Any instruction set.
+"""Quantizing rows of float32, and laying them out for the tile in the same pass: 1, 2 or 4 rows at a time.
 
-    range    lo = min(0, min x), hi = max(0, max x), and whether all of the row is finite (16 lanes, 4 sums in flight)
-    convert  q = clip(rint(x / scale) + zero_point, 0, 255), ties to even, a true division
+    range    lo = min(0, min x), hi = max(0, max x), and whether all of the row is finite
+    convert  q = clip(rint(x / scale) + zero_point, 0, 255), ties to even, the quotient correctly rounded
 
         rows r…r+3 of x                      panel [words][R] of 4-byte words
         ┌────────────────────┐               ┌─────────────┐
@@ -10,40 +10,67 @@
         │ x x x x│x x x x│ …  │               │ …
         └────────────────────┘               └─────────────┘
 
-Four rows go together so that the transposition ends in 16-byte stores instead of 4-byte ones.
+Four rows go together so that saturating packs leave the four words of one k-word side by side, for one 16-byte store
+(`InstructionSet.pack_words`).
+
+The quotient, in place of a division that takes longer than all the rest (inv = RN(1/s), rest = (1 - inv·s)·inv):
+
+    q' = RN(x·inv + x·rest)          off by at most (1/2 + 2^-22) ulp, so one of the two floats around x / s
+    q  = RN(q' + RN(x - q'·s)·inv)   is RN(x / s): Markstein's theorem (the subtraction is exact)
+
+It holds while nothing under- or overflows: for 2^-60 ≤ s ≤ 2^60 (where x - q'·s does underflow, |x / s| < 1/4 and q is
+0 all the same). Rows with other scales, and sets without fused multiply-add, divide.
+
 rint is the addition of 1.5·2^23: |x/scale| stays below 2^22 (at most 382, when scale is denormal), where that sum
 has unit spacing and rounds ties to even; its low mantissa bits are the integer.
-NaN and infinities are noticed by a running sum of x - x: 0 for a finite value, NaN for others, in whatever order.
 The last K % 16 values are loaded under a mask; in the padding a word holds zero points (the weights there are 0).
 
-Source: ONNX DynamicQuantizeLinear-11.
+Sources: ONNX DynamicQuantizeLinear-11; Markstein, IBM J. Res. Dev. 34 (1990) 111, theorem 7; Handbook of
+Floating-Point Arithmetic (2nd ed.), section 4.7.
 """
 
 from __future__ import annotations
 
 from llvmlite import ir
 
-from .vectors import BYTES, F32, I8, I16, I32, I64, VOID, Emitter, constant, internal_function, vector
+from .isa import InstructionSet
+from .vectors import BYTES, F32, I32, I64, VOID, Emitter, constant, internal_function, vector
 
 LANES = 16
-SUMS = 4
+#: Vectors in flight in the range pass, over all its rows.
+STREAMS = 8
 MAGIC = 12582912.0
 MAGIC_BITS = 0x4B400000
 FLOATS = vector(F32, LANES)
 INTS = vector(I32, LANES)
+#: Scales between which the quotient needs no division.
+LEAST, LARGEST = 2.0**-60, 2.0**60
+#: How many rows are handled together.
+TOGETHER = (4, 2, 1)
+#: Floats between the lo, the hi and the flag that `range` writes for one row.
+BOUNDS_STRIDE = 16
 
 
-def range_function(module: ir.Module) -> ir.Function:
-    """void range(x, count, result): lo, hi, total (float32) to result[0..2].
+def sources_of(e: Emitter, x: ir.Value, x_stride: ir.Value, rows: int) -> list[ir.Value]:
+    """Where each row starts."""
+    sources = [x]
+    for _ in range(1, rows):
+        sources.append(e.at(sources[-1], x_stride))
+    return sources
 
-    total is 0, or NaN where x is not finite.
+
+def range_function(module: ir.Module, rows: int) -> ir.Function:
+    """void range(x, x_stride, count, bounds): float32 lo, hi, flag of each row r to bounds[r + {0, 1, 2}·BOUNDS_STRIDE].
+
+    The flag is 0, or NaN where the row is not finite: from lo - lo, hi - hi, and a mask of the NaN seen.
     """
-    function, fresh = internal_function(module, "dynq_range", VOID, [BYTES, I64, BYTES])
+    function, fresh = internal_function(module, f"dynq_range_{rows}", VOID, [BYTES, I64, I64, BYTES])
     if not fresh:
         return function
-    x, count, result = function.args
+    x, x_stride, count, bounds = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     e = Emitter(builder)
+    width = STREAMS // rows
 
     def lesser(a: ir.Value, b: ir.Value) -> ir.Value:
         return builder.select(builder.fcmp_ordered("<", a, b), a, b)
@@ -51,129 +78,141 @@ def range_function(module: ir.Module) -> ir.Function:
     def greater(a: ir.Value, b: ir.Value) -> ir.Value:
         return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
-    def take(state: list[ir.Value], value: ir.Value) -> list[ir.Value]:
-        lo, hi, total = state
-        return [lesser(value, lo), greater(value, hi), builder.fadd(total, builder.fsub(value, value))]
+    def take(state: list[ir.Value], values: list[ir.Value]) -> list[ir.Value]:
+        """One row's lo, hi and NaN mask after `values`, an even number of vectors."""
+        lo, hi, odd = state
+        for a, b in zip(values[::2], values[1::2], strict=True):
+            lo, hi = lesser(b, lesser(a, lo)), greater(b, greater(a, hi))
+            odd = builder.or_(odd, builder.fcmp_unordered("uno", a, b))
+        return [lo, hi, odd]
 
-    zero = constant(FLOATS, 0.0)
-    slots = [builder.alloca(FLOATS) for _ in range(3 * SUMS)]
-    for slot in slots:
-        builder.store(zero, slot)
-    cursor = builder.alloca(BYTES)
-    builder.store(x, cursor)
+    def sweep(state: list[ir.Value], load) -> list[ir.Value]:
+        """One block of every row; state: where the rows stand, then lo, hi, mask of each."""
+        pointers, sums = state[:rows], state[rows:]
+        for r in range(rows):
+            values = [load(e.at(pointers[r], 4 * LANES * v), v) for v in range(width)]
+            sums[3 * r : 3 * r + 3] = take(sums[3 * r : 3 * r + 3], values)
+        return [e.at(pointer, 4 * LANES * width) for pointer in pointers] + sums
 
-    def sweep(times: ir.Value, width: int) -> None:
-        """`times` blocks of `width` vectors."""
-        with e.when(builder.icmp_signed(">", times, ir.Constant(I64, 0))):
-            used = [slots[3 * s + j] for s in range(width) for j in range(3)]
+    zero, none = constant(FLOATS, 0.0), constant(vector(ir.IntType(1), LANES), 0)
+    state = sources_of(e, x, x_stride, rows) + [zero, zero, none] * rows
+    block = ir.Constant(I64, LANES * width)
+    state = e.repeat(builder.sdiv(count, block), state, lambda s: sweep(s, lambda p, v: e.load(FLOATS, p, 4)))
+    left = builder.srem(count, block)
 
-            def block(state: list[ir.Value]) -> list[ir.Value]:
-                pointer, *sums = state
-                for s in range(width):
-                    value = e.load(FLOATS, e.at(pointer, 64 * s), 4)
-                    sums[3 * s : 3 * s + 3] = take(sums[3 * s : 3 * s + 3], value)
-                return [e.at(pointer, 64 * width), *sums]
+    def masked(pointer: ir.Value, v: int) -> ir.Value:
+        mask = e.first_lanes(LANES, builder.sub(left, ir.Constant(I64, LANES * v)))
+        return e.masked_load(FLOATS, pointer, mask, 4)
 
-            last = e.loop(times, [builder.load(cursor), *map(builder.load, used)], block)
-            for slot, value in zip([cursor, *used], last, strict=True):
-                builder.store(value, slot)
+    some = builder.zext(builder.icmp_signed(">", left, ir.Constant(I64, 0)), I64)
+    state = e.repeat(some, state, lambda s: sweep(s, masked))
 
-    blocks = builder.sdiv(count, ir.Constant(I64, LANES * SUMS))
-    sweep(blocks, SUMS)
-    rest = builder.srem(count, ir.Constant(I64, LANES * SUMS))
-    sweep(builder.sdiv(rest, ir.Constant(I64, LANES)), 1)
-    tail = builder.srem(count, ir.Constant(I64, LANES))
-    with e.when(builder.icmp_signed(">", tail, ir.Constant(I64, 0))):
-        value = e.masked_load(FLOATS, builder.load(cursor), e.first_lanes(LANES, tail), 4)
-        for slot, taken in zip(slots, take([builder.load(s) for s in slots[:3]], value), strict=False):
-            builder.store(taken, slot)
-
-    for j, combine in enumerate((lesser, greater, builder.fadd)):
-        merged = [builder.load(slots[3 * s + j]) for s in range(SUMS)]
-        while len(merged) > 1:
-            merged = [combine(a, b) for a, b in zip(merged[::2], merged[1::2], strict=True)]
-        value, lanes = merged[0], LANES
+    def across(value: ir.Value, combine) -> ir.Value:
+        lanes = LANES
         while lanes > 1:
             lanes //= 2
             value = combine(e.part(value, 0, lanes), e.part(value, lanes, lanes))
-        e.store(builder.extract_element(value, ir.Constant(I32, 0)), e.at(result, 4 * j), 4)
+        return builder.extract_element(value, ir.Constant(I32, 0))
+
+    for r in range(rows):
+        lo, hi, odd = state[rows + 3 * r : rows + 3 * r + 3]
+        lo, hi = across(lo, lesser), across(hi, greater)
+        seen = builder.icmp_unsigned("!=", builder.bitcast(odd, ir.IntType(LANES)), ir.Constant(ir.IntType(LANES), 0))
+        flag = builder.fadd(builder.fsub(lo, lo), builder.fsub(hi, hi))
+        flag = builder.select(seen, ir.Constant(F32, float("nan")), flag)
+        for j, value in enumerate((lo, hi, flag)):
+            e.store(value, e.at(bounds, 4 * (r + j * BOUNDS_STRIDE)), 4)
     builder.ret_void()
     return function
 
 
-def convert_function(module: ir.Module, k_per_word: int, rows: int) -> ir.Function:
+def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Function:
     """void convert(x, x_stride, k, scale, zero_point, panel, panel_rows): `rows` (1, 2 or 4) rows into a panel.
 
     `scale` and `zero_point` are the first row's float32 and int32; `panel` is the first row's word 0, and words
     of the same row are `panel_rows` words apart. Writes ceil(k / 16) · 16 values a row.
     """
     args = [BYTES, I64, I64, BYTES, BYTES, BYTES, I64]
-    function, fresh = internal_function(module, f"dynq_convert_{rows}c{k_per_word}", VOID, args)
+    function, fresh = internal_function(module, f"dynq_convert_{rows}__{isa.name}", VOID, args)
     if not fresh:
         return function
     x, x_stride, k, scale, zero_point, panel, panel_rows = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     e = Emitter(builder)
-    words = LANES // k_per_word
-    stored = vector(I8 if k_per_word == 4 else I16, LANES)
-    sources = [x]
-    for _ in range(1, rows):
-        sources.append(e.at(sources[-1], x_stride))
-    scales = [e.splat(e.load(F32, e.at(scale, 4 * r), 4), LANES) for r in range(rows)]
+    words = LANES // isa.k_per_word
+    scales = [e.load(F32, e.at(scale, 4 * r), 4) for r in range(rows)]
     bias = ir.Constant(I32, MAGIC_BITS)
     shifts = [e.splat(builder.sub(e.load(I32, e.at(zero_point, 4 * r), 4), bias), LANES) for r in range(rows)]
     word_stride = builder.mul(panel_rows, ir.Constant(I64, 4))
 
-    def quantized(value: ir.Value, r: int) -> ir.Value:
-        """One row's 16 values as its words: <words x i32>."""
-        rounded = builder.fadd(builder.fdiv(value, scales[r]), constant(FLOATS, MAGIC))
-        q = builder.add(builder.bitcast(rounded, INTS), shifts[r])
-        low, high = constant(INTS, 0), constant(INTS, 255)
-        q = builder.select(builder.icmp_signed(">", q, low), q, low)
-        q = builder.select(builder.icmp_signed("<", q, high), q, high)
-        return builder.bitcast(builder.trunc(q, stored), vector(I32, words))
+    def division() -> list:
+        divisors = [e.splat(s, LANES) for s in scales]
+        return [lambda value, d=d: builder.fdiv(value, d) for d in divisors]
+
+    def multiplication() -> list:
+        def quotient(s: ir.Value):
+            inverse = builder.fdiv(ir.Constant(F32, 1.0), s)
+            rest = builder.fmul(e.fma(builder.fneg(inverse), s, ir.Constant(F32, 1.0)), inverse)
+            inverse, rest, minus = (e.splat(v, LANES) for v in (inverse, rest, builder.fneg(s)))
+
+            def rounded(value: ir.Value) -> ir.Value:
+                near = e.fma(value, inverse, builder.fmul(value, rest))
+                return e.fma(e.fma(near, minus, value), inverse, near)
+
+            return rounded
+
+        return [quotient(s) for s in scales]
+
+    def quantized(value: ir.Value, r: int, quotients: list) -> ir.Value:
+        rounded = builder.fadd(quotients[r](value), constant(FLOATS, MAGIC))
+        return builder.add(builder.bitcast(rounded, INTS), shifts[r])
 
     def scatter(values: list[ir.Value], target: ir.Value) -> None:
-        """Interleave the rows' words, then store each word of all rows at once."""
-        if rows == 4:
-            pair = vector(I64, words)
-            upper, lower = (builder.bitcast(e.interleave(*values[i : i + 2]), pair) for i in (0, 2))
-            together = builder.bitcast(e.interleave(upper, lower), vector(I32, rows * words))
-        elif rows == 2:
-            together = e.interleave(*values)
-        else:
-            together = values[0]
-            alone = builder.icmp_signed("==", panel_rows, ir.Constant(I64, 1))
-            with builder.if_else(alone) as (then, otherwise):
-                with then:
-                    e.store(together, target, 4)
-                with otherwise:
-                    spread(together, target)
+        """Store each k-word of all rows at once."""
+        together = isa.pack_words(e, [values[r % rows] for r in range(4)])
+        if rows > 1:
+            spread(together, target)
             return
-        spread(together, target)
+        alone = builder.icmp_signed("==", panel_rows, ir.Constant(I64, 1))
+        with builder.if_else(alone) as (then, otherwise):
+            with then:  # one row's words follow each other
+                merged = [e.part(word, 0, 1) for word in together]
+                while len(merged) > 1:
+                    merged = [e.join(a, b) for a, b in zip(merged[::2], merged[1::2], strict=True)]
+                e.store(merged[0], target, 4)
+            with otherwise:
+                spread(together, target)
 
-    def spread(together: ir.Value, target: ir.Value) -> None:
-        for w in range(words):
-            e.store(e.part(together, w * rows, rows), target, 4)
+    def spread(together: list[ir.Value], target: ir.Value) -> None:
+        for word in together:
+            e.store(e.part(word, 0, rows) if rows < 4 else word, target, 4)
             target = e.at(target, word_stride)
 
-    def block(state: list[ir.Value], load) -> list[ir.Value]:
-        target, *pointers = state
-        scatter([quantized(load(pointer), r) for r, pointer in enumerate(pointers)], target)
-        step = builder.mul(word_stride, ir.Constant(I64, words))
-        return [e.at(target, step), *(e.at(pointer, 4 * LANES) for pointer in pointers)]
+    def convert(quotients: list) -> None:
+        def block(state: list[ir.Value], load) -> list[ir.Value]:
+            target, *pointers = state
+            scatter([quantized(load(p), r, quotients) for r, p in enumerate(pointers)], target)
+            step = builder.mul(word_stride, ir.Constant(I64, words))
+            return [e.at(target, step), *(e.at(pointer, 4 * LANES) for pointer in pointers)]
 
-    whole = builder.sdiv(k, ir.Constant(I64, LANES))
-    cursors = [builder.alloca(BYTES) for _ in range(rows + 1)]
-    for cursor, value in zip(cursors, [panel, *sources], strict=True):
-        builder.store(value, cursor)
-    with e.when(builder.icmp_signed(">", whole, ir.Constant(I64, 0))):
-        last = e.loop(whole, [*map(builder.load, cursors)], lambda s: block(s, lambda p: e.load(FLOATS, p, 4)))
-        for cursor, value in zip(cursors, last, strict=True):
-            builder.store(value, cursor)
-    tail = builder.srem(k, ir.Constant(I64, LANES))
-    with e.when(builder.icmp_signed(">", tail, ir.Constant(I64, 0))):
+        state = [panel, *sources_of(e, x, x_stride, rows)]
+        whole, tail = builder.sdiv(k, ir.Constant(I64, LANES)), builder.srem(k, ir.Constant(I64, LANES))
+        state = e.repeat(whole, state, lambda s: block(s, lambda p: e.load(FLOATS, p, 4)))
         mask = e.first_lanes(LANES, tail)
-        block([*map(builder.load, cursors)], lambda p: e.masked_load(FLOATS, p, mask, 4))
+        some = builder.zext(builder.icmp_signed(">", tail, ir.Constant(I64, 0)), I64)
+        e.repeat(some, state, lambda s: block(s, lambda p: e.masked_load(FLOATS, p, mask, 4)))
+
+    if isa.fused:
+        safe = ir.Constant(ir.IntType(1), 1)
+        for s in scales:
+            safe = builder.and_(safe, builder.fcmp_ordered(">=", s, ir.Constant(F32, LEAST)))
+            safe = builder.and_(safe, builder.fcmp_ordered("<=", s, ir.Constant(F32, LARGEST)))
+        with builder.if_else(safe, likely=True) as (then, otherwise):
+            with then:
+                convert(multiplication())
+            with otherwise:
+                convert(division())
+    else:
+        convert(division())
     builder.ret_void()
     return function

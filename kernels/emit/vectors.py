@@ -89,6 +89,15 @@ class Emitter:
         n = a.type.count
         return self.shuffle(a, b, [lane for i in range(n) for lane in (i, n + i)])
 
+    def join(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        """The lanes of a, then those of b."""
+        return self.shuffle(a, b, list(range(2 * a.type.count)))
+
+    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """a·b + c, rounded once."""
+        suffix = f"v{a.type.count}f32" if isinstance(a.type, ir.VectorType) else "f32"
+        return self.call(f"llvm.fma.{suffix}", a.type, [a, b, c])
+
     def call(self, name: str, result: ir.Type, args: list[ir.Value]) -> ir.Value:
         kind = ir.FunctionType(result, [a.type for a in args])
         module = self.builder.module
@@ -117,6 +126,24 @@ class Emitter:
         builder.cbranch(builder.icmp_signed(">", remaining, ir.Constant(I64, 0)), block, after)
         builder.position_at_end(after)
         return results
+
+    def repeat(self, count: ir.Value, initial: list[ir.Value], body: Callable[[list[ir.Value]], list[ir.Value]]):
+        """`loop`, for a count that may be 0."""
+        builder = self.builder
+        before = builder.block
+        inside = builder.append_basic_block("some")
+        after = builder.append_basic_block("after")
+        builder.cbranch(builder.icmp_signed(">", count, ir.Constant(I64, 0)), inside, after)
+        builder.position_at_end(inside)
+        results = self.loop(count, initial, body)
+        last = builder.block
+        builder.branch(after)
+        builder.position_at_end(after)
+        merged = [builder.phi(value.type) for value in initial]
+        for phi, start, result in zip(merged, initial, results, strict=True):
+            phi.add_incoming(start, before)
+            phi.add_incoming(result, last)
+        return merged
 
     @contextmanager
     def when(self, condition: ir.Value) -> Iterator[None]:

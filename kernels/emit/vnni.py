@@ -19,6 +19,7 @@ from llvmlite import ir
 
 from .isa import InstructionSet
 from .vectors import Emitter
+from .x86 import byte_words
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Vnni(InstructionSet):
     def dot(self, e: Emitter, acc: ir.Value, a: ir.Value, w: ir.Value) -> ir.Value:
         return e.call(f"llvm.x86.avx512.vpdpbusd.{32 * self.lanes}", acc.type, [acc, a, w])
 
+    def pack_words(self, e: Emitter, values: list[ir.Value]) -> list[ir.Value]:
+        return byte_words(e, values, self.lanes)
+
 
 AVX512VNNI = Vnni(
     name="avx512vnni",
@@ -41,6 +45,7 @@ AVX512VNNI = Vnni(
     registers=32,
     max_rows=14,
     max_rows_grouped=6,
+    fused=True,
 )
 
 AVXVNNI = Vnni(
@@ -51,4 +56,5 @@ AVXVNNI = Vnni(
     registers=16,
     max_rows=6,
     max_rows_grouped=3,
+    fused=True,
 )

@@ -1,0 +1,50 @@
+"""What the x86 sets share: saturating packs, which work within each 128-bit lane.
+
+    vpackssdw   a b   ─▶  per lane:  4 of a, 4 of b as s16
+    vpackuswb   ab cd ─▶  per lane:  4 of a, 4 of b, 4 of c, 4 of d as u8
+
+so two packs of four rows' integers leave, in lane j, the four words of k-word j.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from .vectors import I8, I16, I32, Emitter, constant, vector
+
+
+def _pack(e: Emitter, name: str, a: ir.Value, b: ir.Value, to: ir.Type) -> ir.Value:
+    """One pack of a set's own width: "ssdw" or "uswb"."""
+    kind = vector(to, 2 * a.type.count)
+    wide = a.type.count * a.type.element.width == 512
+    return e.call(f"llvm.x86.avx512.pack{name}.512" if wide else f"llvm.x86.avx2.pack{name}", kind, [a, b])
+
+
+def _pieces(e: Emitter, value: ir.Value, lanes: int) -> list[ir.Value]:
+    return [e.part(value, first, lanes) for first in range(0, value.type.count, lanes)]
+
+
+def byte_words(e: Emitter, values: list[ir.Value], lanes: int) -> list[ir.Value]:
+    """Four rows' <16 x i32> to words of 4 bytes: <4 x i32> for each k-word. `lanes`: of a vector register."""
+    words = []
+    for a, b, c, d in zip(*(_pieces(e, value, lanes) for value in values), strict=True):
+        halves = _pack(e, "ssdw", a, b, I16), _pack(e, "ssdw", c, d, I16)
+        packed = e.builder.bitcast(_pack(e, "uswb", *halves, I8), vector(I32, lanes))
+        words += _pieces(e, packed, 4)
+    return words
+
+
+def half_words(e: Emitter, values: list[ir.Value], lanes: int) -> list[ir.Value]:
+    """The same for words of two 16-bit values in 0 … 255."""
+    low, high = constant(vector(I16, 2 * lanes), 0), constant(vector(I16, 2 * lanes), 255)
+    words = []
+    for a, b, c, d in zip(*(_pieces(e, value, lanes) for value in values), strict=True):
+        halves = []
+        for pair in (_pack(e, "ssdw", a, b, I16), _pack(e, "ssdw", c, d, I16)):
+            clipped = e.builder.select(e.builder.icmp_signed(">", pair, low), pair, low)
+            clipped = e.builder.select(e.builder.icmp_signed("<", clipped, high), clipped, high)
+            halves.append(e.builder.bitcast(clipped, vector(I32, lanes)))
+        for first in range(0, lanes, 4):
+            ab, cd = (e.part(half, first, 4) for half in halves)  # a0 a1 b0 b1, c0 c1 d0 d1
+            words += [e.shuffle(ab, cd, [0, 2, 4, 6]), e.shuffle(ab, cd, [1, 3, 5, 7])]
+    return words
