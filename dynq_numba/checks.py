@@ -58,6 +58,8 @@ MAX_THREADS = 1024
 
 def thread_count(name: str, value: Any) -> int:
     """An integer from 1 to MAX_THREADS."""
+    if type(value) is int and 1 <= value <= MAX_THREADS:
+        return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be a positive integer or None; got {describe(value)}")
     if not 1 <= value <= MAX_THREADS:

@@ -206,13 +206,21 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
             addend = residual_rows(residual, n)
             if has_out and (arrays.overlap(y, rows) or arrays.overlap(y, addend)):
                 target = np.empty((rows.shape[0], n), np.float32)
-            call.linear_into(rows, target, data_ptr(addend), addend.strides[0], descriptor, address(), count)
+            call.linear_into(
+                data_ptr(rows), rows.shape[0], rows.strides[0], data_ptr(target), target.strides[0],
+                data_ptr(addend), addend.strides[0], data_ptr(descriptor), address(), count,
+            )  # fmt: skip
             keep(addend)
         else:
             if has_out and arrays.overlap(y, rows):
                 target = np.empty((rows.shape[0], n), np.float32)
-            call.linear_into(rows, target, null(), 0, descriptor, address(), count)
+            call.linear_into(
+                data_ptr(rows), rows.shape[0], rows.strides[0], data_ptr(target), target.strides[0],
+                null(), 0, data_ptr(descriptor), address(), count,
+            )  # fmt: skip
         keep(rows)
+        keep(target)
+        keep(descriptor)
         if has_out:
             arrays.deliver(target, arrays.view_rows(y, n))
         return y

@@ -35,7 +35,7 @@ class PackedLinear:
     """
 
     __slots__ = (
-        "__weakref__", "_layouts", "_scales", "activations", "bias", "bits", "granularity", "group_size", "shape",
+        "__weakref__", "_first", "_layouts", "_scales", "activations", "bias", "bits", "granularity", "group_size", "shape",
     )  # fmt: skip
 
     def __init__(
@@ -56,7 +56,7 @@ class PackedLinear:
             if array is not None:
                 array.flags.writeable = False  # the panels hold copies: a change here would change no result
         self._layouts: dict[str, Any] = {}
-        self._layout_of(q)
+        self._first = self._layout_of(q)
 
     def _layout_of(self, q: np.ndarray) -> Any:
         """Lay q out for the instruction set in force."""
@@ -72,6 +72,8 @@ class PackedLinear:
 
     def _layout(self) -> Any:
         """The layout for the instruction set in force; made on first use of another one."""
+        if not isa.ever_forced:
+            return self._first
         return self._layouts.get(isa.active().name) or self._layout_of(self.qweight)
 
     def _descriptor(self) -> np.ndarray:

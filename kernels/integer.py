@@ -22,7 +22,19 @@ from .blocking import share
 from .emit.isa import InstructionSet
 from .emit.tile import Output, Scheme
 from .jit import kernel
-from .memory import aligned_zeros, data_ptr, keep, load_i32, load_int, load_ptr, load_u8, offset, store_ptr
+from .memory import (
+    aligned_zeros,
+    data_ptr,
+    keep,
+    load_i32,
+    load_int,
+    load_ptr,
+    load_u8,
+    offset,
+    stack_zeros,
+    store_int,
+    store_ptr,
+)
 from .pack import padded_length
 from .parallel import LINE, next_task, run
 from .portable import strip_for
@@ -131,23 +143,25 @@ def multiply_packed(worker, pool, a, a_flip, a_zero, n, weights, panel_stride, c
     """
     if a.shape[0] == 0 or n == 0:
         return
-    context = np.zeros(at.SIZE + LINE * threads, np.int64)
-    words = data_ptr(context)
-    context[at.WORKER], context[at.POOL] = worker, pool
-    store_ptr(words, at.X, data_ptr(a))
-    context[at.X_STRIDE] = a.strides[0]
-    context[at.X_FLIP] = a_flip
-    store_ptr(words, at.X_ZERO, data_ptr(a_zero))
-    store_ptr(words, at.OUT, data_ptr(out))
-    context[at.OUT_STRIDE] = out.strides[0]
-    context[at.M], context[at.N], context[at.K] = a.shape[0], n, a.shape[1]
-    store_ptr(words, at.WEIGHTS, weights)
-    context[at.PANEL_STRIDE] = panel_stride
-    store_ptr(words, at.COLUMNS, columns)
-    context[at.COLUMN_TASKS] = context[at.THREADS] = threads
-    store_ptr(words, at.COUNTERS, offset(words, 8 * at.SIZE))
-    run(words, threads, threads)
-    keep(context)
+    context = stack_zeros(8 * (at.SIZE + LINE * threads))
+    store_int(context, at.WORKER, worker)
+    store_int(context, at.POOL, pool)
+    store_ptr(context, at.X, data_ptr(a))
+    store_int(context, at.X_STRIDE, a.strides[0])
+    store_int(context, at.X_FLIP, a_flip)
+    store_ptr(context, at.X_ZERO, data_ptr(a_zero))
+    store_ptr(context, at.OUT, data_ptr(out))
+    store_int(context, at.OUT_STRIDE, out.strides[0])
+    store_int(context, at.M, a.shape[0])
+    store_int(context, at.N, n)
+    store_int(context, at.K, a.shape[1])
+    store_ptr(context, at.WEIGHTS, weights)
+    store_int(context, at.PANEL_STRIDE, panel_stride)
+    store_ptr(context, at.COLUMNS, columns)
+    store_int(context, at.COLUMN_TASKS, threads)
+    store_int(context, at.THREADS, threads)
+    store_ptr(context, at.COUNTERS, offset(context, 8 * at.SIZE))
+    run(context, threads, threads)
     keep(a)
     keep(a_zero)
     keep(out)

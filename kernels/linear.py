@@ -80,20 +80,19 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
         x_stride = load_int(context, at.X_STRIDE)
         x = offset(load_ptr(context, at.X), first * x_stride)
         fixed = load_ptr(context, at.FIXED_PARAMETERS)
-        scale, zero_point = data_ptr(scales), data_ptr(zero_points)
         panels = (rows + tallest - 1) // tallest
         for p in range(panels):
             r, height = share(p, panels, rows)
             source = offset(x, r * x_stride)
             if is_null(fixed):
-                fit_rows(source, x_stride, height, k, offset(scale, 4 * r), offset(zero_point, 4 * r))
+                fit_rows(source, x_stride, height, k, offset(scales, 4 * r), offset(zero_points, 4 * r))
             else:
                 for i in range(r, r + height):
-                    store_f32(scale, i, load_f32(fixed, 0))
-                    store_i32(zero_point, i, load_i32(fixed, 1))
+                    store_f32(scales, i, load_f32(fixed, 0))
+                    store_i32(zero_points, i, load_i32(fixed, 1))
             pack_rows(
                 source, x_stride, height, k,
-                offset(scale, 4 * r), offset(zero_point, 4 * r), offset(data_ptr(packed), 4 * r * words),
+                offset(scales, 4 * r), offset(zero_points, 4 * r), offset(packed, 4 * r * words),
             )  # fmt: skip
 
     @kernel(variant=variant)
@@ -115,11 +114,11 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
                 corner = offset(out, (first + r) * out_stride + 4 * begin * nr)
                 strip(
                     height,
-                    offset(data_ptr(packed), 4 * r * words),
+                    offset(packed, 4 * r * words),
                     offset(weights, begin * panel_stride),
                     words,
-                    offset(data_ptr(scales), 4 * r),
-                    offset(data_ptr(zero_points), 4 * r),
+                    offset(scales, 4 * r),
+                    offset(zero_points, 4 * r),
                     offset(columns, 12 * begin * nr),
                     corner,
                     out_stride,
@@ -138,9 +137,11 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
         threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
         panels = (n + nr - 1) // nr
         tallest_block = load_int(context, at.ROW_BLOCK)
-        packed = np.empty(4 * tallest_block * words, np.uint8)
-        scales = np.empty(tallest_block, np.float32)
-        zero_points = np.empty(tallest_block, np.int32)
+        # scales, zero points, packed rows: one piece of memory of this thread, touched first by it
+        scratch = np.empty((8 + 4 * words) * tallest_block, np.uint8)
+        scales = data_ptr(scratch)
+        zero_points = offset(scales, 4 * tallest_block)
+        packed = offset(zero_points, 4 * tallest_block)
         held, done = -1, 0
         task, victim = next_task(counters, index, threads, row_tasks * column_tasks, 0)
         while task >= 0:
@@ -154,8 +155,6 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
             done += 1
             task, victim = next_task(counters, index, threads, row_tasks * column_tasks, victim)
         fetch_add_relaxed(context, at.DONE, done)
-        keep(packed)
-        keep(scales)
-        keep(zero_points)
+        keep(scratch)
 
     return linear_worker

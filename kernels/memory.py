@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .jit import kernel
@@ -59,6 +60,7 @@ load_int = _loader("load_int", I64, types.int64, "((int64 *)base)[index]")
 load_f32 = _loader("load_f32", F32, types.float32, "((float *)base)[index]")
 load_i32 = _loader("load_i32", I32, types.int32, "((int32 *)base)[index]")
 load_u8 = _loader("load_u8", I8, types.uint8, "((uint8 *)base)[index]")
+store_int = _storer("store_int", I64, types.int64, "((int64 *)base)[index] = value")
 store_ptr = _storer("store_ptr", BYTES, types.voidptr, "((void **)base)[index] = value")
 store_f32 = _storer("store_f32", F32, types.float32, "((float *)base)[index] = value")
 store_i32 = _storer("store_i32", I32, types.int32, "((int32 *)base)[index] = value")
@@ -92,6 +94,19 @@ def null(typingctx):
         return ir.Constant(BYTES, None)
 
     return types.voidptr(), codegen
+
+
+@intrinsic
+def stack_zeros(typingctx, count):
+    """`count` zero bytes on the stack, ALIGNed, until the calling function returns. Not for use in a loop."""
+
+    def codegen(context, builder, signature, args):
+        room = builder.alloca(I8, size=args[0])
+        room.align = ALIGN
+        cgutils.memset(builder, room, args[0], 0)
+        return room
+
+    return types.voidptr(types.intp), codegen
 
 
 @intrinsic

@@ -64,13 +64,13 @@ def fit_rows(x, x_stride, rows, k, scales, zero_points):
 
 
 @kernel
-def tensor_parameters(x):
-    """One scale and zero point for all of x [M, K]."""
+def tensor_parameters(x, x_stride, rows, k):
+    """One scale and zero point for all of x [rows, k]."""
     lo, hi, flag = np.float32(0), np.float32(0), np.float32(0)
     bounds = np.empty((3, BOUNDS_STRIDE), np.float32)
-    for first in range(0, x.shape[0], BOUNDS_STRIDE):
-        count = min(BOUNDS_STRIDE, x.shape[0] - first)
-        find_ranges(offset(data_ptr(x), first * x.strides[0]), x.strides[0], count, x.shape[1], bounds)
+    for first in range(0, rows, BOUNDS_STRIDE):
+        count = min(BOUNDS_STRIDE, rows - first)
+        find_ranges(offset(x, first * x_stride), x_stride, count, k, bounds)
         for r in range(count):
             lo, hi, flag = min(lo, bounds[0, r]), max(hi, bounds[1, r]), flag + bounds[2, r]
     return row_parameters(lo, hi, flag)

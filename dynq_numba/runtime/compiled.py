@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 from numba.core.errors import NumbaError
 
-from ..kernels import call, integer, pack
+from ..kernels import integer, pack
 from ..kernels import quantize as kernels
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.emit.isa import InstructionSet
@@ -22,23 +22,13 @@ from ..kernels.jit import address, entry
 from ..kernels.memory import FINISH_SIGNATURE
 from . import isa, registry, threads
 from .layout import Layout as Layout
-from .signatures import BYTE_MATRIX, BYTES_2D, FLOAT_MATRIX, FLOATS, FLOATS_2D, INT8_2D, INTS, INTS_2D, WORD, WORDS
+from .signatures import BYTE_MATRIX, BYTES_2D, FLOAT_MATRIX, FLOATS, FLOATS_2D, INT8_2D, INTS, INTS_2D, WORD
 
 #: Multiply-adds from which a second thread pays in matmul_integer.
 PARALLEL_FROM = 4_000_000
 
 
 # -- linear -------------------------------------------------------------------------------------
-@cache
-def _plain() -> Callable:
-    return entry(call.plain, (FLOAT_MATRIX, FLOAT_MATRIX, WORDS, WORD, WORD))
-
-
-@cache
-def _with_residual() -> Callable:
-    return entry(call.with_residual, (FLOAT_MATRIX, FLOAT_MATRIX, FLOAT_MATRIX, WORDS, WORD, WORD))
-
-
 def finishing_kernel(activation: str | None, epilogue: Any, residual: bool) -> Callable | None:
     """The jitted finisher for a combination, or None where nothing is to be done."""
     if activation is None and epilogue is None and not residual:
@@ -71,12 +61,10 @@ def linear(
     """Fill out [M, N] from x [M, K]; float32, last axes contiguous; `count` threads, 0 chooses."""
     if count > 1 or (count == 0 and len(x) >= layout.rows_for_two):
         threads.ready(count)
-    if residual is None:
-        finish = 0 if activation is None and epilogue is None else _finish_address(activation, epilogue, False)
-        _plain()(x, out, layout.descriptor, finish, count)
-    else:
-        finish = _finish_address(activation, epilogue, True)
-        _with_residual()(x, out, residual, layout.descriptor, finish, count)
+    finish = 0
+    if activation is not None or epilogue is not None or residual is not None:
+        finish = _finish_address(activation, epilogue, residual is not None)
+    layout.run(x, out, x if residual is None else residual, layout.descriptor, finish, count)
 
 
 def prepare_finish(activation: str | None, epilogue: Any, residual: bool) -> None:

@@ -18,6 +18,8 @@ from . import cpu
 INSTRUCTION_SETS: tuple[InstructionSet, ...] = (AVX512VNNI, AVXVNNI, AVX2, PORTABLE)
 
 _forced: ContextVar[InstructionSet | None] = ContextVar("dynq_isa", default=None)
+#: Whether `force_isa` was used in this process: until then `active` has one answer, and nobody need ask.
+ever_forced = False
 
 
 @cache
@@ -89,6 +91,8 @@ def force_isa(name: str) -> AbstractContextManager[None]:
 
 @contextmanager
 def _forcing(isa: InstructionSet) -> Iterator[None]:
+    global ever_forced
+    ever_forced = True
     token = _forced.set(isa)
     try:
         yield

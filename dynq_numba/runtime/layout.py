@@ -6,16 +6,18 @@ import numpy as np
 from numba import types
 
 from ..kernels import context as at
-from ..kernels import pack
+from ..kernels import call, pack
 from ..kernels.blocking import rows_for_two
 from ..kernels.emit.intrinsics import max_rows
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.emit.tile import Scheme
 from ..kernels.jit import entry
 from ..kernels.memory import aligned_zeros
+from ..kernels.view import ADDRESS, VIEW
 from . import cpu, registry, threads
 from .signatures import BYTES, FLOATS_2D, INT8_2D, WORD
 
+_LINEAR = (VIEW, VIEW, VIEW, ADDRESS, WORD, WORD)
 _PACK = (INT8_2D, FLOATS_2D, WORD, WORD, WORD, WORD, WORD, BYTES)
 _UNPACK = (BYTES, WORD, WORD, WORD, WORD, WORD, INT8_2D)
 _COLUMNS = (INT8_2D, FLOATS_2D, types.Array(types.float32, 1, "A"), WORD, WORD, types.Array(types.int32, 3, "C"))
@@ -28,6 +30,10 @@ class Layout:
     ----------
     descriptor : int64 array
         See kernels/context.py. A view of the block that holds the panels, so it outlives this object safely.
+    run : callable
+        kernels.call.entry: run(x, out, residual, descriptor, finish, threads) on float32 matrices.
+    n : int
+        Columns of a result.
     rows_for_two : int
         Rows from which a call by default uses helper threads.
     nbytes : int
@@ -66,6 +72,8 @@ class Layout:
         words[at.POOL] = threads.POOL
         words[at.N], words[at.K] = n, k
         words[at.WORDS] = pack.padded_k(k, group) // isa.k_per_word
+        self.run = entry(call.entry, _LINEAR)
+        self.n = n
         self.rows_for_two = rows_for_two(n, k, panels * self._stride)
         words[at.WEIGHTS] = self._panels.ctypes.data
         words[at.PANEL_STRIDE] = self._stride
