@@ -42,7 +42,7 @@ from .portable import strip_for
 
 @kernel
 def pack_columns(b, flip, zero, columns, k_per_word, stride, panels, words):
-    """b [K, N] bytes into panels (zeroed), and words [panels, 3, NR] int32: column_sum', zb'."""
+    """b [K, N] bytes into panels (zeroed), and words [panels, 3, NR] int32: -column_sum', zb'."""
     k, n = b.shape
     for j in range(n):
         words[j // columns, 1, j % columns] = zero[j]
@@ -51,7 +51,7 @@ def pack_columns(b, flip, zero, columns, k_per_word, stride, panels, words):
         for j in range(n):
             value = np.int8(np.uint8(b[i, j]) ^ np.uint8(flip))
             panels[(j // columns) * stride + row + (j % columns) * k_per_word] = np.uint8(value)
-            words[j // columns, 0, j % columns] += value
+            words[j // columns, 0, j % columns] -= value
 
 
 @cache

@@ -23,6 +23,7 @@ from .atomics import fetch_add_relaxed
 from .blocking import share
 from .emit.intrinsics import convert_rows, max_rows
 from .emit.isa import InstructionSet
+from .emit.quantize import LANES
 from .emit.tile import Output, Scheme
 from .jit import kernel
 from .long_k import long_strip
@@ -72,11 +73,18 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
     tallest = max_rows(isa, scheme)
     nr = isa.columns
     variant = f"{scheme.name}{'_long' if long else ''}__{isa.name}"
+    block, words_of_block = max(scheme.group, LANES), max(scheme.group, LANES) // isa.k_per_word
+
+    @kernel(variant=variant)
+    def row_words(k):
+        """k-words that a packed row takes: what `convert_rows` writes, or whole groups."""
+        return max(1, (k + block - 1) // block) * words_of_block
 
     @kernel(variant=variant)
     def quantize_block(context, first, rows, packed, scales, zero_points):
         """Rows first … first+rows of x as row panels of even height, one after another in `packed`."""
-        k, words = load_int(context, at.K), load_int(context, at.WORDS)
+        k = load_int(context, at.K)
+        words = row_words(k)
         x_stride = load_int(context, at.X_STRIDE)
         x = offset(load_ptr(context, at.X), first * x_stride)
         fixed = load_ptr(context, at.FIXED_PARAMETERS)
@@ -99,6 +107,7 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
     def multiply_block(context, first, rows, panel_from, panel_to, packed, scales, zero_points):
         """The block's rows times weight panels panel_from … panel_to, epilogue and finisher included."""
         n, words = load_int(context, at.N), load_int(context, at.WORDS)
+        apart = row_words(load_int(context, at.K))
         weights, panel_stride = load_ptr(context, at.WEIGHTS), load_int(context, at.PANEL_STRIDE)
         columns = load_ptr(context, at.COLUMNS)
         out, out_stride = load_ptr(context, at.OUT), load_int(context, at.OUT_STRIDE)
@@ -114,7 +123,7 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
                 corner = offset(out, (first + r) * out_stride + 4 * begin * nr)
                 strip(
                     height,
-                    offset(packed, 4 * r * words),
+                    offset(packed, 4 * r * apart),
                     offset(weights, begin * panel_stride),
                     words,
                     offset(scales, 4 * r),
@@ -132,7 +141,7 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
 
     @kernel(variant=variant)
     def linear_worker(context, index):
-        m, n, words = load_int(context, at.M), load_int(context, at.N), load_int(context, at.WORDS)
+        m, n, words = load_int(context, at.M), load_int(context, at.N), row_words(load_int(context, at.K))
         row_tasks, column_tasks = load_int(context, at.ROW_TASKS), load_int(context, at.COLUMN_TASKS)
         threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
         panels = (n + nr - 1) // nr

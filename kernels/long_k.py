@@ -53,7 +53,7 @@ def long_strip(isa: InstructionSet) -> Callable:
                 y = carray(offset(out, r * out_stride + 4 * p * nr), (valid,), np.float32)
                 zero, row_scale = np.int64(load_i32(zero_point, r)), load_f32(scale, r)
                 for c in range(valid):
-                    exact = total[r, c] - zero * ints[0, c]
+                    exact = total[r, c] + zero * ints[0, c]
                     y[c] = np.float32(np.float32(exact) * np.float32(row_scale * floats[1, c])) + floats[2, c]
         keep(zeros)
         keep(part)

@@ -140,6 +140,6 @@ def column_words(q, scale, bias, bits, group, words):
             total = 0
             for j in range(k):
                 total += q[i, j]
-            words[p, 0, lane] = times * total
+            words[p, 0, lane] = -times * total
             floats[p, 1, lane] = np.float32(scale[i, 0] / np.float32(times))
         floats[p, 2, lane] = bias[i]

@@ -108,7 +108,7 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
                     y = carray(target, (valid,), np.int32)
                     row_sum = load_i32(scale, r)
                     for c in range(valid):
-                        y[c] = acc[c] - zero * as_int[0, c] - row_sum * as_int[1, c]
+                        y[c] = acc[c] + zero * as_int[0, c] - row_sum * as_int[1, c]
                 elif grouped:
                     z = carray(target, (valid,), np.float32)
                     row_scale = load_f32(scale, r)
@@ -119,7 +119,7 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
                     z = carray(target, (valid,), np.float32)
                     row_scale = load_f32(scale, r)
                     for c in range(valid):
-                        exact = np.int32(acc[c] - zero * as_int[0, c])
+                        exact = np.int32(acc[c] + zero * as_int[0, c])
                         z[c] = np.float32(np.float32(exact) * np.float32(row_scale * as_float[1, c])) + as_float[2, c]
 
     return portable_strip

@@ -16,8 +16,8 @@ from .vectors import I8, I16, I32, I64, Emitter, constant, vector
 
 #: Vectors side by side in a weight panel: two, so that every broadcast activation feeds two dots.
 VECTORS = 2
-#: K is padded with zero weights to a multiple of this: whole words and whole unrolled steps on every set.
-K_ALIGN = 16
+#: K is padded with zero weights to a multiple of this: whole pairs of words on every set.
+K_ALIGN = 8
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ Operands, each read strictly forward with one pointer:
     weights 4 bit [words/2][NR][KR] bytes: low nibble = even word, high nibble = odd word, two's complement
     grouped       after the words of each group, NR float32 scales
     columns       [3][NR] per panel: what the epilogue needs of each column (see `Output`)
-Words are a multiple of UNROLL; weights are zero in the padding, so what the activations hold there is moot.
+Words are a multiple of REST (of UNROLL within groups); weights are zero in the padding, so what the activations hold there is moot.
 
 A 4-bit weight w enters the product as the byte 16·w (a nibble shifted or masked into the high half: no
 subtraction, no sign extension), which the scale undoes: the packer stores scale/16 and 16·column sum.
@@ -29,6 +29,7 @@ Models: XNNPACK's qd8-f32-qc8w-gemm MRx16c4-avx512vnni (one body for every heigh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -37,8 +38,8 @@ from llvmlite import ir
 from .isa import VECTORS, InstructionSet
 from .vectors import BYTES, F32, I32, I64, VOID, Emitter, constant, internal_function, vector
 
-#: k-words per step of the loop.
-UNROLL = 4
+#: k-words per step of the loop, and of the steps behind it (per channel, words are a multiple of that).
+UNROLL, REST = 4, 2
 #: Independent accumulators that keep two dot units of latency 4-5 busy.
 IN_FLIGHT = 10
 
@@ -47,11 +48,11 @@ class Output(Enum):
     """What the epilogue makes of the accumulators; `rows` and `columns` are its per-row and per-column words.
 
     DEQUANTIZED  y = float32(acc - zero_point[r]·column_sum[c]) · (scale[r]·scale[c]) + bias[c]
-                 rows: float32 scale, int32 zero_point; columns: int32 column_sum, float32 scale, float32 bias
+                 rows: float32 scale, int32 zero_point; columns: int32 -column_sum, float32 scale, float32 bias
     GROUPED      t = Σ_g float32(acc_g)·scale_g[c];  y = (t - float32(zero_point[r])·weighted_sum[c])·scale[r] + bias[c]
                  rows: as above; columns: float32 weighted_sum, unused, float32 bias
     INTEGER      y = acc - zero_point[r]·column_sum[c] - row_sum[r]·zero_point[c]        (int32, wraps)
-                 rows: int32 row_sum, int32 zero_point; columns: int32 column_sum, int32 zero_point, unused
+                 rows: int32 row_sum, int32 zero_point; columns: int32 -column_sum, int32 zero_point, unused
     """
 
     DEQUANTIZED = "dequantized"
@@ -108,11 +109,14 @@ class Tile:
 
         def panel(state: list[ir.Value]) -> list[ir.Value]:
             weights, column_words, corner, left = state
-            sums = self.grouped_sums(e, a, weights, words) if self.scheme.group else self.sums(e, a, weights, words)[0]
-            results = self.epilogue(e, sums, scale, zero_point, column_words)
+            if self.scheme.group:
+                sums = self.grouped_sums(e, a, weights, words)
+            else:
+                sums = self.sums(e, a, weights, words, self.start(e, zero_point, column_words))[0]
             is_last = builder.icmp_signed("==", left, ir.Constant(I64, 1))
             valid = builder.select(is_last, last, ir.Constant(I64, nr))
-            self.write(e, results, corner, out_stride, valid)
+            result = self.epilogue(e, sums, scale, zero_point, column_words)
+            self.write(e, result, corner, out_stride, valid)
             return [
                 e.at(weights, panel_stride),
                 e.at(column_words, 3 * nr * 4),
@@ -123,30 +127,42 @@ class Tile:
         e.loop(panels, [b, columns, out, panels], panel)
         builder.ret_void()
 
+    def start(self, e: Emitter, zero_point: ir.Value, columns: ir.Value) -> list[ir.Value]:
+        """-zero_point[r]·column_sum[c]: where sums start, so that nothing is left of it for the epilogue."""
+        minus = self.column(e, self.isa.accumulator, columns, 0)
+        return [e.builder.mul(self.row(e, I32, zero_point, r), m) for r in range(self.rows) for m in minus]
+
     def sums(
-        self, e: Emitter, a: ir.Value, b: ir.Value, words: ir.Value
+        self, e: Emitter, a: ir.Value, b: ir.Value, words: ir.Value, start: list[ir.Value] | None = None
     ) -> tuple[list[list[ir.Value]], ir.Value, ir.Value]:
         """Exact integer sums over `words` k-words, and where the two streams stand then."""
-        rows, isa = self.rows, self.isa
+        rows, isa, builder = self.rows, self.isa, e.builder
+        width = rows * VECTORS
         zero = constant(isa.accumulator, 0)
-        steps = e.builder.sdiv(words, ir.Constant(I64, UNROLL))
 
-        def step(state: list[ir.Value]) -> list[ir.Value]:
+        def step(state: list[ir.Value], count: int) -> list[ir.Value]:
             a, b, *acc = state
-            for u, weights in enumerate(self.weight_words(e, b)):
-                first = (u % self.chains) * rows * VECTORS
+            for u, weights in enumerate(self.weight_words(e, b, count)):
+                first = (u % self.chains) * width
                 for r in range(rows):
                     word = isa.activations(e, e.load(I32, e.at(a, (u * rows + r) * 4), 4))
                     for v in range(VECTORS):
                         i = first + r * VECTORS + v
                         acc[i] = isa.dot(e, acc[i], word, weights[v])
-            return [e.at(a, UNROLL * rows * 4), e.at(b, self.step_bytes), *acc]
+            return [e.at(a, count * rows * 4), e.at(b, count * isa.word_bytes * self.scheme.bits // 8), *acc]
 
-        a, b, *acc = e.loop(steps, [a, b] + [zero] * (self.chains * rows * VECTORS), step)
-        width = rows * VECTORS
+        state = [a, b, *(start or [zero] * width), *[zero] * ((self.chains - 1) * width)]
+        steps = builder.sdiv(words, ir.Constant(I64, UNROLL))
+        if self.scheme.group:  # whole steps only
+            state = e.loop(steps, state, lambda s: step(s, UNROLL))
+        else:
+            state = e.repeat(steps, state, lambda s: step(s, UNROLL))
+            rest = builder.sdiv(builder.srem(words, ir.Constant(I64, UNROLL)), ir.Constant(I64, REST))
+            state = e.repeat(rest, state, lambda s: step(s, REST))
+        a, b, *acc = state
         while len(acc) > width:  # fold the chains in halves
             half = len(acc) // 2
-            acc = [e.builder.add(x, y) for x, y in zip(acc[:half], acc[half:], strict=True)]
+            acc = [builder.add(x, y) for x, y in zip(acc[:half], acc[half:], strict=True)]
         return [acc[r * VECTORS : (r + 1) * VECTORS] for r in range(rows)], a, b
 
     def grouped_sums(self, e: Emitter, a: ir.Value, b: ir.Value, words: ir.Value) -> list[list[ir.Value]]:
@@ -171,12 +187,8 @@ class Tile:
         return [totals[r * VECTORS : (r + 1) * VECTORS] for r in range(self.rows)]
 
     # -- weights --------------------------------------------------------------------------------
-    @property
-    def step_bytes(self) -> int:
-        return UNROLL * self.isa.word_bytes * self.scheme.bits // 8
-
-    def weight_words(self, e: Emitter, b: ir.Value):
-        """The dot operands of UNROLL consecutive k-words, loaded as they are consumed."""
+    def weight_words(self, e: Emitter, b: ir.Value, count: int):
+        """The dot operands of `count` consecutive k-words, an even number, loaded as they are consumed."""
         isa = self.isa
         vector_bytes = isa.lanes * isa.k_per_word
 
@@ -185,40 +197,44 @@ class Tile:
             return [e.load(isa.packed_weights, pointer, vector_bytes) for pointer in pointers]
 
         if self.scheme.bits == 8:
-            for word in range(UNROLL):
+            for word in range(count):
                 yield [isa.weights(e, packed) for packed in load(word)]
             return
         high = constant(isa.packed_weights, 0xF0 - 256)
         four = constant(isa.packed_weights, 4)
-        for pair in range(UNROLL // 2):
+        for pair in range(count // 2):
             nibbles = load(pair)
             yield [isa.weights(e, e.builder.shl(packed, four)) for packed in nibbles]
             yield [isa.weights(e, e.builder.and_(packed, high)) for packed in nibbles]
 
     # -- epilogue -------------------------------------------------------------------------------
-    def epilogue(self, e: Emitter, sums: list, scale: ir.Value, zero_point: ir.Value, columns: ir.Value) -> list:
-        isa, builder = self.isa, e.builder
-        integers, floats = isa.accumulator, vector(F32, isa.lanes)
+    def column(self, e: Emitter, kind: ir.VectorType, columns: ir.Value, which: int) -> list[ir.Value]:
+        """One of the three words of every column."""
+        lanes = self.isa.lanes
+        start = which * self.isa.columns
+        return [e.load(kind, e.at(columns, 4 * (start + v * lanes)), 4 * lanes) for v in range(VECTORS)]
 
-        def column(kind: ir.VectorType, which: int) -> list[ir.Value]:
-            start = which * isa.columns
-            return [e.load(kind, e.at(columns, 4 * (start + v * isa.lanes)), 4 * isa.lanes) for v in range(VECTORS)]
+    def row(self, e: Emitter, kind: ir.Type, base: ir.Value, r: int) -> ir.Value:
+        """A row's word in every lane."""
+        return e.splat(e.load(kind, e.at(base, 4 * r), 4), self.isa.lanes)
 
-        def row(kind: ir.Type, base: ir.Value, r: int) -> ir.Value:
-            return e.splat(e.load(kind, e.at(base, 4 * r), 4), isa.lanes)
+    def epilogue(
+        self, e: Emitter, sums: list, scale: ir.Value, zero_point: ir.Value, columns: ir.Value
+    ) -> Callable[[int, int], ir.Value]:
+        """A function that emits the result of row r, vector v."""
+        builder = e.builder
+        integers, floats = self.isa.accumulator, vector(F32, self.isa.lanes)
 
         def dequantized(r: int, v: int) -> ir.Value:
-            exact = builder.sub(sums[r][v], builder.mul(row(I32, zero_point, r), first[v]))
-            factor = builder.fmul(row(F32, scale, r), second[v])
-            return builder.fadd(builder.fmul(builder.sitofp(exact, floats), factor), third[v])
+            factor = builder.fmul(self.row(e, F32, scale, r), second[v])
+            return builder.fadd(builder.fmul(builder.sitofp(sums[r][v], floats), factor), third[v])
 
         def grouped(r: int, v: int) -> ir.Value:
-            shift = builder.fmul(builder.sitofp(row(I32, zero_point, r), floats), first[v])
-            return builder.fadd(builder.fmul(builder.fsub(sums[r][v], shift), row(F32, scale, r)), third[v])
+            shift = builder.fmul(builder.sitofp(self.row(e, I32, zero_point, r), floats), first[v])
+            return builder.fadd(builder.fmul(builder.fsub(sums[r][v], shift), self.row(e, F32, scale, r)), third[v])
 
         def integer(r: int, v: int) -> ir.Value:
-            without_row = builder.sub(sums[r][v], builder.mul(row(I32, zero_point, r), first[v]))
-            return builder.sub(without_row, builder.mul(row(I32, scale, r), second[v]))
+            return builder.sub(sums[r][v], builder.mul(self.row(e, I32, scale, r), second[v]))
 
         kinds = {
             Output.DEQUANTIZED: (integers, floats, floats, dequantized),
@@ -226,23 +242,29 @@ class Tile:
             Output.INTEGER: (integers, integers, integers, integer),
         }
         *kind, formula = kinds[self.output]
-        first, second, third = (column(k, i) for i, k in enumerate(kind))
-        return [[formula(r, v) for v in range(VECTORS)] for r in range(self.rows)]
+        first, second, third = (self.column(e, k, columns, i) for i, k in enumerate(kind))
+        return formula
 
-    def write(self, e: Emitter, results: list, corner: ir.Value, out_stride: ir.Value, valid: ir.Value) -> None:
-        """Plain stores where the panel is whole; the last panel's missing columns are never touched."""
+    def write(
+        self, e: Emitter, result: Callable[[int, int], ir.Value], corner: ir.Value, stride: ir.Value, valid: ir.Value
+    ) -> None:
+        """Plain stores where the panel is whole; the last panel's missing columns are never touched.
+
+        A row is stored as soon as it is finished: its registers are free for the next.
+        """
         isa, builder = self.isa, e.builder
-        row_starts = [corner]
-        for _ in range(1, self.rows):
-            row_starts.append(e.at(row_starts[-1], out_stride))
         whole = builder.icmp_signed("==", valid, ir.Constant(I64, isa.columns))
         with builder.if_else(whole, likely=True) as (then, otherwise):
             with then:
-                for start, values in zip(row_starts, results, strict=True):
-                    for v, value in enumerate(values):
-                        e.store(value, e.at(start, 4 * isa.lanes * v), 4)
+                start = corner
+                for r in range(self.rows):
+                    for v in range(VECTORS):
+                        e.store(result(r, v), e.at(start, 4 * isa.lanes * v), 4)
+                    start = e.at(start, stride)
             with otherwise:
                 for v in range(VECTORS):
                     mask = e.first_lanes(isa.lanes, builder.sub(valid, ir.Constant(I64, v * isa.lanes)))
-                    for start, values in zip(row_starts, results, strict=True):
-                        e.masked_store(values[v], e.at(start, 4 * isa.lanes * v), mask, 4)
+                    start = corner
+                    for r in range(self.rows):
+                        e.masked_store(result(r, v), e.at(start, 4 * isa.lanes * v), mask, 4)
+                        start = e.at(start, stride)
