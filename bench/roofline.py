@@ -52,7 +52,7 @@ def tile_loop(isa: InstructionSet, scheme: Scheme = Scheme()) -> tuple[Callable,
                 scale, zero_point = offset(columns, 12 * nr), offset(columns, 12 * nr + 4 * rows)
                 strip(
                     rows, data_ptr(a), data_ptr(b), words, scale, zero_point,
-                    columns, data_ptr(out), 4 * nr, 1, 0, nr,
+                    columns, data_ptr(out), 4 * nr, 1, 0, nr, data_ptr(a), 0,
                 )  # fmt: skip
             keep(a)
             keep(b)

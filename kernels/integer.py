@@ -124,6 +124,8 @@ def integer_worker(isa: InstructionSet) -> Callable:
                         count,
                         panel_stride,
                         valid - (count - 1) * nr,
+                        data_ptr(packed),
+                        0,
                     )
             done += 1
             task, victim = next_task(counters, index, threads, tasks, victim)

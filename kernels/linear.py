@@ -24,7 +24,7 @@ from .blocking import share
 from .emit.intrinsics import convert_rows, max_rows
 from .emit.isa import InstructionSet
 from .emit.quantize import LANES
-from .emit.tile import Output, Scheme
+from .emit.tile import UNROLL, Near, Output, Scheme
 from .jit import kernel
 from .long_k import long_strip
 from .memory import (
@@ -43,6 +43,9 @@ from .memory import (
 from .parallel import next_task
 from .portable import strip_for
 from .quantize import fit_rows, together
+
+#: Bytes that a strip brings near at every unrolled step.
+NEAR = 64 * Near.LINES
 
 
 @cache
@@ -81,63 +84,62 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
         return max(1, (k + block - 1) // block) * words_of_block
 
     @kernel(variant=variant)
-    def quantize_block(context, first, rows, packed, scales, zero_points):
-        """Rows first … first+rows of x as row panels of even height, one after another in `packed`."""
-        k = load_int(context, at.K)
-        words = row_words(k)
-        x_stride = load_int(context, at.X_STRIDE)
-        x = offset(load_ptr(context, at.X), first * x_stride)
-        fixed = load_ptr(context, at.FIXED_PARAMETERS)
-        panels = (rows + tallest - 1) // tallest
-        for p in range(panels):
-            r, height = share(p, panels, rows)
-            source = offset(x, r * x_stride)
-            if is_null(fixed):
-                fit_rows(source, x_stride, height, k, offset(scales, 4 * r), offset(zero_points, 4 * r))
-            else:
-                for i in range(r, r + height):
-                    store_f32(scales, i, load_f32(fixed, 0))
-                    store_i32(zero_points, i, load_i32(fixed, 1))
-            pack_rows(
-                source, x_stride, height, k,
-                offset(scales, 4 * r), offset(zero_points, 4 * r), offset(packed, 4 * r * words),
-            )  # fmt: skip
+    def quantize_panel(context, first, rows, packed, scales, zero_points):
+        """Rows first … first+rows of x as one row panel."""
+        k, x_stride = load_int(context, at.K), load_int(context, at.X_STRIDE)
+        x, fixed = offset(load_ptr(context, at.X), first * x_stride), load_ptr(context, at.FIXED_PARAMETERS)
+        if is_null(fixed):
+            fit_rows(x, x_stride, rows, k, scales, zero_points)
+        else:
+            for i in range(rows):
+                store_f32(scales, i, load_f32(fixed, 0))
+                store_i32(zero_points, i, load_i32(fixed, 1))
+        pack_rows(x, x_stride, rows, k, scales, zero_points, packed)
 
     @kernel(variant=variant)
-    def multiply_block(context, first, rows, panel_from, panel_to, packed, scales, zero_points):
-        """The block's rows times weight panels panel_from … panel_to, epilogue and finisher included."""
+    def multiply(context, first, rows, begin, count, packed, scales, zero_points, ahead, near):
+        """One row panel, rows first … first+rows, times weight panels begin … begin+count."""
         n, words = load_int(context, at.N), load_int(context, at.WORDS)
-        apart = row_words(load_int(context, at.K))
-        weights, panel_stride = load_ptr(context, at.WEIGHTS), load_int(context, at.PANEL_STRIDE)
-        columns = load_ptr(context, at.COLUMNS)
-        out, out_stride = load_ptr(context, at.OUT), load_int(context, at.OUT_STRIDE)
-        residual, residual_stride = load_ptr(context, at.RESIDUAL), load_int(context, at.RESIDUAL_STRIDE)
+        panel_stride, out_stride = load_int(context, at.PANEL_STRIDE), load_int(context, at.OUT_STRIDE)
+        corner = offset(load_ptr(context, at.OUT), first * out_stride + 4 * begin * nr)
+        valid = min(n - begin * nr, count * nr)
+        strip(
+            rows, packed, offset(load_ptr(context, at.WEIGHTS), begin * panel_stride), words, scales, zero_points,
+            offset(load_ptr(context, at.COLUMNS), 12 * begin * nr), corner, out_stride, count, panel_stride,
+            valid - (count - 1) * nr, ahead, near,
+        )  # fmt: skip
         finish = load_ptr(context, at.FINISH)
-        wide = load_int(context, at.STRIP_PANELS)
+        if not is_null(finish):
+            residual_stride = load_int(context, at.RESIDUAL_STRIDE)
+            addend = offset(load_ptr(context, at.RESIDUAL), first * residual_stride + 4 * begin * nr)
+            call_finish(finish, corner, out_stride, addend, residual_stride, rows, valid)
+
+    @kernel(variant=variant)
+    def run_task(context, first, rows, panel_from, panel_to, fresh, packed, scales, zero_points):
+        """Rows first … first+rows times weight panels panel_from … panel_to; `fresh` rows are quantized on the way.
+
+        While the first strip multiplies a fresh row panel, it brings the next one's x near.
+        """
+        apart, wide = row_words(load_int(context, at.K)), load_int(context, at.STRIP_PANELS)
+        x, x_stride = load_ptr(context, at.X), load_int(context, at.X_STRIDE)
+        steps = max(1, load_int(context, at.WORDS) // UNROLL)
+        contiguous = x_stride == 4 * load_int(context, at.K)
         row_panels = (rows + tallest - 1) // tallest
         for begin in range(panel_from, panel_to, wide):
             count = min(wide, panel_to - begin)
-            valid = min(n - begin * nr, count * nr)
             for p in range(row_panels):
                 r, height = share(p, row_panels, rows)
-                corner = offset(out, (first + r) * out_stride + 4 * begin * nr)
-                strip(
-                    height,
-                    offset(packed, 4 * r * apart),
-                    offset(weights, begin * panel_stride),
-                    words,
-                    offset(scales, 4 * r),
-                    offset(zero_points, 4 * r),
-                    offset(columns, 12 * begin * nr),
-                    corner,
-                    out_stride,
-                    count,
-                    panel_stride,
-                    valid - (count - 1) * nr,
-                )
-                if not is_null(finish):
-                    addend = offset(residual, (first + r) * residual_stride + 4 * begin * nr)
-                    call_finish(finish, corner, out_stride, addend, residual_stride, height, valid)
+                a, scale, zero_point = offset(packed, 4 * r * apart), offset(scales, 4 * r), offset(zero_points, 4 * r)
+                done = 0
+                if fresh and begin == panel_from:
+                    quantize_panel(context, first + r, height, a, scale, zero_point)
+                    if contiguous and p + 1 < row_panels:
+                        following, more = share(p + 1, row_panels, rows)
+                        done = min(count, 1 + more * x_stride // (steps * NEAR))
+                        source = offset(x, (first + following) * x_stride)
+                        multiply(context, first + r, height, begin, done, a, scale, zero_point, source, NEAR)
+                if done < count:
+                    multiply(context, first + r, height, begin + done, count - done, a, scale, zero_point, a, 0)
 
     @kernel(variant=variant)
     def linear_worker(context, index):
@@ -156,11 +158,9 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
         while task >= 0:
             block, part = task // column_tasks, task % column_tasks
             first, rows = share(block, row_tasks, m)
-            if block != held:
-                quantize_block(context, first, rows, packed, scales, zero_points)
-                held = block
             panel_from, count = share(part, column_tasks, panels)
-            multiply_block(context, first, rows, panel_from, panel_from + count, packed, scales, zero_points)
+            run_task(context, first, rows, panel_from, panel_from + count, block != held, packed, scales, zero_points)
+            held = block
             done += 1
             task, victim = next_task(counters, index, threads, row_tasks * column_tasks, victim)
         fetch_add_relaxed(context, at.DONE, done)

@@ -32,7 +32,7 @@ def long_strip(isa: InstructionSet) -> Callable:
 
     @kernel(variant=isa.name)
     def long_strip(
-        rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns
+        rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns, ahead, near
     ):  # fmt: skip
         zeros = aligned_zeros(4 * max(rows, 3 * nr))
         part = np.empty((rows, nr), np.int32)
@@ -43,7 +43,7 @@ def long_strip(isa: InstructionSet) -> Callable:
             for begin in range(0, words, step):
                 strip(
                     rows, offset(a, 4 * begin * rows), offset(b, p * panel_stride + begin * word_bytes),
-                    min(step, words - begin), none, none, none, data_ptr(part), 4 * nr, 1, 0, nr,
+                    min(step, words - begin), none, none, none, data_ptr(part), 4 * nr, 1, 0, nr, none, 0,
                 )  # fmt: skip
                 total += part
             ints = carray(offset(columns, 12 * p * nr), (3, nr), np.int32)

@@ -79,7 +79,7 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
 
     @kernel(variant=variant)
     def portable_strip(
-        rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns
+        rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns, ahead, near
     ):  # fmt: skip
         acc = np.empty(nr, np.int32)
         total = np.empty(nr, np.float32)

@@ -29,7 +29,9 @@ def strip(isa: InstructionSet, scheme: Scheme, output: Output) -> Callable:
     signature = types.void(types.intp, *(_NUMBA_TYPE[t] for t in Tile.ARGUMENTS))
 
     @intrinsic
-    def strip(typingctx, rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last):
+    def strip(
+        typingctx, rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last, ahead, near
+    ):  # fmt: skip
         def codegen(context, builder, signature, args):
             done = builder.append_basic_block("strip.done")
             choose = builder.switch(args[0], done)

@@ -72,16 +72,31 @@ class Scheme:
         return f"qb{self.bits}w{self.group}" if self.group else f"qc{self.bits}w"
 
 
+@dataclass(frozen=True)
+class Near:
+    """What a strip prefetches: from `ahead` on, `step` bytes a step; and the tile's rows of `out` from `corner` on."""
+
+    ahead: ir.Value
+    step: ir.Value
+    corner: ir.Value
+    stride: ir.Value
+
+    #: Cache lines from `ahead` at every unrolled step.
+    LINES = 4
+
+
 class Tile:
     """Emits one strip: a tile of `rows` rows swept over consecutive weight panels.
 
-    void strip(a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns)
+    void strip(a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns, ahead, near)
 
     `panels` ≥ 1 weight panels, `panel_stride` bytes apart, of which the last has `last_columns` valid columns;
-    `out` is the first panel's corner, `out_stride` the bytes between its rows.
+    `out` is the first panel's corner, `out_stride` the bytes between its rows. While it multiplies, the strip brings
+    near what comes next: the lines of `out` that it is about to write, and LINES lines from `ahead` on with every
+    unrolled step, `near` bytes further each time (0 and any address where there is nothing to bring).
     """
 
-    ARGUMENTS = (BYTES, BYTES, I64, BYTES, BYTES, BYTES, BYTES, I64, I64, I64, I64)
+    ARGUMENTS = (BYTES, BYTES, I64, BYTES, BYTES, BYTES, BYTES, I64, I64, I64, I64, BYTES, I64)
 
     def __init__(self, isa: InstructionSet, scheme: Scheme, output: Output, rows: int):
         self.isa, self.scheme, self.output, self.rows = isa, scheme, output, rows
@@ -104,15 +119,18 @@ class Tile:
     def emit(self, function: ir.Function) -> None:
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         e = Emitter(builder)
-        a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last = function.args
+        a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last, ahead, near = function.args
         nr = self.isa.columns
 
         def panel(state: list[ir.Value]) -> list[ir.Value]:
-            weights, column_words, corner, left = state
+            weights, column_words, corner, left, ahead = state
             if self.scheme.group:
                 sums = self.grouped_sums(e, a, weights, words)
             else:
-                sums = self.sums(e, a, weights, words, self.start(e, zero_point, column_words))[0]
+                start = self.start(e, zero_point, column_words)
+                following = Near(ahead, near, corner, out_stride) if self.chains == 1 else None
+                sums, _, _, reached = self.sums(e, a, weights, words, start, following)
+                ahead = reached if following else ahead
             is_last = builder.icmp_signed("==", left, ir.Constant(I64, 1))
             valid = builder.select(is_last, last, ir.Constant(I64, nr))
             result = self.epilogue(e, sums, scale, zero_point, column_words)
@@ -122,9 +140,10 @@ class Tile:
                 e.at(column_words, 3 * nr * 4),
                 e.at(corner, nr * 4),
                 builder.sub(left, ir.Constant(I64, 1)),
+                ahead,
             ]
 
-        e.loop(panels, [b, columns, out, panels], panel)
+        e.loop(panels, [b, columns, out, panels, ahead], panel)
         builder.ret_void()
 
     def start(self, e: Emitter, zero_point: ir.Value, columns: ir.Value) -> list[ir.Value]:
@@ -133,15 +152,28 @@ class Tile:
         return [e.builder.mul(self.row(e, I32, zero_point, r), m) for r in range(self.rows) for m in minus]
 
     def sums(
-        self, e: Emitter, a: ir.Value, b: ir.Value, words: ir.Value, start: list[ir.Value] | None = None
-    ) -> tuple[list[list[ir.Value]], ir.Value, ir.Value]:
-        """Exact integer sums over `words` k-words, and where the two streams stand then."""
+        self,
+        e: Emitter,
+        a: ir.Value,
+        b: ir.Value,
+        words: ir.Value,
+        start: list[ir.Value] | None = None,
+        near: Near | None = None,
+    ) -> tuple[list[list[ir.Value]], ir.Value, ir.Value, ir.Value]:
+        """Exact integer sums over `words` k-words, and where the streams stand then."""
         rows, isa, builder = self.rows, self.isa, e.builder
         width = rows * VECTORS
         zero = constant(isa.accumulator, 0)
 
         def step(state: list[ir.Value], count: int) -> list[ir.Value]:
-            a, b, *acc = state
+            a, b, ahead, edge, *acc = state
+            if near:
+                for line in range(near.LINES if count == UNROLL else 0):
+                    e.prefetch(e.at(ahead, 64 * line))
+                ahead = e.at(ahead, near.step)
+                for line in range(VECTORS):
+                    e.prefetch(e.at(edge, 4 * isa.lanes * line), write=True)
+                edge = builder.select(builder.icmp_unsigned("==", edge, bottom), edge, e.at(edge, near.stride))
             for u, weights in enumerate(self.weight_words(e, b, count)):
                 first = (u % self.chains) * width
                 for r in range(rows):
@@ -149,9 +181,13 @@ class Tile:
                     for v in range(VECTORS):
                         i = first + r * VECTORS + v
                         acc[i] = isa.dot(e, acc[i], word, weights[v])
-            return [e.at(a, count * rows * 4), e.at(b, count * isa.word_bytes * self.scheme.bits // 8), *acc]
+            b = e.at(b, count * isa.word_bytes * self.scheme.bits // 8)
+            return [e.at(a, count * rows * 4), b, ahead, edge, *acc]
 
-        state = [a, b, *(start or [zero] * width), *[zero] * ((self.chains - 1) * width)]
+        ahead, edge = (near.ahead, near.corner) if near else (a, a)
+        if near:
+            bottom = e.at(edge, builder.mul(near.stride, ir.Constant(I64, rows - 1)))
+        state = [a, b, ahead, edge, *(start or [zero] * width), *[zero] * ((self.chains - 1) * width)]
         steps = builder.sdiv(words, ir.Constant(I64, UNROLL))
         if self.scheme.group:  # whole steps only
             state = e.loop(steps, state, lambda s: step(s, UNROLL))
@@ -159,11 +195,11 @@ class Tile:
             state = e.repeat(steps, state, lambda s: step(s, UNROLL))
             rest = builder.sdiv(builder.srem(words, ir.Constant(I64, UNROLL)), ir.Constant(I64, REST))
             state = e.repeat(rest, state, lambda s: step(s, REST))
-        a, b, *acc = state
+        a, b, ahead, _, *acc = state
         while len(acc) > width:  # fold the chains in halves
             half = len(acc) // 2
             acc = [builder.add(x, y) for x, y in zip(acc[:half], acc[half:], strict=True)]
-        return [acc[r * VECTORS : (r + 1) * VECTORS] for r in range(rows)], a, b
+        return [acc[r * VECTORS : (r + 1) * VECTORS] for r in range(rows)], a, b, ahead
 
     def grouped_sums(self, e: Emitter, a: ir.Value, b: ir.Value, words: ir.Value) -> list[list[ir.Value]]:
         """t = Σ_g float32(acc_g)·scale_g in ascending order, a multiplication and an addition each."""
@@ -174,7 +210,7 @@ class Tile:
 
         def group(state: list[ir.Value]) -> list[ir.Value]:
             a, b, *totals = state
-            acc, a, b = self.sums(e, a, b, ir.Constant(I64, group_words))
+            acc, a, b, _ = self.sums(e, a, b, ir.Constant(I64, group_words))
             scales = [e.load(floats, e.at(b, 4 * isa.lanes * v), 4 * isa.lanes) for v in range(VECTORS)]
             for r in range(self.rows):
                 for v in range(VECTORS):

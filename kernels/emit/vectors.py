@@ -71,6 +71,11 @@ class Emitter:
         numbers = ir.Constant(vector(I64, lanes), list(range(lanes)))
         return self.builder.icmp_signed("<", numbers, self.splat(count, lanes))
 
+    def prefetch(self, pointer: ir.Value, write: bool = False) -> None:
+        """Bring a cache line near; any address will do."""
+        locality, data = ir.Constant(I32, 3), ir.Constant(I32, 1)
+        self.call("llvm.prefetch.p0", VOID, [pointer, ir.Constant(I32, int(write)), locality, data])
+
     # -- values ---------------------------------------------------------------------------------
     def splat(self, value: ir.Value, lanes: int) -> ir.Value:
         kind = vector(value.type, lanes)
