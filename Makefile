@@ -32,15 +32,20 @@ types: $(VENV)/.stamp-dev  ## mypy alone
 	@ln -s $(CURDIR)/dynq_numba/*/ $(CURDIR)/kernels $(VENV)/types/dynq_numba/
 	@$(PY) -m mypy | sed -E 's#^$(VENV)/types/(dynq_numba/(kernels/))?#\2#'
 
-bench: $(VENV)/.stamp-test  ## percent of the measured peak, and a table of shapes beside numpy
+bench: $(VENV)/.stamp-bench  ## ours beside every peer; fills in the README (20 minutes)
 	@$(PY) -m bench.roofline
-	@$(PY) -m pytest bench --benchmark-enable --benchmark-group-by=group --benchmark-columns=median,iqr,rounds $(ARGS)
+	@$(PY) -m bench.report --avx2 --files transformer --budget 1 $(ARGS)
+	@$(PY) -m bench.report --readme $(ARGS)
 
 bench-smoke: $(VENV)/.stamp-test  ## one quick round of every benchmark
 	@$(PY) -m bench.roofline --smoke
 	@$(PY) -m bench.exhaustive_activations --smoke
 	@$(PY) -m bench.matrix
 	@$(PY) -m pytest bench -q
+	@$(PY) -m bench.report --shapes 16,64,96 --only dynq numpy --rounds 1
+	@$(PY) -m bench.startup 1
+	@$(PY) -m bench.calls
+	@$(PY) -m bench.breakdown 1 16,64,96
 	@$(PY) -m bench.assembly > /dev/null
 
 roofline: $(VENV)/.stamp-test  ## percent of this machine's measured peak

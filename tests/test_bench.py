@@ -1,0 +1,179 @@
+"""The bench's own arithmetic: shapes, checks, rounds, ratios, tables. Nothing here is timed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from bench import awake, machine, plan, problem, readme, results, summary, tables, timing
+from bench.contestants import CONTESTANTS
+from bench.problem import Case, Problem, Shape
+from bench.remote import LIVES, Failed, Remote
+from bench.replay import Replay
+from bench.rounds import LIMITS, Measurement
+
+PEER = next(c.name for c in CONTESTANTS if c.family == "xnnpack" and c.weights == "int8")
+NARROW = next(c.name for c in CONTESTANTS if c.family == "xnnpack" and c.weights == "int4")
+OURS = results.OURS["int8"]
+
+
+@pytest.mark.parametrize("name", problem.files())
+def test_shape_files(name):
+    shapes = problem.read_shapes(name)
+    assert shapes and len(set(shapes)) == len(shapes)
+    assert all(min(shape) >= 1 for shape in shapes)
+
+
+def test_the_files_are_what_they_say():
+    assert all(max(s.k, s.n) <= 128 for s in problem.read_shapes("tiny"))
+    recommendation = problem.read_shapes("recommendation")
+    assert all(64 <= s.m <= 4096 and 64 <= min(s.k, s.n) and max(s.k, s.n) <= 1024 for s in recommendation)
+    assert all(s.m % 2 and s.k % 2 and s.n % 2 for s in problem.read_shapes("remainders"))
+    assert set(plan.FILES) | {"smoke"} == set(problem.files())
+
+
+def test_a_problem_knows_its_result(tmp_path):
+    problem.make(Shape(5, 96, 40), tmp_path)
+    given = Problem.load(tmp_path)
+    exact = given.x @ given.weight.T + given.bias
+    assert given.error(exact) < 1e-5
+    assert 0.05 < given.error(exact * np.float32(1.1)) < 0.2
+    assert given.error(exact[:, 1:]) == given.error(exact.astype(np.float64)) == float("inf")
+    exact[0, 0] = np.nan
+    assert given.error(exact) == float("inf")
+
+
+def test_a_problem_is_seeded_and_checked_in_part_where_it_is_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(problem, "CHECKED", 100)
+    problem.make(Shape(3, 64, 50), tmp_path)
+    first, weight = np.array(Problem.load(tmp_path).x), np.array(Problem.load(tmp_path).weight)
+    problem.make(Shape(7, 64, 50), tmp_path)  # the same weight
+    assert np.array_equal(Problem.load(tmp_path).weight, weight)
+    problem.make(Shape(3, 32, 50), tmp_path)  # another one
+    assert Problem.load(tmp_path).weight.shape == (50, 32)
+    problem.make(Shape(3, 64, 50), tmp_path)
+    again = Problem.load(tmp_path)
+    assert np.array_equal(again.x, first) and np.array_equal(again.weight, weight)
+    assert again.exact.shape == (3, 8) == (3, len(set(again.columns)))
+
+
+def test_a_burst_counts_calls():
+    calls = []
+    assert timing.burst(lambda: calls.append(None), warm=0) > 0
+    assert len(calls) > 10
+
+
+def measurement() -> Measurement:
+    """Three rounds, the second on a machine at half speed."""
+    case = Case(Shape(100, 100, 100), 2)
+    m = Measurement(case, quiet=[True, True, False], error={OURS: 0.01, PEER: 0.011, NARROW: 0.08})
+    m.peak, m.bandwidth = {0: 1e12, 1: 0.5e12, 2: 1e12}, {0: 1e11, 1: 0.5e11, 2: 1e11}
+    m.called = {OURS: {0: 4e-6, 1: 8e-6, 2: 4e-6}, PEER: {0: 6e-6, 1: 12e-6, 2: 6e-6}, NARROW: {0: 1e-6}}
+    m.bare = {PEER: {0: 5e-6, 1: 10e-6, 2: 5e-6}}
+    return m
+
+
+def test_a_row():
+    row = results.row(OURS, measurement())
+    assert row["called_us"] == row["bare_us"] == 4 and row["rounds"] == 3
+    assert row["of_limit"] == 0.5  # 2e6 operations in 4 µs, of 1 TOP/s; likewise in the slow round
+    assert (row["ratio_called"], row["ratio_bare"]) == (1.5, 1.25)
+    assert row["best_called"] == row["best_bare"] == PEER  # not the faster one with 4-bit weights
+    assert "ratio_called" not in results.row(PEER, measurement())
+
+
+def test_few_rows_are_compared_with_the_read_bandwidth():
+    m = measurement()
+    m.case = Case(Shape(1, 100, 100), 2)
+    assert results.row(OURS, m)["of_limit"] == 0.025  # 10 kB in 4 µs, of 100 GB/s
+
+
+def test_without_limits_there_is_no_percentage():
+    m = measurement()
+    m.peak, m.bandwidth = {}, {}
+    group = results.group(m, "tiny")
+    assert group["peak_gops"] is None and group["rows"][0]["of_limit"] is None
+    assert tables.text(group)
+
+
+def test_disturbed_turns():
+    m = measurement()
+    assert [m.disturbed(PEER, number) for number in range(3)] == [False, True, False]
+    assert m.disturbed(LIMITS, 1) and not m.disturbed(LIMITS, 2)
+    m.missing[PEER] = "died"
+    assert not m.disturbed(PEER, 1)
+
+
+def test_means_and_tables():
+    groups = [results.group(measurement(), "transformer")]
+    m = summary.means(groups)
+    assert (m["cases"], m["wins"], m["losses"], m["worst"]) == (1, 1, 0, 1.25)
+    assert m["bare"] == pytest.approx(1.25) and m["called"] == pytest.approx(1.5)
+    assert "100,100,100" in readme.geometric(groups) and "1.25" in readme.geometric(groups)
+    assert "| **4** |" in readme.headlines(groups, "int8", None)
+    assert readme.headlines(groups, "int8", ((1, 2, 3),)) == ""
+    assert OURS in tables.text(groups[0]) and "something else was running at 33%" in tables.text(groups[0])
+
+
+def test_numbers():
+    assert [tables.number(v) for v in (None, 0.012345, 1.5, 123456.0)] == ["", "0.0123", "1.5", "123456"]
+
+
+def test_jobs():
+    jobs = plan.jobs(["transformer", "int4"], 2, plan.chosen(["dynq", "xnnpack"]))
+    assert len({job.label for job in jobs}) == len(jobs)
+    wide = next(job for job in jobs if job.file == "transformer")
+    assert set(wide.names) == {OURS, PEER}
+    assert all(NARROW in job.names and PEER not in job.names for job in jobs if job.file == "int4")
+    assert all(job.case.shape.m <= plan.COLD[job.file] for job in jobs if job.case.cold)
+    with pytest.raises(ValueError, match="nobody"):
+        plan.chosen(["nobody"])
+
+
+def test_a_worker_that_dies_is_told_and_given_up():
+    remote = Remote("nobody", 1, {})
+    for _ in range(LIVES):
+        with pytest.raises(Failed, match="ended with status 1: KeyError: 'nobody'"):
+            remote.ask("burst")
+    with pytest.raises(Failed, match="given up"):
+        remote.ask("burst")
+
+
+def test_a_worker_answers(tmp_path):
+    problem.make(Shape(4, 32, 8), tmp_path)
+    remote = Remote("numpy float32", 1, {})
+    try:
+        assert remote.ask("prepare", folder=str(tmp_path), copies=2)["error"] < 1e-5
+        assert remote.ask("burst")["called"] > 0
+        with pytest.raises(Failed, match="FileNotFoundError"):
+            remote.ask("prepare", folder=str(tmp_path / "nowhere"), copies=1)
+        assert remote.ask("release") == {}
+    finally:
+        remote.stop()
+
+
+def test_replay():
+    replay = Replay()
+    step = replay.of([0.5, 0.25])
+    before = replay.now()
+    step()
+    assert replay.now() - before == 0.5
+    step()
+    assert replay.now() - before == 0.75
+
+
+def test_stamp():
+    stamp = machine.stamp(["numpy", "no-such-distribution"])
+    assert stamp["versions"]["numpy"] == np.__version__ and stamp["versions"]["no-such-distribution"] is None
+    assert stamp["caches"].get("L1", 1) > 0 and machine.last_level_cache() > 0
+    assert isinstance(awake.rest(0), bool)
+    json.dumps(stamp)
+
+
+def test_readme_tables_are_those_of_the_results():
+    text = (readme.ROOT / "README.md").read_text()
+    assert readme.updated(readme.updated(text, "a"), "b").count("\nb\n") == 1
+    if (readme.RESULTS / "latest.json").exists():
+        assert readme.updated(text, readme.content()) == text, "run: python -m bench.readme"
