@@ -5,11 +5,11 @@
         return dq.linear(dq.linear(x, up, activation="gelu"), down)
 
 A PackedLinear becomes its descriptor (see kernels/context.py), so a user's function compiles in moments: the products
-are reached by address. A finisher, or the worker of matmul_integer, is linked into the user's own module.
+are reached by address. A finisher, or the worker of another operation, is linked into the user's own module.
 Differences from Python: options that choose code (`activation`, `granularity`, `dtype`) must be literals; arrays are
 float32 or float64 and are copied where they are not C contiguous; `out` must be C contiguous; `quantize` and
-`dequantize` work along the last axis; `matmul_integer` takes matrices, and runs on one thread on the instruction set
-that was in force at compilation. Packing is done outside.
+`dequantize` work along the last axis; `matmul_integer` takes matrices. These three run on one thread, on the
+instruction set that was in force at compilation. Packing is done outside.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from numba.extending import (
 
 from . import quantization
 from .checks import MAX_THREADS
-from .kernels import arrays, call, integer
+from .kernels import arrays, call, conversion, integer
 from .kernels import context as at
-from .kernels import quantize as kernels
 from .kernels.activations import ACTIVATIONS
 from .kernels.jit import FINGERPRINT, compiled
 from .kernels.memory import FINISH_SIGNATURE, WORKER_SIGNATURE, data_ptr, keep, null
 from .ops import linear
 from .packed import PackedLinear
-from .runtime import isa, registry
+from .runtime import cpu, isa, registry
 from .runtime.compiled import finishing_kernel
 
+LAST_CACHE = cpu.last_cache_bytes()
 _DESCRIPTOR = types.Array(types.int64, 1, "C")
 
 
@@ -229,7 +229,7 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
 
 
 @overload(quantization.quantize, prefer_literal=True)
-def _quantize(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-1):  # type: ignore[no-untyped-def]
+def _quantize(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-1, out=None):  # type: ignore[no-untyped-def]
     _float_array("x", x)
     if _literal("axis", axis, (-1,), -1) != -1:
         raise TypingError("axis must be -1 in compiled code")
@@ -238,34 +238,57 @@ def _quantize(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-
     kind, flip = (np.int8, 128) if signed else (np.uint8, 0)
     rows_of = _rows_function(x)
     result = quantization.Quantized
+    has_out = not _absent(out)
+    element = types.int8 if signed else types.uint8
+    if has_out and not (isinstance(out, types.Array) and out == types.Array(element, out.ndim, "C")):
+        raise TypingError(f"out must be a writable C-contiguous {element} array in compiled code; got {out}")
+    worker = _address_of(registry.kernel_for("quantize", isa.active()).build(), WORKER_SIGNATURE)
 
-    def run(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-1):  # type: ignore[no-untyped-def]
+    def run(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-1, out=None):  # type: ignore[no-untyped-def]
         rows = rows_of(x, x.shape[-1])
         if not per_token:
             rows = rows.reshape((1, x.size))
         scale = np.empty(rows.shape[0], np.float32)
-        zero = np.empty(rows.shape[0], np.int32)
-        data = np.empty(rows.shape, np.uint8)
-        kernels.parameters(rows, symmetric, scale, zero)
-        kernels.convert(rows, scale, zero, 1 if symmetric else 0, flip, data)
-        zero_point = (zero - flip).astype(kind)
-        shaped = data.view(kind).reshape(x.shape)
+        zero = np.empty(rows.shape[0], kind)
+        if has_out:
+            data = out
+            if data.shape != x.shape:
+                raise ValueError("out must have the shape of x")
+            target = np.empty(x.shape, kind) if arrays.overlap(data, rows) else data
+        else:
+            data = np.empty(x.shape, kind)
+            target = data
+        conversion.quantize_into(
+            data_ptr(rows), rows.strides[0], rows.shape[0], rows.shape[1], data_ptr(target), rows.shape[1],
+            data_ptr(scale), data_ptr(zero), 1 if symmetric else 0, flip, worker(), 0, LAST_CACHE, 1,
+        )  # fmt: skip
+        keep(rows)
+        keep(scale)
+        keep(zero)
+        if has_out:
+            arrays.deliver(target, data)
+        keep(target)
         if per_token:
-            return result(shaped, scale.reshape(x.shape[:-1]), zero_point.reshape(x.shape[:-1]), -1)
-        return result(shaped, scale.reshape(()), zero_point.reshape(()), -1)
+            return result(data, scale.reshape(x.shape[:-1]), zero.reshape(x.shape[:-1]), -1)
+        return result(data, scale.reshape(()), zero.reshape(()), -1)
 
     return run
 
 
 @overload(quantization.dequantize)
-def _dequantize(q):  # type: ignore[no-untyped-def]
+def _dequantize(q, out=None):  # type: ignore[no-untyped-def]
     if not (isinstance(q, types.BaseNamedTuple) and q.fields == quantization.Quantized._fields):
         raise TypingError(f"q must be a Quantized tuple; got {q}")
     if q.types[0].dtype not in (types.uint8, types.int8):
         raise TypingError(f"q.data must be an int8 or uint8 array; got {q.types[0]}")
     fits = arrays.scale_fits if q.types[1].ndim else arrays.one_scale
+    has_out = not _absent(out)
+    if has_out and not (isinstance(out, types.Array) and out == types.Array(types.float32, out.ndim, "C")):
+        raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
+    flip = 128 if q.types[0].dtype == types.int8 else 0
+    worker = _address_of(registry.kernel_for("dequantize", isa.active()).build(), WORKER_SIGNATURE)
 
-    def run(q):  # type: ignore[no-untyped-def]
+    def run(q, out=None):  # type: ignore[no-untyped-def]
         if q.axis != -1:
             raise ValueError("q.axis must be -1 in compiled code")
         if not fits(q.data, q.scale):
@@ -273,11 +296,28 @@ def _dequantize(q):  # type: ignore[no-untyped-def]
         if q.zero_point.size != q.scale.size:
             raise ValueError("q.zero_point must have the shape of q.scale")
         data = np.ascontiguousarray(q.data)
-        scale, zero = np.ascontiguousarray(q.scale), np.ascontiguousarray(q.zero_point)
-        rows = data.reshape((scale.size, data.size // max(1, scale.size)))
-        out = np.empty(rows.shape, np.float32)
-        kernels.dequantize_rows(rows, scale.reshape(scale.size), zero.reshape(zero.size), out)
-        return out.reshape(data.shape)
+        scale = np.ascontiguousarray(q.scale).astype(np.float32)
+        zero = np.ascontiguousarray(q.zero_point).astype(np.int32)
+        if has_out:
+            y = out
+            if y.shape != data.shape:
+                raise ValueError("out must have the shape of q.data")
+            target = np.empty(data.shape, np.float32) if arrays.overlap(y, data) else y
+        else:
+            y = np.empty(data.shape, np.float32)
+            target = y
+        k = data.size // max(1, scale.size)
+        conversion.dequantize_into(
+            data_ptr(data), k, scale.size, k, data_ptr(target), 4 * k, data_ptr(scale), data_ptr(zero), 4, flip,
+            worker(), 0, LAST_CACHE, 1,
+        )  # fmt: skip
+        keep(data)
+        keep(scale)
+        keep(zero)
+        if has_out:
+            arrays.deliver(target, y)
+        keep(target)
+        return y
 
     return run
 

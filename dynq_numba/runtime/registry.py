@@ -8,7 +8,8 @@
     │   └ output
     └ activations: quantized dynamically to 8 bits
 
-The grammar is XNNPACK's; tests hold every name to GRAMMAR.
+quantize and dequantize are f32_qd8_vcvt__… and qd8_f32_vcvt__…. The grammar is XNNPACK's; tests hold every name to
+GRAMMAR.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from ..kernels.conversion import dequantize_worker, quantize_worker
 from ..kernels.emit.intrinsics import max_rows
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.emit.tile import Scheme
@@ -27,9 +29,14 @@ from ..kernels.linear import linear_worker
 from ..kernels.memory import WORKER_SIGNATURE
 from .isa import INSTRUCTION_SETS
 
-GRAMMAR = re.compile(r"(qd8_f32_q(c8w|c4w|b[48]w(32|64|128))|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+")
+GRAMMAR = re.compile(
+    r"(qd8_f32_q(c8w|c4w|b[48]w(32|64|128))|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
+    r"|(f32_qd8|qd8_f32)_vcvt__[a-z0-9]+"
+)
 
 EIGHT_BIT = Scheme()
+#: Operations without weights, and how they are called.
+CONVERSIONS = {"quantize": "f32_qd8", "dequantize": "qd8_f32"}
 SCHEMES = tuple(Scheme(bits, group) for bits in (8, 4) for group in (0, 128, 64, 32))
 
 
@@ -44,6 +51,8 @@ class Kernel:
 
     @property
     def name(self) -> str:
+        if self.operation in CONVERSIONS:
+            return f"{CONVERSIONS[self.operation]}_vcvt__{self.isa.name}"
         rows, columns = max_rows(self.isa, self.scheme), self.isa.columns
         data = "u8s8_s32" if self.operation == "matmul_integer" else f"qd8_f32_{self.scheme.name}"
         gemm = "gemm_longk" if self.operation == "linear_long" else "gemm"
@@ -58,6 +67,8 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
         table += [Kernel("linear", s, isa, lambda isa=isa, s=s: linear_worker(isa, s)) for s in SCHEMES]
         table.append(Kernel("linear_long", EIGHT_BIT, isa, lambda isa=isa: linear_worker(isa, EIGHT_BIT, long=True)))
         table.append(Kernel("matmul_integer", EIGHT_BIT, isa, lambda isa=isa: integer_worker(isa)))
+        table.append(Kernel("quantize", EIGHT_BIT, isa, lambda isa=isa: quantize_worker(isa)))
+        table.append(Kernel("dequantize", EIGHT_BIT, isa, lambda isa=isa: dequantize_worker(isa)))
     return {(kernel.operation, kernel.scheme, kernel.isa.name): kernel for kernel in table}
 
 

@@ -31,10 +31,12 @@ Floating-Point Arithmetic (2nd ed.), section 4.7.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llvmlite import ir
 
 from .isa import InstructionSet
-from .vectors import BYTES, F32, I32, I64, VOID, Emitter, constant, internal_function, vector
+from .vectors import BYTES, F32, I1, I32, I64, VOID, Emitter, constant, internal_function, vector
 
 LANES = 16
 #: Vectors in flight in the range pass, over all its rows.
@@ -43,6 +45,8 @@ MAGIC = 12582912.0
 MAGIC_BITS = 0x4B400000
 FLOATS = vector(F32, LANES)
 INTS = vector(I32, LANES)
+#: Vector to vector: x / scale.
+Quotient = Callable[[ir.Value], ir.Value]
 #: Scales between which the quotient needs no division.
 LEAST, LARGEST = 2.0**-60, 2.0**60
 #: How many rows are handled together.
@@ -126,6 +130,56 @@ def range_function(module: ir.Module, rows: int) -> ir.Function:
     return function
 
 
+def division(e: Emitter, s: ir.Value) -> Quotient:
+    """x ↦ RN(x / s), for any s."""
+    divisor = e.splat(s, LANES)
+    return lambda value: e.builder.fdiv(value, divisor)
+
+
+def multiplication(e: Emitter, s: ir.Value) -> Quotient:
+    """x ↦ RN(x / s) as at the head of this file, for LEAST ≤ s ≤ LARGEST."""
+    builder = e.builder
+    inverse = builder.fdiv(ir.Constant(F32, 1.0), s)
+    rest = builder.fmul(e.fma(builder.fneg(inverse), s, ir.Constant(F32, 1.0)), inverse)
+    inverse, rest, minus = (e.splat(v, LANES) for v in (inverse, rest, builder.fneg(s)))
+
+    def rounded(value: ir.Value) -> ir.Value:
+        near = e.fma(value, inverse, builder.fmul(value, rest))
+        return e.fma(e.fma(near, minus, value), inverse, near)
+
+    return rounded
+
+
+def by_quotient(
+    e: Emitter, isa: InstructionSet, scales: list[ir.Value], convert: Callable[[list[Quotient]], None]
+) -> None:
+    """Emit `convert` with the quotients by `scales`: by multiplication where it is exact for all, else by division."""
+    builder = e.builder
+    if not isa.fused:
+        convert([division(e, s) for s in scales])
+        return
+    safe = ir.Constant(I1, 1)
+    for s in scales:
+        safe = builder.and_(safe, builder.fcmp_ordered(">=", s, ir.Constant(F32, LEAST)))
+        safe = builder.and_(safe, builder.fcmp_ordered("<=", s, ir.Constant(F32, LARGEST)))
+    with builder.if_else(safe, likely=True) as (then, otherwise):
+        with then:
+            convert([multiplication(e, s) for s in scales])
+        with otherwise:
+            convert([division(e, s) for s in scales])
+
+
+def shift(e: Emitter, zero_point: ir.Value) -> ir.Value:
+    """What `quantized` adds to the bits of a rounded quotient."""
+    return e.splat(e.builder.sub(zero_point, ir.Constant(I32, MAGIC_BITS)), LANES)
+
+
+def quantized(e: Emitter, quotient: ir.Value, shifts: ir.Value) -> ir.Value:
+    """rint(quotient) + zero_point, int32, not yet clipped."""
+    rounded = e.builder.fadd(quotient, constant(FLOATS, MAGIC))
+    return e.builder.add(e.builder.bitcast(rounded, INTS), shifts)
+
+
 def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Function:
     """void convert(x, x_stride, k, scale, zero_point, panel, panel_rows): `rows` (1, 2 or 4) rows into a panel.
 
@@ -141,31 +195,8 @@ def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
     e = Emitter(builder)
     words = LANES // isa.k_per_word
     scales = [e.load(F32, e.at(scale, 4 * r), 4) for r in range(rows)]
-    bias = ir.Constant(I32, MAGIC_BITS)
-    shifts = [e.splat(builder.sub(e.load(I32, e.at(zero_point, 4 * r), 4), bias), LANES) for r in range(rows)]
+    shifts = [shift(e, e.load(I32, e.at(zero_point, 4 * r), 4)) for r in range(rows)]
     word_stride = builder.mul(panel_rows, ir.Constant(I64, 4))
-
-    def division() -> list:
-        divisors = [e.splat(s, LANES) for s in scales]
-        return [lambda value, d=d: builder.fdiv(value, d) for d in divisors]
-
-    def multiplication() -> list:
-        def quotient(s: ir.Value):
-            inverse = builder.fdiv(ir.Constant(F32, 1.0), s)
-            rest = builder.fmul(e.fma(builder.fneg(inverse), s, ir.Constant(F32, 1.0)), inverse)
-            inverse, rest, minus = (e.splat(v, LANES) for v in (inverse, rest, builder.fneg(s)))
-
-            def rounded(value: ir.Value) -> ir.Value:
-                near = e.fma(value, inverse, builder.fmul(value, rest))
-                return e.fma(e.fma(near, minus, value), inverse, near)
-
-            return rounded
-
-        return [quotient(s) for s in scales]
-
-    def quantized(value: ir.Value, r: int, quotients: list) -> ir.Value:
-        rounded = builder.fadd(quotients[r](value), constant(FLOATS, MAGIC))
-        return builder.add(builder.bitcast(rounded, INTS), shifts[r])
 
     def scatter(values: list[ir.Value], target: ir.Value) -> None:
         """Store each k-word of all rows at once."""
@@ -188,10 +219,11 @@ def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
             e.store(e.part(word, 0, rows) if rows < 4 else word, target, 4)
             target = e.at(target, word_stride)
 
-    def convert(quotients: list) -> None:
+    def convert(quotients: list[Quotient]) -> None:
         def block(state: list[ir.Value], load) -> list[ir.Value]:
             target, *pointers = state
-            scatter([quantized(load(p), r, quotients) for r, p in enumerate(pointers)], target)
+            values = [quantized(e, quotients[r](load(p)), shifts[r]) for r, p in enumerate(pointers)]
+            scatter(values, target)
             step = builder.mul(word_stride, ir.Constant(I64, words))
             return [e.at(target, step), *(e.at(pointer, 4 * LANES) for pointer in pointers)]
 
@@ -202,17 +234,6 @@ def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
         some = builder.zext(builder.icmp_signed(">", tail, ir.Constant(I64, 0)), I64)
         e.repeat(some, state, lambda s: block(s, lambda p: e.masked_load(FLOATS, p, mask, 4)))
 
-    if isa.fused:
-        safe = ir.Constant(ir.IntType(1), 1)
-        for s in scales:
-            safe = builder.and_(safe, builder.fcmp_ordered(">=", s, ir.Constant(F32, LEAST)))
-            safe = builder.and_(safe, builder.fcmp_ordered("<=", s, ir.Constant(F32, LARGEST)))
-        with builder.if_else(safe, likely=True) as (then, otherwise):
-            with then:
-                convert(multiplication())
-            with otherwise:
-                convert(division())
-    else:
-        convert(division())
+    by_quotient(e, isa, scales, convert)
     builder.ret_void()
     return function
