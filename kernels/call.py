@@ -27,15 +27,12 @@ def linear_into(x, m, x_stride, out, out_stride, residual, residual_stride, desc
     n, k = load_int(descriptor, at.N), load_int(descriptor, at.K)
     if m == 0 or n == 0:
         return
-    nr, stride = load_int(descriptor, at.NR), load_int(descriptor, at.PANEL_STRIDE)
-    panels = (n + nr - 1) // nr
+    panels = load_int(descriptor, at.PANELS)
     if threads == 0:
-        threads = worthwhile_threads(m, n, k, panels * stride)
+        threads = worthwhile_threads(m, n, k, panels * load_int(descriptor, at.PANEL_STRIDE))
         if threads > 1:
             threads = min(threads, load_int(load_ptr(descriptor, at.POOL), SETTING))
-    row_tasks, column_tasks, row_block, strip_panels = cut(
-        m, panels, load_int(descriptor, at.MR), stride, threads, load_int(descriptor, at.L2_BYTES)
-    )
+    row_tasks, column_tasks, row_block = cut(m, panels, load_int(descriptor, at.MR), threads)
     tasks = row_tasks * column_tasks
     threads = min(threads, tasks)
     context = stack_zeros(8 * (at.SIZE + LINE * threads))
@@ -58,7 +55,6 @@ def linear_into(x, m, x_stride, out, out_stride, residual, residual_stride, desc
     store_int(context, at.ROW_TASKS, row_tasks)
     store_int(context, at.COLUMN_TASKS, column_tasks)
     store_int(context, at.ROW_BLOCK, row_block)
-    store_int(context, at.STRIP_PANELS, strip_panels)
     store_int(context, at.THREADS, threads)
     store_ptr(context, at.COUNTERS, offset(context, 8 * at.SIZE))
     run(context, threads, tasks)

@@ -7,7 +7,7 @@ from numba import types
 
 from ..kernels import context as at
 from ..kernels import call, pack
-from ..kernels.blocking import rows_for_two
+from ..kernels.blocking import rows_for_two, strip_panels
 from ..kernels.emit.intrinsics import max_rows
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.emit.tile import Scheme
@@ -79,7 +79,7 @@ class Layout:
         words[at.PANEL_STRIDE] = self._stride
         words[at.COLUMNS] = self._columns.ctypes.data
         words[at.NR], words[at.MR] = isa.columns, max_rows(isa, scheme)
-        words[at.L2_BYTES] = cpu.l2_bytes()
+        words[at.PANELS], words[at.STRIP_PANELS] = panels, strip_panels(panels, self._stride, cpu.l2_bytes())
         words[at.PER_TENSOR] = per_tensor
 
     def _form(self) -> tuple[int, ...]:
