@@ -23,7 +23,7 @@ PARTS = 2
 #: Multiply-adds and weight bytes that one thread does in a microsecond, and the microseconds a second thread must save.
 MACS_PER_US = 450_000.0
 BYTES_PER_US = 180_000.0
-WORTH_US = 4.0
+WORTH_US = 0.3
 
 
 @kernel
@@ -36,9 +36,14 @@ def share(i, parts, total):
 
 
 @kernel
-def worthwhile_threads(m, n, k, weight_bytes):
+def estimate(m, n, k, weight_bytes):
+    """Microseconds that one thread needs for the products, about."""
+    return max(m * n * k / MACS_PER_US, weight_bytes / BYTES_PER_US)
+
+
+@kernel
+def worthwhile_threads(micros):
     """As many threads as have at least WORTH_US of work each; at least one."""
-    micros = max(m * n * k / MACS_PER_US, weight_bytes / BYTES_PER_US)
     return max(1, int(micros / WORTH_US))
 
 
