@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy import empty, ndarray
 from numba.extending import is_jitted
+from numpy import empty, ndarray
 
 from . import checks
 from .checks import F32
@@ -52,8 +52,8 @@ def linear(
     out : float32 array [..., N], optional
         Written and returned; its last axis must be contiguous. It may overlap x or residual.
     threads : int, optional
-        How many threads; by default as many as the work is worth, at most numba's setting. 1 enters no
-        parallel region.
+        At most how many threads, the calling one included; by default as many as the work is worth, at most
+        `get_num_threads()`. Helpers that another call has at the moment are done without.
 
     Returns
     -------

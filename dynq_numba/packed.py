@@ -35,7 +35,8 @@ class PackedLinear:
     """
 
     __slots__ = (
-        "__weakref__", "_first", "_layouts", "_scales", "activations", "bias", "bits", "granularity", "group_size", "shape",
+        "__weakref__", "_first", "_layouts", "_scales",
+        "activations", "bias", "bits", "granularity", "group_size", "shape",
     )  # fmt: skip
 
     def __init__(

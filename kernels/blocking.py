@@ -7,8 +7,9 @@
              thread two full row panels, columns are split as well and the few rows quantized by each thread
     threads  one, unless the work outweighs waking another thread
 
-The machine's L2 comes in as an argument (the strip is a weight's, chosen when it is packed). The rates below are avx512vnni's on a Zen 5, rounded: they
-only decide from which size on a second thread is woken, and are late for the slower sets.
+The machine's L2 comes in as an argument (the strip is a weight's, chosen when it is packed). The rates below are
+avx512vnni's on a Zen 5, rounded: they only decide from which size on a second thread is woken, and are late for the
+slower sets.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from .jit import kernel
 BLOCK_ROWS = 512
 #: Tasks per thread when columns are split: what another thread can take over while one is descheduled.
 PARTS = 2
-#: Multiply-adds and weight bytes that one thread does in a microsecond, and the microseconds a second thread must save.
+#: Multiply-adds and weight bytes that one thread does in a microsecond, and the least microseconds to give a thread (a helper
+#: that is awake joins in 0.5).
 MACS_PER_US = 450_000.0
 BYTES_PER_US = 180_000.0
 WORTH_US = 0.3

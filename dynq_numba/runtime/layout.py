@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from ..kernels import context as at
 from ..kernels import call, pack
+from ..kernels import context as at
 from ..kernels.blocking import rows_for_two, strip_panels
 from ..kernels.emit.intrinsics import max_rows
 from ..kernels.emit.isa import InstructionSet

@@ -30,7 +30,8 @@ def strip(isa: InstructionSet, scheme: Scheme, output: Output) -> Callable:
 
     @intrinsic
     def strip(
-        typingctx, rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last, ahead, near
+        typingctx, rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last,
+        ahead, near,
     ):  # fmt: skip
         def codegen(context, builder, signature, args):
             done = builder.append_basic_block("strip.done")

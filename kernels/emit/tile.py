@@ -15,7 +15,8 @@ Operands, each read strictly forward with one pointer:
     weights 4 bit [words/2][NR][KR] bytes: low nibble = even word, high nibble = odd word, two's complement
     grouped       after the words of each group, NR float32 scales
     columns       [3][NR] per panel: what the epilogue needs of each column (see `Output`)
-Words are a multiple of REST (of UNROLL within groups); weights are zero in the padding, so what the activations hold there is moot.
+Words are a multiple of REST (of UNROLL within groups); weights are zero in the padding, so what the activations hold
+there is moot.
 
 A 4-bit weight w enters the product as the byte 16·w (a nibble shifted or masked into the high half: no
 subtraction, no sign extension), which the scale undoes: the packer stores scale/16 and 16·column sum.
@@ -88,7 +89,8 @@ class Near:
 class Tile:
     """Emits one strip: a tile of `rows` rows swept over consecutive weight panels.
 
-    void strip(a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns, ahead, near)
+    void strip(a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns,
+               ahead, near)
 
     `panels` ≥ 1 weight panels, `panel_stride` bytes apart, of which the last has `last_columns` valid columns;
     `out` is the first panel's corner, `out_stride` the bytes between its rows. While it multiplies, the strip brings
@@ -119,7 +121,7 @@ class Tile:
     def emit(self, function: ir.Function) -> None:
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         e = Emitter(builder)
-        a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last, ahead, near = function.args
+        a, b, words, scale, zero_point, columns, out, stride, panels, panel_stride, last, ahead, near = function.args
         nr = self.isa.columns
 
         def panel(state: list[ir.Value]) -> list[ir.Value]:
@@ -128,13 +130,13 @@ class Tile:
                 sums = self.grouped_sums(e, a, weights, words)
             else:
                 start = self.start(e, zero_point, column_words)
-                following = Near(ahead, near, corner, out_stride) if self.chains == 1 else None
+                following = Near(ahead, near, corner, stride) if self.chains == 1 else None
                 sums, _, _, reached = self.sums(e, a, weights, words, start, following)
                 ahead = reached if following else ahead
             is_last = builder.icmp_signed("==", left, ir.Constant(I64, 1))
             valid = builder.select(is_last, last, ir.Constant(I64, nr))
             result = self.epilogue(e, sums, scale, zero_point, column_words)
-            self.write(e, result, corner, out_stride, valid)
+            self.write(e, result, corner, stride, valid)
             return [
                 e.at(weights, panel_stride),
                 e.at(column_words, 3 * nr * 4),
