@@ -21,11 +21,11 @@ from .jit import kernel
 BLOCK_ROWS = 512
 #: Tasks per thread when columns are split: what another thread can take over while one is descheduled.
 PARTS = 2
-#: Multiply-adds and weight bytes that one thread does in a microsecond, and the least microseconds to give a thread (a helper
-#: that is awake joins in 0.5).
+#: Multiply-adds and weight bytes that one thread does in a microsecond, and the least microseconds to give a thread (a
+#: helper that is awake joins in about 0.5).
 MACS_PER_US = 450_000.0
 BYTES_PER_US = 180_000.0
-WORTH_US = 0.3
+WORTH_US = 0.28
 
 
 @kernel
