@@ -218,7 +218,8 @@ def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
         least, largest = (constant(together.type, bound) for bound in (LEAST, LARGEST))
         above, below = builder.fcmp_ordered(">=", together, least), builder.fcmp_ordered("<=", together, largest)
         every = ir.IntType(rows)
-        safe = builder.icmp_unsigned("==", builder.bitcast(builder.and_(above, below), every), ir.Constant(every, 2**rows - 1))
+        inside = builder.bitcast(builder.and_(above, below), every)
+        safe = builder.icmp_unsigned("==", inside, ir.Constant(every, 2**rows - 1))
         with builder.if_else(safe, likely=True) as (then, otherwise):
             with then:
                 convert(multiplication())
