@@ -67,34 +67,38 @@ def test_dot_is_exact_on_every_corner(isa, rng):
         assert (acc == expected).all(), values
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("group", [0, 32, 128])
+@pytest.mark.parametrize("scheme", registry.SCHEMES, ids=lambda scheme: scheme.name)
 @pytest.mark.parametrize("target", INSTRUCTION_SETS, ids=lambda isa: isa.name)
-def test_panels_hold_every_weight_once(target, bits, group, rng):
-    limit = {8: 127, 4: 7}[bits]
+def test_panels_hold_every_weight_once(target, scheme, rng):
+    bits, group, shifted = scheme.bits, scheme.group, scheme.zero_points
     for n, k in itertools.product((1, target.columns - 1, target.columns, target.columns + 1), (1, 15, 33, 130)):
-        q = rng.integers(-limit, limit + 1, (n, k)).astype(np.int8)
-        scale = rng.uniform(1, 2, (n, max(1, -(-k // group) if group else 1))).astype(np.float32)
-        stride = pack.panel_bytes(k, target.columns, bits, group)
+        groups = -(-k // group) if group else 1
+        zero = rng.integers(0, 16, (n, groups)).astype(np.uint8) if shifted else np.zeros((0, 0), np.uint8)
+        low = -zero[:, np.arange(k) // group].astype(int) if shifted else {8: -127, 4: -8}[bits]
+        q = rng.integers(low, low + (255 if bits == 8 else 16), (n, k)).astype(np.int8)
+        scale = bfloat16(rng.uniform(1, 2, (n, groups))) * np.float32(16 if bits == 4 and not shifted else 1)
+        stride = pack.panel_bytes(k, target.columns, bits, group, shifted)
+        assert stride % 64 == 0
         panels = aligned_zeros(-(-n // target.columns) * stride)
         assert panels.ctypes.data % 64 == 0
-        layout = (target.columns, target.k_per_word, bits, group, stride)
-        pack.pack_panels(q, scale, *layout, panels)
-        back = np.full_like(q, 99)
-        pack.unpack_panels(panels, *layout, back)
-        assert (back == q).all()
+        layout = (target.columns, target.k_per_word, bits, group, shifted, stride)
+        pack.pack_panels(q, scale, zero, *layout, panels)
+        back = np.full_like(q, 99), np.zeros_like(scale[:, : groups if group else 0]), np.full_like(zero, 99)
+        pack.unpack_panels(panels, *layout, *back)
+        assert (back[0] == q).all() and (back[1] == scale[:, : back[1].shape[1]]).all() and (back[2] == zero).all()
         # Nothing else is in the panels: the bytes that hold weights and scales account for all that is not zero.
         empty = aligned_zeros(len(panels))
-        pack.pack_panels(np.zeros_like(q), scale, *layout, empty)
+        pack.pack_panels(np.zeros_like(q), scale, np.zeros_like(zero), *layout, empty)
         inline = int((empty != 0).sum())
-        values = q.astype(np.int64)
-        nonzero = int((values != 0).sum())
-        assert inline == (0 if not group else int((scale_bytes(scale, bits) != 0).sum()))
-        assert (panels != 0).sum() <= nonzero + inline
+        halves = (scale / np.float32(16 if bits == 4 and not shifted else 1)).view(np.uint16)[:, 1::2]
+        assert inline == (int((np.ascontiguousarray(halves).view(np.uint8) != 0).sum()) if group else 0)
+        stored = q + zero[:, np.arange(k) // group] if shifted else q
+        padding = n * (groups * group - k) if shifted else 0  # nibbles that hold the zero point
+        assert (panels != 0).sum() <= int((stored != 0).sum()) + inline + int((zero != 0).sum()) + padding
 
 
-def scale_bytes(scale, bits):
-    return np.ascontiguousarray(scale / np.float32(16 if bits == 4 else 1)).view(np.uint8)
+def bfloat16(values):
+    return (values.astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)
 
 
 def test_tiles_that_overflow_the_registers_are_refused():
@@ -116,7 +120,9 @@ def test_kernel_names_follow_the_grammar():
     for name in names:
         assert registry.GRAMMAR.fullmatch(name), name
     assert "qd8_f32_qc8w_gemm_14x32c4__avx512vnni" in names
-    assert not re.fullmatch(registry.GRAMMAR, "qd8_f32_qc9w_gemm_14x32c4__avx512vnni")
+    assert "qd8_f32_qb4w32z_gemm_4x16c4__portable" in names
+    for wrong in ("qc9w", "qb8w32z", "qc4wz"):
+        assert not re.fullmatch(registry.GRAMMAR, f"qd8_f32_{wrong}_gemm_14x32c4__avx512vnni")
 
 
 def test_readme_matrix_is_the_registry():

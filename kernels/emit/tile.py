@@ -13,12 +13,14 @@ Operands, each read strictly forward with one pointer:
     activations  [words][R]       4-byte words; all rows of the tile for one k-word, then the next k-word
     weights 8 bit [words][NR][KR] int8
     weights 4 bit [words/2][NR][KR] bytes: low nibble = even word, high nibble = odd word, two's complement
-    grouped       after the words of each group, NR float32 scales
+    grouped       after the words of each group, NR scales of two bytes (the upper halves of float32)
+    zero points   nibbles 0 … 15; behind all groups, NR bytes of zero points for each
     columns       [3][NR] per panel: what the epilogue needs of each column (see `Output`)
 Words are a multiple of UNROLL; weights are zero in the padding, so what the activations hold there is moot.
 
 A 4-bit weight w enters the product as the byte 16·w (a nibble shifted or masked into the high half: no
-subtraction, no sign extension), which the scale undoes: the packer stores scale/16 and 16·column sum.
+subtraction, no sign extension), which the scale undoes: the packer stores scale/16 and 16·column sum. With zero
+points it enters as the byte nibble - zero point (-15 … 15).
 
 Bounds: |Σ a·w| ≤ 255·128·K < 2^31 for K ≤ 65,793; the caller splits longer K. Register budget, asserted below:
 R·2 accumulators (twice that when grouped) + 2 weight vectors + 1 broadcast + the set's temporaries.
@@ -35,7 +37,7 @@ from enum import Enum
 from llvmlite import ir
 
 from .isa import VECTORS, InstructionSet
-from .vectors import BYTES, F32, I32, I64, VOID, Emitter, constant, internal_function, vector
+from .vectors import BYTES, F32, I8, I16, I32, I64, VOID, Emitter, constant, internal_function, vector
 
 #: k-words per step of the loop.
 UNROLL = 4
@@ -61,14 +63,16 @@ class Output(Enum):
 
 @dataclass(frozen=True)
 class Scheme:
-    """How weights are stored: `bits` 8 or 4, and the length of a group along K (0: one scale for all of K)."""
+    """How weights are stored: `bits` 8 or 4, the length of a group along K (0: one scale for all of K), and whether
+    groups (of 4 bits) have zero points."""
 
     bits: int = 8
     group: int = 0
+    zero_points: bool = False
 
     @property
     def name(self) -> str:
-        return f"qb{self.bits}w{self.group}" if self.group else f"qc{self.bits}w"
+        return f"qb{self.bits}w{self.group}{'z' * self.zero_points}" if self.group else f"qc{self.bits}w"
 
 
 class Tile:
@@ -124,7 +128,7 @@ class Tile:
         builder.ret_void()
 
     def sums(
-        self, e: Emitter, a: ir.Value, b: ir.Value, words: ir.Value
+        self, e: Emitter, a: ir.Value, b: ir.Value, words: ir.Value, zeros: list[ir.Value] | None = None
     ) -> tuple[list[list[ir.Value]], ir.Value, ir.Value]:
         """Exact integer sums over `words` k-words, and where the two streams stand then."""
         rows, isa = self.rows, self.isa
@@ -133,7 +137,7 @@ class Tile:
 
         def step(state: list[ir.Value]) -> list[ir.Value]:
             a, b, *acc = state
-            for u, weights in enumerate(self.weight_words(e, b)):
+            for u, weights in enumerate(self.weight_words(e, b, zeros)):
                 first = (u % self.chains) * rows * VECTORS
                 for r in range(rows):
                     word = isa.activations(e, e.load(I32, e.at(a, (u * rows + r) * 4), 4))
@@ -155,27 +159,43 @@ class Tile:
         group_words = self.scheme.group // isa.k_per_word
         floats = vector(F32, isa.lanes)
         zero = constant(floats, 0.0)
+        groups = builder.sdiv(words, ir.Constant(I64, group_words))
+        block = group_words * isa.word_bytes * self.scheme.bits // 8 + 2 * isa.columns
+        z = e.at(b, builder.mul(groups, ir.Constant(I64, block)))
 
         def group(state: list[ir.Value]) -> list[ir.Value]:
-            a, b, *totals = state
-            acc, a, b = self.sums(e, a, b, ir.Constant(I64, group_words))
-            scales = [e.load(floats, e.at(b, 4 * isa.lanes * v), 4 * isa.lanes) for v in range(VECTORS)]
+            a, b, z, *totals = state
+            zeros = self.zero_bytes(e, z) if self.scheme.zero_points else None
+            acc, a, b = self.sums(e, a, b, ir.Constant(I64, group_words), zeros)
+            scales = [self.scales(e, e.at(b, 2 * isa.lanes * v)) for v in range(VECTORS)]
             for r in range(self.rows):
                 for v in range(VECTORS):
                     i = r * VECTORS + v
                     totals[i] = builder.fadd(totals[i], builder.fmul(builder.sitofp(acc[r][v], floats), scales[v]))
-            return [a, e.at(b, 4 * isa.columns), *totals]
+            return [a, e.at(b, 2 * isa.columns), e.at(z, isa.columns), *totals]
 
-        groups = builder.sdiv(words, ir.Constant(I64, group_words))
-        _, _, *totals = e.loop(groups, [a, b] + [zero] * (self.rows * VECTORS), group)
+        _, _, _, *totals = e.loop(groups, [a, b, z] + [zero] * (self.rows * VECTORS), group)
         return [totals[r * VECTORS : (r + 1) * VECTORS] for r in range(self.rows)]
+
+    def scales(self, e: Emitter, b: ir.Value) -> ir.Value:
+        """A vector of float32 from their upper halves."""
+        isa = self.isa
+        halves = e.builder.zext(e.load(vector(I16, isa.lanes), b, 2 * isa.lanes), isa.accumulator)
+        return e.builder.bitcast(e.builder.shl(halves, constant(isa.accumulator, 16)), vector(F32, isa.lanes))
+
+    def zero_bytes(self, e: Emitter, z: ir.Value) -> list[ir.Value]:
+        """Each column's zero point in every byte of its lane."""
+        isa = self.isa
+        lanes = [lane for lane in range(isa.lanes) for _ in range(isa.k_per_word)]
+        parts = [e.load(vector(I8, isa.lanes), e.at(z, isa.lanes * v), isa.lanes) for v in range(VECTORS)]
+        return [e.shuffle(part, ir.Constant(part.type, ir.Undefined), lanes) for part in parts]
 
     # -- weights --------------------------------------------------------------------------------
     @property
     def step_bytes(self) -> int:
         return UNROLL * self.isa.word_bytes * self.scheme.bits // 8
 
-    def weight_words(self, e: Emitter, b: ir.Value):
+    def weight_words(self, e: Emitter, b: ir.Value, zeros: list[ir.Value] | None = None):
         """The dot operands of UNROLL consecutive k-words, loaded as they are consumed."""
         isa = self.isa
         vector_bytes = isa.lanes * isa.k_per_word
@@ -188,12 +208,19 @@ class Tile:
             for word in range(UNROLL):
                 yield [isa.weights(e, packed) for packed in load(word)]
             return
+        builder = e.builder
+        four, low = constant(isa.packed_weights, 4), constant(isa.packed_weights, 15)
         high = constant(isa.packed_weights, 0xF0 - 256)
-        four = constant(isa.packed_weights, 4)
         for pair in range(UNROLL // 2):
             nibbles = load(pair)
-            yield [isa.weights(e, e.builder.shl(packed, four)) for packed in nibbles]
-            yield [isa.weights(e, e.builder.and_(packed, high)) for packed in nibbles]
+            if zeros:
+                even = [builder.sub(builder.and_(n, low), z) for n, z in zip(nibbles, zeros, strict=True)]
+                odd = [builder.sub(builder.lshr(n, four), z) for n, z in zip(nibbles, zeros, strict=True)]
+            else:
+                even = [builder.shl(n, four) for n in nibbles]
+                odd = [builder.and_(n, high) for n in nibbles]
+            yield [isa.weights(e, n) for n in even]
+            yield [isa.weights(e, n) for n in odd]
 
     # -- epilogue -------------------------------------------------------------------------------
     def epilogue(self, e: Emitter, sums: list, scale: ir.Value, zero_point: ir.Value, columns: ir.Value) -> list:
