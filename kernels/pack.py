@@ -4,8 +4,9 @@ A panel holds NR output channels (rows of the weight), the words of k one after 
 
     8 bit        [words][NR][KR]             byte = q
     4 bit        [words / 2][NR][KR]         low nibble = q of the even word, high nibble = of the odd word
-    grouped      after each group's words, the NR scales of the group in two bytes each (bfloat16): of 4-bit symmetric
-                 weights scale / 16, because those enter the product as 16·q (emit/tile.py)
+    grouped      after each group's words, the NR scales of the group in two bytes each (bfloat16), first and second
+                 half of the columns in turn; of 4-bit symmetric weights scale / 16, because those enter the product
+                 as 16·q
     zero points  nibbles hold q + zero point (0 … 15); behind all groups, NR bytes of zero points for each
 
 Scales of groups must fit: kernels/weights.py makes them so. Channels beyond N are zero, and so is q for k beyond K.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .emit.intrinsics import fma
 from .emit.isa import K_ALIGN
 from .jit import kernel
 
@@ -65,20 +67,21 @@ def pack_panels(q, scale, zero, columns, k_per_word, bits, group, zero_points, s
                     else:
                         panels[where] = value
         if group:
-            pack_scales(scale[i], 16 if bits == 4 and not zero_points else 1, panels, base + block, step, lane)
+            first = base + block + scale_place(lane, columns)
+            pack_scales(scale[i], 16 if bits == 4 and not zero_points else 1, panels, first, step)
         if zero_points:
             for b in range(zero.shape[1]):
                 panels[base + zero.shape[1] * step + b * columns + lane] = zero[i, b]
 
 
 @kernel
-def pack_scales(scale, times, panels, start, step, lane):
-    """Two bytes a group: the upper half of float32(scale / times)."""
+def pack_scales(scale, times, panels, first, step):
+    """Two bytes a group, `step` apart: the upper half of float32(scale / times)."""
     part = np.empty(1, np.float32)
     bits = part.view(np.uint32)
     for g in range(len(scale)):
         part[0] = np.float32(scale[g] / np.float32(times))
-        place = start + g * step + 2 * lane
+        place = first + g * step
         panels[place : place + 2].view(np.uint16)[0] = np.uint16(bits[0] >> 16)
 
 
@@ -92,7 +95,7 @@ def unpack_panels(panels, columns, k_per_word, bits, group, zero_points, stride,
     for i in range(n):
         base, lane = i // columns * stride, i % columns
         for g in range(groups if group else 0):
-            place = base + g * step + block + 2 * lane
+            place = base + g * step + block + scale_place(lane, columns)
             part[0] = np.uint32(panels[place : place + 2].view(np.uint16)[0]) << 16
             scale[i, g] = part.view(np.float32)[0] * np.float32(16 if bits == 4 and not zero_points else 1)
             if zero_points:
@@ -125,6 +128,13 @@ def block_form(k, columns, bits, group):
 
 
 @kernel
+def scale_place(lane, columns):
+    """Where a lane's scale lies among those of its group."""
+    half = columns // 2
+    return 4 * (lane % half) + 2 * (lane // half)
+
+
+@kernel
 def word_place(word, lane, columns, k_per_word, bits):
     """Where a lane's bytes of a k-word lie, and whether in the high nibbles."""
     if bits == 4:
@@ -147,7 +157,7 @@ def column_words(q, scale, bias, bits, group, words):
                 total = 0
                 for j in range(g * group, min((g + 1) * group, k)):
                     total += q[i, j]
-                weighted += np.float32(np.float32(total) * scale[i, g])
+                weighted = fma(np.float32(total), scale[i, g], weighted)
             floats[p, 0, lane] = weighted
         else:
             total = 0

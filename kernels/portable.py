@@ -15,7 +15,7 @@ import numpy as np
 from llvmlite import ir
 from numba import carray
 
-from .emit.intrinsics import strip
+from .emit.intrinsics import fma, strip
 from .emit.isa import InstructionSet
 from .emit.tile import Output, Scheme
 from .emit.vectors import Emitter
@@ -111,11 +111,11 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
                         zeros = offset(weights, groups * block + g * nr)
                         activations = offset(a, 4 * g * group_words * rows)
                         add_words(acc, activations, rows, r, start, group_words, zeros)
-                        halves = carray(offset(start, group_words * word_bytes), (nr,), np.uint16)
+                        pairs = carray(offset(start, group_words * word_bytes), (nr // 2,), np.uint32)
+                        for c in range(nr // 2):
+                            bits[c], bits[nr // 2 + c] = pairs[c] << 16, pairs[c] & 0xFFFF0000
                         for c in range(nr):
-                            bits[c] = np.uint32(halves[c]) << 16
-                        for c in range(nr):
-                            total[c] += np.float32(np.float32(acc[c]) * scales[c])
+                            total[c] = fma(np.float32(acc[c]), scales[c], total[c])
                 else:
                     add_words(acc, a, rows, r, weights, words, weights)
                 zero = load_i32(zero_point, r)

@@ -129,6 +129,23 @@ def exact_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a.astype(np.int64) @ b.astype(np.int64).T
 
 
+def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """float32 a·b + c with one rounding.
+
+    In float64 the product is exact. A sum that is not is made odd, the neighbour of the exact value whose last bit is
+    1: then rounding to float32, many bits shorter, cannot meet a tie that is none (Boldo and Melquiond, 2008).
+    """
+    with np.errstate(all="ignore"):
+        product, addend = a.astype(np.float64) * b, c.astype(np.float64)
+        total = product + addend
+        part = total - product
+        rest = (product - (total - part)) + (addend - part)  # product + addend - total, exactly
+        bits = total.view(np.int64)
+        inexact = np.isfinite(total) & (rest != 0) & (bits & 1 == 0)
+        bits += np.where(inexact, np.where((rest > 0) == (total > 0), 1, -1), 0)
+        return total.astype(F32)
+
+
 def linear(
     x: np.ndarray,
     q: np.ndarray,
@@ -143,7 +160,8 @@ def linear(
     q is what multiplies the scale: with zero points, the stored integer less the zero point.
 
     y = float32(Σ (qx - zero_point)·q) · (scale_x · scale) + bias                       one scale per channel
-    y = (Σ_g float32(Σ qx·q) · scale_g - float32(zero_point) · weighted_sum) · scale_x + bias       per group
+    y = (t - float32(zero_point) · weighted_sum) · scale_x + bias                       per group, where
+        t = fma(float32(Σ qx·q), scale_g, t) and weighted_sum = fma(float32(Σ q), scale_g, weighted_sum) for all g
     """
     rows = x.reshape(1, -1) if per_tensor else x
     scale_x, zero_point = row_parameters(rows)
@@ -158,8 +176,8 @@ def linear(
         weighted: np.ndarray = np.zeros(len(q), F32)
         for g in range(scale.shape[1]):
             part = slice(g * group, (g + 1) * group)
-            total = total + exact_product(qx[:, part], q[:, part]).astype(F32) * scale[:, g]
-            weighted = weighted + q[:, part].sum(axis=1, dtype=np.int64).astype(F32) * scale[:, g]
+            total = fma(exact_product(qx[:, part], q[:, part]).astype(F32), scale[:, g], total)
+            weighted = fma(q[:, part].sum(axis=1, dtype=np.int64).astype(F32), scale[:, g], weighted)
         return (total - zero_point.astype(F32)[:, None] * weighted) * scale_x[:, None] + bias
 
 

@@ -134,6 +134,23 @@ def accumulator(x, w, activations="per_token"):
     return exact_product(q - zero_point, w.q)
 
 
+def fma(a, b, c):
+    """Float32 a*b + c, rounded once.
+
+    In float64 a*b is exact; of the sum s its error e is known exactly (Knuth's two-sum). Rounding s to float32 is right
+    unless s lies in the middle between two of them and e is not 0: then the side of e decides.
+    """
+    with np.errstate(all="ignore"):
+        x, y = np.broadcast_arrays(a.astype(np.float64) * b.astype(np.float64), c.astype(np.float64))
+        s = x + y
+        e = (x - (s - (s - x))) + (y - (s - x))
+        near = s.astype(F32)
+        other = np.nextafter(near, np.where(s > near, F32(np.inf), F32(-np.inf)))
+        middle = (s != near) & (s - near == other.astype(np.float64) - s)
+        away = np.where(e > 0, np.maximum(near, other), np.minimum(near, other))
+        return np.where(middle & (e != 0), away, near)
+
+
 def linear(x, w, activations="per_token"):
     """The float32 result, bit for bit: DESIGN 4, or group by group in ascending order."""
     q, sx, zx = _rows(x, activations)
@@ -143,8 +160,8 @@ def linear(x, w, activations="per_token"):
         else:
             total, column_sum = np.zeros((len(q), len(w.q)), F32), np.zeros(len(w.q), F32)
             for group, cols in enumerate(w.groups):
-                total = total + exact_product(q[:, cols], w.q[:, cols]).astype(F32) * w.scale[:, group]
-                column_sum = column_sum + w.q[:, cols].sum(axis=1).astype(F32) * w.scale[:, group]
+                total = fma(exact_product(q[:, cols], w.q[:, cols]).astype(F32), w.scale[:, group], total)
+                column_sum = fma(w.q[:, cols].sum(axis=1).astype(F32), w.scale[:, group], column_sum)
             y = (total - zx.astype(F32) * column_sum) * sx + w.bias
     return y.reshape(*np.shape(x)[:-1], len(w.q))
 
@@ -154,7 +171,7 @@ def linear_value(x, w, activations="per_token", step=1):
 
     Plain: y^ = (acc(1+d1) * (sx*sw(1+d2))(1+d3) + b)(1+d4), hence |y^ - y| <= gamma(4) (|acc sx sw| + |b|), plus
     what underflow adds: TINY/2 in sx*sw, multiplied by |acc|, and TINY/2 in its product.
-    Groups (G of them): a term of t or csw meets one product and at most G additions, then zx*csw, the difference,
+    Groups (G of them): a term of t or csw meets at most G roundings (each fma has one), then zx*csw, the difference,
     *sx and + b: at most G + 5 roundings, on S = sum_g (|raw_g| + zx |colsum_g|) sw_g sx + |b|. Underflow: TINY/2 for
     each of the G products of t and (zx times) of csw, times sx, and once more for *sx.
     Without groups, a 4-bit kernel may use sw/16 and 16 raw (`step` 16), the same bits unless something is subnormal:

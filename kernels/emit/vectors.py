@@ -89,6 +89,11 @@ class Emitter:
         n = a.type.count
         return self.shuffle(a, b, [lane for i in range(n) for lane in (i, n + i)])
 
+    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """a·b + c with one rounding: an instruction where the target has one, else a call that gives the same."""
+        lanes = f"v{a.type.count}" if isinstance(a.type, ir.VectorType) else ""
+        return self.call(f"llvm.fma.{lanes}f32", a.type, [a, b, c])
+
     def call(self, name: str, result: ir.Type, args: list[ir.Value]) -> ir.Value:
         kind = ir.FunctionType(result, [a.type for a in args])
         module = self.builder.module
