@@ -1,6 +1,6 @@
 """Packed weights: small integers and their scales to and from panels.
 
-A panel holds NR output channels (rows of the weight), the words of k one after another (see emit/tile.py):
+A panel holds NR output channels (rows of the weight), the words of k one after another (see emit/panel.py):
 
     8 bit        [words][NR][KR]             byte = q
     4 bit        [words / 2][NR][KR]         low nibble = q of the even word, high nibble = of the odd word

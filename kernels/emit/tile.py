@@ -11,17 +11,9 @@
 
 Operands, each read strictly forward with one pointer:
     activations  [words][R]       4-byte words; all rows of the tile for one k-word, then the next k-word
-    weights 8 bit [words][NR][KR] int8
-    weights 4 bit [words/2][NR][KR] bytes: low nibble = even word, high nibble = odd word, two's complement
-    grouped       after the words of each group, NR scales as upper halves of float32: the word of lane i holds that of
-                  column i in its lower half, that of column lanes + i in its upper half
-    zero points   nibbles 0 … 15; behind all groups, NR bytes of zero points for each
-    columns       [3][NR] per panel: what the epilogue needs of each column (see `Output`)
+    weights      [words][NR][KR]  bytes, or nibbles in pairs of words, with the scales of groups among them: panel.py
+    columns      [3][NR] per panel: what the epilogue needs of each column (see `Output`)
 Words are a multiple of UNROLL; weights are zero in the padding, so what the activations hold there is moot.
-
-A 4-bit weight w enters the product as the byte 16·w (a nibble shifted or masked into the high half: no
-subtraction, no sign extension), which the scale undoes: the packer stores scale/16 and 16·column sum. With zero
-points it enters as the byte nibble - zero point (-15 … 15).
 
 Bounds: |Σ a·w| ≤ 255·128·K < 2^31 for K ≤ 65,793; the caller splits longer K. Register budget, asserted below:
 R·2 accumulators (twice that when grouped) + 2 weight vectors + 1 broadcast + the set's temporaries.
@@ -32,13 +24,14 @@ Models: XNNPACK's qd8-f32-qc8w-gemm MRx16c4-avx512vnni (one body for every heigh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from llvmlite import ir
 
 from .isa import VECTORS, InstructionSet
-from .vectors import BYTES, F32, I8, I32, I64, VOID, Emitter, constant, internal_function, vector
+from .panel import Panel
+from .panel import Scheme as Scheme
+from .vectors import BYTES, F32, I32, I64, VOID, Emitter, constant, internal_function, vector
 
 #: k-words per step of the loop; and values of k per step of a group's, so that the shortest group has no loop.
 UNROLL = 4
@@ -64,20 +57,6 @@ class Output(Enum):
     INTEGER = "integer"
 
 
-@dataclass(frozen=True)
-class Scheme:
-    """How weights are stored: `bits` 8 or 4, the length of a group along K (0: one scale for all of K), and whether
-    groups (of 4 bits) have zero points."""
-
-    bits: int = 8
-    group: int = 0
-    zero_points: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"qb{self.bits}w{self.group}{'z' * self.zero_points}" if self.group else f"qc{self.bits}w"
-
-
 class Tile:
     """Emits one strip: a tile of `rows` rows swept over consecutive weight panels.
 
@@ -91,6 +70,7 @@ class Tile:
 
     def __init__(self, isa: InstructionSet, scheme: Scheme, output: Output, rows: int):
         self.isa, self.scheme, self.output, self.rows = isa, scheme, output, rows
+        self.panel = Panel(isa, scheme)
         needed = self.registers(1)
         if needed > isa.registers:
             raise ValueError(f"{rows} rows need {needed} registers; {isa.name} has {isa.registers}")
@@ -146,20 +126,21 @@ class Tile:
         self, e: Emitter, a: ir.Value, b: ir.Value, words: ir.Value | int, zeros: list[ir.Value] | None = None
     ) -> tuple[list[list[ir.Value]], ir.Value, ir.Value]:
         """Exact integer sums over `words` k-words (an int: of a group), and where the two streams stand then."""
-        rows, isa = self.rows, self.isa
+        rows, isa, panel = self.rows, self.isa, self.panel
         zero = constant(isa.accumulator, 0)
         unroll = GROUP_STEP // isa.k_per_word if isinstance(words, int) else UNROLL
 
         def step(state: list[ir.Value]) -> list[ir.Value]:
             a, b, *acc = state
-            for u, weights in enumerate(self.weight_words(e, b, unroll, zeros)):
+            panel.fetch_ahead(e, b, panel.bytes_of(unroll), rows)
+            for u, weights in enumerate(panel.words(e, b, unroll, zeros)):
                 first = (u % self.chains) * rows * VECTORS
                 for r in range(rows):
                     word = isa.activations(e, e.load(I32, e.at(a, (u * rows + r) * 4), 4))
                     for v in range(VECTORS):
                         i = first + r * VECTORS + v
                         acc[i] = isa.dot(e, acc[i], word, weights[v])
-            return [e.at(a, unroll * rows * 4), e.at(b, self.bytes_of(unroll)), *acc]
+            return [e.at(a, unroll * rows * 4), e.at(b, panel.bytes_of(unroll)), *acc]
 
         state = [a, b] + [zero] * (self.chains * rows * VECTORS)
         if words == unroll:
@@ -179,19 +160,20 @@ class Tile:
         One rounding and one instruction less than a product and a sum: measured on Zen 5, a tile of 6 rows runs 14 %
         faster, one of 1 row twice as fast. The conversion is exact.
         """
-        isa, builder = self.isa, e.builder
+        isa, panel, builder = self.isa, self.panel, e.builder
         group_words = self.scheme.group // isa.k_per_word
         floats = vector(F32, isa.lanes)
         zero = constant(floats, 0.0)
         groups = builder.sdiv(words, ir.Constant(I64, group_words))
-        block = self.bytes_of(group_words) + 2 * isa.columns
+        block = panel.bytes_of(group_words) + 2 * isa.columns
         z = e.at(b, builder.mul(groups, ir.Constant(I64, block)))
 
         def group(state: list[ir.Value]) -> list[ir.Value]:
             a, b, z, *totals = state
-            zeros = self.zero_bytes(e, z) if self.scheme.zero_points else None
+            zeros = panel.zero_points(e, z) if self.scheme.zero_points else None
             acc, a, b = self.sums(e, a, b, group_words, zeros)
-            scales = self.scales(e, b)
+            panel.fetch_ahead(e, b, 2 * isa.columns, self.rows)
+            scales = panel.scales(e, b)
             for r in range(self.rows):
                 for v in range(VECTORS):
                     i = r * VECTORS + v
@@ -200,52 +182,6 @@ class Tile:
 
         _, _, _, *totals = e.loop(groups, [a, b, z] + [zero] * (self.rows * VECTORS), group)
         return [totals[r * VECTORS : (r + 1) * VECTORS] for r in range(self.rows)]
-
-    def scales(self, e: Emitter, b: ir.Value) -> list[ir.Value]:
-        """A group's float32 scales from their upper halves: two vectors out of one."""
-        integers, builder = self.isa.accumulator, e.builder
-        both = e.load(integers, b, 4 * self.isa.lanes)
-        halves = builder.shl(both, constant(integers, 16)), builder.and_(both, constant(integers, -(1 << 16)))
-        return [builder.bitcast(half, vector(F32, self.isa.lanes)) for half in halves]
-
-    def zero_bytes(self, e: Emitter, z: ir.Value) -> list[ir.Value]:
-        """Each column's zero point in every byte of its lane."""
-        isa = self.isa
-        lanes = [lane for lane in range(isa.lanes) for _ in range(isa.k_per_word)]
-        parts = [e.load(vector(I8, isa.lanes), e.at(z, isa.lanes * v), isa.lanes) for v in range(VECTORS)]
-        return [e.shuffle(part, ir.Constant(part.type, ir.Undefined), lanes) for part in parts]
-
-    # -- weights --------------------------------------------------------------------------------
-    def bytes_of(self, words: int) -> int:
-        """Bytes of that many k-words of a panel."""
-        return words * self.isa.word_bytes * self.scheme.bits // 8
-
-    def weight_words(self, e: Emitter, b: ir.Value, count: int, zeros: list[ir.Value] | None = None):
-        """The dot operands of `count` consecutive k-words, loaded as they are consumed."""
-        isa = self.isa
-        vector_bytes = isa.lanes * isa.k_per_word
-
-        def load(word: int) -> list[ir.Value]:
-            pointers = (e.at(b, word * isa.word_bytes + v * vector_bytes) for v in range(VECTORS))
-            return [e.load(isa.packed_weights, pointer, vector_bytes) for pointer in pointers]
-
-        if self.scheme.bits == 8:
-            for word in range(count):
-                yield [isa.weights(e, packed) for packed in load(word)]
-            return
-        builder = e.builder
-        four, low = constant(isa.packed_weights, 4), constant(isa.packed_weights, 15)
-        high = constant(isa.packed_weights, 0xF0 - 256)
-        for pair in range(count // 2):
-            nibbles = load(pair)
-            if zeros:
-                even = [builder.sub(builder.and_(n, low), z) for n, z in zip(nibbles, zeros, strict=True)]
-                odd = [builder.sub(builder.lshr(n, four), z) for n, z in zip(nibbles, zeros, strict=True)]
-            else:
-                even = [builder.shl(n, four) for n in nibbles]
-                odd = [builder.and_(n, high) for n in nibbles]
-            yield [isa.weights(e, n) for n in even]
-            yield [isa.weights(e, n) for n in odd]
 
     # -- epilogue -------------------------------------------------------------------------------
     def epilogue(self, e: Emitter, sums: list, scale: ir.Value, zero_point: ir.Value, columns: ir.Value) -> list:

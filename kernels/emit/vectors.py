@@ -53,6 +53,10 @@ class Emitter:
     def store(self, value: ir.Value, pointer: ir.Value, align: int) -> None:
         self.builder.store(value, self.builder.bitcast(pointer, value.type.as_pointer()), align=align)
 
+    def prefetch(self, pointer: ir.Value) -> None:
+        """Bring the cache line of `pointer` to L1 to be read; any address is allowed."""
+        self.call("llvm.prefetch.p0", VOID, [pointer, *(ir.Constant(I32, word) for word in (0, 3, 1))])
+
     def masked_load(self, kind: ir.VectorType, pointer: ir.Value, mask: ir.Value, align: int) -> ir.Value:
         """Lanes where `mask` is set; the others are zero and their memory is not touched."""
         typed = self.builder.bitcast(pointer, kind.as_pointer())
