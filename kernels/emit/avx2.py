@@ -33,7 +33,7 @@ class Avx2(InstructionSet):
         return e.builder.bitcast(e.splat(word, self.lanes), vector(I16, 2 * self.lanes))
 
     def dot(self, e: Emitter, acc: ir.Value, a: ir.Value, w: ir.Value) -> ir.Value:
-        return e.builder.add(acc, e.call("llvm.x86.avx2.pmadd.wd", acc.type, [a, w]))
+        return e.opaque(e.builder.add(acc, e.call("llvm.x86.avx2.pmadd.wd", acc.type, [a, w])))
 
     def pack_words(self, e: Emitter, values: list[ir.Value]) -> list[ir.Value]:
         return half_words(e, values, self.lanes)
