@@ -54,6 +54,9 @@ class Layout:
         n, k = q.shape
         long = k > pack.MAX_K and not group
         self._bits = 8 if long else bits  # there is no 4-bit tile for a long K
+        scheme = Scheme(self._bits, group)
+        worker = registry.worker_address("linear_long" if long else "linear", isa, scheme)
+        isa = isa if long else isa.form(group)
         self._isa, self._group = isa, group
         self._stride = pack.panel_bytes(k, isa.columns, self._bits, group)
         panels = -(-n // isa.columns)
@@ -67,8 +70,7 @@ class Layout:
         entry(pack.pack_panels, _PACK)(q, scales, *self._form(), self._panels)
         entry(pack.column_words, _COLUMNS)(q, scales, bias, self._bits, group, self._columns)
 
-        scheme = Scheme(self._bits, group)
-        words[at.WORKER] = registry.worker_address("linear_long" if long else "linear", isa, scheme)
+        words[at.WORKER] = worker
         words[at.POOL] = threads.POOL
         words[at.N], words[at.K] = n, k
         words[at.WORDS] = pack.padded_k(k, group) // isa.k_per_word

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from .isa import InstructionSet
-from .vectors import I16, Emitter, vector
-from .x86 import half_words
+from .vectors import I16, Emitter, constant, vector
+from .x86 import half_words, shifted_words
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Avx2(InstructionSet):
     def weights(self, e: Emitter, packed: ir.Value) -> ir.Value:
         return e.builder.sext(packed, vector(I16, 2 * self.lanes))
 
-    def activations(self, e: Emitter, word: ir.Value) -> ir.Value:
-        return e.builder.bitcast(e.splat(word, self.lanes), vector(I16, 2 * self.lanes))
+    def activations(self, e: Emitter, *words: ir.Value) -> ir.Value:
+        return e.builder.bitcast(e.splat(words[0], self.lanes), vector(I16, 2 * self.lanes))
 
     def dot(self, e: Emitter, acc: ir.Value, a: ir.Value, w: ir.Value) -> ir.Value:
         return e.opaque(e.builder.add(acc, e.call("llvm.x86.avx2.pmadd.wd", acc.type, [a, w])))
@@ -38,6 +38,40 @@ class Avx2(InstructionSet):
     def pack_words(self, e: Emitter, values: list[ir.Value]) -> list[ir.Value]:
         return half_words(e, values, self.lanes)
 
+
+@dataclass(frozen=True)
+class Avx2Signed(InstructionSet):
+    def weights(self, e: Emitter, packed: ir.Value) -> ir.Value:
+        return packed
+
+    def activations(self, e: Emitter, *words: ir.Value) -> tuple[ir.Value, ...]:
+        return tuple(e.builder.bitcast(e.splat(word, self.lanes), self.packed_weights) for word in words)
+
+    def dot(self, e: Emitter, acc: ir.Value, a: tuple[ir.Value, ...], w: ir.Value) -> ir.Value:
+        shifted, size = a
+        pairs = vector(I16, 2 * self.lanes)
+        w = e.call("llvm.x86.avx2.psign.b", w.type, [w, shifted])
+        sums = e.call("llvm.x86.avx2.pmadd.ub.sw", pairs, [size, w])
+        return e.opaque(e.builder.add(acc, e.call("llvm.x86.avx2.pmadd.wd", acc.type, [sums, constant(pairs, 1)])))
+
+    def pack_words(self, e: Emitter, values: list[ir.Value]) -> list[ir.Value]:
+        return shifted_words(e, values, self.lanes)
+
+
+SIGNED = Avx2Signed(
+    name="avx2s",
+    features=(("avx2",),),
+    lanes=8,
+    k_per_word=4,
+    registers=16,
+    max_rows=5,
+    max_rows_grouped=3,
+    temporaries=3,
+    fused=True,
+    in_flight=2,
+    parts=2,
+    shift=128,
+)
 
 AVX2 = Avx2(
     name="avx2",
@@ -49,4 +83,6 @@ AVX2 = Avx2(
     max_rows_grouped=3,
     temporaries=1,
     fused=True,
+    in_flight=2,
+    per_channel=SIGNED,
 )

@@ -139,7 +139,7 @@ def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
     x, x_stride, k, scale, zero_point, panel, panel_rows = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     e = Emitter(builder)
-    words = LANES // isa.k_per_word
+    words = LANES // isa.k_per_word * isa.parts
     scales = [e.load(F32, e.at(scale, 4 * r), 4) for r in range(rows)]
     bias = ir.Constant(I32, MAGIC_BITS)
     shifts = [e.splat(builder.sub(e.load(I32, e.at(zero_point, 4 * r), 4), bias), LANES) for r in range(rows)]

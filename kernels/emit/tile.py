@@ -11,6 +11,7 @@
 
 Operands, each read strictly forward with one pointer:
     activations  [words][R]       4-byte words; all rows of the tile for one k-word, then the next k-word
+                                  ([words][parts][R] where a set's dot takes several words)
     weights 8 bit [words][NR][KR] int8
     weights 4 bit [words/2][NR][KR] bytes: low nibble = even word, high nibble = odd word, two's complement
     grouped       after the words of each group, NR float32 scales
@@ -40,8 +41,6 @@ from .vectors import BYTES, F32, I32, I64, VOID, Emitter, constant, internal_fun
 
 #: k-words per step of the loop, and of the steps behind it (per channel, words are a multiple of that).
 UNROLL, REST = 4, 2
-#: Independent accumulators that keep two dot units of latency 4-5 busy.
-IN_FLIGHT = 10
 
 
 class Output(Enum):
@@ -105,7 +104,7 @@ class Tile:
         if needed > isa.registers:
             raise ValueError(f"{rows} rows need {needed} registers; {isa.name} has {isa.registers}")
         self.chains = 1
-        while not scheme.group and rows * VECTORS * self.chains < IN_FLIGHT and self.chains < UNROLL:
+        while not scheme.group and rows * VECTORS * self.chains < isa.in_flight and self.chains < UNROLL:
             self.chains *= 2
         self.name = f"dynq_{scheme.name}_{output.value}_{rows}x{isa.columns}c{isa.k_per_word}__{isa.name}"
 
@@ -147,9 +146,11 @@ class Tile:
         builder.ret_void()
 
     def start(self, e: Emitter, zero_point: ir.Value, columns: ir.Value) -> list[ir.Value]:
-        """-zero_point[r]·column_sum[c]: where sums start, so that nothing is left of it for the epilogue."""
+        """(shift - zero_point[r])·column_sum[c]: where sums start, so that nothing of it is left for the epilogue."""
         minus = self.column(e, self.isa.accumulator, columns, 0)
-        return [e.builder.mul(self.row(e, I32, zero_point, r), m) for r in range(self.rows) for m in minus]
+        shift = constant(self.isa.accumulator, self.isa.shift)
+        zeros = (e.builder.sub(self.row(e, I32, zero_point, r), shift) for r in range(self.rows))
+        return [e.builder.mul(zero, m) for zero in zeros for m in minus]
 
     def sums(
         self,
@@ -177,12 +178,13 @@ class Tile:
             for u, weights in enumerate(self.weight_words(e, b, count)):
                 first = (u % self.chains) * width
                 for r in range(rows):
-                    word = isa.activations(e, e.load(I32, e.at(a, (u * rows + r) * 4), 4))
+                    places = ((u * isa.parts + part) * rows + r for part in range(isa.parts))
+                    word = isa.activations(e, *(e.load(I32, e.at(a, 4 * place), 4) for place in places))
                     for v in range(VECTORS):
                         i = first + r * VECTORS + v
                         acc[i] = isa.dot(e, acc[i], word, weights[v])
             b = e.at(b, count * isa.word_bytes * self.scheme.bits // 8)
-            return [e.at(a, count * rows * 4), b, ahead, edge, *acc]
+            return [e.at(a, count * isa.parts * rows * 4), b, ahead, edge, *acc]
 
         ahead, edge = (near.ahead, near.corner) if near else (a, a)
         if near:
