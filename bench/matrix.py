@@ -25,6 +25,7 @@ def matrix() -> str:
     for kernel in registry.kernels().values():
         scheme = kernel.scheme
         weights = f"int{scheme.bits}, " + (f"groups of {scheme.group}" if scheme.group else "per channel, per tensor")
+        weights += ", zero points" if scheme.zero_points else ""
         if kernel.operation == "matmul_integer":
             weights = "int8 or uint8, given at run time"
         elif kernel.operation == "linear_long":

@@ -16,8 +16,9 @@ from numba import carray
 from .emit.intrinsics import rows_range
 from .emit.quantize import BOUNDS_STRIDE
 from .jit import kernel
-from .memory import data_ptr, offset
+from .memory import data_ptr, offset, stack_bytes
 
+BOUNDS_BYTES = 3 * BOUNDS_STRIDE * 4
 F32_MAX = np.float32(np.finfo(np.float32).max)
 
 
@@ -42,21 +43,22 @@ def together(rows):
 
 @kernel
 def find_ranges(x, x_stride, rows, k, bounds):
-    """bounds [3, BOUNDS_STRIDE] float32 = lo, hi, flag of up to BOUNDS_STRIDE rows."""
+    """lo, hi, flag of up to BOUNDS_STRIDE rows: float32 [3, BOUNDS_STRIDE] at `bounds`."""
     r = 0
     while r < rows:
         count = together(rows - r)
-        rows_range(count, offset(x, r * x_stride), x_stride, k, offset(data_ptr(bounds), 4 * r))
+        rows_range(count, offset(x, r * x_stride), x_stride, k, offset(bounds, 4 * r))
         r += count
 
 
 @kernel
 def fit_rows(x, x_stride, rows, k, scales, zero_points):
     """Parameters of any number of rows: float32 at `scales`, int32 at `zero_points`."""
-    bounds = np.empty((3, BOUNDS_STRIDE), np.float32)
+    room = stack_bytes(BOUNDS_BYTES)
+    bounds = carray(room, (3, BOUNDS_STRIDE), np.float32)
     for first in range(0, rows, BOUNDS_STRIDE):
         count = min(BOUNDS_STRIDE, rows - first)
-        find_ranges(offset(x, first * x_stride), x_stride, count, k, bounds)
+        find_ranges(offset(x, first * x_stride), x_stride, count, k, room)
         scale = carray(offset(scales, 4 * first), (count,), np.float32)
         zero_point = carray(offset(zero_points, 4 * first), (count,), np.int32)
         for r in range(count):
@@ -67,10 +69,11 @@ def fit_rows(x, x_stride, rows, k, scales, zero_points):
 def tensor_parameters(x, x_stride, rows, k):
     """One scale and zero point for all of x [rows, k]."""
     lo, hi, flag = np.float32(0), np.float32(0), np.float32(0)
-    bounds = np.empty((3, BOUNDS_STRIDE), np.float32)
+    room = stack_bytes(BOUNDS_BYTES)
+    bounds = carray(room, (3, BOUNDS_STRIDE), np.float32)
     for first in range(0, rows, BOUNDS_STRIDE):
         count = min(BOUNDS_STRIDE, rows - first)
-        find_ranges(offset(x, first * x_stride), x_stride, count, k, bounds)
+        find_ranges(offset(x, first * x_stride), x_stride, count, k, room)
         for r in range(count):
             lo, hi, flag = min(lo, bounds[0, r]), max(hi, bounds[1, r]), flag + bounds[2, r]
     return row_parameters(lo, hi, flag)
@@ -83,10 +86,11 @@ def parameters(x, symmetric, scale, zero_point):
     if not symmetric:
         fit_rows(data_ptr(x), stride, rows, k, data_ptr(scale), data_ptr(zero_point))
         return
-    bounds = np.empty((3, BOUNDS_STRIDE), np.float32)
+    room = stack_bytes(BOUNDS_BYTES)
+    bounds = carray(room, (3, BOUNDS_STRIDE), np.float32)
     for first in range(0, rows, BOUNDS_STRIDE):
         count = min(BOUNDS_STRIDE, rows - first)
-        find_ranges(offset(data_ptr(x), first * stride), stride, count, k, bounds)
+        find_ranges(offset(data_ptr(x), first * stride), stride, count, k, room)
         for r in range(count):
             step = np.float32(max(-bounds[0, r], bounds[1, r]) / np.float32(127))
             step = np.float32(1) if step == np.float32(0) else step

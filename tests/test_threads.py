@@ -18,7 +18,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="helpers run on Linux
 
 def child(code, **environment):
     return subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code],
+        env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 from numba.core.errors import NumbaError
 
-from ..kernels import integer, pack
+from ..kernels import integer, weights
 from ..kernels import quantize as kernels
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.emit.isa import InstructionSet
@@ -73,13 +73,27 @@ def prepare_finish(activation: str | None, epilogue: Any, residual: bool) -> Non
 
 
 # -- the pieces ---------------------------------------------------------------------------------
-def quantize_weight(weight: np.ndarray, group: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """int8 [N, K] and scale [N, groups] of float32 weight [N, K]."""
-    n, k = weight.shape
-    q = np.empty((n, k), np.int8)
-    scale = np.empty((n, max(1, -(-k // group))), np.float32)
-    entry(pack.quantize_weight, (FLOAT_MATRIX, WORD, WORD, FLOATS_2D, INT8_2D))(weight, group, limit, scale, q)
+def quantize_weight(weight: np.ndarray, group: int, limit: int, short: bool) -> tuple[np.ndarray, np.ndarray]:
+    """int8 [N, K] and scale [N, groups] of float32 weight [N, K]; `short`: scales rounded up to bfloat16."""
+    q, scale = _integers(weight, group)
+    fill = entry(weights.quantize_weight, (FLOAT_MATRIX, WORD, WORD, types.boolean, FLOATS_2D, INT8_2D))
+    fill(weight, group, limit, short, scale, q)
     return q, scale
+
+
+def search_groups(weight: np.ndarray, group: int, zero_points: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """int8 [N, K], scale and zero point (uint8) [N, groups] of float32 weight [N, K], in 4 bits."""
+    q, scale = _integers(weight, group)
+    zero = np.empty(scale.shape, np.uint8)
+    fill = entry(weights.search_groups, (FLOAT_MATRIX, WORD, types.boolean, FLOATS_2D, BYTES_2D, INT8_2D))
+    fill(weight, group, zero_points, scale, zero, q)
+    return q, scale, zero
+
+
+def _integers(weight: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """Room for q and scales."""
+    n, k = weight.shape
+    return np.empty((n, k), np.int8), np.empty((n, max(1, -(-k // group))), np.float32)
 
 
 def quantize(rows: np.ndarray, symmetric: bool, flip: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,8 @@
     │   │   │    │    │        └ instruction set
     │   │   │    │    └ tile: rows × columns, k per word
     │   │   │    └ operation
-    │   │   └ weights: qc8w one scale per channel (or tensor), qb4w32 blocks of 32 of 4 bits
+    │   │   └ weights: qc8w one scale per channel (or tensor), qb4w32 blocks of 32 of 4 bits,
+    │   │       qb4w32z with zero points
     │   └ output
     └ activations: quantized dynamically to 8 bits
 
@@ -27,10 +28,15 @@ from ..kernels.linear import linear_worker
 from ..kernels.memory import WORKER_SIGNATURE
 from .isa import INSTRUCTION_SETS
 
-GRAMMAR = re.compile(r"(qd8_f32_q(c8w|c4w|b[48]w(32|64|128))|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+")
+GRAMMAR = re.compile(
+    r"(qd8_f32_q(c[48]w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
+)
 
 EIGHT_BIT = Scheme()
-SCHEMES = tuple(Scheme(bits, group) for bits in (8, 4) for group in (0, 128, 64, 32))
+SCHEMES = (
+    *(Scheme(bits, group) for bits in (8, 4) for group in (0, 128, 64, 32)),
+    *(Scheme(4, group, zero_points=True) for group in (128, 64, 32)),
+)
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ def _start(count: int) -> None:
             helper = threading.Thread(target=serve, args=(_WORDS,), name=f"dynq-{len(_helpers) + 1}", daemon=True)
             helper.start()
             _helpers.append(helper)
+            _WORDS[parallel.HELPERS] = len(_helpers)
 
 
 def _stop() -> None:
@@ -111,7 +112,7 @@ def _stop() -> None:
         for helper in _helpers:
             helper.join()
         _helpers.clear()
-        _WORDS[[parallel.STOP, parallel.OWNER]] = 0
+        _WORDS[[parallel.HELPERS, parallel.STOP, parallel.OWNER]] = 0
 
 
 def stop() -> None:

@@ -60,7 +60,7 @@ def sources_of(e: Emitter, x: ir.Value, x_stride: ir.Value, rows: int) -> list[i
 
 
 def range_function(module: ir.Module, rows: int) -> ir.Function:
-    """void range(x, x_stride, count, bounds): float32 lo, hi, flag of each row r to bounds[r + {0, 1, 2}·BOUNDS_STRIDE].
+    """void range(x, x_stride, count, bounds): float32 lo, hi, flag of row r to bounds[r + {0, 1, 2}·BOUNDS_STRIDE].
 
     The flag is 0, or NaN where the row is not finite: from lo - lo, hi - hi, and a mask of the NaN seen.
     """
@@ -107,21 +107,27 @@ def range_function(module: ir.Module, rows: int) -> ir.Function:
     some = builder.zext(builder.icmp_signed(">", left, ir.Constant(I64, 0)), I64)
     state = e.repeat(some, state, lambda s: sweep(s, masked))
 
-    def across(value: ir.Value, combine) -> ir.Value:
-        lanes = LANES
-        while lanes > 1:
-            lanes //= 2
-            value = combine(e.part(value, 0, lanes), e.part(value, lanes, lanes))
-        return builder.extract_element(value, ir.Constant(I32, 0))
+    def across(values: list[ir.Value], combine) -> ir.Value:
+        """Each row's vector down to one lane: the four rows' results as <4 x float>."""
+        for lanes in (LANES // 2, LANES // 4):
+            values = [combine(e.part(value, 0, lanes), e.part(value, lanes, lanes)) for value in values]
+        a, b, c, d = (values[r % rows] for r in range(4))
+        columns = []
+        for lane in (0, 2):  # the transpose of four vectors of four
+            ab, cd = (e.shuffle(*pair, [lane, lane + 4, lane + 1, lane + 5]) for pair in ((a, b), (c, d)))
+            columns += [e.shuffle(ab, cd, [0, 1, 4, 5]), e.shuffle(ab, cd, [2, 3, 6, 7])]
+        return combine(combine(columns[0], columns[1]), combine(columns[2], columns[3]))
 
-    for r in range(rows):
-        lo, hi, odd = state[rows + 3 * r : rows + 3 * r + 3]
-        lo, hi = across(lo, lesser), across(hi, greater)
-        seen = builder.icmp_unsigned("!=", builder.bitcast(odd, ir.IntType(LANES)), ir.Constant(ir.IntType(LANES), 0))
-        flag = builder.fadd(builder.fsub(lo, lo), builder.fsub(hi, hi))
-        flag = builder.select(seen, ir.Constant(F32, float("nan")), flag)
-        for j, value in enumerate((lo, hi, flag)):
-            e.store(value, e.at(bounds, 4 * (r + j * BOUNDS_STRIDE)), 4)
+    lo, hi = (across(state[rows + which :: 3], combine) for which, combine in ((0, lesser), (1, greater)))
+    odd = ir.Constant(vector(ir.IntType(1), 4), ir.Undefined)
+    for r in range(4):
+        mask = builder.bitcast(state[rows + 3 * (r % rows) + 2], ir.IntType(LANES))
+        seen = builder.icmp_unsigned("!=", mask, ir.Constant(ir.IntType(LANES), 0))
+        odd = builder.insert_element(odd, seen, ir.Constant(I32, r))
+    flag = builder.fadd(builder.fsub(lo, lo), builder.fsub(hi, hi))
+    flag = builder.select(odd, constant(vector(F32, 4), float("nan")), flag)
+    for j, value in enumerate((lo, hi, flag)):
+        e.store(e.part(value, 0, rows), e.at(bounds, 4 * j * BOUNDS_STRIDE), 4)
     builder.ret_void()
     return function
 
@@ -140,28 +146,34 @@ def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     e = Emitter(builder)
     words = LANES // isa.k_per_word * isa.parts
-    scales = [e.load(F32, e.at(scale, 4 * r), 4) for r in range(rows)]
+    together = e.load(vector(F32, rows), scale, 4)
+
+    def each(values: ir.Value) -> list[ir.Value]:
+        """A row's value in every lane, row by row."""
+        undefined = ir.Constant(values.type, ir.Undefined)
+        return [e.shuffle(values, undefined, [r] * LANES) for r in range(rows)]
+
     bias = ir.Constant(I32, MAGIC_BITS)
     shifts = [e.splat(builder.sub(e.load(I32, e.at(zero_point, 4 * r), 4), bias), LANES) for r in range(rows)]
     word_stride = builder.mul(panel_rows, ir.Constant(I64, 4))
 
     def division() -> list:
-        divisors = [e.splat(s, LANES) for s in scales]
-        return [lambda value, d=d: builder.fdiv(value, d) for d in divisors]
+        return [lambda value, d=d: builder.fdiv(value, d) for d in each(together)]
 
     def multiplication() -> list:
-        def quotient(s: ir.Value):
-            inverse = builder.fdiv(ir.Constant(F32, 1.0), s)
-            rest = builder.fmul(e.fma(builder.fneg(inverse), s, ir.Constant(F32, 1.0)), inverse)
-            inverse, rest, minus = (e.splat(v, LANES) for v in (inverse, rest, builder.fneg(s)))
+        one = constant(together.type, 1.0)
+        inverses = builder.fdiv(one, together)
+        rests = builder.fmul(e.fma(builder.fneg(inverses), together, one), inverses)
 
+        def quotient(inverse: ir.Value, rest: ir.Value, minus: ir.Value):
             def rounded(value: ir.Value) -> ir.Value:
                 near = e.fma(value, inverse, builder.fmul(value, rest))
                 return e.fma(e.fma(near, minus, value), inverse, near)
 
             return rounded
 
-        return [quotient(s) for s in scales]
+        parts = (each(inverses), each(rests), each(builder.fneg(together)))
+        return [quotient(*row) for row in zip(*parts, strict=True)]
 
     def quantized(value: ir.Value, r: int, quotients: list) -> ir.Value:
         rounded = builder.fadd(quotients[r](value), constant(FLOATS, MAGIC))
@@ -203,10 +215,11 @@ def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
         e.repeat(some, state, lambda s: block(s, lambda p: e.masked_load(FLOATS, p, mask, 4)))
 
     if isa.fused:
-        safe = ir.Constant(ir.IntType(1), 1)
-        for s in scales:
-            safe = builder.and_(safe, builder.fcmp_ordered(">=", s, ir.Constant(F32, LEAST)))
-            safe = builder.and_(safe, builder.fcmp_ordered("<=", s, ir.Constant(F32, LARGEST)))
+        least, largest = (constant(together.type, bound) for bound in (LEAST, LARGEST))
+        above, below = builder.fcmp_ordered(">=", together, least), builder.fcmp_ordered("<=", together, largest)
+        every = ir.IntType(rows)
+        inside = builder.bitcast(builder.and_(above, below), every)
+        safe = builder.icmp_unsigned("==", inside, ir.Constant(every, 2**rows - 1))
         with builder.if_else(safe, likely=True) as (then, otherwise):
             with then:
                 convert(multiplication())
