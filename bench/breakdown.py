@@ -64,8 +64,8 @@ def breakdown(shape: Shape, limits: Limits) -> dict[str, float]:
     x = rng.standard_normal((shape.m, shape.k), dtype=np.float32)
     w = dq.pack_linear(rng.standard_normal((shape.n, shape.k), dtype=np.float32), granularity="per_channel")
     rows = -(-shape.m // limits.threads)
-    isa = active()
-    packed = np.empty((rows, -(-shape.k // LANES) * LANES * 4 // isa.k_per_word), np.uint8)
+    isa = active().form(0)
+    packed = np.empty((rows, -(-shape.k // LANES) * LANES * 4 // isa.k_per_word * isa.parts), np.uint8)
     scales, zero_points = np.empty(rows, np.float32), np.empty(rows, np.int32)
     run, share_of_x, no_rows = row_pass(isa), x[:rows], x[:0]
     parts = {

@@ -77,11 +77,12 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
     tallest = max_rows(isa, scheme)
     nr = isa.columns
     variant = f"{scheme.name}{'_long' if long else ''}__{isa.name}"
-    block, words_of_block = max(scheme.group, LANES), max(scheme.group, LANES) // isa.k_per_word
+    block = max(scheme.group, LANES)
+    words_of_block = block // isa.k_per_word * isa.parts
 
     @kernel(variant=variant)
     def row_words(k):
-        """k-words that a packed row takes: what `convert_rows` writes, or whole groups."""
+        """Words that a packed row takes: what `convert_rows` writes, or whole groups."""
         return max(1, (k + block - 1) // block) * words_of_block
 
     @kernel(variant=variant)

@@ -36,7 +36,7 @@ def dot_kernel(isa):
         def codegen(context, builder, signature, args):
             e = Emitter(builder)
             total = e.load(isa.accumulator, args[0], 4)
-            a = isa.activations(e, e.load(I32, args[1], 4))
+            a = isa.activations(e, *(e.load(I32, e.at(args[1], 4 * part), 4) for part in range(isa.parts)))
             w = isa.weights(e, e.load(isa.packed_weights, args[2], 1))
             e.store(isa.dot(e, total, a, w), args[0], 4)
             return context.get_dummy_value()
@@ -53,20 +53,28 @@ def dot_kernel(isa):
     return dot
 
 
-def test_dot_is_exact_on_every_corner(isa, rng):
+def activation_words(target, values):
+    """The words of one k-word of activations, as the set wants them."""
+    if target.parts == 1:
+        return np.array(values, np.uint8 if target.k_per_word == 4 else np.int16)
+    shifted = np.array(values, np.int16) - target.shift
+    return np.concatenate([shifted.astype(np.uint8), np.abs(shifted).astype(np.uint8)])
+
+
+@pytest.mark.parametrize("form", ["any weights", "per channel"])
+def test_dot_is_exact_on_every_corner(isa, form, rng):
     if isa == "portable":
         pytest.skip("portable emits no instruction; its tile is tested through linear")
-    target = BY_NAME[isa]
+    target = BY_NAME[isa] if form == "any weights" else BY_NAME[isa].form(0)
+    least = -128 if target is BY_NAME[isa] else -127
     dot = dot_kernel(target)
-    stored = np.uint8 if target.k_per_word == 4 else np.int16
-    corners_a, corners_w = (0, 1, 128, 255), (-128, -127, -1, 0, 127)
+    corners_a, corners_w = (0, 1, 127, 128, 129, 255), (least, -127, -1, 0, 1, 127)
     for values in itertools.product(corners_a, repeat=target.k_per_word):
-        word = np.array(values, stored)
         weights = rng.choice(corners_w, (target.lanes, target.k_per_word)).astype(np.int8)
-        weights[0], weights[1] = -128, 127
+        weights[0], weights[1] = least, 127
         acc = rng.integers(-(2**30), 2**30, target.lanes).astype(np.int32)
-        expected = acc + weights.astype(np.int64) @ word.astype(np.int64)
-        dot(acc, word, weights.reshape(-1))
+        expected = acc + weights.astype(np.int64) @ (np.array(values, np.int64) - target.shift)
+        dot(acc, activation_words(target, values), weights.reshape(-1))
         assert (acc == expected).all(), values
 
 

@@ -67,7 +67,10 @@ class Layout:
         n, k = q.shape
         long = k > pack.MAX_K and not group
         self._bits = 8 if long else bits  # there is no 4-bit tile for a long K
-        self._isa, self._group, self._zero_points = isa, group, zero_point is not None
+        self._group, self._zero_points = group, zero_point is not None
+        scheme = Scheme(self._bits, group, self._zero_points)
+        worker = registry.worker_address("linear_long" if long else "linear", isa, scheme)
+        self._isa = isa = isa if long else isa.form(group)
         self._stride = pack.panel_bytes(k, isa.columns, self._bits, group, self._zero_points)
         panels = -(-n // isa.columns)
         # One block for all: inside jitted code only the descriptor is left, and it keeps alive what it points to.
@@ -81,8 +84,7 @@ class Layout:
         entry(pack.pack_panels, _PACK)(q, scales, zero, *self._form(), self._panels)
         entry(pack.column_words, _COLUMNS)(q, scales, bias, self._bits, group, self._columns)
 
-        scheme = Scheme(self._bits, group, self._zero_points)
-        words[at.WORKER] = registry.worker_address("linear_long" if long else "linear", isa, scheme)
+        words[at.WORKER] = worker
         words[at.POOL] = threads.POOL
         words[at.N], words[at.K] = n, k
         words[at.WORDS] = pack.multiplied_k(k, group) // isa.k_per_word

@@ -50,10 +50,15 @@ class Kernel:
 
     @property
     def name(self) -> str:
-        rows, columns = max_rows(self.isa, self.scheme), self.isa.columns
+        rows, columns = max_rows(self.form, self.scheme), self.form.columns
         data = "u8s8_s32" if self.operation == "matmul_integer" else f"qd8_f32_{self.scheme.name}"
         gemm = "gemm_longk" if self.operation == "linear_long" else "gemm"
-        return f"{data}_{gemm}_{rows}x{columns}c{self.isa.k_per_word}__{self.isa.name}"
+        return f"{data}_{gemm}_{rows}x{columns}c{self.form.k_per_word}__{self.isa.name}"
+
+    @property
+    def form(self) -> InstructionSet:
+        """How it multiplies on that instruction set."""
+        return self.isa.form(self.scheme.group) if self.operation == "linear" else self.isa
 
 
 @cache
@@ -61,7 +66,7 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
     """All kernels, keyed by operation, scheme and instruction set."""
     table = []
     for isa in INSTRUCTION_SETS:
-        table += [Kernel("linear", s, isa, lambda isa=isa, s=s: linear_worker(isa, s)) for s in SCHEMES]
+        table += [Kernel("linear", s, isa, lambda isa=isa, s=s: linear_worker(isa.form(s.group), s)) for s in SCHEMES]
         table.append(Kernel("linear_long", EIGHT_BIT, isa, lambda isa=isa: linear_worker(isa, EIGHT_BIT, long=True)))
         table.append(Kernel("matmul_integer", EIGHT_BIT, isa, lambda isa=isa: integer_worker(isa)))
     return {(kernel.operation, kernel.scheme, kernel.isa.name): kernel for kernel in table}

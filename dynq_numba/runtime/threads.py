@@ -1,8 +1,8 @@
 """The process's helper threads (see kernels/parallel.py): how many, when they start and end, and what a fork does.
 
 Helpers start with the first call that is worth several threads. They are daemons without the GIL, in compiled code all
-their life. Before a fork they are stopped, after the call that has them, and the pool is held until after it, so that no
-child inherits one half-way through a call; parent and child start their own helpers again when they need them.
+their life. Before a fork they are stopped, after the call that has them, and the pool is held until after it: no child
+inherits one half-way through a call. Parent and child start their own helpers again when they need them.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
     x, x_stride, k, scale, zero_point, panel, panel_rows = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     e = Emitter(builder)
-    words = LANES // isa.k_per_word
+    words = LANES // isa.k_per_word * isa.parts
     together = e.load(vector(F32, rows), scale, 4)
 
     def each(values: ir.Value) -> list[ir.Value]:

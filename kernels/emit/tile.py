@@ -10,11 +10,11 @@
     a(k,R-1)▶    acc(R-1,0) …
 
 Operands, each read strictly forward with one pointer:
-    activations  [words][R]       4-byte words; all rows of the tile for one k-word, then the next k-word
+    activations  [words][R]       4-byte words: the tile's rows for one k-word, then the next (or [words][parts][R])
     weights      [words][NR][KR]  bytes, or nibbles in pairs of words, with the scales of groups among them: panel.py
     columns      [3][NR] per panel: what the epilogue needs of each column (see `Output`)
 Words are a multiple of REST (of whole groups), the panel goes on to whole steps of UNROLL; weights are zero in the
-padding, so what the activations hold there is moot.
+padding, so activations there are moot.
 
 Bounds: |Σ a·w| ≤ 255·128·K < 2^31 for K ≤ 65,793; the caller splits longer K. Register budget, asserted below:
 R·2 accumulators (twice that when grouped) + 2 weight vectors + 1 broadcast + the set's temporaries.
@@ -40,8 +40,6 @@ from .vectors import BYTES, F32, I32, I64, VOID, Emitter, constant, internal_fun
 #: per step of a group's, so that the shortest group has no loop.
 UNROLL, REST = 4, 2
 GROUP_STEP = 32
-#: Independent accumulators that keep two dot units of latency 4-5 busy.
-IN_FLIGHT = 10
 
 
 class Output(Enum):
@@ -95,7 +93,7 @@ class Tile:
         if needed > isa.registers:
             raise ValueError(f"{rows} rows need {needed} registers; {isa.name} has {isa.registers}")
         self.chains = 1
-        while rows * VECTORS * self.chains < IN_FLIGHT and self.may_chain(2 * self.chains):
+        while rows * VECTORS * self.chains < isa.in_flight and self.may_chain(2 * self.chains):
             self.chains *= 2
         self.name = f"dynq_{scheme.name}_{output.value}_{rows}x{isa.columns}c{isa.k_per_word}__{isa.name}"
 
@@ -150,9 +148,11 @@ class Tile:
         builder.ret_void()
 
     def start(self, e: Emitter, zero_point: ir.Value, columns: ir.Value) -> list[ir.Value]:
-        """-zero_point[r]·column_sum[c]: where sums start, so that nothing is left of it for the epilogue."""
+        """(shift - zero_point[r])·column_sum[c]: where sums start, so that nothing of it is left for the epilogue."""
         minus = self.column(e, self.isa.accumulator, columns, 0)
-        return [e.builder.mul(self.row(e, I32, zero_point, r), m) for r in range(self.rows) for m in minus]
+        shift = constant(self.isa.accumulator, self.isa.shift)
+        zeros = (e.builder.sub(self.row(e, I32, zero_point, r), shift) for r in range(self.rows))
+        return [e.builder.mul(zero, m) for zero in zeros for m in minus]
 
     def sums(
         self,
@@ -184,11 +184,12 @@ class Tile:
             for u, weights in enumerate(panel.words(e, b, count, zeros)):
                 first = (u % self.chains) * width
                 for r in range(rows):
-                    word = isa.activations(e, e.load(I32, e.at(a, (u * rows + r) * 4), 4))
+                    places = ((u * isa.parts + part) * rows + r for part in range(isa.parts))
+                    word = isa.activations(e, *(e.load(I32, e.at(a, 4 * place), 4) for place in places))
                     for v in range(VECTORS):
                         i = first + r * VECTORS + v
                         acc[i] = isa.dot(e, acc[i], word, weights[v])
-            return [e.at(a, count * rows * 4), e.at(b, panel.bytes_of(count)), ahead, edge, *acc]
+            return [e.at(a, count * isa.parts * rows * 4), e.at(b, panel.bytes_of(count)), ahead, edge, *acc]
 
         ahead, edge = (near.ahead, near.corner) if near else (a, a)
         if near:
@@ -198,9 +199,8 @@ class Tile:
         state = [a, b, ahead, edge, *first, *[zero] * ((self.chains - 1) * width)]
         if isinstance(words, int):  # whole steps only
             steps = words // unroll
-            state = step(state, unroll) if steps == 1 else e.loop(
-                ir.Constant(I64, steps), state, lambda s: step(s, unroll)
-            )  # fmt: skip
+            whole = ir.Constant(I64, steps)
+            state = step(state, unroll) if steps == 1 else e.loop(whole, state, lambda s: step(s, unroll))
         elif self.chains > 1:  # a second loop would break the stream: 1 row took 1.7 times as long
             steps = builder.sdiv(builder.add(words, ir.Constant(I64, UNROLL - 1)), ir.Constant(I64, UNROLL))
             state = e.loop(steps, state, lambda s: step(s, UNROLL))
