@@ -15,7 +15,7 @@ parallel.run reads WORKER, POOL and DONE. The worker of matmul_integer uses the 
     POOL,  # address of the pool (see parallel.py); unused with one thread
     N,
     K,
-    WORDS,  # k-words, padding included
+    WORDS,  # k-words to multiply
     WEIGHTS,  # address of the panels
     PANEL_STRIDE,
     COLUMNS,  # address of the epilogue's column words

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from .emit.intrinsics import fma
-from .emit.isa import K_ALIGN
+from .emit.isa import K_ALIGN, K_STEP
 from .jit import kernel
 
 #: Largest K whose exact sum fits int32: 255 · 128 · 65,793 < 2^31.
@@ -30,6 +30,12 @@ LONG_STEP = MAX_K // K_ALIGN * K_ALIGN
 def padded_k(k: int, group: int) -> int:
     """K rounded up to whole unrolled steps, or whole groups; at least one step."""
     unit = group or K_ALIGN
+    return max(1, -(-k // unit)) * unit
+
+
+def multiplied_k(k: int, group: int) -> int:
+    """How far along K a tile goes: to K_STEP, or whole groups."""
+    unit = group or K_STEP
     return max(1, -(-k // unit)) * unit
 
 

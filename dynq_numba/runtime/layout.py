@@ -87,7 +87,7 @@ class Layout:
         words[at.WORKER] = worker
         words[at.POOL] = threads.POOL
         words[at.N], words[at.K] = n, k
-        words[at.WORDS] = pack.padded_k(k, group) // isa.k_per_word
+        words[at.WORDS] = pack.multiplied_k(k, group) // isa.k_per_word
         self.run = entry(call.entry, _LINEAR)
         self.n = n
         self.rows_for_two = rows_for_two(n, k, panels * self._stride)

@@ -17,8 +17,9 @@ from .vectors import I8, I16, I32, I64, Emitter, constant, vector
 
 #: Vectors side by side in a weight panel: two, so that every broadcast activation feeds two dots.
 VECTORS = 2
-#: K is padded with zero weights to a multiple of this: whole pairs of words on every set.
-K_ALIGN = 8
+#: K is padded with zero weights to a multiple of this, whole unrolled steps on every set; and multiplied to a multiple
+#: of K_STEP, whole pairs of words.
+K_ALIGN, K_STEP = 16, 8
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ Operands, each read strictly forward with one pointer:
     activations  [words][R]       4-byte words: the tile's rows for one k-word, then the next (or [words][parts][R])
     weights      [words][NR][KR]  bytes, or nibbles in pairs of words, with the scales of groups among them: panel.py
     columns      [3][NR] per panel: what the epilogue needs of each column (see `Output`)
-Words are a multiple of REST (of whole groups); weights are zero in the padding, so activations there are moot.
+Words are a multiple of REST (of whole groups), the panel goes on to whole steps of UNROLL; weights are zero in the
+padding, so what the activations hold there is moot.
 
 Bounds: |Σ a·w| ≤ 255·128·K < 2^31 for K ≤ 65,793; the caller splits longer K. Register budget, asserted below:
 R·2 accumulators (twice that when grouped) + 2 weight vectors + 1 broadcast + the set's temporaries.
@@ -193,19 +194,27 @@ class Tile:
         ahead, edge = (near.ahead, near.corner) if near else (a, a)
         if near:
             bottom = e.at(edge, builder.mul(near.stride, ir.Constant(I64, rows - 1)))
-        state = [a, b, ahead, edge, *(start or [zero] * width), *[zero] * ((self.chains - 1) * width)]
+        # Few rows stream: their dots would wait for `start`, which is read from a place of its own.
+        first = start if start and self.chains == 1 else [zero] * width
+        state = [a, b, ahead, edge, *first, *[zero] * ((self.chains - 1) * width)]
         if isinstance(words, int):  # whole steps only
             steps = words // unroll
             whole = ir.Constant(I64, steps)
             state = step(state, unroll) if steps == 1 else e.loop(whole, state, lambda s: step(s, unroll))
+        elif self.chains > 1:  # a second loop would break the stream: 1 row took 1.7 times as long
+            steps = builder.sdiv(builder.add(words, ir.Constant(I64, UNROLL - 1)), ir.Constant(I64, UNROLL))
+            state = e.loop(steps, state, lambda s: step(s, UNROLL))
         else:
             state = e.repeat(builder.sdiv(words, ir.Constant(I64, UNROLL)), state, lambda s: step(s, UNROLL))
             rest = builder.sdiv(builder.srem(words, ir.Constant(I64, UNROLL)), ir.Constant(I64, REST))
             state = e.repeat(rest, state, lambda s: step(s, REST))
         a, b, ahead, _, *acc = state
-        while len(acc) > width:  # fold the chains in halves
-            half = len(acc) // 2
-            acc = [builder.add(x, y) for x, y in zip(acc[:half], acc[half:], strict=True)]
+        if self.chains > 1 and start:
+            acc += start
+        while len(acc) > width:  # fold the chains
+            last = acc[-width:]
+            acc = acc[:-width]
+            acc[-width:] = [builder.add(x, y) for x, y in zip(acc[-width:], last, strict=True)]
         return [acc[r * VECTORS : (r + 1) * VECTORS] for r in range(rows)], a, b, ahead
 
     def grouped_sums(self, e: Emitter, a: ir.Value, b: ir.Value, words: ir.Value) -> list[list[ir.Value]]:
