@@ -95,7 +95,7 @@ SIGNED = Avx2Signed(
     max_rows_grouped=3,
     temporaries=3,
     fused=True,
-    in_flight=2,
+    in_flight=4,
     parts=2,
     shift=128,
 )
@@ -110,6 +110,6 @@ AVX2 = Avx2(
     max_rows_grouped=3,
     temporaries=1,
     fused=True,
-    in_flight=2,
+    in_flight=4,
     per_channel=SIGNED,
 )
