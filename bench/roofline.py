@@ -11,6 +11,7 @@ rounds of (rate / peak of that round). A multiply-add counts as two operations.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -120,6 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     rounds, slice_s = (1, 0.001) if args.smoke else (args.rounds, 0.05)
     if args.smoke:
         shape = (16, 64, 64)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # the loops' threads must not spin on our helpers' cores
     threads = args.threads or sorted({1, numba.get_num_threads()})
     usable = {isa.name: isa for isa in isas.INSTRUCTION_SETS}
     print(f"linear M,K,N = {shape}; % of the register peak measured in the same rounds")
