@@ -20,7 +20,7 @@ from dynq_numba.runtime import isa as isas
 
 def listing(name: str, rows: int | None, bits: int, group: int) -> str:
     """IR and assembly of one strip function."""
-    isa = {isa.name: isa for isa in isas.INSTRUCTION_SETS}[name]
+    isa = {isa.name: isa for isa in isas.INSTRUCTION_SETS}[name].form(group)
     scheme = Scheme(bits, group)
     codegen = cpu_target.target_context.codegen()
     module = ir.Module("tile")

@@ -1,8 +1,9 @@
 """Where a linear's time goes: python -m bench.breakdown THREADS M,K,N ...
 
 ``whole``     the call, numpy array to numpy array.
+``quantize``  the row pass of that call run alone, on one thread's share of the rows: ranges, parameters, row panels.
 ``dots``      what the dots alone would take at the register peak of the same rounds.
-``quantize``  `dq.quantize` of the same rows: the same arithmetic as the pass inside the linear, into plain rows.
+``rest``      the remainder: epilogue, stores, caches, handing out the work, the call itself.
 
 Microseconds, medians over interleaved rounds.
 """
@@ -13,6 +14,8 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
@@ -20,8 +23,39 @@ import dynq_numba as dq
 from bench import timing
 from bench.limits import Limits
 from bench.problem import Shape
+from dynq_numba.kernels.blocking import share
+from dynq_numba.kernels.emit.isa import InstructionSet
+from dynq_numba.kernels.emit.quantize import LANES
+from dynq_numba.kernels.jit import kernel
+from dynq_numba.kernels.linear import row_packer
+from dynq_numba.kernels.memory import data_ptr, keep, offset
+from dynq_numba.kernels.quantize import fit_rows
+from dynq_numba.runtime.isa import active
 
 ROUNDS = 7
+
+
+@cache
+def row_pass(isa: InstructionSet) -> Callable:
+    """``run(x, packed, scales, zero_points)``: quantize and pack all rows of x, as the worker of a linear does."""
+    pack_rows, tallest = row_packer(isa), isa.max_rows
+
+    @kernel(cached=False)
+    def run(x, packed, scales, zero_points):
+        rows, k, stride = x.shape[0], x.shape[1], x.strides[0]
+        panels = (rows + tallest - 1) // tallest
+        for p in range(panels):
+            first, count = share(p, panels, rows)
+            source, target = offset(data_ptr(x), first * stride), offset(data_ptr(packed), first * packed.shape[1])
+            scale, zero_point = offset(data_ptr(scales), 4 * first), offset(data_ptr(zero_points), 4 * first)
+            fit_rows(source, stride, count, k, scale, zero_point)
+            pack_rows(source, stride, count, k, scale, zero_point, target)
+        keep(x)
+        keep(packed)
+        keep(scales)
+        keep(zero_points)
+
+    return run
 
 
 def breakdown(shape: Shape, limits: Limits) -> dict[str, float]:
@@ -29,13 +63,24 @@ def breakdown(shape: Shape, limits: Limits) -> dict[str, float]:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((shape.m, shape.k), dtype=np.float32)
     w = dq.pack_linear(rng.standard_normal((shape.n, shape.k), dtype=np.float32), granularity="per_channel")
-    parts = {"whole": lambda: dq.linear(x, w, threads=limits.threads), "quantize": lambda: dq.quantize(x)}
+    rows = -(-shape.m // limits.threads)
+    isa = active().form(0)
+    packed = np.empty((rows, -(-shape.k // LANES) * LANES * 4 // isa.k_per_word * isa.parts), np.uint8)
+    scales, zero_points = np.empty(rows, np.float32), np.empty(rows, np.int32)
+    run, share_of_x, no_rows = row_pass(isa), x[:rows], x[:0]
+    parts = {
+        "whole": lambda: dq.linear(x, w, threads=limits.threads),
+        "quantize": lambda: run(share_of_x, packed, scales, zero_points),
+        "nothing": lambda: run(no_rows, packed, scales, zero_points),  # what calling it costs
+    }
     times: dict[str, list[float]] = {name: [] for name in (*parts, "dots")}
     for _ in range(ROUNDS):
         for name, call in parts.items():
             time.sleep(0.002)
             times[name].append(timing.burst(call))
         times["dots"].append(shape.operations / limits.burst()["peak"])
+    times["quantize"] = [q - n for q, n in zip(times["quantize"], times.pop("nothing"), strict=True)]
+    times["rest"] = [w - q - d for w, q, d in zip(times["whole"], times["quantize"], times["dots"], strict=True)]
     return {name: float(f"{statistics.median(values) * 1e6:.4g}") for name, values in times.items()}
 
 

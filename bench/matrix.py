@@ -27,11 +27,12 @@ def matrix() -> str:
             continue
         scheme = kernel.scheme
         weights = f"int{scheme.bits}, " + (f"groups of {scheme.group}" if scheme.group else "per channel, per tensor")
+        weights += ", zero points" if scheme.zero_points else ""
         if kernel.operation == "matmul_integer":
             weights = "int8 or uint8, given at run time"
         elif kernel.operation == "linear_long":
             weights = "per channel, per tensor; K beyond 65,793"
-        tile = f"{max_rows(kernel.isa, scheme)}×{kernel.isa.columns}"
+        tile = f"{max_rows(kernel.form, scheme)}×{kernel.form.columns}"
         rows.setdefault((kernel.operation.removesuffix("_long"), weights), {})[kernel.isa.name] = tile
     for (operation, weights), tiles in rows.items():
         cells = " | ".join(tiles.get(name, "") for name in names)

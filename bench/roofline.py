@@ -11,6 +11,7 @@ rounds of (rate / peak of that round). A multiply-add counts as two operations.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -38,14 +39,15 @@ TILE_K = 768
 @cache
 def tile_loop(isa: InstructionSet, scheme: Scheme = Scheme()) -> tuple[Callable, int]:  # noqa: B008
     """``(run(repeats, threads), multiply-adds per repeat and thread)``: one whole tile on operands in L1."""
+    isa = isa.form(scheme.group)
     strip = strip_for(isa, scheme, Output.DEQUANTIZED)
     rows, nr, words = max_rows(isa, scheme), isa.columns, TILE_K // isa.k_per_word
-    weight_bytes = words * isa.word_bytes
+    weight_bytes, row_bytes = words * isa.word_bytes, 4 * words * isa.parts
 
     @kernel(parallel=True, cached=False)
     def run(repeats, threads):
         for _thread in prange(threads):
-            a, b = aligned_zeros(4 * words * rows), aligned_zeros(weight_bytes)
+            a, b = aligned_zeros(row_bytes * rows), aligned_zeros(weight_bytes)
             parameters, out = aligned_zeros(12 * nr + 8 * rows), aligned_zeros(4 * rows * nr)
             columns = data_ptr(parameters)
             for _ in range(repeats):
@@ -119,6 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     rounds, slice_s = (1, 0.001) if args.smoke else (args.rounds, 0.05)
     if args.smoke:
         shape = (16, 64, 64)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # the loops' threads must not spin on our helpers' cores
     threads = args.threads or sorted({1, numba.get_num_threads()})
     usable = {isa.name: isa for isa in isas.INSTRUCTION_SETS}
     print(f"linear M,K,N = {shape}; % of the register peak measured in the same rounds")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy import empty, ndarray
 from numba.extending import is_jitted
+from numpy import empty, ndarray
 
 from . import checks
 from .checks import F32
@@ -52,8 +52,8 @@ def linear(
     out : float32 array [..., N], optional
         Written and returned; its last axis must be contiguous. It may overlap x or residual.
     threads : int, optional
-        How many threads; by default as many as the work is worth, at most numba's setting. 1 enters no
-        parallel region.
+        At most how many threads, the calling one included; by default as many as the work is worth, at most
+        `get_num_threads()`. Helpers that another call has at the moment are done without.
 
     Returns
     -------
@@ -70,7 +70,8 @@ def linear(
     -----
     Per row: scale = (max(0, x) - min(0, x)) / 255 over the row, so each x is off by at most scale_x / 2 and each
     weight by scale_w / 2 (bounds and exceptions: `quantize`, `pack_linear`): but for float32 rounding,
-    |y - x·Wᵀ| ≤ K · (scale_x·max|w| + scale_w·max|x| + scale_x·scale_w / 2) / 2.
+    |y - x·Wᵀ| ≤ K · (scale_x·max|w| + scale_w·max|x| + scale_x·scale_w / 2) / 2 (groups of 4 bits have the least
+    squared error instead).
     Sources: ONNX DynamicQuantizeLinear-11 (per row), MatMulInteger-10; XNNPACK's qd8-f32-qc8w.
 
     Examples

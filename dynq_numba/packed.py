@@ -30,12 +30,17 @@ class PackedLinear:
     activations : str
         "per_token" (a scale per row of x) or "per_tensor".
     scale : float32 array
-        Shape () per tensor, [N] per channel, [N, ceil(K / group_size)] per group.
+        Shape () per tensor, [N] per channel, [N, ceil(K / group_size)] per group (a new array at each call; each
+        value fits bfloat16, and is negative for some groups of 4 bits).
+    zero_point : uint8 array [N, ceil(K / group_size)] or None
+        Of groups packed with ``symmetric=False``: what was subtracted from the stored integers, 0 … 15, to give
+        `qweight` (a new array at each call).
     bias : float32 array [N] or None
     """
 
     __slots__ = (
-        "__weakref__", "_first", "_layouts", "_scales", "activations", "bias", "bits", "granularity", "group_size", "shape",
+        "__weakref__", "_first", "_layouts", "_scales",
+        "activations", "bias", "bits", "granularity", "group_size", "shape", "symmetric",
     )  # fmt: skip
 
     def __init__(
@@ -47,25 +52,26 @@ class PackedLinear:
         granularity: str,
         group_size: int | None,
         activations: str,
+        zero_point: np.ndarray | None = None,
     ):
         self.shape: tuple[int, int] = q.shape
         self.bits, self.granularity, self.group_size = bits, granularity, group_size
-        self.activations, self.bias = activations, bias
-        self._scales = scales
+        self.activations, self.bias, self.symmetric = activations, bias, zero_point is None
+        self._scales = None if group_size else scales  # of groups they are in the panels
         for array in (scales, bias):
             if array is not None:
                 array.flags.writeable = False  # the panels hold copies: a change here would change no result
         self._layouts: dict[str, Any] = {}
-        self._first = self._layout_of(q)
+        self._first = self._layout_of(q, scales, zero_point)
 
-    def _layout_of(self, q: np.ndarray) -> Any:
+    def _layout_of(self, q: np.ndarray, scales: np.ndarray, zero_point: np.ndarray | None) -> Any:
         """Lay q out for the instruction set in force."""
         n = self.shape[0]
-        scales = np.broadcast_to(self._scales, (n, self._scales.shape[1])).copy()
+        scales = np.broadcast_to(scales, (n, scales.shape[1])).copy()
         bias = np.zeros(n, np.float32) if self.bias is None else self.bias
         target = isa.active()
         layout = backend.Layout(
-            q, scales, bias, bits=self.bits, group=self.group_size or 0,
+            q, scales, bias, zero_point, bits=self.bits, group=self.group_size or 0,
             per_tensor=self.activations == "per_tensor", isa=target,
         )  # fmt: skip
         return self._layouts.setdefault(target.name, layout)  # the first of two threads wins
@@ -74,7 +80,12 @@ class PackedLinear:
         """The layout for the instruction set in force; made on first use of another one."""
         if not isa.ever_forced:
             return self._first
-        return self._layouts.get(isa.active().name) or self._layout_of(self.qweight)
+        return self._layouts.get(isa.active().name) or self._layout_of(*self._parts())
+
+    def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """The integers, scales [N or 1, groups] and zero points."""
+        q, scales, zero_point = next(iter(self._layouts.values())).unpack(self.shape)
+        return q, scales if self._scales is None else self._scales, zero_point
 
     def _descriptor(self) -> np.ndarray:
         """What compiled code gets of this weight."""
@@ -84,31 +95,41 @@ class PackedLinear:
     @property
     def scale(self) -> np.ndarray:
         """Scales in the shape of the granularity."""
+        scales = self._parts()[1] if self._scales is None else self._scales
         if self.granularity == "per_tensor":
-            return self._scales.reshape(())
-        return self._scales[:, 0] if self.granularity == "per_channel" else self._scales
+            return scales.reshape(())
+        return scales[:, 0] if self.granularity == "per_channel" else scales
+
+    @property
+    def zero_point(self) -> np.ndarray | None:
+        """Zero points of groups packed with ``symmetric=False``, else None."""
+        return None if self.symmetric else self._parts()[2]
 
     @property
     def qweight(self) -> np.ndarray:
-        """The plain integers, int8 [N, K], independent of any layout (a new array at each call)."""
-        return next(iter(self._layouts.values())).unpack(self.shape)
+        """The integers that multiply the scale, int8 [N, K], independent of any layout (a new array at each call).
+
+        Zero points are subtracted already: these are -15 … 15 then.
+        """
+        return self._parts()[0]
 
     @property
     def nbytes(self) -> int:
         """Bytes held: panels with their padding (of each instruction set used so far), scales, sums, bias."""
-        bias = 0 if self.bias is None else self.bias.nbytes
-        return sum(layout.nbytes for layout in self._layouts.values()) + self._scales.nbytes + bias
+        others = sum(array.nbytes for array in (self._scales, self.bias) if array is not None)
+        return others + sum(layout.nbytes for layout in self._layouts.values())
 
     @property
     def scheme(self) -> str:
-        """The scheme in one word, such as "int8_per_channel" or "int4_per_group_32"."""
+        """The scheme in one word, such as "int8_per_channel", "int4_per_group_32" or, with zero points, "uint4…"."""
         size = f"_{self.group_size}" if self.group_size else ""
-        return f"int{self.bits}_{self.granularity}{size}"
+        return f"{'' if self.symmetric else 'u'}int{self.bits}_{self.granularity}{size}"
 
     def dequantize(self) -> np.ndarray:
         """The weight the integers stand for: float32 [N, K] = qweight · scale, one multiplication each."""
         with np.errstate(over="ignore"):  # 127 · (the largest float32 / 127, rounded up) is inf
-            return self.qweight * schemes.expand(self._scales, self.shape[1], self.group_size)
+            q, scales, _ = self._parts()
+            return q * schemes.expand(scales, self.shape[1], self.group_size)
 
     def __repr__(self) -> str:
         n, k = self.shape
@@ -120,12 +141,17 @@ class PackedLinear:
         )
 
     def __eq__(self, other: object) -> bool:
-        """The same scheme, integers, scales and bias, whatever the layout."""
+        """The same scheme, integers, scales, zero points and bias, whatever the layout."""
         if not isinstance(other, PackedLinear):
             return NotImplemented
-        mine, theirs = (np.zeros(0) if w.bias is None else w.bias for w in (self, other))
-        same = self._form() == other._form() and np.array_equal(mine, theirs)
-        return same and np.array_equal(self._scales, other._scales) and np.array_equal(self.qweight, other.qweight)
+        if self._form() != other._form() or self.symmetric != other.symmetric:
+            return False
+        mine, theirs = ((w.bias, *w._parts()) for w in (self, other))
+        none = np.zeros(0)
+        return all(
+            np.array_equal(none if a is None else a, none if b is None else b)
+            for a, b in zip(mine, theirs, strict=True)
+        )
 
     def __hash__(self) -> int:
         return hash(self._form())
@@ -134,7 +160,8 @@ class PackedLinear:
         return self.shape, self.bits, self.granularity, self.group_size, self.activations
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PackedLinear, (self.qweight, self._scales, self.bias, *self._form()[1:])
+        q, scales, zero_point = self._parts()
+        return PackedLinear, (q, scales, self.bias, *self._form()[1:], zero_point)
 
 
 def pack_linear(
@@ -145,6 +172,7 @@ def pack_linear(
     granularity: str = "auto",
     group_size: int | None = None,
     activations: str = "per_token",
+    symmetric: bool = True,
 ) -> PackedLinear:
     """Quantize and pack the weight of a linear layer, once, for any number of `linear` calls.
 
@@ -154,7 +182,7 @@ def pack_linear(
         Outputs by inputs, as PyTorch stores it; finite.
     bias : array [N] of floats, optional
     bits : {8, 4}
-        Integers of a weight: symmetric, in [-127, 127] or [-7, 7].
+        Integers of a weight, symmetric: in [-127, 127], or [-7, 7] ([-8, 7] in groups).
     granularity : {"auto", "per_channel", "per_tensor", "per_group"}
         What shares a scale; "auto" asks `choose_scheme`.
     group_size : {32, 64, 128}, optional
@@ -174,8 +202,11 @@ def pack_linear(
 
     Notes
     -----
-    scale = max|w| / 127 (8 bit) or / 7 (4 bit) over what shares it, q = clip(rint(w / scale)), in float32:
-    |w - q·scale| ≤ scale / 2 · (1 + 2^-15). Source: ONNX QuantizeLinear-13, symmetric; ARCHITECTURE.md, Numerics.
+    scale = max|w| / 127 (8 bit) or / 7 (4 bit) over what shares it, in groups rounded up to bfloat16, and
+    q = clip(rint(w / scale)), in float32: |w - q·scale| ≤ scale / 2 · (1 + 2^-15).
+    A group of 4 bits takes, among 32 scales of either sign (16 ranges with zero points), the one with the least squared
+    error over the group, which is thus no larger than that of max|w| / 7 (of min … max over 15 steps).
+    Source: ONNX QuantizeLinear-13, symmetric; ARCHITECTURE.md, Numerics.
 
     Examples
     --------
@@ -196,6 +227,12 @@ def pack_linear(
         if granularity not in ("auto", "per_group"):
             raise ValueError(f'group_size={group_size} goes with granularity="per_group"; got {granularity!r}')
         granularity = "per_group"
+    if not isinstance(symmetric, (bool, np.bool_)):
+        raise TypeError(f"symmetric must be True or False; got {checks.describe(symmetric)}")
+    if not symmetric and (bits != 4 or granularity != "per_group"):
+        raise ValueError(
+            f'symmetric=False goes with bits=4 and granularity="per_group"; got bits={bits}, {granularity!r}'
+        )
     if bias is not None:
         bias = checks.float_array("bias", bias, ndim=1)
         if bias.shape != weight.shape[:1]:
@@ -206,5 +243,5 @@ def pack_linear(
         granularity, group_size = choice.granularity, choice.group_size
     elif granularity == "per_group":
         group_size = group_size or schemes.GROUP_SIZES[0]
-    q, scales = schemes.quantize_weight(weight, bits, granularity, group_size)
-    return PackedLinear(q, scales, bias, bits, granularity, group_size, activations)
+    q, scales, zero_point = schemes.quantize_weight(weight, bits, granularity, group_size, bool(symmetric))
+    return PackedLinear(q, scales, bias, bits, granularity, group_size, activations, zero_point)

@@ -13,12 +13,14 @@ from .runtime import backend
 #: Groups along K that the kernels have.
 GROUP_SIZES = (32, 64, 128)
 GRANULARITIES = ("per_tensor", "per_channel", "per_group")
+#: A group's scale is a bfloat16.
+SCALE_BYTES = 2
 #: Largest magnitude of a quantized weight.
 LIMITS = {8: 127, 4: 7}
 #: choose_scheme's defaults: no worse than per_channel by more than this factor, and below this error where a
-#: finer scheme can do that.
+#: finer scheme can do that (so 4 bits, whose error is 0.08 at best on a bell curve, take the finest).
 NEAR_PER_CHANNEL = 1.05
-ACCEPTABLE_ERROR = {8: 0.05, 4: 0.12}
+ACCEPTABLE_ERROR = 0.05
 
 
 @dataclass(frozen=True)
@@ -53,18 +55,22 @@ class Choice(Candidate):
 
 
 def quantize_weight(
-    weight: np.ndarray, bits: int, granularity: str, group_size: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """q int8 [N, K] and scale float32 of float32 weight [N, K].
+    weight: np.ndarray, bits: int, granularity: str, group_size: int | None, symmetric: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """q int8 [N, K], scale float32 and zero point of float32 weight [N, K].
 
-    scale is [1, 1] per tensor, [N, 1] per channel, [N, groups] per group.
+    scale is [1, 1] per tensor, [N, 1] per channel, [N, groups] per group; zero_point None, or uint8 like scale.
     """
     n, k = weight.shape
+    if granularity == "per_group":
+        assert group_size is not None
+        if bits == 8:
+            return *backend.quantize_weight(weight, group_size, LIMITS[bits], True), None
+        q, scale, zero_point = backend.search_groups(weight, group_size, not symmetric)
+        return q, scale, None if symmetric else zero_point
     rows = weight.reshape(1, -1) if granularity == "per_tensor" else weight
-    group = group_size if granularity == "per_group" else rows.shape[1]
-    group = max(1, group or 0)
-    q, scale = backend.quantize_weight(rows, group, LIMITS[bits])
-    return q.reshape(n, k), scale
+    q, scale = backend.quantize_weight(rows, max(1, rows.shape[1]), LIMITS[bits], False)
+    return q.reshape(n, k), scale, None
 
 
 def expand(scale: np.ndarray, k: int, group_size: int | None) -> np.ndarray:
@@ -76,12 +82,13 @@ def _candidates(weight: np.ndarray, bits: int) -> list[Candidate]:
     n, k = weight.shape
     norm = float(np.linalg.norm(weight.astype(np.float64))) or 1.0
     plans: list[tuple[str, int | None]] = [("per_tensor", None), ("per_channel", None)]
-    plans += [("per_group", size) for size in reversed(GROUP_SIZES) if size < k]
+    # One group over all of k is per_channel in 8 bits; in 4 bits, its scale is a better one.
+    plans += [("per_group", size) for size in reversed(GROUP_SIZES) if size < max(k, 33 if bits == 4 else 0)]
     found = []
     for granularity, size in plans:
-        q, scale = quantize_weight(weight, bits, granularity, size)
+        q, scale, _ = quantize_weight(weight, bits, granularity, size)
         gap = weight - q.astype(np.float64) * expand(scale, k, size)
-        nbytes = -(-n * k * bits // 8) + scale.nbytes
+        nbytes = -(-n * k * bits // 8) + scale.size * (SCALE_BYTES if size else 4)
         found.append(Candidate(granularity, size, bits, float(np.linalg.norm(gap)) / norm, nbytes))
     return sorted(found, key=lambda c: c.nbytes)
 
@@ -96,7 +103,7 @@ def choose_scheme(weight: np.ndarray, max_error: float | None = None, *, bits: i
     max_error : float, optional
         Largest relative error (Frobenius norm of the rounding error over that of the weight). When nothing
         is within it, the most accurate scheme is chosen. By default a scheme must be as good as per_channel
-        (within 5 %), and finer where per_channel's error is above 0.05 (8 bit) or 0.12 (4 bit).
+        (within 5 %), and finer where that is above 0.05: with 4 bits, nearly always groups of 32.
     bits : {8, 4}
         Bits of a quantized weight.
 
@@ -127,7 +134,7 @@ def choose_scheme(weight: np.ndarray, max_error: float | None = None, *, bits: i
     candidates = _candidates(weight, bits)
     if max_error is None:
         per_channel = next(c for c in candidates if c.granularity == "per_channel")
-        max_error = min(NEAR_PER_CHANNEL * per_channel.error, ACCEPTABLE_ERROR[bits])
+        max_error = min(NEAR_PER_CHANNEL * per_channel.error, ACCEPTABLE_ERROR)
     elif not isinstance(max_error, (int, float, np.number)) or isinstance(max_error, bool):
         raise TypeError(f"max_error must be a number or None; got {checks.describe(max_error)}")
     elif not max_error >= 0:

@@ -3,9 +3,9 @@
     jit.py          compilation options and the disk cache
     memory.py       typed loads, stores and calls through pointers
     emit/           the only place with LLVM IR that computes: vectors, one file per family of instruction sets,
-                    the tile skeleton, row quantization
+                    the tile skeleton and how it reads weights, row quantization
     portable.py     the tile for any CPU, in plain loops
-    pack.py         weights to integers, integers to panels
+    weights.py      weights to integers              pack.py      integers to panels
     long_k.py       the tile for very long K
     linear.py       the fused linear's worker        call.py      from arrays to running workers
     integer.py      exact int8 products              quantize.py  quantize and dequantize on their own

@@ -7,8 +7,9 @@
              thread two full row panels, columns are split as well and the few rows quantized by each thread
     threads  one, unless the work outweighs waking another thread
 
-The machine's L2 comes in as an argument. The rates below are avx512vnni's on a Zen 5, rounded: they
-only decide from which size on a second thread is woken, and are late for the slower sets.
+The machine's L2 comes in as an argument (the strip is a weight's, chosen when it is packed). The rates below are
+avx512vnni's on a Zen 5, rounded: they only decide from which size on a second thread is woken, and are late for the
+slower sets.
 """
 
 from __future__ import annotations
@@ -20,23 +21,31 @@ from .jit import kernel
 BLOCK_ROWS = 512
 #: Tasks per thread when columns are split: what another thread can take over while one is descheduled.
 PARTS = 2
-#: Multiply-adds and weight bytes that one thread does in a microsecond, and the microseconds a second thread must save.
+#: Multiply-adds and weight bytes that one thread does in a microsecond, and the least microseconds to give a thread (a
+#: helper that is awake joins in about 0.5).
 MACS_PER_US = 450_000.0
 BYTES_PER_US = 180_000.0
-WORTH_US = 4.0
+WORTH_US = 0.28
 
 
 @kernel
 def share(i, parts, total):
     """(first, count) of part i when `total` is cut into `parts` that differ by at most one."""
+    if parts == 1:  # as in every small call, to which the divisions would be a cost
+        return 0, total
     first = i * total // parts
     return first, (i + 1) * total // parts - first
 
 
 @kernel
-def worthwhile_threads(m, n, k, weight_bytes):
+def estimate(m, n, k, weight_bytes):
+    """Microseconds that one thread needs for the products, about."""
+    return max(m * n * k / MACS_PER_US, weight_bytes / BYTES_PER_US)
+
+
+@kernel
+def worthwhile_threads(micros):
     """As many threads as have at least WORTH_US of work each; at least one."""
-    micros = max(m * n * k / MACS_PER_US, weight_bytes / BYTES_PER_US)
     return max(1, int(micros / WORTH_US))
 
 
@@ -47,10 +56,16 @@ def rows_for_two(n, k, weight_bytes):
     return math.ceil(2 * WORTH_US * MACS_PER_US / max(1, n * k))
 
 
+def strip_panels(panels, panel_stride, l2_bytes):
+    """Panels of a strip, for a weight of `panels` > 0 panels."""
+    return max(1, min(panels, l2_bytes // 2 // panel_stride))
+
+
 @kernel
-def cut(m, panels, tallest, panel_stride, threads, l2_bytes):
-    """(row_tasks, column_tasks, row_block, strip_panels) for m > 0 rows and panels > 0 weight panels."""
-    strip_panels = max(1, min(panels, l2_bytes // 2 // panel_stride))
+def cut(m, panels, tallest, threads):
+    """(row_tasks, column_tasks, row_block) for m > 0 rows and panels > 0 weight panels."""
+    if threads == 1 and m <= BLOCK_ROWS:
+        return 1, 1, m
     if m >= threads * 2 * tallest:
         per_thread = (m + threads - 1) // threads
         blocks = (per_thread + BLOCK_ROWS - 1) // BLOCK_ROWS
@@ -61,4 +76,4 @@ def cut(m, panels, tallest, panel_stride, threads, l2_bytes):
         column_tasks = 1
         if threads > 1:
             column_tasks = min(panels, (threads * PARTS + row_tasks - 1) // row_tasks)
-    return row_tasks, column_tasks, (m + row_tasks - 1) // row_tasks, strip_panels
+    return row_tasks, column_tasks, (m + row_tasks - 1) // row_tasks

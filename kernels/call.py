@@ -7,10 +7,10 @@ length of the call; nothing is kept beyond it.
 from __future__ import annotations
 
 from . import context as at
-from .blocking import cut, worthwhile_threads
+from .blocking import cut, estimate, worthwhile_threads
 from .jit import kernel
 from .memory import load_int, load_ptr, offset, stack_zeros, store_f32, store_i32, store_int, store_ptr
-from .parallel import LINE, SETTING, run
+from .parallel import LINE, SETTING, run, worth_waking
 from .quantize import tensor_parameters
 
 #: What `entry` gives: done, or an array has not the shape and strides that it must have.
@@ -27,15 +27,16 @@ def linear_into(x, m, x_stride, out, out_stride, residual, residual_stride, desc
     n, k = load_int(descriptor, at.N), load_int(descriptor, at.K)
     if m == 0 or n == 0:
         return
-    nr, stride = load_int(descriptor, at.NR), load_int(descriptor, at.PANEL_STRIDE)
-    panels = (n + nr - 1) // nr
+    panels = load_int(descriptor, at.PANELS)
     if threads == 0:
-        threads = worthwhile_threads(m, n, k, panels * stride)
+        micros = estimate(m, n, k, panels * load_int(descriptor, at.PANEL_STRIDE))
+        threads = worthwhile_threads(micros)
         if threads > 1:
-            threads = min(threads, load_int(load_ptr(descriptor, at.POOL), SETTING))
-    row_tasks, column_tasks, row_block, strip_panels = cut(
-        m, panels, load_int(descriptor, at.MR), stride, threads, load_int(descriptor, at.L2_BYTES)
-    )
+            pool = load_ptr(descriptor, at.POOL)
+            threads = min(threads, load_int(pool, SETTING))
+            if threads > 1 and not worth_waking(pool, threads, micros):
+                threads = 1
+    row_tasks, column_tasks, row_block = cut(m, panels, load_int(descriptor, at.MR), threads)
     tasks = row_tasks * column_tasks
     threads = min(threads, tasks)
     context = stack_zeros(8 * (at.SIZE + LINE * threads))
@@ -58,7 +59,6 @@ def linear_into(x, m, x_stride, out, out_stride, residual, residual_stride, desc
     store_int(context, at.ROW_TASKS, row_tasks)
     store_int(context, at.COLUMN_TASKS, column_tasks)
     store_int(context, at.ROW_BLOCK, row_block)
-    store_int(context, at.STRIP_PANELS, strip_panels)
     store_int(context, at.THREADS, threads)
     store_ptr(context, at.COUNTERS, offset(context, 8 * at.SIZE))
     run(context, threads, tasks)

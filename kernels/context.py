@@ -15,13 +15,14 @@ parallel.run reads WORKER, POOL and DONE. The worker of matmul_integer uses the 
     POOL,  # address of the pool (see parallel.py); unused with one thread
     N,
     K,
-    WORDS,  # k-words, padding included
+    WORDS,  # k-words to multiply
     WEIGHTS,  # address of the panels
     PANEL_STRIDE,
     COLUMNS,  # address of the epilogue's column words
     NR,  # columns of a panel
     MR,  # rows of the tallest tile
-    L2_BYTES,
+    PANELS,
+    STRIP_PANELS,
     PER_TENSOR,  # one scale for all of x
     # -- the call
     M,
@@ -36,7 +37,6 @@ parallel.run reads WORKER, POOL and DONE. The worker of matmul_integer uses the 
     FINISH,  # address of the finisher, or 0
     FIXED_PARAMETERS,  # address of the scale and zero point of all rows, or 0
     ROW_BLOCK,
-    STRIP_PANELS,
     ROW_TASKS,
     COLUMN_TASKS,
     THREADS,

@@ -24,7 +24,7 @@ import numpy as np
 
 from . import context as at
 from .atomics import fetch_add_relaxed
-from .blocking import WORTH_US, share
+from .blocking import share
 from .emit.intrinsics import dequantize_row, quantize_row, rows_range
 from .emit.isa import InstructionSet
 from .emit.quantize import BOUNDS_STRIDE
@@ -40,34 +40,33 @@ from .memory import (
     load_ptr,
     load_u8,
     offset,
+    stack_bytes,
     stack_zeros,
     store_f32,
     store_int,
     store_ptr,
     store_u8,
 )
-from .parallel import LINE, SETTING, next_task, run
-from .quantize import find_ranges, row_parameters
+from .parallel import LINE, SETTING, next_task, run, worth_waking
+from .quantize import BOUNDS_BYTES, find_ranges, row_parameters
 
-#: A conversion's own words of the context, where a linear has its epilogue and its cut.
-SCALES, SYMMETRIC, ZERO_BYTES, STREAM, PARTS, STEP = range(at.RESIDUAL, at.RESIDUAL + 6)
-BOUNDS = at.WEIGHTS
-assert at.FINISH <= STEP < at.ROW_TASKS
+#: A conversion's own words of the context, where a linear has its weight.
+SCALES, SYMMETRIC, ZERO_BYTES, STREAM, PARTS, STEP, BOUNDS = range(at.WORDS, at.WORDS + 7)
+assert BOUNDS < at.M
 #: Steps: whole rows; the ranges of parts; converting parts.
 ROWS, RANGES, CONVERT = range(3)
 #: Words of a descriptor: what stays the same from call to call (WORKER and POOL are those of the context).
 LAST_CACHE = 2
 DESCRIPTOR_WORDS = 3
 
-#: Values that one thread converts in a microsecond, in its cache.
-VALUES_PER_US = 15_000
+#: Values that one thread converts in a microsecond, in its cache; the least microseconds to give a thread; values from
+#: which a second one may be asked.
+VALUES_PER_US, WORTH_US = 15_000, 1.0
 FOR_TWO = int(2 * WORTH_US * VALUES_PER_US)
 #: Bytes of x that are ranged, then converted: with as much brought near they leave room in L2.
 HELD = 1 << 17
 #: Values of a part of a long row; the least that a part is worth; values of a task of rows.
 PART, LEAST_PART, TASK = 1 << 16, 1 << 13, 1 << 17
-#: Bytes between the bounds of two parts.
-BOUNDS_BYTES = 3 * 4 * BOUNDS_STRIDE
 
 
 @kernel
@@ -143,7 +142,7 @@ def quantize_worker(isa: InstructionSet) -> Callable:
         step, threads, counters = load_int(context, STEP), load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
         tasks, parts = load_int(context, at.ROW_TASKS), load_int(context, PARTS)
         m, k = load_int(context, at.M), load_int(context, at.K)
-        bounds = stack_zeros(BOUNDS_BYTES)
+        bounds = stack_bytes(BOUNDS_BYTES)
         done = 0
         task, victim = next_task(counters, index, threads, tasks, 0)
         while task >= 0:
@@ -309,9 +308,12 @@ def dequantize_into(
 def threads_for(values, descriptor, threads):
     """`threads`, or where that is 0 as many as the work is worth and the setting allows."""
     if threads == 0:
-        threads = max(1, int(values // (FOR_TWO // 2)))
-        if threads > 1:
-            threads = min(threads, load_int(load_ptr(descriptor, at.POOL), SETTING))
+        threads = 1
+        if values >= FOR_TWO:
+            micros, pool = values / VALUES_PER_US, load_ptr(descriptor, at.POOL)
+            threads = min(int(micros / WORTH_US), load_int(pool, SETTING))
+            if threads > 1 and not worth_waking(pool, threads, micros):
+                threads = 1
     return threads
 
 

@@ -16,8 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-import numpy as np
-
 from . import context as at
 from .atomics import fetch_add_relaxed
 from .blocking import share
@@ -28,15 +26,16 @@ from .emit.tile import UNROLL, Near, Output, Scheme
 from .jit import kernel
 from .long_k import long_strip
 from .memory import (
+    allocate,
     call_finish,
-    data_ptr,
     is_null,
-    keep,
     load_f32,
     load_i32,
     load_int,
     load_ptr,
     offset,
+    release,
+    stack_bytes,
     store_f32,
     store_i32,
 )
@@ -44,6 +43,8 @@ from .parallel import next_task
 from .portable import strip_for
 from .quantize import fit_rows, together
 
+#: Scratch up to this size is taken from the stack.
+STACK_BYTES = 16384
 #: Bytes that a strip brings near at every unrolled step.
 NEAR = 64 * Near.LINES
 
@@ -76,11 +77,12 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
     tallest = max_rows(isa, scheme)
     nr = isa.columns
     variant = f"{scheme.name}{'_long' if long else ''}__{isa.name}"
-    block, words_of_block = max(scheme.group, LANES), max(scheme.group, LANES) // isa.k_per_word
+    block = max(scheme.group, LANES)
+    words_of_block = block // isa.k_per_word * isa.parts
 
     @kernel(variant=variant)
     def row_words(k):
-        """k-words that a packed row takes: what `convert_rows` writes, or whole groups."""
+        """Words that a packed row takes: what `convert_rows` writes, or whole groups."""
         return max(1, (k + block - 1) // block) * words_of_block
 
     @kernel(variant=variant)
@@ -143,14 +145,17 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
 
     @kernel(variant=variant)
     def linear_worker(context, index):
-        m, n, words = load_int(context, at.M), load_int(context, at.N), row_words(load_int(context, at.K))
+        m, words = load_int(context, at.M), row_words(load_int(context, at.K))
         row_tasks, column_tasks = load_int(context, at.ROW_TASKS), load_int(context, at.COLUMN_TASKS)
         threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
-        panels = (n + nr - 1) // nr
-        tallest_block = load_int(context, at.ROW_BLOCK)
+        panels, tallest_block = load_int(context, at.PANELS), load_int(context, at.ROW_BLOCK)
         # scales, zero points, packed rows: one piece of memory of this thread, touched first by it
-        scratch = np.empty((8 + 4 * words) * tallest_block, np.uint8)
-        scales = data_ptr(scratch)
+        needed = (8 + 4 * words) * tallest_block
+        small = needed <= STACK_BYTES
+        scratch = stack_bytes(needed) if small else allocate(needed)
+        if is_null(scratch):
+            return
+        scales = scratch
         zero_points = offset(scales, 4 * tallest_block)
         packed = offset(zero_points, 4 * tallest_block)
         held, done = -1, 0
@@ -164,6 +169,7 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
             done += 1
             task, victim = next_task(counters, index, threads, row_tasks * column_tasks, victim)
         fetch_add_relaxed(context, at.DONE, done)
-        keep(scratch)
+        if not small:
+            release(scratch)
 
     return linear_worker

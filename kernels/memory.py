@@ -111,6 +111,41 @@ def stack_zeros(typingctx, count):
 
 
 @intrinsic
+def stack_bytes(typingctx, count):
+    """`count` bytes on the stack, ALIGNed, until the calling function returns. Not for use in a loop."""
+
+    def codegen(context, builder, signature, args):
+        room = builder.alloca(I8, size=args[0])
+        room.align = ALIGN
+        return room
+
+    return types.voidptr(types.intp), codegen
+
+
+@intrinsic
+def allocate(typingctx, count):
+    """malloc(3): NULL where there is no memory."""
+
+    def codegen(context, builder, signature, args):
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(BYTES, [I64]), "malloc")
+        return builder.call(function, args)
+
+    return types.voidptr(types.intp), codegen
+
+
+@intrinsic
+def release(typingctx, base):
+    """free(3)"""
+
+    def codegen(context, builder, signature, args):
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [BYTES]), "free")
+        builder.call(function, args)
+        return context.get_dummy_value()
+
+    return types.void(types.voidptr), codegen
+
+
+@intrinsic
 def data_ptr(typingctx, array):
     """Where the first element of `array` lies."""
 

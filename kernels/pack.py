@@ -1,22 +1,24 @@
-"""Weights: float32 to small integers, and small integers to and from panels.
+"""Packed weights: small integers and their scales to and from panels.
 
-    scale[n, g] = max |w[n, g·G … ]| / L            L = 127 (8 bit) or 7 (4 bit); 1 where the maximum is 0
-    q[n, k]     = clip(rint(w[n, k] / scale), -L, L)     float32 true divisions, ties to even
+A panel holds NR output channels (rows of the weight), the words of k one after another (see emit/panel.py):
 
-A panel holds NR output channels (rows of the weight), the words of k one after another (see emit/tile.py):
+    8 bit        [words][NR][KR]             byte = q
+    4 bit        [words / 2][NR][KR]         low nibble = q of the even word, high nibble = of the odd word
+    grouped      after each group's words, the NR scales of the group in two bytes each (bfloat16), first and second
+                 half of the columns in turn; of 4-bit symmetric weights scale / 16, because those enter the product
+                 as 16·q
+    zero points  nibbles hold q + zero point (0 … 15); behind all groups, NR bytes of zero points for each
 
-    8 bit  [words][NR][KR]             byte = q
-    4 bit  [words / 2][NR][KR]         low nibble = q of the even word, high nibble = of the odd word
-    grouped: after each group's words, NR float32 scales (of 16·q for 4 bit)
-
-Channels beyond N and values of k beyond K are zero.
+Scales of groups must fit: kernels/weights.py makes them so. Channels beyond N are zero, and so is q for k beyond K.
+A panel starts at a multiple of 64 bytes where it is grouped, and of what a vector load needs otherwise.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .emit.isa import K_ALIGN
+from .emit.intrinsics import fma
+from .emit.isa import K_ALIGN, K_STEP
 from .jit import kernel
 
 #: Largest K whose exact sum fits int32: 255 · 128 · 65,793 < 2^31.
@@ -31,68 +33,88 @@ def padded_k(k: int, group: int) -> int:
     return max(1, -(-k // unit)) * unit
 
 
-def panel_bytes(k: int, columns: int, bits: int, group: int) -> int:
-    """Bytes of one panel, its inline scales included."""
+def multiplied_k(k: int, group: int) -> int:
+    """How far along K a tile goes: to K_STEP, or whole groups."""
+    unit = group or K_STEP
+    return max(1, -(-k // unit)) * unit
+
+
+def panel_bytes(k: int, columns: int, bits: int, group: int, zero_points: bool = False) -> int:
+    """Bytes of one panel, its inline scales and zero points included."""
     padded = padded_k(k, group)
-    return padded * columns * bits // 8 + (padded // group * columns * 4 if group else 0)
+    integers = padded * columns * bits // 8
+    if not group:
+        return integers
+    scales = padded // group * columns * (3 if zero_points else 2)
+    return -(-(integers + scales) // 64) * 64
 
 
 @kernel
-def quantize_weight(weight, group, limit, scale, q):
-    """Fill scale [N, groups] and q [N, K] int8 from float32 weight [N, K]; per channel when group ≥ K."""
-    n, k = weight.shape
-    top = np.float32(limit)
-    for i in range(n):
-        for g in range(scale.shape[1]):
-            begin, end = g * group, min((g + 1) * group, k)
-            largest = np.float32(0)
-            for j in range(begin, end):
-                largest = max(largest, abs(weight[i, j]))
-            step = np.float32(largest / top)
-            if step == np.float32(0):
-                step = np.float32(1)
-            scale[i, g] = step
-            for j in range(begin, end):
-                value = np.rint(np.float32(weight[i, j] / step))
-                q[i, j] = np.int8(min(max(value, -top), top))
+def pack_panels(q, scale, zero, columns, k_per_word, bits, group, zero_points, stride, panels):
+    """Write q [N, K] int8, and when grouped scale [N, groups] float32, into panels, a zeroed uint8 array.
 
-
-@kernel
-def pack_panels(q, scale, columns, k_per_word, bits, group, stride, panels):
-    """Write q [N, K] int8 (and scale [N, groups] float32 when grouped) into panels, a zeroed uint8 array."""
+    zero [N, groups] uint8: what nibbles add to q; not read without `zero_points`.
+    """
     n, k = q.shape
-    block = (group if group else padded_length(k)) * columns * bits // 8
+    length, block, step = block_form(k, columns, bits, group)
+    blocks = (k + length - 1) // length
     for i in range(n):
-        base = i // columns * stride
-        lane = i % columns
-        for j in range(k):
-            where, high = word_byte(j, lane, columns, k_per_word, bits, group, block)
-            value = np.uint8(q[i, j])
-            if bits == 4:
-                nibble = np.uint8(value & 15)
-                panels[base + where] |= np.uint8(nibble << 4) if high else nibble
-            else:
-                panels[base + where] = value
+        base, lane = i // columns * stride, i % columns
+        for b in range(blocks):
+            shift = zero[i, b] if zero_points else 0
+            for word in range(length // k_per_word):
+                place, high = word_place(word, lane, columns, k_per_word, bits)
+                first = b * length + word * k_per_word
+                for j in range(first, first + k_per_word):
+                    value = np.uint8(q[i, j] + shift) if j < k else np.uint8(shift)
+                    where = base + b * step + place + j - first
+                    if bits == 4:
+                        panels[where] |= np.uint8((value & 15) << (4 if high else 0))
+                    else:
+                        panels[where] = value
         if group:
-            for g in range(scale.shape[1]):
-                place = base + (g + 1) * block + g * columns * 4 + lane * 4
-                step = np.float32(scale[i, g] / np.float32(16)) if bits == 4 else scale[i, g]
-                panels[place : place + 4].view(np.float32)[0] = step
+            first = base + block + scale_place(lane, columns)
+            pack_scales(scale[i], 16 if bits == 4 and not zero_points else 1, panels, first, step)
+        if zero_points:
+            for b in range(zero.shape[1]):
+                panels[base + zero.shape[1] * step + b * columns + lane] = zero[i, b]
 
 
 @kernel
-def unpack_panels(panels, columns, k_per_word, bits, group, stride, q):
-    """The inverse of `pack_panels`: fill q [N, K] int8."""
+def pack_scales(scale, times, panels, first, step):
+    """Two bytes a group, `step` apart: the upper half of float32(scale / times)."""
+    part = np.empty(1, np.float32)
+    bits = part.view(np.uint32)
+    for g in range(len(scale)):
+        part[0] = np.float32(scale[g] / np.float32(times))
+        place = first + g * step
+        panels[place : place + 2].view(np.uint16)[0] = np.uint16(bits[0] >> 16)
+
+
+@kernel
+def unpack_panels(panels, columns, k_per_word, bits, group, zero_points, stride, q, scale, zero):
+    """The inverse of `pack_panels`: fill q [N, K] int8, scale and zero [N, groups] where the panels hold them."""
     n, k = q.shape
-    block = (group if group else padded_length(k)) * columns * bits // 8
+    length, block, step = block_form(k, columns, bits, group)
+    groups = scale.shape[1]
+    part = np.zeros(1, np.uint32)
     for i in range(n):
-        base = i // columns * stride
+        base, lane = i // columns * stride, i % columns
+        for g in range(groups if group else 0):
+            place = base + g * step + block + scale_place(lane, columns)
+            part[0] = np.uint32(panels[place : place + 2].view(np.uint16)[0]) << 16
+            scale[i, g] = part.view(np.float32)[0] * np.float32(16 if bits == 4 and not zero_points else 1)
+            if zero_points:
+                zero[i, g] = panels[base + groups * step + g * columns + lane]
         for j in range(k):
-            where, high = word_byte(j, i % columns, columns, k_per_word, bits, group, block)
-            byte = panels[base + where]
-            if bits == 4:
-                byte = np.uint8(byte & 0xF0) if high else np.uint8(byte << 4)
-                q[i, j] = np.int8(byte) >> 4
+            b = j // length
+            word = (j - b * length) // k_per_word
+            place, high = word_place(word, lane, columns, k_per_word, bits)
+            byte = panels[base + b * step + place + (j - b * length) % k_per_word]
+            if zero_points:
+                q[i, j] = np.int8((byte >> 4 if high else byte & 15) - zero[i, b])
+            elif bits == 4:
+                q[i, j] = np.int8(np.uint8(byte if high else byte << 4)) >> 4
             else:
                 q[i, j] = np.int8(byte)
 
@@ -104,19 +126,26 @@ def padded_length(k):
 
 
 @kernel
-def word_byte(k, lane, columns, k_per_word, bits, group, block):
-    """Where weight k of a lane lies in its panel, and whether in the high nibble."""
-    base = 0
-    if group:
-        g = k // group
-        base = g * (block + columns * 4)
-        k -= g * group
-    word = k // k_per_word
-    high = False
+def block_form(k, columns, bits, group):
+    """Of the parts between inline scales: k, bytes of words, and bytes from one to the next."""
+    length = group if group else padded_length(k)
+    block = length * columns * bits // 8
+    return length, block, (block + 2 * columns if group else block)
+
+
+@kernel
+def scale_place(lane, columns):
+    """Where a lane's scale lies among those of its group."""
+    half = columns // 2
+    return 4 * (lane % half) + 2 * (lane // half)
+
+
+@kernel
+def word_place(word, lane, columns, k_per_word, bits):
+    """Where a lane's bytes of a k-word lie, and whether in the high nibbles."""
     if bits == 4:
-        high = word % 2 == 1
-        word //= 2
-    return base + (word * columns + lane) * k_per_word + k % k_per_word, high
+        return (word // 2 * columns + lane) * k_per_word, word % 2 == 1
+    return (word * columns + lane) * k_per_word, False
 
 
 @kernel
@@ -134,7 +163,7 @@ def column_words(q, scale, bias, bits, group, words):
                 total = 0
                 for j in range(g * group, min((g + 1) * group, k)):
                     total += q[i, j]
-                weighted += np.float32(np.float32(times * total) * np.float32(scale[i, g] / np.float32(times)))
+                weighted = fma(np.float32(total), scale[i, g], weighted)
             floats[p, 0, lane] = weighted
         else:
             total = 0

@@ -43,9 +43,11 @@ from .memory import call_worker, data_ptr, keep, load_int, load_ptr, store_ptr
 
 #: int64 words between two words that different threads write: a cache line.
 LINE = 8
-#: The pool's words: what helpers look at, who has the pool, who sleeps, and what threads=None means.
+#: The pool's words: what helpers look at; who has the pool; how many sleep; what seldom changes: how many there are,
+#: what threads=None means, and when a short call last did without.
 SIGNAL, GATE, JOB, STOP = range(4)
-OWNER, SLEEPERS, SETTING = (LINE * i for i in range(1, 4))
+OWNER, SLEEPERS = LINE, 2 * LINE
+HELPERS, SETTING, LAST = range(3 * LINE, 3 * LINE + 3)
 POOL_WORDS = 4 * LINE
 
 _FIELD = 16
@@ -54,6 +56,8 @@ _ENTER = (1 << _FIELD) + 1
 _LIMIT = 2 * _FIELD
 
 SPIN_NS = 200_000
+#: Microseconds that waking a sleeping thread takes from the one that wakes it (8 were measured), with its delay.
+WAKE_US = 20.0
 #: Pauses between two looks at the clock, and before a waiting caller lets others run on its core.
 PAUSES = 64
 PATIENCE = 2000
@@ -73,8 +77,9 @@ def run(context, threads, tasks):
         store_ptr(pool, JOB, context)
         store_release(pool, GATE, (threads - 1) << _LIMIT)
         fetch_add(pool, SIGNAL, 1)
-        if load_acquire(pool, SLEEPERS) > 0:
-            futex_wake(pool, SIGNAL, threads - 1)
+        missing = asleep(pool, threads - 1)
+        if missing > 0:
+            futex_wake(pool, SIGNAL, missing)
         call_worker(worker, context, 0)
         fetch_and(pool, GATE, _INSIDE)
         waited = 0
@@ -90,6 +95,27 @@ def run(context, threads, tasks):
 
 
 @kernel
+def asleep(pool, wanted):
+    """How many sleeping helpers would have to wake for `wanted` to be there; not above 0 when enough are awake."""
+    sleepers = load_acquire(pool, SLEEPERS)
+    return min(sleepers, wanted - (load_int(pool, HELPERS) - sleepers))
+
+
+@kernel
+def worth_waking(pool, threads, micros):
+    """Whether a call of `micros` microseconds should have its helpers, given that waking one costs as much as WAKE_US.
+
+    A short call does without, unless the last one like it was a moment ago: a loop of short calls wakes them once.
+    """
+    if micros >= WAKE_US or asleep(pool, threads - 1) <= 0:
+        return True
+    time = now()
+    last = load_int(pool, LAST)
+    store_release(pool, LAST, time)
+    return time - last < SPIN_NS
+
+
+@kernel
 def enter(pool):
     """This helper's worker index if the gate lets it in, else 0."""
     gate = load_acquire(pool, GATE)
@@ -101,24 +127,25 @@ def enter(pool):
 
 
 @kernel
-def await_signal(pool, seen):
-    """Return once SIGNAL is no longer `seen`: spin for SPIN_NS, then sleep."""
-    until = now() + SPIN_NS
+def await_signal(pool, seen, until):
+    """Return once SIGNAL is no longer `seen`: spin until that time, then sleep. Gives until when to spin next."""
     while now() < until:
         for _ in range(PAUSES):
             if load_acquire(pool, SIGNAL) != seen:
-                return
+                return until
             pause()
     while load_acquire(pool, SIGNAL) == seen:
         fetch_add(pool, SLEEPERS, 1)
         futex_wait(pool, SIGNAL, seen)
         fetch_add(pool, SLEEPERS, -1)
+    return now() + SPIN_NS
 
 
 @kernel
 def serve(words):
     """A helper's life: wait for a signal, join the call that gave it, until STOP. `words` is the pool."""
     pool = data_ptr(words)
+    until = now() + SPIN_NS
     while True:
         seen = load_acquire(pool, SIGNAL)
         if load_acquire(pool, STOP) != 0:
@@ -128,7 +155,8 @@ def serve(words):
             context = load_ptr(pool, JOB)
             call_worker(load_ptr(context, at.WORKER), context, index)
             fetch_add(pool, GATE, -1)
-        await_signal(pool, seen)
+            until = now() + SPIN_NS
+        until = await_signal(pool, seen, until)
 
 
 @kernel

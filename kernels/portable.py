@@ -15,7 +15,7 @@ import numpy as np
 from llvmlite import ir
 from numba import carray
 
-from .emit.intrinsics import strip
+from .emit.intrinsics import fma, strip
 from .emit.isa import InstructionSet
 from .emit.tile import Output, Scheme
 from .emit.vectors import Emitter
@@ -49,18 +49,28 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
     nr = isa.columns
     group_words = scheme.group // isa.k_per_word
     grouped = scheme.group > 0
-    four_bit = scheme.bits == 4
+    four_bit, zero_points = scheme.bits == 4, scheme.zero_points
     integer = output is Output.INTEGER
     word_bytes = isa.word_bytes * scheme.bits // 8
+    block = group_words * word_bytes + 2 * nr  # a group's words and scales
     variant = f"{scheme.name}_{output.value}__{isa.name}"
 
     @kernel(variant=variant)
-    def add_words(acc, a, rows, r, b, words):
-        """acc[c] += row r of `a` times `words` k-words of weights."""
+    def add_words(acc, a, rows, r, b, words, zeros):
+        """acc[c] += row r of `a` times `words` k-words of weights; `zeros` are the zero points, if there are any."""
         for word in range(words):
             values = carray(offset(a, 4 * (word * rows + r)), (4,), np.uint8)
             a0, a1, a2, a3 = np.int32(values[0]), np.int32(values[1]), np.int32(values[2]), np.int32(values[3])
-            if four_bit:
+            if zero_points:
+                nibbles = carray(offset(b, (word // 2) * 2 * word_bytes), (4 * nr,), np.uint8)
+                z = carray(zeros, (nr,), np.uint8)
+                shift = 4 * (word % 2)
+                for c in range(nr):
+                    w0, w1 = np.int32((nibbles[4 * c] >> shift) & 15), np.int32((nibbles[4 * c + 1] >> shift) & 15)
+                    w2, w3 = np.int32((nibbles[4 * c + 2] >> shift) & 15), np.int32((nibbles[4 * c + 3] >> shift) & 15)
+                    products = a0 * (w0 - z[c]) + a1 * (w1 - z[c]) + a2 * (w2 - z[c]) + a3 * (w3 - z[c])
+                    acc[c] += np.int32(products)
+            elif four_bit:
                 nibbles = carray(offset(b, (word // 2) * 2 * word_bytes), (4 * nr,), np.int8)
                 if word % 2 == 0:
                     for c in range(nr):
@@ -82,7 +92,8 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
         rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns, ahead, near
     ):  # fmt: skip
         acc = np.empty(nr, np.int32)
-        total = np.empty(nr, np.float32)
+        total, scales = np.empty(nr, np.float32), np.empty(nr, np.float32)
+        bits = scales.view(np.uint32)
         for p in range(panels):
             valid = last_columns if p == panels - 1 else nr
             weights = offset(b, p * panel_stride)
@@ -93,15 +104,20 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
                 acc[:] = 0
                 if grouped:
                     total[:] = np.float32(0)
-                    for g in range(words // group_words):
+                    groups = words // group_words
+                    for g in range(groups):
                         acc[:] = 0
-                        start = offset(weights, g * (group_words * word_bytes + 4 * nr))
-                        add_words(acc, offset(a, 4 * g * group_words * rows), rows, r, start, group_words)
-                        scales = carray(offset(start, group_words * word_bytes), (nr,), np.float32)
+                        start = offset(weights, g * block)
+                        zeros = offset(weights, groups * block + g * nr)
+                        activations = offset(a, 4 * g * group_words * rows)
+                        add_words(acc, activations, rows, r, start, group_words, zeros)
+                        pairs = carray(offset(start, group_words * word_bytes), (nr // 2,), np.uint32)
+                        for c in range(nr // 2):
+                            bits[c], bits[nr // 2 + c] = pairs[c] << 16, pairs[c] & 0xFFFF0000
                         for c in range(nr):
-                            total[c] += np.float32(np.float32(acc[c]) * scales[c])
+                            total[c] = fma(np.float32(acc[c]), scales[c], total[c])
                 else:
-                    add_words(acc, a, rows, r, weights, words)
+                    add_words(acc, a, rows, r, weights, words, weights)
                 zero = load_i32(zero_point, r)
                 target = offset(out, r * out_stride + 4 * p * nr)
                 if integer:

@@ -11,8 +11,9 @@ from numba import carray
 from .emit.intrinsics import rows_range
 from .emit.quantize import BOUNDS_STRIDE
 from .jit import kernel
-from .memory import data_ptr, offset
+from .memory import offset, stack_bytes
 
+BOUNDS_BYTES = 3 * BOUNDS_STRIDE * 4
 F32_MAX = np.float32(np.finfo(np.float32).max)
 
 
@@ -37,7 +38,7 @@ def together(rows):
 
 @kernel
 def find_ranges(x, x_stride, rows, k, bounds):
-    """float32 [3, BOUNDS_STRIDE] at `bounds` = lo, hi, flag of up to BOUNDS_STRIDE rows."""
+    """lo, hi, flag of up to BOUNDS_STRIDE rows: float32 [3, BOUNDS_STRIDE] at `bounds`."""
     r = 0
     while r < rows:
         count = together(rows - r)
@@ -48,10 +49,11 @@ def find_ranges(x, x_stride, rows, k, bounds):
 @kernel
 def fit_rows(x, x_stride, rows, k, scales, zero_points):
     """Parameters of any number of rows: float32 at `scales`, int32 at `zero_points`."""
-    bounds = np.empty((3, BOUNDS_STRIDE), np.float32)
+    room = stack_bytes(BOUNDS_BYTES)
+    bounds = carray(room, (3, BOUNDS_STRIDE), np.float32)
     for first in range(0, rows, BOUNDS_STRIDE):
         count = min(BOUNDS_STRIDE, rows - first)
-        find_ranges(offset(x, first * x_stride), x_stride, count, k, data_ptr(bounds))
+        find_ranges(offset(x, first * x_stride), x_stride, count, k, room)
         scale = carray(offset(scales, 4 * first), (count,), np.float32)
         zero_point = carray(offset(zero_points, 4 * first), (count,), np.int32)
         for r in range(count):
@@ -62,10 +64,11 @@ def fit_rows(x, x_stride, rows, k, scales, zero_points):
 def tensor_parameters(x, x_stride, rows, k):
     """One scale and zero point for all of x [rows, k]."""
     lo, hi, flag = np.float32(0), np.float32(0), np.float32(0)
-    bounds = np.empty((3, BOUNDS_STRIDE), np.float32)
+    room = stack_bytes(BOUNDS_BYTES)
+    bounds = carray(room, (3, BOUNDS_STRIDE), np.float32)
     for first in range(0, rows, BOUNDS_STRIDE):
         count = min(BOUNDS_STRIDE, rows - first)
-        find_ranges(offset(x, first * x_stride), x_stride, count, k, data_ptr(bounds))
+        find_ranges(offset(x, first * x_stride), x_stride, count, k, room)
         for r in range(count):
             lo, hi, flag = min(lo, bounds[0, r]), max(hi, bounds[1, r]), flag + bounds[2, r]
     return row_parameters(lo, hi, flag)

@@ -47,17 +47,78 @@ def dequantize(data: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> n
     return (data.astype(np.int32) - zero_point[:, None].astype(np.int32)).astype(F32) * scale[:, None]
 
 
-def quantize_weight(weight: np.ndarray, group: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """int8 [N, K] and scale [N, groups] of float32 weight [N, K]: symmetric, scale = max|w| / limit."""
+#: Of a group of symmetric 4-bit weights: the candidates for max|w| / scale. The first is the plain choice.
+DIVISORS = np.array([7, *(d / 4 for d in range(24, 40) if d != 28)], F32)
+#: Of a group with zero points: the candidates for how far its range is shrunk.
+SHRINKS = np.array([1, *(f / 50 for f in range(38, 54) if f != 50)], F32)
+
+
+def bfloat16_up(values: np.ndarray) -> np.ndarray:
+    """Float32 values ≥ 0 rounded up to bfloat16: floats whose low 16 bits are 0."""
+    bits = np.ascontiguousarray(values, F32).view(np.uint32).astype(np.int64)
+    return ((bits + 0xFFFF) & 0xFFFF0000).astype(np.uint32).view(F32)
+
+
+def quantize_weight(weight: np.ndarray, group: int, limit: int, short: bool) -> tuple[np.ndarray, np.ndarray]:
+    """int8 [N, K] and scale [N, groups] of float32 weight [N, K]: symmetric, scale = max|w| / limit.
+
+    `short`: scales are rounded up to bfloat16.
+    """
     n, k = weight.shape
     groups = max(1, -(-k // group))
     q, scale = np.zeros((n, k), np.int8), np.ones((n, groups), F32)
     for g in range(groups):
         part = weight[:, g * group : (g + 1) * group]
         step = np.abs(part).max(axis=1, initial=0).astype(F32) / F32(limit)
+        step = bfloat16_up(step) if short else step
         scale[:, g] = np.where(step == 0, F32(1), step)
         q[:, g * group : (g + 1) * group] = np.clip(np.rint(part / scale[:, g, None]), -limit, limit)
     return q, scale
+
+
+def search_groups(weight: np.ndarray, group: int, zero_points: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """int8 [N, K], scale [N, groups] and zero point (uint8) of float32 weight [N, K] in 4 bits: q · scale ≈ w.
+
+    Each group takes the first candidate of the least cost = scale² · Σ (w / scale - q)², where
+    q = clip(rint(w / scale) + zero_point, low, high) - zero_point; the sum in float32 in the order of k, its product
+    with scale² in float64. A candidate whose scale is 0 is none.
+    """
+    n, k = weight.shape
+    groups = max(1, -(-k // group))
+    low, high = (0, 15) if zero_points else (-8, 7)
+    q, scale, zero_point = np.zeros((n, k), np.int8), np.ones((n, groups), F32), np.zeros((n, groups), np.uint8)
+    for g in range(groups):
+        part = weight[:, g * group : (g + 1) * group]
+        with np.errstate(all="ignore"):
+            steps, zeros = _ranges(part) if zero_points else _magnitudes(part)  # [N, candidates] each
+            total = np.zeros(steps.shape, F32)
+            for column in part.T:
+                ratio = column[:, None] / steps
+                gap = ratio - (np.clip(np.rint(ratio) + zeros, low, high).astype(F32) - zeros)
+                total = total + gap * gap
+            cost = np.where(steps == 0, np.inf, total.astype(np.float64) * steps.astype(np.float64) ** 2)
+        rows, best = np.arange(n), cost.argmin(axis=1)
+        empty = steps[rows, best] == 0
+        scale[:, g] = np.where(empty, F32(1), steps[rows, best])
+        zero_point[:, g] = np.where(empty, 0, zeros[rows, best])
+        shift = zero_point[:, g, None].astype(F32)
+        q[:, g * group : (g + 1) * group] = np.clip(np.rint(part / scale[:, g, None]) + shift, low, high) - shift
+    return q, scale, zero_point
+
+
+def _magnitudes(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The symmetric candidates: scale = ±16·up(max|w| / 16d), all positive ones first; zero point 0."""
+    largest = np.abs(part).max(axis=1, initial=0).astype(F32)
+    step = F32(16) * bfloat16_up(largest[:, None] / (F32(16) * DIVISORS))
+    return np.concatenate([step, -step], axis=1), np.zeros((len(part), 2 * len(DIVISORS)), F32)
+
+
+def _ranges(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The candidates with zero points: scale = up(f·(hi/2 - lo/2) / 7.5), zero point = clip(rint(-f·lo / scale))."""
+    low = part.min(axis=1, initial=0).astype(F32)[:, None]
+    high = part.max(axis=1, initial=0).astype(F32)[:, None]
+    step = bfloat16_up(SHRINKS * (high * F32(0.5) - low * F32(0.5)) / F32(7.5))
+    return step, np.clip(np.rint(-(SHRINKS * low) / np.where(step == 0, F32(1), step)), 0, 15).astype(F32)
 
 
 # -- products -----------------------------------------------------------------------------------
@@ -68,20 +129,39 @@ def exact_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a.astype(np.int64) @ b.astype(np.int64).T
 
 
+def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """float32 a·b + c with one rounding.
+
+    In float64 the product is exact. A sum that is not is made odd, the neighbour of the exact value whose last bit is
+    1: then rounding to float32, many bits shorter, cannot meet a tie that is none (Boldo and Melquiond, 2008).
+    """
+    with np.errstate(all="ignore"):
+        product, addend = a.astype(np.float64) * b, c.astype(np.float64)
+        total = product + addend
+        part = total - product
+        rest = (product - (total - part)) + (addend - part)  # product + addend - total, exactly
+        bits = total.view(np.int64)
+        inexact = np.isfinite(total) & (rest != 0) & (bits & 1 == 0)
+        bits += np.where(inexact, np.where((rest > 0) == (total > 0), 1, -1), 0)
+        return total.astype(F32)
+
+
 def linear(
     x: np.ndarray,
     q: np.ndarray,
     scale: np.ndarray,
     bias: np.ndarray,
     *,
-    bits: int = 8,
     group: int = 0,
     per_tensor: bool = False,
 ) -> np.ndarray:
     """float32 [M, N] of float32 x [M, K], weight q int8 [N, K] with scale [N, groups] float32.
 
+    q is what multiplies the scale: with zero points, the stored integer less the zero point.
+
     y = float32(Σ (qx - zero_point)·q) · (scale_x · scale) + bias                       one scale per channel
-    y = (Σ_g float32(Σ qx·q) · scale_g - float32(zero_point) · weighted_sum) · scale_x + bias       per group
+    y = (t - float32(zero_point) · weighted_sum) · scale_x + bias                       per group, where
+        t = fma(float32(Σ qx·q), scale_g, t) and weighted_sum = fma(float32(Σ q), scale_g, weighted_sum) for all g
     """
     rows = x.reshape(1, -1) if per_tensor else x
     scale_x, zero_point = row_parameters(rows)
@@ -92,14 +172,12 @@ def linear(
         if not group:
             acc = exact_product(qx.astype(np.int32) - zero_point[:, None], q)
             return acc.astype(F32) * (scale_x[:, None] * scale[:, 0]) + bias
-        times = F32(16 if bits == 4 else 1)
         total: np.ndarray = np.zeros((len(x), len(q)), F32)
         weighted: np.ndarray = np.zeros(len(q), F32)
         for g in range(scale.shape[1]):
             part = slice(g * group, (g + 1) * group)
-            step = scale[:, g] / times
-            total = total + (exact_product(qx[:, part], q[:, part]) * int(times)).astype(F32) * step
-            weighted = weighted + (q[:, part].sum(axis=1, dtype=np.int64) * int(times)).astype(F32) * step
+            total = fma(exact_product(qx[:, part], q[:, part]).astype(F32), scale[:, g], total)
+            weighted = fma(q[:, part].sum(axis=1, dtype=np.int64).astype(F32), scale[:, g], weighted)
         return (total - zero_point.astype(F32)[:, None] * weighted) * scale_x[:, None] + bias
 
 

@@ -9,21 +9,26 @@ underflows is off by at most TINY/2) and gamma(n) = n*u/(1 - n*u), the bound of 
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
+from oracle_weights import F32, as_float32, symmetric_rows
+from oracle_weights import Weight as Weight
+from oracle_weights import pack as pack
+from oracle_weights import up_to_bfloat16 as up_to_bfloat16
 
-F32 = np.float32
 U = 2.0**-24
 TINY = 2.0**-149
 GROUP_SIZES = (32, 64, 128)
 GRANULARITIES = [("per_tensor", None), ("per_channel", None), *[("per_group", size) for size in GROUP_SIZES]]
-SCHEMES = [{"bits": bits, "granularity": name, "group_size": size} for bits in (8, 4) for name, size in GRANULARITIES]
+SYMMETRIC = [{"bits": bits, "granularity": name, "group_size": size} for bits in (8, 4) for name, size in GRANULARITIES]
+ZERO_POINTS = [{"bits": 4, "granularity": "per_group", "group_size": g, "symmetric": False} for g in GROUP_SIZES]
+SCHEMES = [*SYMMETRIC, *ZERO_POINTS]
 
 
 def scheme_id(scheme):
-    """A test id such as ``8-per_group-32``."""
-    return "-".join(str(value) for value in scheme.values() if value is not None)
+    """A test id such as ``8-per_group-32`` or ``4-per_group-32-zero_points``."""
+    parts = [str(value) for name, value in scheme.items() if value is not None and name != "symmetric"]
+    return "-".join([*parts, *([] if scheme.get("symmetric", True) else ["zero_points"])])
 
 
 def same_bits(actual, expected):
@@ -49,12 +54,6 @@ def assert_same_bits(actual, expected, context=""):
     raise AssertionError(f"{context}: {int(differ.sum())} of {differ.size} differ, first at {where}: {pair}")
 
 
-def as_float32(x):
-    """Any float type to float32; what does not fit becomes infinite."""
-    with np.errstate(over="ignore"):
-        return np.asarray(x).astype(F32)
-
-
 # ------------------------------------------------------------------------------------------------ quantization
 
 
@@ -67,14 +66,6 @@ def _unsigned_rows(x):
     zero_point = np.clip(np.rint(-lo / scale), 0, 255)
     q = np.clip(np.rint(x / scale[:, None]) + zero_point[:, None], 0, 255)
     return q, scale, zero_point
-
-
-def symmetric_rows(x, limit):
-    """Each row of `x` [R, L] to integers in [-limit, limit] (int64) and its scale [R]; DESIGN 2."""
-    with np.errstate(all="ignore"):
-        scale = np.max(np.abs(x), axis=1, initial=F32(0)) / F32(limit)
-        scale = np.where(scale == 0, F32(1), scale)
-        return np.clip(np.rint(x / scale[:, None]), -limit, limit), scale
 
 
 def quantize_rows(x, dtype="uint8", symmetric=False):
@@ -125,46 +116,6 @@ def matmul_integer(a, b, a_zero_point=0, b_zero_point=0):
 # ------------------------------------------------------------------------------------------------ linear
 
 
-class Weight(NamedTuple):
-    """A quantized weight: q int64 [N, K], its scale in the public shape, bias float32 [N], columns of each group."""
-
-    q: np.ndarray
-    scale: np.ndarray
-    bias: np.ndarray
-    groups: list | None
-
-    @property
-    def full_scale(self):
-        """The scale of every element, [N, K]."""
-        if self.groups is None:
-            return np.broadcast_to(self.scale.reshape(-1, 1), self.q.shape)
-        columns = np.arange(self.q.shape[1]) // (self.groups[0].stop if self.groups else 1)
-        return self.scale[:, columns]
-
-    @property
-    def values(self):
-        """What dequantize returns, float32 [N, K]."""
-        with np.errstate(over="ignore"):
-            return self.q.astype(F32) * self.full_scale
-
-
-def pack(weight, bias=None, *, bits=8, granularity="per_channel", group_size=None):
-    """Quantize a float weight [N, K] as DESIGN 2 says."""
-    weight, limit = as_float32(weight), 127 if bits == 8 else 7
-    n, k = weight.shape
-    bias = np.zeros(n, F32) if bias is None else as_float32(bias)
-    if granularity != "per_group":
-        whole = granularity == "per_tensor"
-        q, scale = symmetric_rows(weight.reshape(1, -1) if whole else weight, limit)
-        return Weight(q.astype(np.int64).reshape(n, k), scale.reshape(() if whole else n), bias, None)
-    step = group_size or 32
-    groups = [slice(start, start + step) for start in range(0, k, step)]
-    parts = [symmetric_rows(weight[:, cols], limit) for cols in groups]
-    q = np.concatenate([np.zeros((n, 0)), *[part[0] for part in parts]], axis=1)
-    scale = np.stack([part[1] for part in parts], axis=1) if parts else np.zeros((n, 0), F32)
-    return Weight(q.astype(np.int64), scale, bias, groups)
-
-
 def _rows(x, activations):
     """`x` [..., K] as quantized rows: q [M, K], scale [M, 1], zero point [M, 1]."""
     x = as_float32(x)
@@ -183,6 +134,23 @@ def accumulator(x, w, activations="per_token"):
     return exact_product(q - zero_point, w.q)
 
 
+def fma(a, b, c):
+    """Float32 a*b + c, rounded once.
+
+    In float64 a*b is exact; of the sum s its error e is known exactly (Knuth's two-sum). Rounding s to float32 is right
+    unless s lies in the middle between two of them and e is not 0: then the side of e decides.
+    """
+    with np.errstate(all="ignore"):
+        x, y = np.broadcast_arrays(a.astype(np.float64) * b.astype(np.float64), c.astype(np.float64))
+        s = x + y
+        e = (x - (s - (s - x))) + (y - (s - x))
+        near = s.astype(F32)
+        other = np.nextafter(near, np.where(s > near, F32(np.inf), F32(-np.inf)))
+        middle = (s != near) & (s - near == other.astype(np.float64) - s)
+        away = np.where(e > 0, np.maximum(near, other), np.minimum(near, other))
+        return np.where(middle & (e != 0), away, near)
+
+
 def linear(x, w, activations="per_token"):
     """The float32 result, bit for bit: DESIGN 4, or group by group in ascending order."""
     q, sx, zx = _rows(x, activations)
@@ -192,8 +160,8 @@ def linear(x, w, activations="per_token"):
         else:
             total, column_sum = np.zeros((len(q), len(w.q)), F32), np.zeros(len(w.q), F32)
             for group, cols in enumerate(w.groups):
-                total = total + exact_product(q[:, cols], w.q[:, cols]).astype(F32) * w.scale[:, group]
-                column_sum = column_sum + w.q[:, cols].sum(axis=1).astype(F32) * w.scale[:, group]
+                total = fma(exact_product(q[:, cols], w.q[:, cols]).astype(F32), w.scale[:, group], total)
+                column_sum = fma(w.q[:, cols].sum(axis=1).astype(F32), w.scale[:, group], column_sum)
             y = (total - zx.astype(F32) * column_sum) * sx + w.bias
     return y.reshape(*np.shape(x)[:-1], len(w.q))
 
@@ -203,11 +171,11 @@ def linear_value(x, w, activations="per_token", step=1):
 
     Plain: y^ = (acc(1+d1) * (sx*sw(1+d2))(1+d3) + b)(1+d4), hence |y^ - y| <= gamma(4) (|acc sx sw| + |b|), plus
     what underflow adds: TINY/2 in sx*sw, multiplied by |acc|, and TINY/2 in its product.
-    Groups (G of them): a term of t or csw meets one product and at most G additions, then zx*csw, the difference,
+    Groups (G of them): a term of t or csw meets at most G roundings (each fma has one), then zx*csw, the difference,
     *sx and + b: at most G + 5 roundings, on S = sum_g (|raw_g| + zx |colsum_g|) sw_g sx + |b|. Underflow: TINY/2 for
     each of the G products of t and (zx times) of csw, times sx, and once more for *sx.
-    A 4-bit kernel may use sw/16 and 16 raw (`step` 16), the same bits unless something is subnormal: then the
-    underflow above counts 16 times, and that of sw/16 itself, TINY/2, is multiplied by 16 |raw| sx.
+    Without groups, a 4-bit kernel may use sw/16 and 16 raw (`step` 16), the same bits unless something is subnormal:
+    then the underflow above counts 16 times, and that of sw/16 itself, TINY/2, is multiplied by 16 |raw| sx.
     """
     q, sx, zx = _rows(x, activations)
     sx, sw, bias = sx.astype(np.float64), w.scale.astype(np.float64), w.bias.astype(np.float64)
@@ -217,14 +185,13 @@ def linear_value(x, w, activations="per_token", step=1):
         underflow = step * np.abs(acc) * (1 + (step > 1) * sx)
         bound = 4.01 * U * (np.abs(part) + np.abs(bias)) + (underflow + 1) * TINY
         return part + bias, bound
-    part, size, integers = (np.zeros((len(q), len(w.q))) for _ in range(3))
+    part, size = np.zeros((len(q), len(w.q))), np.zeros((len(q), len(w.q)))
     for group, cols in enumerate(w.groups):
         raw, column_sum = exact_product(q[:, cols], w.q[:, cols]), w.q[:, cols].sum(axis=1)
         part += (raw - zx * column_sum) * sw[:, group]
-        size += (np.abs(raw) + zx * np.abs(column_sum)) * sw[:, group]
-        integers += np.abs(raw) + zx * np.abs(column_sum)
+        size += (np.abs(raw) + zx * np.abs(column_sum)) * np.abs(sw[:, group])
     count = len(w.groups)
-    underflow = step * (count * (1 + zx) + (step > 1) * integers) * sx
+    underflow = count * (1 + zx) * sx
     bound = 1.01 * (count + 5) * U * (size * sx + np.abs(bias)) + (underflow + 1) * TINY
     return part * sx + bias, bound
 
@@ -235,14 +202,16 @@ def float_value(x, weight, w, activations="per_token"):
     An activation: sx = (hi-lo)/255 up to 2u, x/sx one more rounding on at most 255, so rounding to an integer leaves
     at most 1/2 + 768u steps, and clipping at 255 (both ends rounded up) not more: |ex| <= sx (1/2 + 2**-14).
     A weight likewise: |ew| <= sw (1/2 + 2**-14). Where a scale is subnormal its own rounding, TINY/2, is multiplied
-    by up to 255 steps: 2**-141 covers it. Then |x w - x^ w^| <= |x| |ew| + |ex| |w^|, summed over k; the evaluation
-    in float32 adds the bound of `linear_value`.
+    by up to 255 steps: 2**-141 covers it. Where scales are searched, ew is what it is. Then
+    |x w - x^ w^| <= |x| |ew| + |ex| |w^|, summed over k; the evaluation in float32 adds the bound of `linear_value`.
     """
     _, sx, _ = _rows(x, activations)
     flat = as_float32(x).reshape(len(sx), -1).astype(np.float64)
     weight, half = as_float32(weight).astype(np.float64), 0.5 + 2.0**-14
     error_x = sx.astype(np.float64) * half + 2.0**-141
     error_w = w.full_scale.astype(np.float64) * half + 2.0**-141
+    if w.searched:
+        error_w = np.abs(weight - w.q * w.full_scale.astype(np.float64))
     used = np.abs(w.q * w.full_scale.astype(np.float64)).sum(axis=1)
     bound = np.abs(flat) @ error_w.T + error_x * used + linear_value(x, w, activations)[1]
     return flat @ weight.T + w.bias, bound * (1 + 2.0**-30)

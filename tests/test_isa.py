@@ -23,6 +23,7 @@ SCHEMES = [
     {"granularity": "per_group", "group_size": 32},
     {"granularity": "per_channel", "bits": 4},
     {"granularity": "per_group", "group_size": 32, "bits": 4},
+    {"granularity": "per_group", "group_size": 64, "bits": 4, "symmetric": False},
 ]
 TIMEOUT = 300  # seconds until a child counts as hung; its first run on a machine compiles everything
 on_x86 = pytest.mark.skipif(

@@ -16,8 +16,8 @@ EVERY_N = range(1, 71)
 EVERY_K = (*range(1, 41), *range(61, 68), 97, 127, 128, 129, 131, 257)
 EDGE_N = (1, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 70)
 CORNER_K = (4, 63, 64, 1000, 65_536, 65_793, 65_794, 70_000, 140_000)
-# Schemes whose kernels differ: exact accumulation, groups of 8-bit weights, groups of 4-bit weights.
-KERNELS = [oracle.SCHEMES[1], oracle.SCHEMES[2], oracle.SCHEMES[7]]
+# Schemes whose kernels differ: exact accumulation, groups of 8 bits, of 4 bits, of 4 bits with zero points.
+KERNELS = [oracle.SCHEMES[1], oracle.SCHEMES[2], oracle.SCHEMES[7], oracle.SCHEMES[10]]
 each_kernel = pytest.mark.parametrize("scheme", KERNELS, ids=oracle.scheme_id)
 
 
@@ -158,13 +158,25 @@ def test_extreme_rows_in_the_other_schemes(isa, rng, scheme):
     assert_within_underflow(x[subnormal], w, exact)
 
 
-@pytest.mark.parametrize("scheme", oracle.SCHEMES[5:], ids=oracle.scheme_id)
+@pytest.mark.parametrize("scheme", oracle.SCHEMES[5:7], ids=oracle.scheme_id)
 def test_subnormal_4_bit_scales(isa, rng, scheme):
     x, weight, _ = problems.normal_problem(rng, 20, 131, 35)
     w, exact = both(weight * F32(2.0**-140), **scheme)
     oracle.assert_same_bits(w.scale, exact.scale, "weight scale")
     assert (w.qweight == exact.q).all() and w.scale.max() < np.finfo(F32).smallest_normal
     assert_within_underflow(x, w, exact)
+
+
+@pytest.mark.parametrize("scheme", [*oracle.SCHEMES[2:5], *oracle.SCHEMES[7:]], ids=oracle.scheme_id)
+@pytest.mark.parametrize("exponent", [-146, -140, -132, -129, -126, -121, 125])
+def test_groups_at_the_ends_of_the_float_range(isa, rng, scheme, exponent):
+    """Scales that are subnormal, or of products that are, or that overflow: bits of the oracle all the same."""
+    x, weight, bias = problems.normal_problem(rng, 20, 131, 35)
+    weight = np.clip(weight, -3.9, 3.9) * F32(2.0**exponent)
+    w, exact = both(weight, bias, **scheme)
+    oracle.assert_same_bits(w.scale, exact.scale, "weight scale")
+    assert (w.qweight == exact.q).all() and (exponent < -129 or (w.qweight != 0).any())
+    oracle.assert_same_bits(dq.linear(x, w), oracle.linear(x, exact))
 
 
 def assert_within_underflow(x, w, exact):

@@ -20,6 +20,9 @@ def assert_same_weight(w, exact, context=""):
     assert w.qweight.dtype == np.int8 and w.qweight.shape == exact.q.shape, context
     assert (w.qweight == exact.q).all(), f"{context}: qweight"
     oracle.assert_same_bits(np.asarray(w.scale), np.asarray(exact.scale), f"{context}: scale")
+    assert w.symmetric == (exact.zero_point is None) == (w.zero_point is None), context
+    if not w.symmetric:
+        assert w.zero_point.dtype == np.uint8 and (w.zero_point == exact.zero_point).all(), f"{context}: zero point"
     oracle.assert_same_bits(w.dequantize(), exact.values, f"{context}: dequantize")
 
 
@@ -51,7 +54,7 @@ def test_linear_sweep(isa, rng, scheme):
                 oracle.assert_same_bits(dq.linear(x[-m:], w), expected[-m:], f"{(m, k, n)}")
 
 
-@each_scheme
+@pytest.mark.parametrize("scheme", oracle.SYMMETRIC, ids=oracle.scheme_id)
 @pytest.mark.parametrize("k", [64, 1000, 65_794, 70_000, 140_000])
 def test_corner_values(isa, rng, scheme, k):
     x, weight = problems.corner_problem(rng, k, 127 if scheme["bits"] == 8 else 7)
@@ -69,6 +72,64 @@ def test_thread_count_changes_no_bit(isa, rng, scheme, m, k, n):
     w, expected = dq.pack_linear(weight, bias, **scheme), oracle.linear(x, oracle.pack(weight, bias, **scheme))
     for threads in (1, 2, None):
         oracle.assert_same_bits(dq.linear(x, w, threads=threads), expected, f"threads={threads}")
+
+
+def corner_groups(rng, k, low):
+    """Integers from low to low + 15, both in every group, that quantize with scale 1: extremes, alternations, noise."""
+    coin = rng.integers(0, 2, (4, k)) * 15
+    weight = np.concatenate([np.full((2, k), [[0], [15]]), coin, rng.integers(0, 16, (6, k))])
+    weight[:, ::32], weight[:, 1::32] = 0, 15
+    return (weight + low).astype(F32)
+
+
+@pytest.mark.parametrize("scheme", [*oracle.SCHEMES[7:10], *oracle.ZERO_POINTS], ids=oracle.scheme_id)
+@pytest.mark.parametrize("k", [64, 1000, 70_000])
+def test_corner_values_of_4_bit_groups(isa, rng, scheme, k):
+    """-8 … 7 with scale 1 and -7 … 8 with scale -1; zero points 0, 15 and between."""
+    x = problems.corner_problem(rng, k)[0]
+    symmetric, size = scheme.get("symmetric", True), scheme["group_size"]
+    for low, sign in [(-8, 1), (-7, -1)] if symmetric else [(-15, 1), (-8, 1), (-7, 1), (0, 1)]:
+        weight = corner_groups(rng, k, low)
+        w, groups = dq.pack_linear(weight, **scheme), [slice(g, g + size) for g in range(0, k, size)]
+        scale = np.full((len(weight), len(groups)), F32(sign))
+        exact = oracle.Weight((sign * weight).astype(int), scale, F32(0), groups)
+        assert (w.scale == sign).all() and (w.qweight == exact.q).all()
+        assert symmetric or (w.zero_point == -low).all()
+        expected = oracle.linear(x, exact)
+        for m in (1, 2, 7):
+            for threads in (1, 2):
+                oracle.assert_same_bits(dq.linear(x[:m], w, threads=threads), expected[:m], f"{m} rows from {low}")
+
+
+@pytest.mark.parametrize("scheme", [*oracle.SCHEMES[2:5], *oracle.SCHEMES[7:]], ids=oracle.scheme_id)
+def test_scales_of_groups_fit_two_bytes(rng, scheme):
+    for weight in (rng.standard_normal((35, 200)).astype(F32), extreme_weight(rng, 200)):
+        w = dq.pack_linear(weight, **scheme)
+        stored = w.scale / F32(16 if w.bits == 4 and w.symmetric else 1)
+        assert (stored.view(np.uint32) & 0xFFFF == 0).all()
+        assert (stored * F32(16 if w.bits == 4 and w.symmetric else 1) == w.scale).all() and (w.scale != 0).all()
+    assert (w.scale < 0).any() == (w.bits == 4 and w.symmetric)
+
+
+@pytest.mark.parametrize("scheme", [*oracle.SCHEMES[7:10], *oracle.ZERO_POINTS], ids=oracle.scheme_id)
+def test_a_searched_scale_is_never_worse_than_the_plain_one(rng, scheme):
+    """Squared error of each group against that of max|w| / 7, or of 15 steps between minimum and maximum."""
+    size, count = scheme["group_size"], 6
+    weight = rng.standard_normal((40, size * count)) ** 3 + rng.integers(-1, 2, (40, 1))
+    weight = weight.astype(F32)
+    groups = weight.astype(np.float64).reshape(40, count, size)
+    w = dq.pack_linear(weight, **scheme)
+    if w.symmetric:
+        step = oracle.up_to_bfloat16((np.abs(groups).max(-1, keepdims=True) / 7).astype(F32)).astype(np.float64)
+        plain = np.clip(np.rint(groups / step), -7, 7) * step
+    else:
+        low, high = np.minimum(groups.min(-1, keepdims=True), 0), np.maximum(groups.max(-1, keepdims=True), 0)
+        step = oracle.up_to_bfloat16(((high - low) / 15).astype(F32)).astype(np.float64)
+        zero = np.rint(-low / step)
+        plain = (np.clip(np.rint(groups / step) + zero, 0, 15) - zero) * step
+    mine, theirs = (((v - groups) ** 2).sum(-1) for v in (w.dequantize().reshape(groups.shape), plain))
+    assert (mine <= theirs * (1 + 1e-5)).all()
+    assert mine.sum() < 0.95 * theirs.sum()
 
 
 # ------------------------------------------------------------------------------------------------ PackedLinear
@@ -113,18 +174,25 @@ def test_weights_of_every_float_type_in_every_layout(rng, dtype, layout):
         oracle.assert_same_bits(w.bias, oracle.as_float32(bias))
 
 
+def scale_bytes(w):
+    """Bytes of scales and zero points: of a group 2, and 1."""
+    return (2 if w.group_size else 4) * np.size(w.scale) + (0 if w.symmetric else w.zero_point.size)
+
+
 @each_scheme
 def test_nbytes(scheme, rng):
-    for n, k in [(384, 384), (1536, 384), (384, 1536), (768, 768)]:
+    for n, k in [(384, 384), (1536, 384), (384, 1536), (768, 768), (1024, 768)]:
         weight = rng.standard_normal((n, k)).astype(F32)
         w = dq.pack_linear(weight, np.zeros(n, F32), **scheme)
-        stored = weight.size * w.bits // 8 + 4 * np.size(w.scale) + 4 * n
+        stored = weight.size * w.bits // 8 + scale_bytes(w) + 4 * n
         assert w.nbytes >= stored, "a count below the integers, the scales and the bias leaves something out"
         if scheme == oracle.SCHEMES[1]:
             assert w.nbytes <= 0.27 * (weight.nbytes + 4 * n)
             assert dq.pack_linear(weight, **scheme).nbytes <= 0.27 * weight.nbytes
         if scheme["bits"] == 4:
-            assert w.nbytes < dq.pack_linear(weight, **{**scheme, "bits": 8}).nbytes
+            assert w.nbytes < dq.pack_linear(weight, **{**scheme, "bits": 8, "symmetric": True}).nbytes
+        if scheme["bits"] == 4 and scheme["group_size"] and min(n, k) >= 768:
+            assert w.nbytes <= {32: 0.16, 64: 0.15, 128: 0.14}[w.group_size] * weight.nbytes
 
 
 @each_scheme
@@ -180,15 +248,16 @@ def relative_error(weight, scheme):
     return np.linalg.norm(oracle.pack(weight, **scheme).values - weight) / np.linalg.norm(weight)
 
 
-def test_candidates_state_the_true_error_and_bytes(rng):
+@pytest.mark.parametrize("bits", [8, 4])
+def test_candidates_state_the_true_error_and_bytes(rng, bits):
     weight = outlier_weight(rng)
-    candidates = dq.choose_scheme(weight).candidates
+    candidates = dq.choose_scheme(weight, bits=bits).candidates
     assert {"per_tensor", "per_channel", "per_group"} <= {candidate.granularity for candidate in candidates}
     for candidate in candidates:
         scheme = describe(candidate)
         assert candidate.error == pytest.approx(relative_error(weight, scheme), rel=1e-5), scheme
         w = dq.pack_linear(weight, **scheme)
-        assert candidate.nbytes == weight.size * w.bits // 8 + np.asarray(w.scale).nbytes <= w.nbytes, scheme
+        assert candidate.nbytes == weight.size * w.bits // 8 + scale_bytes(w) <= w.nbytes, scheme
 
 
 def test_the_cheapest_candidate_within_the_error_is_chosen(rng):
@@ -211,3 +280,14 @@ def test_auto_packs_what_choose_scheme_recommends(rng):
         choice, w = dq.choose_scheme(weight), dq.pack_linear(weight)
         assert (w.granularity, w.group_size, w.bits) == (choice.granularity, choice.group_size, 8)
         assert_same_weight(w, oracle.pack(weight, **describe(choice)))
+
+
+def test_4_bits_take_groups_of_32_where_nothing_coarser_is_exact(rng):
+    for k in (20, 64, 200):
+        weight = rng.standard_normal((40, k)).astype(F32)
+        choice, w = dq.choose_scheme(weight, bits=4), dq.pack_linear(weight, bits=4)
+        assert (choice.granularity, choice.group_size) == (w.granularity, w.group_size) == ("per_group", 32)
+        assert_same_weight(w, oracle.pack(weight, bits=4, granularity="per_group", group_size=32))
+    few = rng.integers(-7, 8, (40, 200)).astype(F32)
+    few[:, 0] = 7
+    assert dq.pack_linear(few, bits=4).granularity == "per_tensor" and dq.choose_scheme(few, bits=4).error == 0

@@ -18,7 +18,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="helpers run on Linux
 
 def child(code, **environment):
     return subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code],
+        env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def busy():
 callers = [threading.Thread(target=busy) for _ in range(BUSY)]
 for caller in callers:
     caller.start()
-for _ in range(5):
+for _ in range(25):
     pid = os.fork()
     if pid == 0:
         same = all(np.array_equal(dq.linear(x, w, threads=t), want) for t in (1, 2, 3))

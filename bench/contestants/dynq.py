@@ -14,8 +14,9 @@ def build(
 ) -> Function:
     import dynq_numba as dq
 
+    dq.set_num_threads(threads)  # at most, as the peers' settings are: a small call stays on one
     w = dq.pack_linear(weight, bias, bits=bits, granularity=granularity, group_size=group)
-    return Function(lambda x: dq.linear(x, w, threads=threads))
+    return Function(lambda x: dq.linear(x, w))
 
 
 def contestant(name: str, bits: int, granularity: str, group: int | None, tolerance: float) -> Contestant:

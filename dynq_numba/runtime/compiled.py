@@ -10,10 +10,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numba import types
 from numba.core.errors import NumbaError
 
 from ..kernels import context as at
-from ..kernels import conversion, integer, pack
+from ..kernels import conversion, integer, weights
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.finish import finisher, identity
@@ -22,7 +23,7 @@ from ..kernels.memory import FINISH_SIGNATURE
 from ..kernels.view import ADDRESS, VIEW
 from . import cpu, isa, registry, threads
 from .layout import Layout as Layout
-from .signatures import BYTE_MATRIX, FLOAT_MATRIX, FLOATS_2D, INT8_2D, INTS, INTS_2D, WORD
+from .signatures import BYTE_MATRIX, BYTES_2D, FLOAT_MATRIX, FLOATS_2D, INT8_2D, INTS, INTS_2D, WORD
 
 #: Multiply-adds from which a second thread pays in matmul_integer.
 PARALLEL_FROM = 4_000_000
@@ -73,13 +74,27 @@ def prepare_finish(activation: str | None, epilogue: Any, residual: bool) -> Non
 
 
 # -- the pieces ---------------------------------------------------------------------------------
-def quantize_weight(weight: np.ndarray, group: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """int8 [N, K] and scale [N, groups] of float32 weight [N, K]."""
-    n, k = weight.shape
-    q = np.empty((n, k), np.int8)
-    scale = np.empty((n, max(1, -(-k // group))), np.float32)
-    entry(pack.quantize_weight, (FLOAT_MATRIX, WORD, WORD, FLOATS_2D, INT8_2D))(weight, group, limit, scale, q)
+def quantize_weight(weight: np.ndarray, group: int, limit: int, short: bool) -> tuple[np.ndarray, np.ndarray]:
+    """int8 [N, K] and scale [N, groups] of float32 weight [N, K]; `short`: scales rounded up to bfloat16."""
+    q, scale = _integers(weight, group)
+    fill = entry(weights.quantize_weight, (FLOAT_MATRIX, WORD, WORD, types.boolean, FLOATS_2D, INT8_2D))
+    fill(weight, group, limit, short, scale, q)
     return q, scale
+
+
+def search_groups(weight: np.ndarray, group: int, zero_points: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """int8 [N, K], scale and zero point (uint8) [N, groups] of float32 weight [N, K], in 4 bits."""
+    q, scale = _integers(weight, group)
+    zero = np.empty(scale.shape, np.uint8)
+    fill = entry(weights.search_groups, (FLOAT_MATRIX, WORD, types.boolean, FLOATS_2D, BYTES_2D, INT8_2D))
+    fill(weight, group, zero_points, scale, zero, q)
+    return q, scale, zero
+
+
+def _integers(weight: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """Room for q and scales."""
+    n, k = weight.shape
+    return np.empty((n, k), np.int8), np.empty((n, max(1, -(-k // group))), np.float32)
 
 
 _CONVERT = (VIEW, VIEW, ADDRESS, ADDRESS, WORD, WORD, ADDRESS, WORD)

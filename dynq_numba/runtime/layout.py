@@ -5,26 +5,38 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from ..kernels import context as at
 from ..kernels import call, pack
-from ..kernels.blocking import rows_for_two
+from ..kernels import context as at
+from ..kernels.blocking import rows_for_two, strip_panels
 from ..kernels.emit.intrinsics import max_rows
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.emit.tile import Scheme
 from ..kernels.jit import entry
-from ..kernels.memory import aligned_zeros
+from ..kernels.memory import ALIGN
 from ..kernels.view import ADDRESS, VIEW
 from . import cpu, registry, threads
-from .signatures import BYTES, FLOATS_2D, INT8_2D, WORD
+from .signatures import BYTES, BYTES_2D, FLOATS_2D, INT8_2D, WORD
 
 _LINEAR = (VIEW, VIEW, VIEW, ADDRESS, WORD, WORD)
-_PACK = (INT8_2D, FLOATS_2D, WORD, WORD, WORD, WORD, WORD, BYTES)
-_UNPACK = (BYTES, WORD, WORD, WORD, WORD, WORD, INT8_2D)
+_FORM = (WORD, WORD, WORD, WORD, WORD, WORD)
+_PACK = (INT8_2D, FLOATS_2D, BYTES_2D, *_FORM, BYTES)
+_UNPACK = (BYTES, *_FORM, INT8_2D, FLOATS_2D, BYTES_2D)
 _COLUMNS = (INT8_2D, FLOATS_2D, types.Array(types.float32, 1, "A"), WORD, WORD, types.Array(types.int32, 3, "C"))
 
 
+def _aligned_zeros(count: int) -> np.ndarray:
+    """`count` zero bytes from a multiple of ALIGN on. numpy's memory, not numba's: from 4 MB on numpy asks for huge
+    pages, and a weight of 16 MB is read 5-15 % faster from those."""
+    room = np.zeros(count + ALIGN, np.uint8)
+    skip = -room.ctypes.data % ALIGN
+    return room[skip : skip + count]
+
+
 class Layout:
-    """q int8 [N, K], scales float32 [N, groups] and bias float32 [N] packed for `isa`.
+    """q int8 [N, K], scales float32 [N, groups], zero_point uint8 [N, groups] and bias float32 [N] packed for `isa`.
+
+    q is what multiplies the scale, its zero point already subtracted. Scales and zero points of groups are in the
+    panels, and nowhere else.
 
     Attributes
     ----------
@@ -45,6 +57,7 @@ class Layout:
         q: np.ndarray,
         scales: np.ndarray,
         bias: np.ndarray,
+        zero_point: np.ndarray | None,
         *,
         bits: int,
         group: int,
@@ -54,24 +67,27 @@ class Layout:
         n, k = q.shape
         long = k > pack.MAX_K and not group
         self._bits = 8 if long else bits  # there is no 4-bit tile for a long K
-        self._isa, self._group = isa, group
-        self._stride = pack.panel_bytes(k, isa.columns, self._bits, group)
+        self._group, self._zero_points = group, zero_point is not None
+        scheme = Scheme(self._bits, group, self._zero_points)
+        worker = registry.worker_address("linear_long" if long else "linear", isa, scheme)
+        self._isa = isa = isa if long else isa.form(group)
+        self._stride = pack.panel_bytes(k, isa.columns, self._bits, group, self._zero_points)
         panels = -(-n // isa.columns)
         # One block for all: inside jitted code only the descriptor is left, and it keeps alive what it points to.
         ends = np.cumsum([panels * self._stride, panels * 12 * isa.columns, 8 * at.DESCRIPTOR_WORDS])
-        room = aligned_zeros(int(ends[-1]))
+        room = _aligned_zeros(int(ends[-1]))
         self._panels, columns, words = np.split(room, ends[:-1])
         self._columns = columns.view(np.int32).reshape(panels, 3, isa.columns)
         self.descriptor = words = words.view(np.int64)
         self.nbytes = room.nbytes
-        entry(pack.pack_panels, _PACK)(q, scales, *self._form(), self._panels)
+        zero = np.empty((0, 0), np.uint8) if zero_point is None else zero_point
+        entry(pack.pack_panels, _PACK)(q, scales, zero, *self._form(), self._panels)
         entry(pack.column_words, _COLUMNS)(q, scales, bias, self._bits, group, self._columns)
 
-        scheme = Scheme(self._bits, group)
-        words[at.WORKER] = registry.worker_address("linear_long" if long else "linear", isa, scheme)
+        words[at.WORKER] = worker
         words[at.POOL] = threads.POOL
         words[at.N], words[at.K] = n, k
-        words[at.WORDS] = pack.padded_k(k, group) // isa.k_per_word
+        words[at.WORDS] = pack.multiplied_k(k, group) // isa.k_per_word
         self.run = entry(call.entry, _LINEAR)
         self.n = n
         self.rows_for_two = rows_for_two(n, k, panels * self._stride)
@@ -79,14 +95,17 @@ class Layout:
         words[at.PANEL_STRIDE] = self._stride
         words[at.COLUMNS] = self._columns.ctypes.data
         words[at.NR], words[at.MR] = isa.columns, max_rows(isa, scheme)
-        words[at.L2_BYTES] = cpu.l2_bytes()
+        words[at.PANELS], words[at.STRIP_PANELS] = panels, strip_panels(panels, self._stride, cpu.l2_bytes())
         words[at.PER_TENSOR] = per_tensor
 
     def _form(self) -> tuple[int, ...]:
-        return self._isa.columns, self._isa.k_per_word, self._bits, self._group, self._stride
+        isa = self._isa
+        return isa.columns, isa.k_per_word, self._bits, self._group, int(self._zero_points), self._stride
 
-    def unpack(self, shape: tuple[int, int]) -> np.ndarray:
-        """q again."""
-        q = np.empty(shape, np.int8)
-        entry(pack.unpack_panels, _UNPACK)(self._panels, *self._form(), q)
-        return q
+    def unpack(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """q, scales and zero points again; None for what is not in the panels."""
+        groups = max(1, -(-shape[1] // self._group)) if self._group else 0
+        q, scales = np.empty(shape, np.int8), np.empty((shape[0], groups), np.float32)
+        zero_point = np.empty(scales.shape if self._zero_points else (0, 0), np.uint8)
+        entry(pack.unpack_panels, _UNPACK)(self._panels, *self._form(), q, scales, zero_point)
+        return q, scales if self._group else None, zero_point if self._zero_points else None

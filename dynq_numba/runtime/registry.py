@@ -4,7 +4,8 @@
     │   │   │    │    │        └ instruction set
     │   │   │    │    └ tile: rows × columns, k per word
     │   │   │    └ operation
-    │   │   └ weights: qc8w one scale per channel (or tensor), qb4w32 blocks of 32 of 4 bits
+    │   │   └ weights: qc8w one scale per channel (or tensor), qb4w32 blocks of 32 of 4 bits,
+    │   │       qb4w32z with zero points
     │   └ output
     └ activations: quantized dynamically to 8 bits
 
@@ -30,14 +31,17 @@ from ..kernels.memory import WORKER_SIGNATURE
 from .isa import INSTRUCTION_SETS
 
 GRAMMAR = re.compile(
-    r"(qd8_f32_q(c8w|c4w|b[48]w(32|64|128))|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
+    r"(qd8_f32_q(c[48]w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
     r"|(f32_qd8|qd8_f32)_vcvt__[a-z0-9]+"
 )
 
 EIGHT_BIT = Scheme()
 #: Operations without weights, and how they are called.
 CONVERSIONS = {"quantize": "f32_qd8", "dequantize": "qd8_f32"}
-SCHEMES = tuple(Scheme(bits, group) for bits in (8, 4) for group in (0, 128, 64, 32))
+SCHEMES = (
+    *(Scheme(bits, group) for bits in (8, 4) for group in (0, 128, 64, 32)),
+    *(Scheme(4, group, zero_points=True) for group in (128, 64, 32)),
+)
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,15 @@ class Kernel:
     def name(self) -> str:
         if self.operation in CONVERSIONS:
             return f"{CONVERSIONS[self.operation]}_vcvt__{self.isa.name}"
-        rows, columns = max_rows(self.isa, self.scheme), self.isa.columns
+        rows, columns = max_rows(self.form, self.scheme), self.form.columns
         data = "u8s8_s32" if self.operation == "matmul_integer" else f"qd8_f32_{self.scheme.name}"
         gemm = "gemm_longk" if self.operation == "linear_long" else "gemm"
-        return f"{data}_{gemm}_{rows}x{columns}c{self.isa.k_per_word}__{self.isa.name}"
+        return f"{data}_{gemm}_{rows}x{columns}c{self.form.k_per_word}__{self.isa.name}"
+
+    @property
+    def form(self) -> InstructionSet:
+        """How it multiplies on that instruction set."""
+        return self.isa.form(self.scheme.group) if self.operation == "linear" else self.isa
 
 
 @cache
@@ -64,7 +73,7 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
     """All kernels, keyed by operation, scheme and instruction set."""
     table = []
     for isa in INSTRUCTION_SETS:
-        table += [Kernel("linear", s, isa, lambda isa=isa, s=s: linear_worker(isa, s)) for s in SCHEMES]
+        table += [Kernel("linear", s, isa, lambda isa=isa, s=s: linear_worker(isa.form(s.group), s)) for s in SCHEMES]
         table.append(Kernel("linear_long", EIGHT_BIT, isa, lambda isa=isa: linear_worker(isa, EIGHT_BIT, long=True)))
         table.append(Kernel("matmul_integer", EIGHT_BIT, isa, lambda isa=isa: integer_worker(isa)))
         table.append(Kernel("quantize", EIGHT_BIT, isa, lambda isa=isa: quantize_worker(isa)))

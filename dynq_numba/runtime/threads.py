@@ -1,8 +1,8 @@
 """The process's helper threads (see kernels/parallel.py): how many, when they start and end, and what a fork does.
 
 Helpers start with the first call that is worth several threads. They are daemons without the GIL, in compiled code all
-their life. Before a fork they are stopped, after the call that has them, so that no child inherits a pool half-way
-through a call; parent and child start their own again when they need them.
+their life. Before a fork they are stopped, after the call that has them, and the pool is held until after it: no child
+inherits one half-way through a call. Parent and child start their own helpers again when they need them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ POOL = _WORDS.ctypes.data
 
 _helpers: list[threading.Thread] = []
 _changing = threading.Lock()
+#: Whether there have ever been helpers: until then nobody can have the pool.
+_used = False
 
 
 def _quota() -> float:
@@ -94,38 +96,43 @@ def ready(threads: int = 0) -> None:
 
 
 def _start(count: int) -> None:
+    global _used
     if not (JIT_ENABLED and LINUX):
         return
     serve = entry(parallel.serve, (WORDS,))
     with _changing:
+        _used = True
         while len(_helpers) < count:
             helper = threading.Thread(target=serve, args=(_WORDS,), name=f"dynq-{len(_helpers) + 1}", daemon=True)
             helper.start()
             _helpers.append(helper)
+            _WORDS[parallel.HELPERS] = len(_helpers)
 
 
-def _stop() -> None:
-    """End the helpers, after the call that has them."""
-    if _helpers:
+def _hold() -> None:
+    """Take the pool, after the call that has it, and end the helpers. Calls that come meanwhile go alone."""
+    _changing.acquire()
+    if _used:
         entry(parallel.dismiss, (WORDS, WORD))(_WORDS, len(_helpers))
         for helper in _helpers:
             helper.join()
         _helpers.clear()
-        _WORDS[[parallel.STOP, parallel.OWNER]] = 0
+
+
+def _release() -> None:
+    if _used:  # last of all the owner's word: from then on calls may open the gate again
+        _WORDS[[parallel.HELPERS, parallel.SLEEPERS, parallel.STOP, parallel.GATE]] = 0
+        _WORDS[parallel.OWNER] = 0
+    _changing.release()
 
 
 def stop() -> None:
     """End the helpers; a later call that is worth it starts them again."""
-    with _changing:
-        _stop()
-
-
-def _before_fork() -> None:
-    _changing.acquire()
-    _stop()
+    _hold()
+    _release()
 
 
 _WORDS[parallel.SETTING] = default_threads()
 atexit.register(stop)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_changing.release, after_in_child=_changing.release)
+    os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_release)

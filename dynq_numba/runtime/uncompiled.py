@@ -10,6 +10,7 @@ import numpy as np
 from ..kernels import reference
 from ..kernels.reference import matmul_integer as _matmul_integer
 from ..kernels.reference import quantize_weight as quantize_weight
+from ..kernels.reference import search_groups as search_groups
 from ..kernels.reference_activations import ACTIVATIONS
 
 
@@ -17,16 +18,26 @@ class Layout:
     """Stands in for a packed layout: the integers as they are."""
 
     def __init__(
-        self, q: np.ndarray, scales: np.ndarray, bias: np.ndarray, *, bits: int, group: int, per_tensor: bool, isa: Any
+        self,
+        q: np.ndarray,
+        scales: np.ndarray,
+        bias: np.ndarray,
+        zero_point: np.ndarray | None,
+        *,
+        bits: int,
+        group: int,
+        per_tensor: bool,
+        isa: Any,
     ):
-        self._q, self._scales, self._bias = q, scales, bias
+        self._q, self._scales, self._bias, self._zero_point = q, scales, bias, zero_point
         self.n, self.rows_for_two = len(q), math.inf
-        self._form: dict[str, Any] = {"bits": bits, "group": group, "per_tensor": per_tensor}
-        self.nbytes = q.nbytes
+        self._form: dict[str, Any] = {"group": group, "per_tensor": per_tensor}
+        self.nbytes = q.nbytes + (scales.nbytes if group else 0) + (0 if zero_point is None else zero_point.nbytes)
         self.descriptor = np.empty(0, np.int64)
 
-    def unpack(self, shape: tuple[int, int]) -> np.ndarray:
-        return self._q.copy()
+    def unpack(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        zero_point = None if self._zero_point is None else self._zero_point.copy()
+        return self._q.copy(), self._scales.copy() if self._form["group"] else None, zero_point
 
     def linear(self, x: np.ndarray) -> np.ndarray:
         return reference.linear(x, self._q, self._scales, self._bias, **self._form)

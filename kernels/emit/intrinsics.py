@@ -13,7 +13,7 @@ from .isa import InstructionSet
 from .quantize import TOGETHER, convert_function, range_function
 from .rows import DEQUANTIZE_ARGUMENTS, QUANTIZE_ARGUMENTS, dequantize_function, quantize_function
 from .tile import Output, Scheme, Tile
-from .vectors import BYTES, I64
+from .vectors import BYTES, I64, Emitter
 
 _NUMBA_TYPE = {BYTES: types.voidptr, I64: types.intp}
 
@@ -31,7 +31,8 @@ def strip(isa: InstructionSet, scheme: Scheme, output: Output) -> Callable:
 
     @intrinsic
     def strip(
-        typingctx, rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last, ahead, near
+        typingctx, rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last,
+        ahead, near,
     ):  # fmt: skip
         def codegen(context, builder, signature, args):
             done = builder.append_basic_block("strip.done")
@@ -49,6 +50,16 @@ def strip(isa: InstructionSet, scheme: Scheme, output: Output) -> Callable:
         return signature, codegen
 
     return strip
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """float32 a·b + c with one rounding."""
+
+    def codegen(context, builder, signature, args):
+        return Emitter(builder).fma(*args)
+
+    return types.float32(types.float32, types.float32, types.float32), codegen
 
 
 def _by_rows(name: str, function: Callable[[ir.Module, int], ir.Function], arguments: list[ir.Type]) -> tuple:

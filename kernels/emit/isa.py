@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 from llvmlite import ir
 
@@ -16,8 +17,9 @@ from .vectors import I8, I16, I32, I64, Emitter, constant, vector
 
 #: Vectors side by side in a weight panel: two, so that every broadcast activation feeds two dots.
 VECTORS = 2
-#: K is padded with zero weights to a multiple of this: whole pairs of words on every set.
-K_ALIGN = 8
+#: K is padded with zero weights to a multiple of this, whole unrolled steps on every set; and multiplied to a multiple
+#: of K_STEP, whole pairs of words.
+K_ALIGN, K_STEP = 16, 8
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,17 @@ class InstructionSet(ABC):
     max_rows, max_rows_grouped : int
         Tallest tile that keeps all its accumulators in registers, without and with per-group sums.
     temporaries : int
-        Registers a dot needs beside its operands.
+        Registers a dot needs beside its weights and one broadcast.
     fused : bool
         Whether a fused multiply-add is one instruction.
+    in_flight : int
+        Independent sums that hide the latency from one dot to the next on the same sum.
+    parts : int
+        Words that a k-word of activations takes in memory: views of the same values, [words][parts][R].
+    shift : int
+        What the dot takes from every activation: it adds Σ (a - shift)·w, and the start makes up for it.
+    per_channel : InstructionSet, optional
+        Another way to multiply on the same machine, for linear weights without groups: see `form`.
     """
 
     name: str
@@ -52,6 +62,10 @@ class InstructionSet(ABC):
     max_rows_grouped: int
     temporaries: int = 0
     fused: bool = False
+    in_flight: int = 10
+    parts: int = 1
+    shift: int = 0
+    per_channel: InstructionSet | None = None
 
     @property
     def columns(self) -> int:
@@ -63,6 +77,10 @@ class InstructionSet(ABC):
         """Bytes of one k-word of a weight panel (8-bit weights)."""
         return self.columns * self.k_per_word
 
+    def form(self, group: int) -> InstructionSet:
+        """What a linear with such groups (0: none) multiplies with: its panels, its rows and its tile."""
+        return self if group or self.per_channel is None else self.per_channel
+
     def usable_with(self, present: frozenset[str]) -> bool:
         return any(all(f in present for f in wanted) for wanted in self.features)
 
@@ -71,15 +89,15 @@ class InstructionSet(ABC):
         """Turn `lanes × k_per_word` weight bytes (a vector of i8) into a dot operand."""
 
     @abstractmethod
-    def activations(self, e: Emitter, word: ir.Value) -> ir.Value:
-        """Turn one activation word (an i32) into a dot operand, the word in every lane."""
+    def activations(self, e: Emitter, *words: ir.Value) -> Any:
+        """Turn the `parts` activation words (i32) of one k-word into a dot operand, each in every lane."""
 
     @abstractmethod
-    def dot(self, e: Emitter, acc: ir.Value, a: ir.Value, w: ir.Value) -> ir.Value:
-        """acc[lane] + Σ a[k]·w[lane, k] over the k of a word, exactly."""
+    def dot(self, e: Emitter, acc: ir.Value, a: Any, w: ir.Value) -> ir.Value:
+        """acc[lane] + Σ (a[k] - shift)·w[lane, k] over the k of a word, exactly."""
 
     def pack_words(self, e: Emitter, values: list[ir.Value]) -> list[ir.Value]:
-        """Four rows' <16 x i32>, clipped to a byte: for every k-word the words of the four rows, <4 x i32>."""
+        """Four rows' <16 x i32>, clipped to a byte: for each part of each k-word the words of the rows, <4 x i32>."""
         kind = values[0].type
         words = kind.count // self.k_per_word
         stored = vector(I8 if self.k_per_word == 4 else I16, kind.count)

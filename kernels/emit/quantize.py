@@ -36,7 +36,7 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from .isa import InstructionSet
-from .vectors import BYTES, F32, I1, I32, I64, VOID, Emitter, constant, internal_function, vector
+from .vectors import BYTES, F32, I32, I64, VOID, Emitter, constant, internal_function, vector
 
 LANES = 16
 #: Vectors in flight in the range pass, over all its rows.
@@ -64,7 +64,7 @@ def sources_of(e: Emitter, x: ir.Value, x_stride: ir.Value, rows: int) -> list[i
 
 
 def range_function(module: ir.Module, rows: int) -> ir.Function:
-    """void range(x, x_stride, count, bounds): float32 lo, hi, flag of each row r to bounds[r + {0, 1, 2}·BOUNDS_STRIDE].
+    """void range(x, x_stride, count, bounds): float32 lo, hi, flag of row r to bounds[r + {0, 1, 2}·BOUNDS_STRIDE].
 
     The flag is 0, or NaN where the row is not finite: from lo - lo, hi - hi, and a mask of the NaN seen.
     """
@@ -111,62 +111,79 @@ def range_function(module: ir.Module, rows: int) -> ir.Function:
     some = builder.zext(builder.icmp_signed(">", left, ir.Constant(I64, 0)), I64)
     state = e.repeat(some, state, lambda s: sweep(s, masked))
 
-    def across(value: ir.Value, combine) -> ir.Value:
-        lanes = LANES
-        while lanes > 1:
-            lanes //= 2
-            value = combine(e.part(value, 0, lanes), e.part(value, lanes, lanes))
-        return builder.extract_element(value, ir.Constant(I32, 0))
+    def across(values: list[ir.Value], combine) -> ir.Value:
+        """Each row's vector down to one lane: the four rows' results as <4 x float>."""
+        for lanes in (LANES // 2, LANES // 4):
+            values = [combine(e.part(value, 0, lanes), e.part(value, lanes, lanes)) for value in values]
+        a, b, c, d = (values[r % rows] for r in range(4))
+        columns = []
+        for lane in (0, 2):  # the transpose of four vectors of four
+            ab, cd = (e.shuffle(*pair, [lane, lane + 4, lane + 1, lane + 5]) for pair in ((a, b), (c, d)))
+            columns += [e.shuffle(ab, cd, [0, 1, 4, 5]), e.shuffle(ab, cd, [2, 3, 6, 7])]
+        return combine(combine(columns[0], columns[1]), combine(columns[2], columns[3]))
 
-    for r in range(rows):
-        lo, hi, odd = state[rows + 3 * r : rows + 3 * r + 3]
-        lo, hi = across(lo, lesser), across(hi, greater)
-        seen = builder.icmp_unsigned("!=", builder.bitcast(odd, ir.IntType(LANES)), ir.Constant(ir.IntType(LANES), 0))
-        flag = builder.fadd(builder.fsub(lo, lo), builder.fsub(hi, hi))
-        flag = builder.select(seen, ir.Constant(F32, float("nan")), flag)
-        for j, value in enumerate((lo, hi, flag)):
-            e.store(value, e.at(bounds, 4 * (r + j * BOUNDS_STRIDE)), 4)
+    lo, hi = (across(state[rows + which :: 3], combine) for which, combine in ((0, lesser), (1, greater)))
+    odd = ir.Constant(vector(ir.IntType(1), 4), ir.Undefined)
+    for r in range(4):
+        mask = builder.bitcast(state[rows + 3 * (r % rows) + 2], ir.IntType(LANES))
+        seen = builder.icmp_unsigned("!=", mask, ir.Constant(ir.IntType(LANES), 0))
+        odd = builder.insert_element(odd, seen, ir.Constant(I32, r))
+    flag = builder.fadd(builder.fsub(lo, lo), builder.fsub(hi, hi))
+    flag = builder.select(odd, constant(vector(F32, 4), float("nan")), flag)
+    for j, value in enumerate((lo, hi, flag)):
+        e.store(e.part(value, 0, rows), e.at(bounds, 4 * j * BOUNDS_STRIDE), 4)
     builder.ret_void()
     return function
 
 
-def division(e: Emitter, s: ir.Value) -> Quotient:
-    """x ↦ RN(x / s), for any s."""
-    divisor = e.splat(s, LANES)
-    return lambda value: e.builder.fdiv(value, divisor)
+def each_row(e: Emitter, values: ir.Value) -> list[ir.Value]:
+    """A row's value in every lane, row by row."""
+    undefined = ir.Constant(values.type, ir.Undefined)
+    return [e.shuffle(values, undefined, [r] * LANES) for r in range(values.type.count)]
 
 
-def multiplication(e: Emitter, s: ir.Value) -> Quotient:
-    """x ↦ RN(x / s) as at the head of this file, for LEAST ≤ s ≤ LARGEST."""
+def divisions(e: Emitter, scales: ir.Value) -> list[Quotient]:
+    """x ↦ RN(x / s) of each row, for any s."""
+    return [lambda value, s=s: e.builder.fdiv(value, s) for s in each_row(e, scales)]
+
+
+def multiplications(e: Emitter, scales: ir.Value) -> list[Quotient]:
+    """x ↦ RN(x / s) of each row as at the head of this file, for LEAST ≤ s ≤ LARGEST."""
     builder = e.builder
-    inverse = builder.fdiv(ir.Constant(F32, 1.0), s)
-    rest = builder.fmul(e.fma(builder.fneg(inverse), s, ir.Constant(F32, 1.0)), inverse)
-    inverse, rest, minus = (e.splat(v, LANES) for v in (inverse, rest, builder.fneg(s)))
+    one = constant(scales.type, 1.0)
+    inverses = builder.fdiv(one, scales)
+    rests = builder.fmul(e.fma(builder.fneg(inverses), scales, one), inverses)
 
-    def rounded(value: ir.Value) -> ir.Value:
-        near = e.fma(value, inverse, builder.fmul(value, rest))
-        return e.fma(e.fma(near, minus, value), inverse, near)
+    def quotient(inverse: ir.Value, rest: ir.Value, minus: ir.Value) -> Quotient:
+        def rounded(value: ir.Value) -> ir.Value:
+            near = e.fma(value, inverse, builder.fmul(value, rest))
+            return e.fma(e.fma(near, minus, value), inverse, near)
 
-    return rounded
+        return rounded
+
+    parts = (each_row(e, inverses), each_row(e, rests), each_row(e, builder.fneg(scales)))
+    return [quotient(*row) for row in zip(*parts, strict=True)]
 
 
 def by_quotient(
-    e: Emitter, isa: InstructionSet, scales: list[ir.Value], convert: Callable[[list[Quotient]], None]
+    e: Emitter, isa: InstructionSet, scales: ir.Value, convert: Callable[[list[Quotient]], None]
 ) -> None:
     """Emit `convert` with the quotients by `scales`: by multiplication where it is exact for all, else by division."""
     builder = e.builder
     if not isa.fused:
-        convert([division(e, s) for s in scales])
+        convert(divisions(e, scales))
         return
-    safe = ir.Constant(I1, 1)
-    for s in scales:
-        safe = builder.and_(safe, builder.fcmp_ordered(">=", s, ir.Constant(F32, LEAST)))
-        safe = builder.and_(safe, builder.fcmp_ordered("<=", s, ir.Constant(F32, LARGEST)))
+    rows = scales.type.count
+    least, largest = (constant(scales.type, bound) for bound in (LEAST, LARGEST))
+    above, below = builder.fcmp_ordered(">=", scales, least), builder.fcmp_ordered("<=", scales, largest)
+    every = ir.IntType(rows)
+    inside = builder.bitcast(builder.and_(above, below), every)
+    safe = builder.icmp_unsigned("==", inside, ir.Constant(every, 2**rows - 1))
     with builder.if_else(safe, likely=True) as (then, otherwise):
         with then:
-            convert([multiplication(e, s) for s in scales])
+            convert(multiplications(e, scales))
         with otherwise:
-            convert([division(e, s) for s in scales])
+            convert(divisions(e, scales))
 
 
 def shift(e: Emitter, zero_point: ir.Value) -> ir.Value:
@@ -193,8 +210,8 @@ def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
     x, x_stride, k, scale, zero_point, panel, panel_rows = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     e = Emitter(builder)
-    words = LANES // isa.k_per_word
-    scales = [e.load(F32, e.at(scale, 4 * r), 4) for r in range(rows)]
+    words = LANES // isa.k_per_word * isa.parts
+    scales = e.load(vector(F32, rows), scale, 4)
     shifts = [shift(e, e.load(I32, e.at(zero_point, 4 * r), 4)) for r in range(rows)]
     word_stride = builder.mul(panel_rows, ir.Constant(I64, 4))
 
@@ -222,8 +239,7 @@ def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
     def convert(quotients: list[Quotient]) -> None:
         def block(state: list[ir.Value], load) -> list[ir.Value]:
             target, *pointers = state
-            values = [quantized(e, quotients[r](load(p)), shifts[r]) for r, p in enumerate(pointers)]
-            scatter(values, target)
+            scatter([quantized(e, quotients[r](load(p)), shifts[r]) for r, p in enumerate(pointers)], target)
             step = builder.mul(word_stride, ir.Constant(I64, words))
             return [e.at(target, step), *(e.at(pointer, 4 * LANES) for pointer in pointers)]
 

@@ -133,7 +133,7 @@ def quantize_function(module: ir.Module, isa: InstructionSet, stream: bool) -> i
 
         _row(e, x, out, k, (4, 1), stream, ahead, part, block)
 
-    by_quotient(e, isa, [e.load(F32, scale, 4)], convert)
+    by_quotient(e, isa, e.load(vector(F32, 1), scale, 4), convert)
     builder.ret_void()
     return function
 

@@ -99,9 +99,14 @@ class Emitter:
         return self.shuffle(a, b, list(range(2 * a.type.count)))
 
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-        """a·b + c, rounded once."""
-        suffix = f"v{a.type.count}f32" if isinstance(a.type, ir.VectorType) else "f32"
-        return self.call(f"llvm.fma.{suffix}", a.type, [a, b, c])
+        """a·b + c with one rounding: an instruction where the target has one, else a call that gives the same."""
+        lanes = f"v{a.type.count}" if isinstance(a.type, ir.VectorType) else ""
+        return self.call(f"llvm.fma.{lanes}f32", a.type, [a, b, c])
+
+    def opaque(self, value: ir.Value) -> ir.Value:
+        """The value, of which LLVM knows nothing: empty assembly, no instruction."""
+        kind = ir.FunctionType(value.type, [value.type])
+        return self.builder.call(ir.InlineAsm(kind, "", "=x,0", side_effect=False), [value])
 
     def call(self, name: str, result: ir.Type, args: list[ir.Value]) -> ir.Value:
         kind = ir.FunctionType(result, [a.type for a in args])

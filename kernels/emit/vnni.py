@@ -27,8 +27,8 @@ class Vnni(InstructionSet):
     def weights(self, e: Emitter, packed: ir.Value) -> ir.Value:
         return e.builder.bitcast(packed, self.accumulator)
 
-    def activations(self, e: Emitter, word: ir.Value) -> ir.Value:
-        return e.splat(word, self.lanes)
+    def activations(self, e: Emitter, *words: ir.Value) -> ir.Value:
+        return e.splat(words[0], self.lanes)
 
     def dot(self, e: Emitter, acc: ir.Value, a: ir.Value, w: ir.Value) -> ir.Value:
         return e.call(f"llvm.x86.avx512.vpdpbusd.{32 * self.lanes}", acc.type, [acc, a, w])

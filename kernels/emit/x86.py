@@ -8,9 +8,11 @@ so two packs of four rows' integers leave, in lane j, the four words of k-word j
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from llvmlite import ir
 
-from .vectors import I8, I16, I32, Emitter, constant, vector
+from .vectors import I1, I8, I16, I32, Emitter, constant, vector
 
 
 def _pack(e: Emitter, name: str, a: ir.Value, b: ir.Value, to: ir.Type) -> ir.Value:
@@ -24,13 +26,26 @@ def _pieces(e: Emitter, value: ir.Value, lanes: int) -> list[ir.Value]:
     return [e.part(value, first, lanes) for first in range(0, value.type.count, lanes)]
 
 
+def _bytes(e: Emitter, values: list[ir.Value], lanes: int) -> Iterator[ir.Value]:
+    """Four rows' <16 x i32> as registers of bytes, each the k-words' words one after another."""
+    for a, b, c, d in zip(*(_pieces(e, value, lanes) for value in values), strict=True):
+        yield _pack(e, "uswb", _pack(e, "ssdw", a, b, I16), _pack(e, "ssdw", c, d, I16), I8)
+
+
 def byte_words(e: Emitter, values: list[ir.Value], lanes: int) -> list[ir.Value]:
     """Four rows' <16 x i32> to words of 4 bytes: <4 x i32> for each k-word. `lanes`: of a vector register."""
-    words = []
-    for a, b, c, d in zip(*(_pieces(e, value, lanes) for value in values), strict=True):
-        halves = _pack(e, "ssdw", a, b, I16), _pack(e, "ssdw", c, d, I16)
-        packed = e.builder.bitcast(_pack(e, "uswb", *halves, I8), vector(I32, lanes))
-        words += _pieces(e, packed, 4)
+    kind = vector(I32, lanes)
+    return [word for packed in _bytes(e, values, lanes) for word in _pieces(e, e.builder.bitcast(packed, kind), 4)]
+
+
+def shifted_words(e: Emitter, values: list[ir.Value], lanes: int) -> list[ir.Value]:
+    """The same in two parts: x' = x - 128 as signed bytes, then |x'| (0 … 128) as unsigned ones."""
+    kind, words = vector(I32, lanes), []
+    for packed in _bytes(e, values, lanes):
+        shifted = e.builder.xor(packed, constant(packed.type, -128))
+        size = e.call(f"llvm.abs.v{packed.type.count}i8", packed.type, [shifted, ir.Constant(I1, 0)])
+        parts = (_pieces(e, e.builder.bitcast(part, kind), 4) for part in (shifted, size))
+        words += [word for pair in zip(*parts, strict=True) for word in pair]
     return words
 
 
