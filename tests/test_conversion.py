@@ -208,34 +208,64 @@ def quotient_kernel():
     return run
 
 
-def near_boundaries(rng, s, lowest=-2, highest=9):
-    """x [N, 16] whose quotients by s lie as near as floats come to a tie between two float32, or near a float32."""
-    shape = (len(s), 4)
-    quotient = ((2.0 ** rng.integers(lowest, highest, shape)) * rng.uniform(1, 2, shape)).astype(F32)
-    between = (quotient.astype(np.float64) + np.nextafter(quotient, F32(np.inf))) / 2
-    x = (between * s[:, None]).astype(F32)
-    near = np.concatenate([x, np.nextafter(x, F32(np.inf)), -np.nextafter(x, F32(0)), -x], axis=1)
-    near[:, 12:] = quotient * s[:, None]
-    return near
+def hardest_quotients(rng, count):
+    """Integers X and S below 2**24 with X / S as near to the middle of two float32 as it can be, but not on it.
+
+    For odd r, c = r / S modulo 2**25 is odd, and where it has 25 bits it is such a middle: c·S - r = X·2**25, hence
+    X / S = (c - r / S) / 2**25, a part of 2**-24 of the last place from the middle.
+    """
+    s = rng.integers(1 << 22, 1 << 23, count) * 2 + 1
+    inverse = s.copy()  # right in 3 bits; each step doubles them
+    for _ in range(4):
+        inverse = inverse * (2 - s * inverse) % (1 << 25)
+    r = rng.choice([1, -1, 3, -3, 5, -5, 17, -17], count)
+    c = r * inverse % (1 << 25)
+    x = (c * s - r) >> 25
+    whole = (c >= 1 << 24) & (x > 0)
+    assert ((c * s - r) % (1 << 25) == 0).all() and whole.sum() > count // 4
+    return x[whole], s[whole]
 
 
-@pytest.mark.skipif("avx512vnni" not in dq.available_isas() and "avx2" not in dq.available_isas(), reason="needs FMA")
-@pytest.mark.parametrize("exponents", [(0, 1), (-60, -50), (50, 60), (-60, 60)], ids=str)
-def test_the_quotient_without_division_is_the_true_one(rng, exponents):
-    """Every mantissa class of s: powers of two and their neighbours, short and random ones, up to both bounds."""
+needs_fma = pytest.mark.skipif("avx2" not in dq.available_isas(), reason="a multiply-add is no instruction here")
+
+
+def assert_quotients(run, x, s):
+    """x [N] / s [N] by the kernel, each s with 16 x: the given one, its neighbours, its negatives, others."""
+    above, below = np.nextafter(x, F32(np.inf)), np.nextafter(x, F32(0))
+    three = np.stack([x, above, below], axis=1)
+    values = np.concatenate([three, -three, 2 * three, three / 2, np.roll(three, 1, axis=0), x[:, None]], axis=1)
+    out = np.empty_like(values)
+    run(values, s, out)
+    oracle.assert_same_bits(out, values / s[:, None])
+
+
+@needs_fma
+def test_the_quotient_is_the_true_one_beside_ties(rng):
     run = quotient_kernel()
-    count = 20_000
+    x, s = hardest_quotients(rng, 200_000)
+    for exponent in (-60, -59, -1, 0, 1, 58, 59):
+        scale = np.ldexp(s.astype(F32), exponent - 23)
+        for power in (-1, 0, 3, 7):
+            assert_quotients(run, np.ldexp(x.astype(F32), exponent - 23 + power), scale)
+
+
+@needs_fma
+@pytest.mark.parametrize("exponents", [(0, 1), (-60, -50), (50, 60), (-60, 60)], ids=str)
+def test_the_quotient_is_the_true_one_for_every_kind_of_scale(rng, exponents):
+    """Powers of two and their neighbours, short and random mantissas, and both bounds."""
+    run = quotient_kernel()
+    count = 50_000
     mantissa = rng.integers(0, 1 << 23, count).astype(np.uint32)
     special = [0, 1, 2, 3, (1 << 23) - 1, (1 << 23) - 2, 1 << 22, (1 << 22) + 1, (1 << 22) - 1]
-    mantissa[: 9 * 1000] = np.repeat(special, 1000)
-    mantissa[9000:12000] &= np.uint32(0xFFF)
-    s = (mantissa | np.uint32(127 << 23)).view(F32) * F32(2) ** rng.integers(*exponents, count).astype(F32)
-    s[:4] = emitted.LEAST, np.nextafter(F32(emitted.LEAST), F32(1)), emitted.LARGEST, F32(emitted.LARGEST) * F32(0.75)
+    mantissa[:18_000] = np.repeat(special, 2000)
+    mantissa[18_000:24_000] &= np.uint32(0xFFF)
+    s = np.ldexp((mantissa | np.uint32(127 << 23)).view(F32), rng.integers(*exponents, count))
+    s[:3] = emitted.LEAST, np.nextafter(F32(emitted.LEAST), F32(1)), emitted.LARGEST
     assert (s >= F32(emitted.LEAST)).all() and (s <= F32(emitted.LARGEST)).all()
-    x = near_boundaries(rng, s)
-    out = np.empty_like(x)
-    run(x, s, out)
-    oracle.assert_same_bits(out, x / s[:, None], f"exponents {exponents}")
+    quotient = np.ldexp(rng.uniform(1, 2, count), rng.integers(-2, 9, count)).astype(F32)
+    between = (quotient.astype(np.float64) + np.nextafter(quotient, F32(np.inf))) / 2
+    assert_quotients(run, (between * s).astype(F32), s)
+    assert_quotients(run, quotient * s, s)
 
 
 @each_kind
