@@ -6,7 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy import empty, ndarray
+from numpy import empty, may_share_memory, ndarray
 
 from . import checks
 from .checks import F32
@@ -95,11 +95,11 @@ def quantize(
     if (
         type(x) is ndarray and x.dtype is F32 and x.ndim == 2 and x.strides[1] == 4
         and granularity == "per_token" and type(dtype) is str and dtype in DTYPES and type(symmetric) is bool
-        and type(axis) is int and axis == -1 and out is None
+        and type(axis) is int and axis == -1 and (out is None or _plain_out(out, DTYPES[dtype], x))
     ):  # fmt: skip
         # What small calls are made of: no step more than the kernel needs.
         kind, rows = DTYPES[dtype], len(x)
-        result = Quantized(empty(x.shape, kind), empty(rows, F32), empty(rows, kind), -1)
+        result = Quantized(empty(x.shape, kind) if out is None else out, empty(rows, F32), empty(rows, kind), -1)
         backend.quantize(x, symmetric, FLIPS[dtype], result[0], result[1], result[2])
         return result
     x = checks.float_array("x", x)
@@ -125,12 +125,20 @@ def quantize(
     backend.quantize(rows, bool(symmetric), FLIPS[dtype], data, scale, zero_point)
     shaped = np.moveaxis(data.reshape(moved.shape), -1, axis) if per_token else data.reshape(x.shape)
     if out is not None:
-        if not np.may_share_memory(data, out):
+        if not may_share_memory(data, out):
             out[...] = shaped
         shaped = out
     if not per_token:
         return Quantized(shaped, scale.reshape(()), zero_point.reshape(()), -1)
     return Quantized(shaped, scale.reshape(outer), zero_point.reshape(outer), axis)
+
+
+def _plain_out(out: Any, dtype: np.dtype, source: np.ndarray) -> bool:
+    """Whether a matrix can be written as it is; if not, the long way tells why or finds another."""
+    return (
+        type(out) is ndarray and out.dtype is dtype and out.shape == source.shape and out.flags.writeable
+        and out.strides[1] == out.itemsize and not may_share_memory(out, source)
+    )  # fmt: skip
 
 
 def _contiguous_rows(moved: np.ndarray) -> np.ndarray:
@@ -146,7 +154,7 @@ def _target(
 
     `axis` is the axis of `out` that the rows are along; None: all of it is one row.
     """
-    if out is not None and not np.may_share_memory(out, source):
+    if out is not None and not may_share_memory(out, source):
         moved = out if axis is None else np.moveaxis(out, axis, -1)
         if moved.flags.c_contiguous:
             return moved.reshape(rows.shape)
@@ -189,11 +197,11 @@ def dequantize(q: Quantized, *, out: np.ndarray | None = None) -> np.ndarray:
     if (
         type(data) is type(scale) is type(zero) is ndarray and data.dtype in FLIP_OF and data.ndim == 2
         and data.strides[1] == 1 and scale.dtype is F32 and zero.dtype == data.dtype and scale.shape == zero.shape
-        and scale.shape == data.shape[:1] and type(axis) is int and axis == -1 and out is None
-        and scale.flags.c_contiguous and zero.flags.c_contiguous
+        and scale.shape == data.shape[:1] and type(axis) is int and axis == -1
+        and (out is None or _plain_out(out, F32, data)) and scale.flags.c_contiguous and zero.flags.c_contiguous
     ):  # fmt: skip
-        result = empty(data.shape, F32)
-        backend.dequantize(data, scale, zero, FLIP_OF[data.dtype], result)
+        result = empty(data.shape, F32) if out is None else out
+        backend.dequantize(data, scale, zero, FLIP_OF[data.dtype], result, out is None)
         return result
     data = checks.byte_array("q.data", data)
     scale, zero = np.asarray(scale, F32), np.asarray(zero).astype(np.int32)
@@ -208,11 +216,11 @@ def dequantize(q: Quantized, *, out: np.ndarray | None = None) -> np.ndarray:
     rows = _contiguous_rows(moved)
     target = _target(out, None if one_scale else axis, rows, F32, data)
     scale, zero = np.ascontiguousarray(scale).reshape(-1), np.ascontiguousarray(zero).reshape(-1)
-    backend.dequantize(rows, scale, zero, FLIP_OF[data.dtype], target)
+    backend.dequantize(rows, scale, zero, FLIP_OF[data.dtype], target, out is None)
     result = target.reshape(data.shape) if one_scale else np.moveaxis(target.reshape(moved.shape), -1, axis)
     if out is None:
         return result
-    if not np.may_share_memory(target, out):
+    if not may_share_memory(target, out):
         out[...] = result
     return out
 

@@ -63,10 +63,12 @@ DESCRIPTOR_WORDS = 3
 #: which a second one may be asked.
 VALUES_PER_US, WORTH_US = 15_000, 1.0
 FOR_TWO = int(2 * WORTH_US * VALUES_PER_US)
-#: Bytes of x that are ranged, then converted: with as much brought near they leave room in L2.
-HELD = 1 << 17
+#: Bytes of x that are ranged, then converted while as many are brought near: half of L1.
+HELD = 1 << 14
 #: Values of a part of a long row; the least that a part is worth; values of a task of rows.
 PART, LEAST_PART, TASK = 1 << 16, 1 << 13, 1 << 17
+#: Bytes that are brought near beyond those that a long row's part is at.
+AHEAD = 1 << 12
 
 
 @kernel
@@ -119,7 +121,8 @@ def quantize_worker(isa: InstructionSet) -> Callable:
     def quantize_rows(context, first, count, bounds):
         k, stride, symmetric = load_int(context, at.K), load_int(context, at.X_STRIDE), load_int(context, SYMMETRIC)
         x, flip = load_ptr(context, at.X), load_int(context, at.X_FLIP)
-        together = max(1, min(BOUNDS_STRIDE, HELD // (4 * k + 1)))
+        together = HELD // (4 * k + 1)
+        together = max(1, together) if together < 4 else min(BOUNDS_STRIDE, together // 4 * 4)
         parts = max(1, k // PART)
         row, end = first, first + count
         while row < end:
@@ -134,7 +137,7 @@ def quantize_worker(isa: InstructionSet) -> Callable:
                 store_u8(load_ptr(context, at.X_ZERO), row + r, np.uint8(zero ^ flip))
                 for part in range(parts):
                     begin, values = part_of(parts - 1 - part, parts, k)
-                    convert(context, row + r, begin, values, height * stride)
+                    convert(context, row + r, begin, values, height * stride if parts == 1 else AHEAD)
             row += height
 
     @kernel(variant=isa.name)
@@ -157,7 +160,7 @@ def quantize_worker(isa: InstructionSet) -> Callable:
             else:
                 backwards = own_task(task, threads, tasks)
                 begin, values = part_of(backwards % parts, parts, k)
-                convert(context, backwards // parts, begin, values, 0)
+                convert(context, backwards // parts, begin, values, AHEAD)
             done += 1
             task, victim = next_task(counters, index, threads, tasks, victim)
         fetch_add_relaxed(context, at.DONE, done)

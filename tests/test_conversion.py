@@ -85,7 +85,7 @@ def test_every_thread_count_and_store_gives_the_same_bits(isa, rng, shape, threa
             assert_only_inside(raw, q)
             for zero in (zeros, zeros.astype(np.int32)):
                 room, back = guarded(shape, F32, shift & -4 if shift != 61 else 61, gap)
-                compiled.dequantize(q, scales, zero, flip, back, threads)
+                compiled.dequantize(q, scales, zero, flip, back, False, threads)
                 with np.errstate(invalid="ignore"):
                     wanted = (data.astype(np.int64) - zero_point[:, None]).astype(F32) * scale[:, None]
                 oracle.assert_same_bits(back.copy(), wanted, "dequantize")

@@ -101,11 +101,11 @@ _CONVERT = (VIEW, VIEW, ADDRESS, ADDRESS, WORD, WORD, ADDRESS, WORD)
 
 
 @cache
-def converter(operation: str, target: InstructionSet) -> tuple[Callable, np.ndarray]:
-    """The entry of "quantize" or "dequantize" and the descriptor it takes."""
+def converter(operation: str, target: InstructionSet, stream: bool = True) -> tuple[Callable, np.ndarray]:
+    """The entry of "quantize" or "dequantize" and its descriptor; `stream`: large results go past the caches."""
     words = np.zeros(conversion.DESCRIPTOR_WORDS, np.int64)
     words[at.WORKER], words[at.POOL] = registry.worker_address(operation, target), threads.POOL
-    words[conversion.LAST_CACHE] = cpu.last_cache_bytes()
+    words[conversion.LAST_CACHE] = cpu.last_cache_bytes() if stream else 1 << 60
     return entry(conversion.quantize_entry if operation == "quantize" else conversion.dequantize_entry, _CONVERT), words
 
 
@@ -120,12 +120,15 @@ def quantize(
 
 
 def dequantize(
-    data: np.ndarray, scale: np.ndarray, zero: np.ndarray, flip: int, out: np.ndarray, count: int = 0
+    data: np.ndarray, scale: np.ndarray, zero: np.ndarray, flip: int, out: np.ndarray, fresh: bool, count: int = 0
 ) -> None:
-    """Fill float32 out [M, K] from bytes; float32 scale [M], zero [M] bytes like data's or int32."""
+    """Fill float32 out [M, K] from bytes; float32 scale [M], zero [M] bytes like data's or int32.
+
+    `fresh`: out is new, so the system clears its pages on the way, which leaves them in the cache.
+    """
     if count > 1 or (count == 0 and data.size >= conversion.FOR_TWO):
         threads.ready(count)
-    run, words = converter("dequantize", isa.active())
+    run, words = converter("dequantize", isa.active(), not fresh)
     run(data, out, scale, zero, zero.itemsize, flip, words, count)
 
 

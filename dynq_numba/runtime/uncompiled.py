@@ -83,7 +83,7 @@ def quantize(
 
 
 def dequantize(
-    data: np.ndarray, scale: np.ndarray, zero: np.ndarray, flip: int, out: np.ndarray, count: int = 0
+    data: np.ndarray, scale: np.ndarray, zero: np.ndarray, flip: int, out: np.ndarray, fresh: bool, count: int = 0
 ) -> None:
     """Fill float32 out [M, K] from bytes."""
     with np.errstate(all="ignore"):
