@@ -77,7 +77,6 @@ def linear(
     Examples
     --------
     >>> import numpy as np
-from numpy import empty, ndarray
     >>> import dynq_numba as dq
     >>> w = dq.pack_linear(np.array([[1.0, 2.0], [3.0, -4.0]]), bias=np.array([0.5, 0.0]))
     >>> dq.linear(np.array([[1.0, 1.0], [0.0, 2.0]]), w, activation="relu").round(1)
