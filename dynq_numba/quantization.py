@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy import empty, may_share_memory, ndarray
 
 from . import checks
 from .checks import F32
+from .matrices import contiguous_rows, plain_out, target_for
 from .runtime import backend
 
 GRANULARITIES = ("per_token", "per_tensor")
@@ -95,11 +95,11 @@ def quantize(
     if (
         type(x) is ndarray and x.dtype is F32 and x.ndim == 2 and x.strides[1] == 4
         and granularity == "per_token" and type(dtype) is str and dtype in DTYPES and type(symmetric) is bool
-        and type(axis) is int and axis == -1 and (out is None or _plain_out(out, DTYPES[dtype], x))
+        and type(axis) is int and axis == -1 and (out is None or plain_out(out, DTYPES[dtype], x))
     ):  # fmt: skip
         # What small calls are made of: no step more than the kernel needs.
-        kind, rows = DTYPES[dtype], len(x)
-        result = Quantized(empty(x.shape, kind) if out is None else out, empty(rows, F32), empty(rows, kind), -1)
+        kind, m = DTYPES[dtype], len(x)
+        result = Quantized(empty(x.shape, kind) if out is None else out, empty(m, F32), empty(m, kind), -1)
         backend.quantize(x, symmetric, FLIPS[dtype], result[0], result[1], result[2])
         return result
     x = checks.float_array("x", x)
@@ -119,9 +119,9 @@ def quantize(
         checks.out_array(out, kind, x.shape)
     moved = np.moveaxis(x, axis, -1) if per_token else x.reshape(-1)
     outer = moved.shape[:-1]
-    rows = _contiguous_rows(moved)
+    rows = contiguous_rows(moved)
     scale, zero_point = np.empty(len(rows), F32), np.empty(len(rows), kind)
-    data = _target(out, axis if per_token else None, rows, kind, x)
+    data = target_for(out, axis if per_token else None, rows, kind, x)
     backend.quantize(rows, bool(symmetric), FLIPS[dtype], data, scale, zero_point)
     shaped = np.moveaxis(data.reshape(moved.shape), -1, axis) if per_token else data.reshape(x.shape)
     if out is not None:
@@ -131,36 +131,6 @@ def quantize(
     if not per_token:
         return Quantized(shaped, scale.reshape(()), zero_point.reshape(()), -1)
     return Quantized(shaped, scale.reshape(outer), zero_point.reshape(outer), axis)
-
-
-def _plain_out(out: Any, dtype: np.dtype, source: np.ndarray) -> bool:
-    """Whether a matrix can be written as it is; if not, the long way tells why or finds another."""
-    return (
-        type(out) is ndarray and out.dtype is dtype and out.shape == source.shape and out.flags.writeable
-        and out.strides[1] == out.itemsize and not may_share_memory(out, source)
-    )  # fmt: skip
-
-
-def _contiguous_rows(moved: np.ndarray) -> np.ndarray:
-    """[..., K] as a matrix whose last axis is contiguous; a copy only where need be."""
-    rows = moved.reshape(math.prod(moved.shape[:-1]), moved.shape[-1])
-    return rows if rows.strides[1] == rows.itemsize or rows.shape[1] <= 1 else np.ascontiguousarray(rows)
-
-
-def _target(
-    out: np.ndarray | None, axis: int | None, rows: np.ndarray, kind: np.dtype, source: np.ndarray
-) -> np.ndarray:
-    """The matrix to write, shape of `rows`: `out` itself where its layout fits and it does not overlap, else a new one.
-
-    `axis` is the axis of `out` that the rows are along; None: all of it is one row.
-    """
-    if out is not None and not may_share_memory(out, source):
-        moved = out if axis is None else np.moveaxis(out, axis, -1)
-        if moved.flags.c_contiguous:
-            return moved.reshape(rows.shape)
-        if axis is not None and moved.ndim == 2 and moved.strides[1] == kind.itemsize:
-            return moved
-    return np.empty(rows.shape, kind)
 
 
 def dequantize(q: Quantized, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -198,7 +168,7 @@ def dequantize(q: Quantized, *, out: np.ndarray | None = None) -> np.ndarray:
         type(data) is type(scale) is type(zero) is ndarray and data.dtype in FLIP_OF and data.ndim == 2
         and data.strides[1] == 1 and scale.dtype is F32 and zero.dtype == data.dtype and scale.shape == zero.shape
         and scale.shape == data.shape[:1] and type(axis) is int and axis == -1
-        and (out is None or _plain_out(out, F32, data)) and scale.flags.c_contiguous and zero.flags.c_contiguous
+        and (out is None or plain_out(out, F32, data)) and scale.flags.c_contiguous and zero.flags.c_contiguous
     ):  # fmt: skip
         result = empty(data.shape, F32) if out is None else out
         backend.dequantize(data, scale, zero, FLIP_OF[data.dtype], result, out is None)
@@ -213,8 +183,8 @@ def dequantize(q: Quantized, *, out: np.ndarray | None = None) -> np.ndarray:
         raise ValueError(f"q.scale must have shape {moved.shape[:-1]} for axis {axis}, or (); got {scale.shape}")
     if out is not None:
         checks.out_array(out, F32, data.shape)
-    rows = _contiguous_rows(moved)
-    target = _target(out, None if one_scale else axis, rows, F32, data)
+    rows = contiguous_rows(moved)
+    target = target_for(out, None if one_scale else axis, rows, F32, data)
     scale, zero = np.ascontiguousarray(scale).reshape(-1), np.ascontiguousarray(zero).reshape(-1)
     backend.dequantize(rows, scale, zero, FLIP_OF[data.dtype], target, out is None)
     result = target.reshape(data.shape) if one_scale else np.moveaxis(target.reshape(moved.shape), -1, axis)

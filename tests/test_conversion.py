@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 from test_quantize import assert_quantized, assert_round_trip, each_kind
 
 import dynq_numba as dq
-from dynq_numba.kernels import conversion
+from dynq_numba.kernels import conversion, conversion_call
 from dynq_numba.kernels.emit import quantize as emitted
 from dynq_numba.kernels.emit.vectors import F32 as FLOAT
 from dynq_numba.kernels.emit.vectors import Emitter, vector
@@ -30,14 +30,14 @@ PATTERN = 0xA5
 def streaming(on):
     """Let every call store past the caches, or none."""
     words = [compiled.converter(name, active())[1] for name in ("quantize", "dequantize")]
-    before = [int(word[conversion.LAST_CACHE]) for word in words]
+    before = [int(word[conversion_call.LAST_CACHE]) for word in words]
     try:
         for word in words:
-            word[conversion.LAST_CACHE] = -1 if on else 1 << 60
+            word[conversion_call.LAST_CACHE] = -1 if on else 1 << 60
         yield
     finally:
         for word, value in zip(words, before, strict=True):
-            word[conversion.LAST_CACHE] = value
+            word[conversion_call.LAST_CACHE] = value
 
 
 def guarded(shape, dtype, shift, gap=0):

@@ -14,7 +14,8 @@ from numba import types
 from numba.core.errors import NumbaError
 
 from ..kernels import context as at
-from ..kernels import conversion, integer, weights
+from ..kernels import conversion_call as conversion
+from ..kernels import integer, weights
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.finish import finisher, identity

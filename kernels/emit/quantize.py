@@ -32,6 +32,7 @@ Floating-Point Arithmetic (2nd ed.), section 4.7.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from llvmlite import ir
 
@@ -144,7 +145,11 @@ def each_row(e: Emitter, values: ir.Value) -> list[ir.Value]:
 
 def divisions(e: Emitter, scales: ir.Value) -> list[Quotient]:
     """x ↦ RN(x / s) of each row, for any s."""
-    return [lambda value, s=s: e.builder.fdiv(value, s) for s in each_row(e, scales)]
+    return [partial(_divided, e, s) for s in each_row(e, scales)]
+
+
+def _divided(e: Emitter, s: ir.Value, value: ir.Value) -> ir.Value:
+    return e.builder.fdiv(value, s)
 
 
 def multiplications(e: Emitter, scales: ir.Value) -> list[Quotient]:
