@@ -1,9 +1,11 @@
-"""quantize and dequantize on their own, beside numpy and the read bandwidth.
+"""quantize and dequantize on their own, beside numpy and the bandwidth.
 
     python -m bench.conversion [THREADS]
 
-Bytes are those that must move: each float32 and each 8-bit value once. The bandwidth is what reads alone reach on as
-much data, in the same rounds.
+Bytes are those that must move: each float32 and each 8-bit value once. `out`: into an array that there is already;
+otherwise into a new one, whose pages the system clears meanwhile. Two limits, both on as much data in the same rounds:
+`read` is what reads alone reach; `move` is what a loop reaches that only reads and writes in the same proportion, past
+the caches or not, whichever is faster. One long row is read twice, for its range and to convert it.
 """
 
 from __future__ import annotations
@@ -19,19 +21,22 @@ import numpy as np
 
 import dynq_numba as dq
 from bench import timing
-from bench.bandwidth import STEP, read_loop
+from bench.bandwidth import MOVE_STEP, STEP, lines, move_loop, read_loop
 from bench.machine import last_level_cache
 
-#: Rows and columns: in a core's L2, in the last-level cache, and (rows of 0: made to measure) beyond every cache.
-SHAPES = {"in L2": (128, 768), "in L3": (1024, 1024), "beyond the caches": (0, 4096)}
+#: Rows and columns: in a core's L2, in the last-level cache, and (0: made to measure) beyond every cache.
+SHAPES = {"in L2": (128, 768), "in L3": (1024, 1024), "beyond the caches": (0, 4096), "beyond, one row": (1, 0)}
 ROUNDS = 7
 #: Bytes of a value and its 8-bit form.
 MOVED = 5
+#: Lines read and written by each operation.
+PROPORTIONS = {"quantize": (4, 1), "dequantize": (1, 4)}
 
 
 def shape_of(name: str) -> tuple[int, int]:
     rows, columns = SHAPES[name]
-    return rows or 4 * last_level_cache() // (4 * columns), columns
+    beyond = 4 * last_level_cache() // 4
+    return rows or beyond // columns, columns or beyond
 
 
 def numpy_quantize(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -54,38 +59,76 @@ def functions(shape: tuple[int, int]) -> dict[str, dict[str, Callable[[], object
     ours, theirs = dq.quantize(x), numpy_quantize(x)
     if np.abs(ours.data[:64].astype(int) - theirs[0][:64]).max() > 1:
         raise AssertionError("dq.quantize and numpy differ by more than a step")
+    data, back = np.zeros_like(ours.data), np.zeros_like(x)
     return {
-        "quantize": {"dynq": lambda: dq.quantize(x), "numpy": lambda: numpy_quantize(x)},
-        "dequantize": {"dynq": lambda: dq.dequantize(ours), "numpy": lambda: numpy_dequantize(theirs)},
+        "quantize": {
+            "dynq": lambda: dq.quantize(x),
+            "dynq out": lambda: dq.quantize(x, out=data),
+            "numpy": lambda: numpy_quantize(x),
+        },
+        "dequantize": {
+            "dynq": lambda: dq.dequantize(ours),
+            "dynq out": lambda: dq.dequantize(ours, out=back),
+            "numpy": lambda: numpy_dequantize(theirs),
+        },
     }
 
 
+def limits(values: int, threads: int) -> dict[str, Callable[[], float]]:
+    """Functions that give bytes a second, by limit: "read", and each operation's "move" with and without streaming."""
+    whole = MOVE_STEP * STEP * threads
+    size = max(1, 4 * values // whole) * whole
+    long, short = lines(size), lines(size // 4)
+    passes = max(1, 100_000_000 // size)
+
+    def rate(run: Callable, moved: int, *arrays: np.ndarray) -> Callable[[], float]:
+        return lambda: moved * passes / timing.burst(lambda: run(*arrays, passes, threads), 0)
+
+    found = {"read": rate(read_loop(), size, long)}
+    for operation, (read, written) in PROPORTIONS.items():
+        arrays = (long, short) if read > written else (short, long)
+        for stream in (False, True):
+            found[f"{operation} {stream}"] = rate(move_loop(read, written, stream), size // 4 * MOVED, *arrays)
+    return found
+
+
 def measure(threads: int) -> list[dict]:
-    """A record for each array and operation."""
+    """A record for each array, operation, and kind of result."""
     numba.set_num_threads(threads)
-    read = read_loop()
+    dq.set_num_threads(threads)
     records = []
     for name in SHAPES:
         shape = shape_of(name)
-        size = MOVED * shape[0] * shape[1] // (STEP * threads) * STEP * threads
-        data, passes = np.ones(size, np.uint8), max(1, 100_000_000 // size)
-        calls = {(op, who): call for op, both in functions(shape).items() for who, call in both.items()}
-        times: dict[tuple, list[float]] = {key: [] for key in (*calls, "read")}
+        values = shape[0] * shape[1]
+        calls = {(op, who): call for op, each in functions(shape).items() for who, call in each.items()}
+        bounds = limits(values, threads)
+        rates: dict[object, list[float]] = {key: [] for key in (*calls, *bounds)}
         for _ in range(ROUNDS):
-            times["read"].append(timing.burst(lambda d=data, p=passes: read(d, p, threads), 0) / (size * passes))
+            for limit, rate in bounds.items():
+                rates[limit].append(rate())
             for key, call in calls.items():
                 time.sleep(0.002)
-                times[key].append(timing.burst(call) / (shape[0] * shape[1]))
-        for operation in ("quantize", "dequantize"):
-            ours, theirs, bandwidth = times[operation, "dynq"], times[operation, "numpy"], times["read"]
-            records.append({
-                "where": name, "rows": shape[0], "columns": shape[1], "threads": threads, "operation": operation,
-                "gb_s": round(statistics.median(MOVED / t for t in ours) / 1e9, 2),
-                "read_gb_s": round(statistics.median(1 / t for t in bandwidth) / 1e9, 1),
-                "of_limit": round(statistics.median(MOVED * b / t for t, b in zip(ours, bandwidth, strict=True)), 4),
-                "ratio_numpy": round(statistics.median(n / t for n, t in zip(theirs, ours, strict=True)), 2),
-            })  # fmt: skip
+                rates[key].append(MOVED * values / timing.burst(call))
+        for operation in PROPORTIONS:
+            move = max((rates[f"{operation} {stream}"] for stream in (False, True)), key=statistics.median)
+            for who in ("dynq", "dynq out"):
+                ours, theirs, read = rates[operation, who], rates[operation, "numpy"], rates["read"]
+                records.append({
+                    "where": name, "rows": shape[0], "columns": shape[1], "threads": threads, "operation": operation,
+                    "result": "out=" if who == "dynq out" else "new",
+                    "gb_s": round(statistics.median(ours) / 1e9, 2),
+                    "read_gb_s": round(statistics.median(read) / 1e9, 1),
+                    "of_limit": ratio(ours, read, 4),
+                    "move_gb_s": round(statistics.median(move) / 1e9, 1),
+                    "of_move": ratio(ours, move, 4),
+                    "ratio_numpy": ratio(ours, theirs, 2),
+                })  # fmt: skip
     return records
+
+
+def ratio(ours: list[float], others: list[float], digits: int) -> float:
+    """The median of the rounds' ratios."""
+    return round(statistics.median(a / b for a, b in zip(ours, others, strict=True)), digits)
 
 
 if __name__ == "__main__":

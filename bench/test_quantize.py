@@ -8,7 +8,7 @@ from bench import conversion
 from bench.conftest import smoke
 
 
-@pytest.mark.parametrize("who", ["dynq", "numpy"])
+@pytest.mark.parametrize("who", ["dynq", "dynq out", "numpy"])
 @pytest.mark.parametrize("operation", ["quantize", "dequantize"])
 @pytest.mark.parametrize("where", list(conversion.SHAPES))
 def test_conversion(benchmark, request, where, operation, who):

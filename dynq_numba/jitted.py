@@ -5,11 +5,11 @@
         return dq.linear(dq.linear(x, up, activation="gelu"), down)
 
 A PackedLinear becomes its descriptor (see kernels/context.py), so a user's function compiles in moments: the products
-are reached by address. A finisher, or the worker of matmul_integer, is linked into the user's own module.
+are reached by address. A finisher, or the worker of another operation, is linked into the user's own module.
 Differences from Python: options that choose code (`activation`, `granularity`, `dtype`) must be literals; arrays are
 float32 or float64 and are copied where they are not C contiguous; `out` must be C contiguous; `quantize` and
-`dequantize` work along the last axis; `matmul_integer` takes matrices, and runs on one thread on the instruction set
-that was in force at compilation. Packing is done outside.
+`dequantize` work along the last axis; `matmul_integer` takes matrices. These three run on one thread, on the
+instruction set that was in force at compilation. Packing is done outside.
 """
 
 from __future__ import annotations
@@ -34,17 +34,14 @@ from numba.extending import (
     unbox,
 )
 
-from . import quantization
 from .checks import MAX_THREADS
-from .kernels import arrays, call, integer
+from .kernels import arrays, call
 from .kernels import context as at
-from .kernels import quantize as kernels
 from .kernels.activations import ACTIVATIONS
 from .kernels.jit import FINGERPRINT, compiled
-from .kernels.memory import FINISH_SIGNATURE, WORKER_SIGNATURE, data_ptr, keep, null
+from .kernels.memory import FINISH_SIGNATURE, data_ptr, keep, null
 from .ops import linear
 from .packed import PackedLinear
-from .runtime import isa, registry
 from .runtime.compiled import finishing_kernel
 
 _DESCRIPTOR = types.Array(types.int64, 1, "C")
@@ -94,7 +91,7 @@ def _constant_packed(context: Any, builder: Any, kind: PackedLinearType, value: 
     raise TypingError("a PackedLinear cannot be a global or closure variable of compiled code: pass it as an argument")
 
 
-def _address_of(function: Callable, signature: tuple) -> Callable:
+def address_of(function: Callable, signature: tuple) -> Callable:
     """An intrinsic that links `function` into the caller's module and gives its address there."""
 
     @intrinsic
@@ -121,12 +118,12 @@ def _no_address(typingctx):  # type: ignore[no-untyped-def]
     return types.int64(), codegen
 
 
-def _absent(value: Any) -> bool:
+def absent(value: Any) -> bool:
     omitted = isinstance(value, types.Omitted) and value.value is None
     return value is None or omitted or isinstance(value, types.NoneType)
 
 
-def _literal(name: str, value: Any, allowed: Any, default: Any) -> Any:
+def literal(name: str, value: Any, allowed: Any, default: Any) -> Any:
     """The compile-time value of an option."""
     if value is None or isinstance(value, (types.NoneType, types.Omitted)) or value == default:
         value = getattr(value, "value", default)
@@ -142,20 +139,20 @@ def _literal(name: str, value: Any, allowed: Any, default: Any) -> Any:
     return literal
 
 
-def _value_type(value: Any) -> Any:
+def value_type(value: Any) -> Any:
     """The type of a value, a literal's or a default's included."""
     if isinstance(value, types.Literal):
         return value.literal_type
     return value if isinstance(value, types.Type) and not isinstance(value, types.Omitted) else types.int64
 
 
-def _float_array(name: str, value: Any) -> None:
+def float_array(name: str, value: Any) -> None:
     floats = (types.float32, types.float64)
     if not (isinstance(value, types.Array) and value.dtype in floats and value.ndim > 0):
         raise TypingError(f"{name} must be an array of float32 or float64 in compiled code; got {value}")
 
 
-def _rows_function(array: types.Array) -> Callable:
+def rows_function(array: types.Array) -> Callable:
     return arrays.view_rows if array.layout == "C" and array.dtype == types.float32 else arrays.as_rows
 
 
@@ -163,25 +160,25 @@ def _rows_function(array: types.Array) -> Callable:
 def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threads=None):  # type: ignore[no-untyped-def]
     if not isinstance(w, PackedLinearType):
         raise TypingError(f"w must be a PackedLinear from pack_linear; got {w}")
-    _float_array("x", x)
-    name = _literal("activation", activation, (*ACTIVATIONS, None), None)
-    has_residual, has_out = not _absent(residual), not _absent(out)
+    float_array("x", x)
+    name = literal("activation", activation, (*ACTIVATIONS, None), None)
+    has_residual, has_out = not absent(residual), not absent(out)
     if has_residual:
-        _float_array("residual", residual)
+        float_array("residual", residual)
     if has_out and not (isinstance(out, types.Array) and out == types.Array(types.float32, out.ndim, "C")):
         raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
     user = None
-    if not _absent(epilogue):
+    if not absent(epilogue):
         if not isinstance(epilogue, types.Dispatcher):
             raise TypingError(f"epilogue must be a function compiled by numba.njit; got {epilogue}")
         user = epilogue.dispatcher
     finish = finishing_kernel(name, user, has_residual)
-    address = _no_address if finish is None else _address_of(finish, FINISH_SIGNATURE)
-    chosen = not _absent(threads)
-    if chosen and _value_type(threads) not in types.integer_domain:
+    address = _no_address if finish is None else address_of(finish, FINISH_SIGNATURE)
+    chosen = not absent(threads)
+    if chosen and value_type(threads) not in types.integer_domain:
         raise TypingError(f"threads must be a positive integer or None; got {threads}")
-    x_rows = _rows_function(x)
-    residual_rows = _rows_function(residual if has_residual else x)
+    x_rows = rows_function(x)
+    residual_rows = rows_function(residual if has_residual else x)
 
     def run(x, w, activation=None, residual=None, epilogue=None, out=None, threads=None):  # type: ignore[no-untyped-def]
         descriptor = w.descriptor
@@ -224,89 +221,5 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
         if has_out:
             arrays.deliver(target, arrays.view_rows(y, n))
         return y
-
-    return run
-
-
-@overload(quantization.quantize, prefer_literal=True)
-def _quantize(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-1):  # type: ignore[no-untyped-def]
-    _float_array("x", x)
-    if _literal("axis", axis, (-1,), -1) != -1:
-        raise TypingError("axis must be -1 in compiled code")
-    per_token = _literal("granularity", granularity, quantization.GRANULARITIES, "per_token") == "per_token"
-    signed = _literal("dtype", dtype, tuple(quantization.DTYPES), "uint8") == "int8"
-    kind, flip = (np.int8, 128) if signed else (np.uint8, 0)
-    rows_of = _rows_function(x)
-    result = quantization.Quantized
-
-    def run(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-1):  # type: ignore[no-untyped-def]
-        rows = rows_of(x, x.shape[-1])
-        if not per_token:
-            rows = rows.reshape((1, x.size))
-        scale = np.empty(rows.shape[0], np.float32)
-        zero = np.empty(rows.shape[0], np.int32)
-        data = np.empty(rows.shape, np.uint8)
-        kernels.parameters(rows, symmetric, scale, zero)
-        kernels.convert(rows, scale, zero, 1 if symmetric else 0, flip, data)
-        zero_point = (zero - flip).astype(kind)
-        shaped = data.view(kind).reshape(x.shape)
-        if per_token:
-            return result(shaped, scale.reshape(x.shape[:-1]), zero_point.reshape(x.shape[:-1]), -1)
-        return result(shaped, scale.reshape(()), zero_point.reshape(()), -1)
-
-    return run
-
-
-@overload(quantization.dequantize)
-def _dequantize(q):  # type: ignore[no-untyped-def]
-    if not (isinstance(q, types.BaseNamedTuple) and q.fields == quantization.Quantized._fields):
-        raise TypingError(f"q must be a Quantized tuple; got {q}")
-    if q.types[0].dtype not in (types.uint8, types.int8):
-        raise TypingError(f"q.data must be an int8 or uint8 array; got {q.types[0]}")
-    fits = arrays.scale_fits if q.types[1].ndim else arrays.one_scale
-
-    def run(q):  # type: ignore[no-untyped-def]
-        if q.axis != -1:
-            raise ValueError("q.axis must be -1 in compiled code")
-        if not fits(q.data, q.scale):
-            raise ValueError("q.scale must have the shape of q.data without its last axis, or be a single scale")
-        if q.zero_point.size != q.scale.size:
-            raise ValueError("q.zero_point must have the shape of q.scale")
-        data = np.ascontiguousarray(q.data)
-        scale, zero = np.ascontiguousarray(q.scale), np.ascontiguousarray(q.zero_point)
-        rows = data.reshape((scale.size, data.size // max(1, scale.size)))
-        out = np.empty(rows.shape, np.float32)
-        kernels.dequantize_rows(rows, scale.reshape(scale.size), zero.reshape(zero.size), out)
-        return out.reshape(data.shape)
-
-    return run
-
-
-@overload(quantization.matmul_integer)
-def _matmul_integer(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-untyped-def]
-    for name, operand in (("a", a), ("b", b)):
-        if not (isinstance(operand, types.Array) and operand.ndim == 2 and operand.dtype in (types.int8, types.uint8)):
-            raise TypingError(f"{name} must be an int8 or uint8 matrix in compiled code; got {operand}")
-    for name, zero in (("a_zero_point", a_zero_point), ("b_zero_point", b_zero_point)):
-        kind = zero.dtype if isinstance(zero, types.Array) else _value_type(zero)
-        if kind not in types.integer_domain:
-            raise TypingError(f"{name} must be an integer or an array of integers; got {zero}")
-    low_a, low_b = (-128 if a.dtype == types.int8 else 0), (-128 if b.dtype == types.int8 else 0)
-    target = isa.active()
-    worker = _address_of(registry.kernel_for("matmul_integer", target).build(), WORKER_SIGNATURE)
-    nr, k_per_word = target.columns, target.k_per_word
-    flip_a, flip_b = (128 if a.dtype == types.int8 else 0), (128 if b.dtype == types.uint8 else 0)
-    zero_a = arrays.zero_array if isinstance(a_zero_point, types.Array) else arrays.zero_vector
-    zero_b = arrays.zero_array if isinstance(b_zero_point, types.Array) else arrays.zero_vector
-
-    def run(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-untyped-def]
-        if a.shape[1] != b.shape[0]:
-            raise ValueError("b must have as many rows as a has columns")
-        out = np.empty((a.shape[0], b.shape[1]), np.int32)
-        left = np.ascontiguousarray(a)
-        za = zero_a(a_zero_point, a.shape[0], low_a, flip_a)
-        zb = zero_b(b_zero_point, b.shape[1], low_b, -flip_b)
-        integer.matmul_integer(worker(), 0, nr, k_per_word, left, flip_a, za, b, flip_b, zb, out, 1)
-        return out
 
     return run

@@ -144,14 +144,7 @@ def _target(
     out: np.ndarray, shape: tuple[int, ...], n: int, x: np.ndarray, addend: np.ndarray | None
 ) -> np.ndarray:
     """The matrix to write: `out` itself where that is safe, else a temporary."""
-    if not isinstance(out, np.ndarray) or out.dtype != F32:
-        raise TypeError(f"out must be a float32 numpy array; got {checks.describe(out)}")
-    if out.shape != shape:
-        raise ValueError(f"out must have shape {shape}; got {out.shape}")
-    if not out.flags.writeable:
-        raise ValueError("out must be writable; got a read-only array")
-    if n > 1 and out.size and out.strides[-1] != 4:
-        raise ValueError(f"out must be contiguous along its last axis; got strides {out.strides}")
+    checks.out_array(out, F32, shape)
     overlaps = np.may_share_memory(out, x) or (addend is not None and np.may_share_memory(out, addend))
     if overlaps or not (out.ndim == 2 or out.flags.c_contiguous):
         return np.empty((math.prod(shape[:-1]), n), F32)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy import empty, may_share_memory, ndarray
 
 from . import checks
+from .checks import F32
+from .matrices import contiguous_rows, plain_out, target_for
 from .runtime import backend
 
 GRANULARITIES = ("per_token", "per_tensor")
-DTYPES = {"uint8": np.uint8, "int8": np.int8}
+DTYPES = {"uint8": np.dtype(np.uint8), "int8": np.dtype(np.int8)}
+#: The bit that int8 has other than the uint8 grid.
+FLIPS = {"uint8": 0, "int8": 128}
+FLIP_OF = {DTYPES[name]: flip for name, flip in FLIPS.items()}
 
 
 class Quantized(NamedTuple):
@@ -40,6 +45,7 @@ def quantize(
     dtype: str = "uint8",
     symmetric: bool = False,
     axis: int = -1,
+    out: np.ndarray | None = None,
 ) -> Quantized:
     """Quantize to 8 bits by the range actually there.
 
@@ -53,6 +59,9 @@ def quantize(
         False: the range [min(0, x), max(0, x)] over 255 steps; True: max|x| over 127 steps, zero point in the middle.
     axis : int
         The axis along which values share a scale.
+    out : array of `dtype`, shape of x, optional
+        Written and returned as `data`; its last axis must be contiguous. It may overlap x. Beyond some MB this saves
+        the time in which the system finds and clears memory for a new array.
 
     Returns
     -------
@@ -62,7 +71,9 @@ def quantize(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed.
+        Naming the argument, what it was and what is allowed, before anything is written.
+    MemoryError
+        When there is no memory for the result.
 
     Notes
     -----
@@ -81,6 +92,16 @@ def quantize(
     >>> q.zero_point, q.scale.round(4)
     (array([153], dtype=uint8), array([0.0196], dtype=float32))
     """
+    if (
+        type(x) is ndarray and x.dtype is F32 and x.ndim == 2 and x.strides[1] == 4
+        and granularity == "per_token" and type(dtype) is str and dtype in DTYPES and type(symmetric) is bool
+        and type(axis) is int and axis == -1 and (out is None or plain_out(out, DTYPES[dtype], x))
+    ):  # fmt: skip
+        # What small calls are made of: no step more than the kernel needs.
+        kind, m = DTYPES[dtype], len(x)
+        result = Quantized(empty(x.shape, kind) if out is None else out, empty(m, F32), empty(m, kind), -1)
+        backend.quantize(x, symmetric, FLIPS[dtype], result[0], result[1], result[2])
+        return result
     x = checks.float_array("x", x)
     checks.choice("granularity", granularity, GRANULARITIES)
     checks.choice("dtype", dtype, DTYPES)
@@ -93,26 +114,35 @@ def quantize(
         if not -x.ndim <= axis < x.ndim:
             raise ValueError(f"axis must be in [-{x.ndim}, {x.ndim}) for x of shape {x.shape}; got {axis}")
         axis = int(axis) % x.ndim - x.ndim
-    moved = np.ascontiguousarray(np.moveaxis(x, axis, -1) if per_token else x.reshape(-1))
-    outer = moved.shape[:-1]
-    rows = moved.reshape(math.prod(outer), moved.shape[-1])
-    flip = 128 if dtype == "int8" else 0
-    data, scale, zero = backend.quantize(rows, bool(symmetric), flip)
     kind = DTYPES[dtype]
-    zero_point = (zero - flip).astype(kind)
+    if out is not None:
+        checks.out_array(out, kind, x.shape)
+    moved = np.moveaxis(x, axis, -1) if per_token else x.reshape(-1)
+    outer = moved.shape[:-1]
+    rows = contiguous_rows(moved)
+    scale, zero_point = np.empty(len(rows), F32), np.empty(len(rows), kind)
+    data = target_for(out, axis if per_token else None, rows, kind, x)
+    backend.quantize(rows, bool(symmetric), FLIPS[dtype], data, scale, zero_point)
+    shaped = np.moveaxis(data.reshape(moved.shape), -1, axis) if per_token else data.reshape(x.shape)
+    if out is not None:
+        if not may_share_memory(data, out):
+            out[...] = shaped
+        shaped = out
     if not per_token:
-        return Quantized(data.view(kind).reshape(x.shape), scale.reshape(()), zero_point.reshape(()), -1)
-    shaped = np.moveaxis(data.view(kind).reshape(moved.shape), -1, axis)
+        return Quantized(shaped, scale.reshape(()), zero_point.reshape(()), -1)
     return Quantized(shaped, scale.reshape(outer), zero_point.reshape(outer), axis)
 
 
-def dequantize(q: Quantized) -> np.ndarray:
+def dequantize(q: Quantized, *, out: np.ndarray | None = None) -> np.ndarray:
     """float32 ``(data - zero_point) * scale``: the integer difference is exact, the product rounded once.
 
     Parameters
     ----------
     q : Quantized
         From `quantize`, or any such tuple.
+    out : float32 array, shape of q.data, optional
+        Written and returned; its last axis must be contiguous. It may overlap q.data. Beyond some MB this saves the
+        time in which the system finds and clears memory for a new array: most of all the time.
 
     Returns
     -------
@@ -121,7 +151,9 @@ def dequantize(q: Quantized) -> np.ndarray:
     Raises
     ------
     TypeError, ValueError
-        When q is not such a tuple or its parts do not fit each other.
+        When q is not such a tuple or its parts do not fit each other, or `out` does not fit, before it is written.
+    MemoryError
+        When there is no memory for the result.
 
     Examples
     --------
@@ -131,17 +163,36 @@ def dequantize(q: Quantized) -> np.ndarray:
     """
     if not isinstance(q, tuple) or len(q) != 4:
         raise TypeError(f"q must be a Quantized tuple (data, scale, zero_point, axis); got {checks.describe(q)}")
-    data = checks.byte_array("q.data", q[0])
-    scale, zero, axis = np.asarray(q[1], np.float32), np.asarray(q[2]).astype(np.int32), q[3]
+    data, scale, zero, axis = q
+    if (
+        type(data) is type(scale) is type(zero) is ndarray and data.dtype in FLIP_OF and data.ndim == 2
+        and data.strides[1] == 1 and scale.dtype is F32 and zero.dtype == data.dtype and scale.shape == zero.shape
+        and scale.shape == data.shape[:1] and type(axis) is int and axis == -1
+        and (out is None or plain_out(out, F32, data)) and scale.flags.c_contiguous and zero.flags.c_contiguous
+    ):  # fmt: skip
+        result = empty(data.shape, F32) if out is None else out
+        backend.dequantize(data, scale, zero, FLIP_OF[data.dtype], result, out is None)
+        return result
+    data = checks.byte_array("q.data", data)
+    scale, zero = np.asarray(scale, F32), np.asarray(zero).astype(np.int32)
     if scale.shape != zero.shape:
         raise ValueError(f"q.zero_point must have the shape of q.scale, {scale.shape}; got {zero.shape}")
     one_scale = scale.ndim == 0 and data.ndim != 1
     moved = data.reshape(-1) if one_scale else np.moveaxis(data, axis, -1)
     if moved.shape[:-1] != scale.shape:
         raise ValueError(f"q.scale must have shape {moved.shape[:-1]} for axis {axis}, or (); got {scale.shape}")
-    rows = np.ascontiguousarray(moved).reshape(scale.size, moved.shape[-1])
-    out = backend.dequantize(rows, np.ascontiguousarray(scale).reshape(-1), np.ascontiguousarray(zero).reshape(-1))
-    return out.reshape(data.shape) if one_scale else np.moveaxis(out.reshape(moved.shape), -1, axis)
+    if out is not None:
+        checks.out_array(out, F32, data.shape)
+    rows = contiguous_rows(moved)
+    target = target_for(out, None if one_scale else axis, rows, F32, data)
+    scale, zero = np.ascontiguousarray(scale).reshape(-1), np.ascontiguousarray(zero).reshape(-1)
+    backend.dequantize(rows, scale, zero, FLIP_OF[data.dtype], target, out is None)
+    result = target.reshape(data.shape) if one_scale else np.moveaxis(target.reshape(moved.shape), -1, axis)
+    if out is None:
+        return result
+    if not may_share_memory(target, out):
+        out[...] = result
+    return out
 
 
 def matmul_integer(a: np.ndarray, b: np.ndarray, a_zero_point: Any = 0, b_zero_point: Any = 0) -> np.ndarray:

@@ -64,6 +64,7 @@ store_int = _storer("store_int", I64, types.int64, "((int64 *)base)[index] = val
 store_ptr = _storer("store_ptr", BYTES, types.voidptr, "((void **)base)[index] = value")
 store_f32 = _storer("store_f32", F32, types.float32, "((float *)base)[index] = value")
 store_i32 = _storer("store_i32", I32, types.int32, "((int32 *)base)[index] = value")
+store_u8 = _storer("store_u8", I8, types.uint8, "((uint8 *)base)[index] = value")
 
 
 @intrinsic

@@ -183,6 +183,33 @@ def test_quantize(name, message, arguments):
     assert_refused(name, message, dq.quantize, arguments.pop("x"), **arguments)
 
 
+BYTES_OUT = {
+    "int8": (lambda: np.zeros((M, K), np.int8), ("int8", "uint8")),
+    "float32": (lambda: np.zeros((M, K), F32), ("float32", "uint8")),
+    "too wide": (lambda: np.zeros((M, K + 1), np.uint8), ("(5, 41)", "(5, 40)")),
+    "read-only": (lambda: read_only(np.zeros((M, K), np.uint8)), ("writ",)),
+    "column major": (lambda: np.zeros((K, M), np.uint8).T, ("contiguous",)),
+    "list": (lambda: [[0] * K] * M, ("list",)),
+}
+
+
+@pytest.mark.parametrize("kind", BYTES_OUT)
+def test_quantize_into_a_bad_out(kind):
+    make, message = BYTES_OUT[kind]
+    out = make()
+    assert_refused("out", message, dq.quantize, array(M, K), out=out)
+    assert not np.array(out).any(), "out was written"
+
+
+@pytest.mark.parametrize("kind", OUT)
+def test_dequantize_into_a_bad_out(kind):
+    make, message = OUT[kind]
+    out = make()
+    before = np.array(out).tobytes()
+    assert_refused("out", message, dq.dequantize, dq.quantize(array(M, N)), out=out)
+    assert np.array(out).tobytes() == before
+
+
 def test_dequantize():
     assert_refused("q", ("array", "Quantized"), dq.dequantize, array(M, K))
     assert_refused("q", ("None",), dq.dequantize, None)

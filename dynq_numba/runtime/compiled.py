@@ -13,16 +13,18 @@ import numpy as np
 from numba import types
 from numba.core.errors import NumbaError
 
+from ..kernels import context as at
+from ..kernels import conversion_call as conversion
 from ..kernels import integer, weights
-from ..kernels import quantize as kernels
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.finish import finisher, identity
 from ..kernels.jit import address, entry
 from ..kernels.memory import FINISH_SIGNATURE
-from . import isa, registry, threads
+from ..kernels.view import ADDRESS, VIEW
+from . import cpu, isa, registry, threads
 from .layout import Layout as Layout
-from .signatures import BYTE_MATRIX, BYTES_2D, FLOAT_MATRIX, FLOATS, FLOATS_2D, INT8_2D, INTS, INTS_2D, WORD
+from .signatures import BYTE_MATRIX, BYTES_2D, FLOAT_MATRIX, FLOATS_2D, INT8_2D, INTS, INTS_2D, WORD
 
 #: Multiply-adds from which a second thread pays in matmul_integer.
 PARALLEL_FROM = 4_000_000
@@ -96,22 +98,39 @@ def _integers(weight: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]:
     return np.empty((n, k), np.int8), np.empty((n, max(1, -(-k // group))), np.float32)
 
 
-def quantize(rows: np.ndarray, symmetric: bool, flip: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """data (uint8, flipped), scale, zero_point (int32, of the unflipped grid) of float32 rows."""
-    scale, zero = np.empty(len(rows), np.float32), np.empty(len(rows), np.int32)
-    data = np.empty(rows.shape, np.uint8)
-    entry(kernels.parameters, (FLOAT_MATRIX, types.boolean, FLOATS, INTS))(rows, symmetric, scale, zero)
-    convert = entry(kernels.convert, (FLOATS_2D, FLOATS, INTS, WORD, WORD, BYTES_2D))
-    convert(rows, scale, zero, int(symmetric), flip, data)
-    return data, scale, zero
+_CONVERT = (VIEW, VIEW, ADDRESS, ADDRESS, WORD, WORD, ADDRESS, WORD)
 
 
-def dequantize(data: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
-    """float32 rows from uint8 or int8 rows."""
-    out = np.empty(data.shape, np.float32)
-    kind = BYTES_2D if data.dtype == np.uint8 else INT8_2D
-    entry(kernels.dequantize_rows, (kind, FLOATS, INTS, FLOATS_2D))(data, scale, zero_point, out)
-    return out
+@cache
+def converter(operation: str, target: InstructionSet, stream: bool = True) -> tuple[Callable, np.ndarray]:
+    """The entry of "quantize" or "dequantize" and its descriptor; `stream`: large results go past the caches."""
+    words = np.zeros(conversion.DESCRIPTOR_WORDS, np.int64)
+    words[at.WORKER], words[at.POOL] = registry.worker_address(operation, target), threads.POOL
+    words[conversion.LAST_CACHE] = cpu.last_cache_bytes() if stream else 1 << 60
+    return entry(conversion.quantize_entry if operation == "quantize" else conversion.dequantize_entry, _CONVERT), words
+
+
+def quantize(
+    x: np.ndarray, symmetric: bool, flip: int, data: np.ndarray, scale: np.ndarray, zero: np.ndarray, count: int = 0
+) -> None:
+    """Fill byte matrix data, float32 scale and byte zero [M], all flipped, from float32 x [M, K]; `count` threads."""
+    if count > 1 or (count == 0 and x.size >= conversion.FOR_TWO):
+        threads.ready(count)
+    run, words = converter("quantize", isa.active())
+    run(x, data, scale, zero, symmetric, flip, words, count)
+
+
+def dequantize(
+    data: np.ndarray, scale: np.ndarray, zero: np.ndarray, flip: int, out: np.ndarray, fresh: bool, count: int = 0
+) -> None:
+    """Fill float32 out [M, K] from bytes; float32 scale [M], zero [M] bytes like data's or int32.
+
+    `fresh`: out is new, so the system clears its pages on the way, which leaves them in the cache.
+    """
+    if count > 1 or (count == 0 and data.size >= conversion.FOR_TWO):
+        threads.ready(count)
+    run, words = converter("dequantize", isa.active(), not fresh)
+    run(data, out, scale, zero, zero.itemsize, flip, words, count)
 
 
 @cache

@@ -32,16 +32,28 @@ def features() -> frozenset[str]:
     return frozenset(present)
 
 
+def _caches() -> dict[int, int]:
+    """Bytes of cpu0's data caches by level, as far as the machine says."""
+    sizes = {}
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            if (index / "type").read_text().strip() != "Instruction":
+                sizes[int((index / "level").read_text())] = _bytes((index / "size").read_text())
+        except (OSError, ValueError):
+            continue
+    return sizes
+
+
 @cache
 def l2_bytes() -> int:
     """Bytes of one core's private L2 cache, 1 MiB where the machine does not say."""
-    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        try:
-            if (index / "level").read_text().strip() == "2":
-                return _bytes((index / "size").read_text())
-        except (OSError, ValueError):
-            continue
-    return 1 << 20
+    return _caches().get(2, 1 << 20)
+
+
+@cache
+def last_cache_bytes() -> int:
+    """Bytes of the last level of cache, 32 MiB where the machine does not say."""
+    return max(_caches().values(), default=32 << 20)
 
 
 def _bytes(text: str) -> int:

@@ -73,14 +73,21 @@ def prepare_finish(activation: str | None, epilogue: Any, residual: bool) -> Non
     """Nothing to compile."""
 
 
-def quantize(rows: np.ndarray, symmetric: bool, flip: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """data (uint8, flipped), scale, zero_point (int32, of the unflipped grid) of float32 rows."""
-    scale, zero_point = reference.row_parameters(rows, symmetric)
-    data = reference.quantize_rows(rows, scale, zero_point, low=int(symmetric))
-    return data ^ np.uint8(flip), scale, zero_point
+def quantize(
+    x: np.ndarray, symmetric: bool, flip: int, data: np.ndarray, scale: np.ndarray, zero: np.ndarray, count: int = 0
+) -> None:
+    """Fill byte matrix data, float32 scale and byte zero [M], all flipped, from float32 x [M, K]."""
+    scale[...], zero_point = reference.row_parameters(x, symmetric)
+    data.view(np.uint8)[...] = reference.quantize_rows(x, scale, zero_point, low=int(symmetric)) ^ np.uint8(flip)
+    zero.view(np.uint8)[...] = zero_point.astype(np.uint8) ^ np.uint8(flip)
 
 
-dequantize = reference.dequantize
+def dequantize(
+    data: np.ndarray, scale: np.ndarray, zero: np.ndarray, flip: int, out: np.ndarray, fresh: bool, count: int = 0
+) -> None:
+    """Fill float32 out [M, K] from bytes."""
+    with np.errstate(all="ignore"):
+        out[...] = reference.dequantize(data, scale, zero)
 
 
 def matmul_integer(a: np.ndarray, b: np.ndarray, a_zero: np.ndarray, b_zero: np.ndarray, out: np.ndarray) -> None:

@@ -44,7 +44,7 @@ from llvmlite import ir
 
 from .isa import InstructionSet
 from .vectors import I16, Emitter, constant, vector
-from .x86 import half_words, shifted_words
+from .x86 import half_words, row_bytes, shifted_words
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,9 @@ class Avx2(InstructionSet):
 
     def pack_words(self, e: Emitter, values: list[ir.Value]) -> list[ir.Value]:
         return half_words(e, values, self.lanes)
+
+    def pack_bytes(self, e: Emitter, values: list[ir.Value]) -> ir.Value:
+        return row_bytes(e, values, self.lanes)
 
 
 @dataclass(frozen=True)

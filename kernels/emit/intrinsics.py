@@ -11,6 +11,7 @@ from numba.extending import intrinsic
 
 from .isa import InstructionSet
 from .quantize import TOGETHER, convert_function, range_function
+from .rows import DEQUANTIZE_ARGUMENTS, QUANTIZE_ARGUMENTS, dequantize_function, quantize_function
 from .tile import Output, Scheme, Tile
 from .vectors import BYTES, I64, Emitter
 
@@ -100,3 +101,40 @@ def convert_rows(isa: InstructionSet) -> Callable:
 
 def _convert(isa: InstructionSet, module: ir.Module, rows: int) -> ir.Function:
     return convert_function(module, isa, rows)
+
+
+def _streaming(function: Callable, isa: InstructionSet, arguments: list[ir.Type]) -> tuple:
+    """Typing and code of ``name(stream, *arguments)``: the emitted function that streams, or the one that does not."""
+
+    def codegen(context, builder, signature, args):
+        plain, stream = (function(builder.module, isa, which) for which in (False, True))
+        with builder.if_else(builder.icmp_signed("!=", args[0], ir.Constant(I64, 0))) as (then, otherwise):
+            with then:
+                builder.call(stream, args[1:])
+            with otherwise:
+                builder.call(plain, args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, *(_NUMBA_TYPE[t] for t in arguments)), codegen
+
+
+@cache
+def quantize_row(isa: InstructionSet) -> Callable:
+    """``quantize_row(stream, …)``: see ``rows.quantize_function``."""
+
+    @intrinsic
+    def quantize_row(typingctx, stream, x, k, scale, zero_point, low, flip, out, ahead):
+        return _streaming(quantize_function, isa, QUANTIZE_ARGUMENTS)
+
+    return quantize_row
+
+
+@cache
+def dequantize_row(isa: InstructionSet) -> Callable:
+    """``dequantize_row(stream, …)``: see ``rows.dequantize_function``."""
+
+    @intrinsic
+    def dequantize_row(typingctx, stream, data, k, scale, zero_point, flip, out, ahead):
+        return _streaming(dequantize_function, isa, DEQUANTIZE_ARGUMENTS)
+
+    return dequantize_row

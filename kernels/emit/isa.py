@@ -112,6 +112,14 @@ class InstructionSet(ABC):
         together = e.builder.bitcast(e.interleave(upper, lower), vector(I32, 4 * words))
         return [e.part(together, 4 * w, 4) for w in range(words)]
 
+    def pack_bytes(self, e: Emitter, values: list[ir.Value]) -> ir.Value:
+        """Four <16 x i32> of one row, clipped to bytes, in order: <64 x i8>."""
+        row = e.join(e.join(*values[:2]), e.join(*values[2:]))
+        low, high = constant(row.type, 0), constant(row.type, 255)
+        row = e.builder.select(e.builder.icmp_signed(">", row, low), row, low)
+        row = e.builder.select(e.builder.icmp_signed("<", row, high), row, high)
+        return e.builder.trunc(row, vector(I8, row.type.count))
+
     @property
     def accumulator(self) -> ir.VectorType:
         return vector(I32, self.lanes)

@@ -31,6 +31,9 @@ Floating-Point Arithmetic (2nd ed.), section 4.7.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from llvmlite import ir
 
 from .isa import InstructionSet
@@ -43,6 +46,8 @@ MAGIC = 12582912.0
 MAGIC_BITS = 0x4B400000
 FLOATS = vector(F32, LANES)
 INTS = vector(I32, LANES)
+#: Vector to vector: x / scale.
+Quotient = Callable[[ir.Value], ir.Value]
 #: Scales between which the quotient needs no division.
 LEAST, LARGEST = 2.0**-60, 2.0**60
 #: How many rows are handled together.
@@ -132,6 +137,71 @@ def range_function(module: ir.Module, rows: int) -> ir.Function:
     return function
 
 
+def each_row(e: Emitter, values: ir.Value) -> list[ir.Value]:
+    """A row's value in every lane, row by row."""
+    undefined = ir.Constant(values.type, ir.Undefined)
+    return [e.shuffle(values, undefined, [r] * LANES) for r in range(values.type.count)]
+
+
+def divisions(e: Emitter, scales: ir.Value) -> list[Quotient]:
+    """x ↦ RN(x / s) of each row, for any s."""
+    return [partial(_divided, e, s) for s in each_row(e, scales)]
+
+
+def _divided(e: Emitter, s: ir.Value, value: ir.Value) -> ir.Value:
+    return e.builder.fdiv(value, s)
+
+
+def multiplications(e: Emitter, scales: ir.Value) -> list[Quotient]:
+    """x ↦ RN(x / s) of each row as at the head of this file, for LEAST ≤ s ≤ LARGEST."""
+    builder = e.builder
+    one = constant(scales.type, 1.0)
+    inverses = builder.fdiv(one, scales)
+    rests = builder.fmul(e.fma(builder.fneg(inverses), scales, one), inverses)
+
+    def quotient(inverse: ir.Value, rest: ir.Value, minus: ir.Value) -> Quotient:
+        def rounded(value: ir.Value) -> ir.Value:
+            near = e.fma(value, inverse, builder.fmul(value, rest))
+            return e.fma(e.fma(near, minus, value), inverse, near)
+
+        return rounded
+
+    parts = (each_row(e, inverses), each_row(e, rests), each_row(e, builder.fneg(scales)))
+    return [quotient(*row) for row in zip(*parts, strict=True)]
+
+
+def by_quotient(
+    e: Emitter, isa: InstructionSet, scales: ir.Value, convert: Callable[[list[Quotient]], None]
+) -> None:
+    """Emit `convert` with the quotients by `scales`: by multiplication where it is exact for all, else by division."""
+    builder = e.builder
+    if not isa.fused:
+        convert(divisions(e, scales))
+        return
+    rows = scales.type.count
+    least, largest = (constant(scales.type, bound) for bound in (LEAST, LARGEST))
+    above, below = builder.fcmp_ordered(">=", scales, least), builder.fcmp_ordered("<=", scales, largest)
+    every = ir.IntType(rows)
+    inside = builder.bitcast(builder.and_(above, below), every)
+    safe = builder.icmp_unsigned("==", inside, ir.Constant(every, 2**rows - 1))
+    with builder.if_else(safe, likely=True) as (then, otherwise):
+        with then:
+            convert(multiplications(e, scales))
+        with otherwise:
+            convert(divisions(e, scales))
+
+
+def shift(e: Emitter, zero_point: ir.Value) -> ir.Value:
+    """What `quantized` adds to the bits of a rounded quotient."""
+    return e.splat(e.builder.sub(zero_point, ir.Constant(I32, MAGIC_BITS)), LANES)
+
+
+def quantized(e: Emitter, quotient: ir.Value, shifts: ir.Value) -> ir.Value:
+    """rint(quotient) + zero_point, int32, not yet clipped."""
+    rounded = e.builder.fadd(quotient, constant(FLOATS, MAGIC))
+    return e.builder.add(e.builder.bitcast(rounded, INTS), shifts)
+
+
 def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Function:
     """void convert(x, x_stride, k, scale, zero_point, panel, panel_rows): `rows` (1, 2 or 4) rows into a panel.
 
@@ -146,38 +216,9 @@ def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     e = Emitter(builder)
     words = LANES // isa.k_per_word * isa.parts
-    together = e.load(vector(F32, rows), scale, 4)
-
-    def each(values: ir.Value) -> list[ir.Value]:
-        """A row's value in every lane, row by row."""
-        undefined = ir.Constant(values.type, ir.Undefined)
-        return [e.shuffle(values, undefined, [r] * LANES) for r in range(rows)]
-
-    bias = ir.Constant(I32, MAGIC_BITS)
-    shifts = [e.splat(builder.sub(e.load(I32, e.at(zero_point, 4 * r), 4), bias), LANES) for r in range(rows)]
+    scales = e.load(vector(F32, rows), scale, 4)
+    shifts = [shift(e, e.load(I32, e.at(zero_point, 4 * r), 4)) for r in range(rows)]
     word_stride = builder.mul(panel_rows, ir.Constant(I64, 4))
-
-    def division() -> list:
-        return [lambda value, d=d: builder.fdiv(value, d) for d in each(together)]
-
-    def multiplication() -> list:
-        one = constant(together.type, 1.0)
-        inverses = builder.fdiv(one, together)
-        rests = builder.fmul(e.fma(builder.fneg(inverses), together, one), inverses)
-
-        def quotient(inverse: ir.Value, rest: ir.Value, minus: ir.Value):
-            def rounded(value: ir.Value) -> ir.Value:
-                near = e.fma(value, inverse, builder.fmul(value, rest))
-                return e.fma(e.fma(near, minus, value), inverse, near)
-
-            return rounded
-
-        parts = (each(inverses), each(rests), each(builder.fneg(together)))
-        return [quotient(*row) for row in zip(*parts, strict=True)]
-
-    def quantized(value: ir.Value, r: int, quotients: list) -> ir.Value:
-        rounded = builder.fadd(quotients[r](value), constant(FLOATS, MAGIC))
-        return builder.add(builder.bitcast(rounded, INTS), shifts[r])
 
     def scatter(values: list[ir.Value], target: ir.Value) -> None:
         """Store each k-word of all rows at once."""
@@ -200,10 +241,10 @@ def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
             e.store(e.part(word, 0, rows) if rows < 4 else word, target, 4)
             target = e.at(target, word_stride)
 
-    def convert(quotients: list) -> None:
+    def convert(quotients: list[Quotient]) -> None:
         def block(state: list[ir.Value], load) -> list[ir.Value]:
             target, *pointers = state
-            scatter([quantized(load(p), r, quotients) for r, p in enumerate(pointers)], target)
+            scatter([quantized(e, quotients[r](load(p)), shifts[r]) for r, p in enumerate(pointers)], target)
             step = builder.mul(word_stride, ir.Constant(I64, words))
             return [e.at(target, step), *(e.at(pointer, 4 * LANES) for pointer in pointers)]
 
@@ -214,18 +255,6 @@ def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
         some = builder.zext(builder.icmp_signed(">", tail, ir.Constant(I64, 0)), I64)
         e.repeat(some, state, lambda s: block(s, lambda p: e.masked_load(FLOATS, p, mask, 4)))
 
-    if isa.fused:
-        least, largest = (constant(together.type, bound) for bound in (LEAST, LARGEST))
-        above, below = builder.fcmp_ordered(">=", together, least), builder.fcmp_ordered("<=", together, largest)
-        every = ir.IntType(rows)
-        inside = builder.bitcast(builder.and_(above, below), every)
-        safe = builder.icmp_unsigned("==", inside, ir.Constant(every, 2**rows - 1))
-        with builder.if_else(safe, likely=True) as (then, otherwise):
-            with then:
-                convert(multiplication())
-            with otherwise:
-                convert(division())
-    else:
-        convert(division())
+    by_quotient(e, isa, scales, convert)
     builder.ret_void()
     return function

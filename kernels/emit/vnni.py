@@ -19,7 +19,7 @@ from llvmlite import ir
 
 from .isa import InstructionSet
 from .vectors import Emitter
-from .x86 import byte_words
+from .x86 import byte_words, row_bytes
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class Vnni(InstructionSet):
 
     def pack_words(self, e: Emitter, values: list[ir.Value]) -> list[ir.Value]:
         return byte_words(e, values, self.lanes)
+
+    def pack_bytes(self, e: Emitter, values: list[ir.Value]) -> ir.Value:
+        return row_bytes(e, values, self.lanes)
 
 
 AVX512VNNI = Vnni(

@@ -63,3 +63,15 @@ def half_words(e: Emitter, values: list[ir.Value], lanes: int) -> list[ir.Value]
             ab, cd = (e.part(half, first, 4) for half in halves)  # a0 a1 b0 b1, c0 c1 d0 d1
             words += [e.shuffle(ab, cd, [0, 2, 4, 6]), e.shuffle(ab, cd, [1, 3, 5, 7])]
     return words
+
+
+def row_bytes(e: Emitter, values: list[ir.Value], lanes: int) -> ir.Value:
+    """One row's <16 x i32>, four in a row, clipped to bytes and in order: <64 x i8>."""
+    packed = []
+    pieces = [piece for value in values for piece in _pieces(e, value, lanes)]
+    for a, b, c, d in zip(*(pieces[i::4] for i in range(4)), strict=True):
+        together = _pack(e, "uswb", _pack(e, "ssdw", a, b, I16), _pack(e, "ssdw", c, d, I16), I8)
+        words = e.builder.bitcast(together, vector(I32, lanes))  # lane by lane a word of a, b, c, d
+        order = [4 * lane + source for source in range(4) for lane in range(lanes // 4)]
+        packed.append(e.builder.bitcast(e.shuffle(words, words, order), vector(I8, 4 * lanes)))
+    return packed[0] if len(packed) == 1 else e.join(*packed)
