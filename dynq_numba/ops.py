@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numba.extending import is_jitted
-from numpy import empty, ndarray
 
 from . import checks
 from .checks import F32
@@ -16,9 +15,10 @@ from .kernels.jit import JIT_ENABLED
 from .kernels.reference_activations import ACTIVATIONS
 from .packed import PackedLinear
 from .runtime import backend
-from .runtime import threads as pool
+from .runtime.builtin import builtin
 
 
+@builtin
 def linear(
     x: np.ndarray,
     w: PackedLinear,
@@ -83,17 +83,6 @@ def linear(
     array([[3.5, 0. ],
            [4.5, 0. ]], dtype=float32)
     """
-    plain = activation is None and residual is None and epilogue is None and out is None
-    if plain and type(x) is ndarray and x.dtype is F32 and x.ndim == 2 and type(w) is PackedLinear:
-        # What small calls are made of: every step here is a part of their 600 ns, so checks wait until they fail.
-        count = 0 if threads is None else checks.thread_count("threads", threads)
-        layout = w._layout()
-        m = len(x)
-        if count > 1 or m >= layout.rows_for_two:
-            pool.ready(count)
-        y = empty((m, layout.n), F32)
-        if layout.run(x, y, x, layout.descriptor, 0, count) == 0:
-            return y
     if type(w) is not PackedLinear:
         raise TypeError(f"w must be a PackedLinear from pack_linear; got {checks.describe(w)}")
     if type(x) is not np.ndarray or x.dtype is not F32:

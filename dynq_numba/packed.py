@@ -8,6 +8,7 @@ import numpy as np
 
 from . import checks, schemes
 from .runtime import backend, isa, threads
+from .runtime.builtin import prepare
 
 ACTIVATION_SCHEMES = ("per_token", "per_tensor")
 
@@ -39,7 +40,7 @@ class PackedLinear:
     """
 
     __slots__ = (
-        "__weakref__", "_first", "_layouts", "_scales",
+        "__weakref__", "_first", "_layouts", "_scales", "_words",
         "activations", "bias", "bits", "granularity", "group_size", "shape", "symmetric",
     )  # fmt: skip
 
@@ -63,6 +64,7 @@ class PackedLinear:
                 array.flags.writeable = False  # the panels hold copies: a change here would change no result
         self._layouts: dict[str, Any] = {}
         self._first = self._layout_of(q, scales, zero_point)
+        self._words = self._first.descriptor
 
     def _layout_of(self, q: np.ndarray, scales: np.ndarray, zero_point: np.ndarray | None) -> Any:
         """Lay q out for the instruction set in force."""
@@ -162,6 +164,9 @@ class PackedLinear:
     def __reduce__(self) -> tuple[Any, ...]:
         q, scales, zero_point = self._parts()
         return PackedLinear, (q, scales, self.bias, *self._form()[1:], zero_point)
+
+
+prepare(PackedLinear, "_words")
 
 
 def pack_linear(

@@ -22,7 +22,7 @@ from ..kernels.finish import finisher, identity
 from ..kernels.jit import address, entry
 from ..kernels.memory import FINISH_SIGNATURE
 from ..kernels.view import ADDRESS, VIEW
-from . import cpu, isa, registry, threads
+from . import builtin, cpu, isa, registry, threads
 from .layout import Layout as Layout
 from .signatures import BYTE_MATRIX, BYTES_2D, FLOAT_MATRIX, FLOATS_2D, INT8_2D, INTS, INTS_2D, WORD
 
@@ -46,9 +46,12 @@ def _finish_address(activation: str | None, epilogue: Any, residual: bool) -> in
     if finish is None:
         return 0
     try:
-        return address(finish, FINISH_SIGNATURE)
+        found = address(finish, FINISH_SIGNATURE)
     except NumbaError as error:
         raise TypeError(f"epilogue must take and return one float32; {epilogue} does not compile: {error}") from error
+    if activation is not None and epilogue is None and not residual:
+        builtin.know_finisher(activation, found)
+    return found
 
 
 def linear(

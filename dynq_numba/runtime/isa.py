@@ -12,6 +12,7 @@ from ..kernels.emit.avx2 import AVX2
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.emit.vnni import AVX512VNNI, AVXVNNI
 from ..kernels.portable import PORTABLE
+from ..kernels.python import ON, PROCESS
 from . import cpu
 
 #: Best first. A new instruction set is a file in kernels/emit and a row here.
@@ -93,6 +94,7 @@ def force_isa(name: str) -> AbstractContextManager[None]:
 def _forcing(isa: InstructionSet) -> Iterator[None]:
     global ever_forced
     ever_forced = True
+    PROCESS[ON] = 0
     token = _forced.set(isa)
     try:
         yield

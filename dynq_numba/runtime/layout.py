@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from ..kernels import call, pack
+from ..kernels import call, pack, quick
 from ..kernels import context as at
 from ..kernels.blocking import rows_for_two, strip_panels
 from ..kernels.emit.intrinsics import max_rows
@@ -15,6 +15,7 @@ from ..kernels.jit import entry
 from ..kernels.memory import ALIGN
 from ..kernels.view import ADDRESS, VIEW
 from . import cpu, registry, threads
+from .builtin import install
 from .signatures import BYTES, BYTES_2D, FLOATS_2D, INT8_2D, WORD
 
 _LINEAR = (VIEW, VIEW, VIEW, ADDRESS, WORD, WORD)
@@ -89,6 +90,7 @@ class Layout:
         words[at.N], words[at.K] = n, k
         words[at.WORDS] = pack.multiplied_k(k, group) // isa.k_per_word
         self.run = entry(call.entry, _LINEAR)
+        install("linear", quick.quick_linear)
         self.n = n
         self.rows_for_two = rows_for_two(n, k, panels * self._stride)
         words[at.WEIGHTS] = self._panels.ctypes.data

@@ -1,0 +1,162 @@
+"""Functions of the API whose plainest calls never enter the interpreter.
+
+    dq.linear ──▶ built-in function ──▶ vectorcall of the function in Python ──▶ quick path (kernels/quick.py)
+                                                                             └──▶ interpreter: every other case
+
+``@builtin`` makes of a Python function one that CPython calls as it calls those written in C. That one only passes the
+call on through the Python function's vectorcall pointer, which leads to the interpreter until `install` changes it. (A
+Python function alone would not do: CPython 3.11 enters those from bytecode without a look at the pointer. Nor may the
+built-in function itself change, since its hash is that of its address in C.) Where CPython or numpy are not laid out
+as expected, or nothing is compiled, the Python function stays what it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import sys
+import sysconfig
+from collections.abc import Callable
+from functools import cache
+from types import MemberDescriptorType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..kernels import python
+from ..kernels.jit import JIT_ENABLED, address
+from ..kernels.view import DATA, DIMENSIONS, STRIDES
+
+F = TypeVar("F", bound=Callable)
+
+#: Flags of a method: positional and keyword arguments as one C array.
+_FASTCALL, _KEYWORDS = 0x80, 0x02
+#: In a type, where it says at which byte of an instance the vectorcall pointer is.
+_VECTORCALL = 56
+#: Bytes from the head of the object behind ``Class.slot``, to the definition and in it to the slot's place.
+_DEFINITION, _PLACE = 40, 16
+#: numpy's table of C functions: PyArray_New.
+_PYARRAY_NEW = 93
+
+
+class _Method(ctypes.Structure):
+    """PyMethodDef."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p),
+    )  # fmt: skip
+
+
+def _word(at: int, kind: Any = ctypes.c_int64) -> int:
+    return int(kind.from_address(at).value)
+
+
+def _address(name: str) -> int:
+    """Where a function of CPython begins, or 0."""
+    found = getattr(ctypes.pythonapi, name, None)
+    return 0 if found is None else ctypes.cast(found, ctypes.c_void_p).value or 0
+
+
+def _place(kind: type, slot: str) -> int:
+    """Bytes from an instance's head to one of its ``__slots__``."""
+    return _word(_word(id(vars(kind)[slot]) + _DEFINITION) + _PLACE)
+
+
+def _vectorcall(function: Any) -> ctypes.c_int64:
+    """A function's vectorcall pointer, to be read or written."""
+    return ctypes.c_int64.from_address(id(function) + _word(id(type(function)) + _VECTORCALL))
+
+
+class _Probe:
+    __slots__ = ("first", "second")
+
+    def __init__(self, array: np.ndarray):
+        self.first, self.second = None, array
+
+
+def _as_expected() -> bool:
+    """Whether this CPython and this numpy have everything where kernels/python.py and this file look for it."""
+    if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return False
+    names, array = ("out",), np.empty((3, 5), np.float32)[:, 1:]
+    probe = _Probe(array)
+    head = id(array)
+    strides = [_word(_word(head + STRIDES) + 8 * axis) for axis in (0, 1)]
+    shape = [_word(_word(head + DIMENSIONS) + 8 * axis) for axis in (0, 1)]
+    writeable = _word(head + python.FLAGS, ctypes.c_int) & python.WRITEABLE
+    array.flags.writeable = False
+    return (
+        isinstance(vars(_Probe)["second"], MemberDescriptorType)
+        and _word(id(probe) + _place(_Probe, "second")) == head
+        and _word(head + python.TYPE) == id(np.ndarray)
+        and _word(head + python.DTYPE) == id(np.dtype(np.float32))
+        and _word(head + python.COUNT, ctypes.c_int) == 2
+        and _word(head + DATA) == array.ctypes.data
+        and (*shape, *strides) == (3, 4, 20, 4)
+        and writeable != 0 == _word(head + python.FLAGS, ctypes.c_int) & python.WRITEABLE
+        and (_word(id(names) + python.LENGTH), _word(id(names) + python.ITEMS)) == (1, id(names[0]))
+        and _vectorcall(_word).value == _address("_PyFunction_Vectorcall") != 0
+        and _address("PyObject_Vectorcall") != 0
+    )
+
+
+POSSIBLE = JIT_ENABLED and _as_expected()
+_functions: dict[str, tuple[Any, _Method]] = {}
+
+
+def builtin(function: F) -> F:
+    """`function` as a built-in one, where that is possible; `install` may then give it a quick path."""
+    if not POSSIBLE:
+        return function
+    name, signature = function.__name__, inspect.signature(function)
+    untyped = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
+    text = f"{name}{inspect.Signature(untyped)}\n--\n\n{function.__doc__}"  # how built-in functions say theirs
+    method = _Method(name.encode(), _address("PyObject_Vectorcall"), _FASTCALL | _KEYWORDS, text.encode())
+    make = ctypes.pythonapi.PyCFunction_NewEx
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
+    made = make(ctypes.addressof(method), function, function.__module__)
+    _functions[name] = function, method
+    # A built-in function pickles as an attribute of what it belongs to, and that as one of the module it says.
+    setattr(function, name, made)
+    function.__module__, globals()[name] = __name__, function
+    return made
+
+
+@cache
+def install(name: str, quick: Any) -> None:
+    """Let calls of the built-in function `name` come to the kernel `quick` first."""
+    if name in _functions:
+        _vectorcall(_functions[name][0]).value = address(quick, python.VECTORCALL)
+
+
+def prepare(packed: type, slot: str) -> None:
+    """Fill the process words: `packed` is the class of packed weights, whose instances keep a descriptor in `slot`."""
+    if not POSSIBLE:
+        return
+    core = vars(np).get("_core") or vars(np)["core"]
+    capsule = core._multiarray_umath._ARRAY_API
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    words = python.PROCESS
+    for word, thing in (
+        (python.ARRAY, np.ndarray), (python.FLOAT32, np.dtype(np.float32)), (python.INT, int), (python.NONE, None),
+        (python.PACKED, packed), (python.OUT, sys.intern("out")), (python.THREADS, sys.intern("threads")),
+        (python.ACTIVATION, sys.intern("activation")),
+    ):  # fmt: skip
+        words[word] = id(thing)
+    words[python.NEW] = _word(pointer(capsule, None) + 8 * _PYARRAY_NEW)
+    words[python.INTERPRET] = _address("_PyFunction_Vectorcall")
+    words[python.PLACE] = _place(packed, slot)
+    words[python.ON] = 1
+
+
+_names: list[str] = []
+
+
+def know_finisher(activation: str, finisher: int) -> None:
+    """Let quick paths find the finisher of an activation."""
+    if activation not in _names:
+        _names.append(sys.intern(activation))
+        entry = python.NAMED + 2 * _names.index(activation)
+        python.PROCESS[entry + 1] = finisher
+        python.PROCESS[entry] = id(_names[-1])

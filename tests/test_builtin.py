@@ -1,0 +1,231 @@
+"""linear as a built-in function: it looks and fails like the one in Python, and its quick path gives the same bits."""
+
+import copy
+import gc
+import inspect
+import pickle
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import oracle
+import pytest
+
+import dynq_numba as dq
+from dynq_numba import ops
+from dynq_numba.kernels import python, quick
+from dynq_numba.runtime import builtin, isa
+
+F32 = np.float32
+needs_builtin = pytest.mark.skipif(not builtin.POSSIBLE, reason="this interpreter has no quick path")
+
+
+@pytest.fixture
+def quickly(monkeypatch):
+    """The quick path is on, whatever tests before did."""
+    monkeypatch.setattr(isa, "ever_forced", False)
+    python.PROCESS[python.ON] = 1
+    yield
+    python.PROCESS[python.ON] = 0
+    isa.ever_forced = True
+
+
+class Other(np.ndarray):
+    """What no quick path takes."""
+
+
+def layer(rng, n=40, k=70, **options):
+    return dq.pack_linear(rng.standard_normal((n, k)).astype(F32), rng.standard_normal(n).astype(F32), **options)
+
+
+def slowly(x, w, **options):
+    return np.asarray(dq.linear(x.view(Other), w, **options))
+
+
+def test_it_introduces_itself_as_any_function():
+    assert list(inspect.signature(dq.linear).parameters) == [
+        "x", "w", "activation", "residual", "epilogue", "out", "threads",
+    ]  # fmt: skip
+    assert dq.linear.__name__ == "linear"
+    assert dq.linear.__doc__.startswith("y = epilogue(activation(x · Wᵀ + bias) + residual)")
+    assert dq.linear.__module__ == "dynq_numba.ops"
+    assert pickle.loads(pickle.dumps(dq.linear)) is dq.linear
+    assert copy.deepcopy(dq.linear) is dq.linear
+    assert {dq.linear: 1}[ops.linear] == 1
+
+
+@needs_builtin
+@pytest.mark.parametrize(
+    "options", [{}, {"threads": 1}, {"threads": 2}, {"activation": "gelu"}, {"out": True}], ids=str
+)
+@pytest.mark.parametrize("m", [1, 3, 40, 300])
+@pytest.mark.parametrize("kind", [{}, {"bits": 4, "granularity": "per_group"}, {"activations": "per_tensor"}], ids=str)
+def test_the_quick_path_is_taken_and_gives_the_same_bits(quickly, monkeypatch, rng, kind, m, options):
+    w = layer(rng, **kind)
+    x = rng.standard_normal((m, 75)).astype(F32)[:, 2:72]
+    room = np.zeros((m, 50), F32)
+    wanted = slowly(x, w, activation=options.get("activation"))
+    given = {"out": room[:, 5:45]} if "out" in options else options
+    dq.linear(x, w, threads=2)
+    monkeypatch.setattr(ops.checks, "describe", None)
+    monkeypatch.setattr(ops, "backend", None)  # nobody gets through Python now
+    for _ in range(3):
+        y = dq.linear(x, w, **given)
+        oracle.assert_same_bits(np.ascontiguousarray(y), wanted)
+        assert type(y) is np.ndarray
+        assert (y is given["out"]) if "out" in given else y.flags.owndata
+        room[:, 5:45] = 0
+    assert not room.any()
+    with pytest.raises(AttributeError):
+        dq.linear(x.view(Other), w)  # … indeed nobody
+
+
+@needs_builtin
+def test_references_are_neither_lost_nor_leaked(quickly, rng):
+    w = layer(rng)
+    x, out = rng.standard_normal((3, 70)).astype(F32), np.zeros((3, 40), F32)
+
+    def counts():
+        for _ in range(50):
+            assert dq.linear(x, w, out=out) is out
+            dq.linear(x, w, activation=None, threads=1)
+            with pytest.raises(ValueError):
+                dq.linear(x, w, out=out[:2])
+        gc.collect()
+        return [sys.getrefcount(thing) for thing in (x, w, out, np.dtype(F32), w._words, None)]
+
+    counts()
+    before, after = counts(), counts()
+    assert after[:-1] == before[:-1]
+    assert abs(after[-1] - before[-1]) < 50
+    y = dq.linear(x, w)
+    assert sys.getrefcount(y) == 2
+
+
+BAD = [
+    (lambda x, w, out: dq.linear(), TypeError, "linear"),
+    (lambda x, w, out: dq.linear(x), TypeError, "w"),
+    (lambda x, w, out: dq.linear(x, w, None), TypeError, "positional"),
+    (lambda x, w, out: dq.linear(x, w, outs=out), TypeError, "outs"),
+    (lambda x, w, out: dq.linear(x, 3), TypeError, "w must be a PackedLinear"),
+    (lambda x, w, out: dq.linear(x[:, 1:], w), ValueError, "x must have shape"),
+    (lambda x, w, out: dq.linear(x.astype(int), w), TypeError, "x must"),
+    (lambda x, w, out: dq.linear(x, w, threads=0), ValueError, "threads must"),
+    (lambda x, w, out: dq.linear(x, w, threads=-1), ValueError, "threads must"),
+    (lambda x, w, out: dq.linear(x, w, threads=2000), ValueError, "threads must"),
+    (lambda x, w, out: dq.linear(x, w, threads=1 << 70), ValueError, "threads must"),
+    (lambda x, w, out: dq.linear(x, w, threads=True), TypeError, "threads must"),
+    (lambda x, w, out: dq.linear(x, w, threads=1.0), TypeError, "threads must"),
+    (lambda x, w, out: dq.linear(x, w, activation="gulp"), ValueError, "activation must"),
+    (lambda x, w, out: dq.linear(x, w, activation=3), ValueError, "activation must"),
+    (lambda x, w, out: dq.linear(x, w, out=out[:2]), ValueError, "out must have shape"),
+    (lambda x, w, out: dq.linear(x, w, out=out.astype(float)), TypeError, "out must be a float32"),
+    (lambda x, w, out: dq.linear(x, w, out=out[:, ::-1]), ValueError, "out must be contiguous"),
+    (lambda x, w, out: dq.linear(x, w, out="here"), TypeError, "out must"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(BAD)))
+def test_bad_calls_say_what_is_wrong(quickly, rng, case):
+    call, error, text = BAD[case]
+    out = np.full((3, 40), 7, F32)
+    with pytest.raises(error, match=text):
+        call(rng.standard_normal((3, 70)).astype(F32), layer(rng), out)
+    assert (out == 7).all()
+
+
+def test_a_read_only_out_is_refused(quickly, rng):
+    out = np.zeros((3, 40), F32)
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        dq.linear(rng.standard_normal((3, 70)).astype(F32), layer(rng), out=out)
+    assert not out.any()
+
+
+@pytest.mark.parametrize("shift", [0, 1, 39, 40, 41, 119, 120, 121, 200])
+def test_out_may_overlap_x(quickly, rng, shift):
+    """As one array before, after, and on the other, and at their borders."""
+    w = layer(rng, n=40, k=40)
+    room = np.zeros(400, F32)
+    x, out = room[120:240].reshape(3, 40), room[shift : shift + 120].reshape(3, 40)
+    value = rng.standard_normal((3, 40)).astype(F32)
+    wanted = slowly(value, w)
+    x[:] = value
+    assert dq.linear(x, w, out=out) is out
+    oracle.assert_same_bits(out.copy(), wanted)
+    x[:] = value
+    backwards = room[shift : shift + 120].reshape(3, 40)[::-1]
+    dq.linear(x[::-1], w, out=backwards)
+    oracle.assert_same_bits(backwards.copy(), wanted[::-1].copy())
+
+
+def test_odd_matrices(quickly, rng):
+    w = layer(rng, n=1, k=1)
+    x = rng.standard_normal((5, 3)).astype(F32)
+    for view in (x[:, 1:2], x[::2, 1:2], x[::-1, :1], x[:0, :1], np.asfortranarray(x)[:, 1:2]):
+        oracle.assert_same_bits(dq.linear(view, w), slowly(np.ascontiguousarray(view), w))
+    none = dq.pack_linear(np.zeros((0, 4), F32))
+    assert dq.linear(np.ones((3, 4), F32), none).shape == (3, 0)
+    bare = dq.pack_linear(np.zeros((2, 0), F32), np.array([1, 2], F32))
+    assert (dq.linear(np.ones((3, 0), F32), bare) == [1, 2]).all()
+
+
+@needs_builtin
+def test_others_run_during_a_long_call(quickly, rng):
+    """The interpreter's lock is free while the kernel works: a thread that waits gets on."""
+    w = layer(rng, n=2048, k=2048)
+    x = rng.standard_normal((512, 2048)).astype(F32)
+    dq.linear(x, w)
+    assert 512 * 2048 * 2048 / 450_000 > quick.LET_RUN_US
+    gate, seen = threading.Lock(), []
+
+    def note():
+        with gate:
+            seen.append(True)
+
+    before = sys.getswitchinterval()
+    gate.acquire()
+    waiting = threading.Thread(target=note)
+    waiting.start()
+    time.sleep(0.1)
+    sys.setswitchinterval(100)  # nobody is made to give the lock away
+    try:
+        gate.release()
+        for _ in range(20):
+            dq.linear(x, w, threads=1)
+        assert seen
+    finally:
+        sys.setswitchinterval(before)
+        waiting.join()
+
+
+def test_forcing_a_set_turns_it_off_for_good(rng):
+    with dq.force_isa("portable"):
+        assert python.PROCESS[python.ON] == 0
+        w = layer(rng)
+        assert "portable" in repr(w)
+    assert python.PROCESS[python.ON] == 0
+
+
+STRANGE = """
+import sys, types
+sys.implementation.__dict__["name"] = "strange"
+import numpy as np, dynq_numba as dq
+from dynq_numba.runtime import builtin
+sys.implementation.__dict__["name"] = "cpython"
+assert not builtin.POSSIBLE and isinstance(dq.linear, types.FunctionType)
+w = dq.pack_linear(np.eye(3, dtype=np.float32))
+assert dq.linear(np.ones((2, 3), np.float32), w, threads=1).round(2).tolist() == np.ones((2, 3)).tolist()
+try:
+    dq.linear(np.ones((2, 3), np.float32), w, threads=0)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_an_interpreter_that_is_laid_out_otherwise_has_the_function_in_python():
+    done = subprocess.run([sys.executable, "-c", STRANGE], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "threads must" in done.stdout
