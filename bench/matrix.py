@@ -30,6 +30,8 @@ def matrix() -> str:
         weights += ", zero points" if scheme.zero_points else ""
         if kernel.operation == "matmul_integer":
             weights = "int8 or uint8, given at run time"
+        elif kernel.operation.startswith("matmul"):
+            weights = "float32, made int8 per column at run time"
         elif kernel.operation == "linear_long":
             weights = "per channel, per tensor; K beyond 65,793"
         tile = f"{max_rows(kernel.form, scheme)}×{kernel.form.columns}"

@@ -7,7 +7,8 @@ prints goes to standard error.
     {"do": "burst"}                               -> {"called": seconds, "bare": seconds or null}
     {"do": "release"}                             forget the layers
 
-The contestant "limits" is the machine itself: its answers are rates (`bench.limits`).
+The contestant "limits" is the machine itself: its answers are rates (`bench.limits`). TOPIC:WAY is a way to run an
+operator (`bench.operators`).
 """
 
 from __future__ import annotations
@@ -86,6 +87,12 @@ def subject(name: str, threads: int):
         from bench.limits import Limits
 
         return Limits(threads)
+    if ":" in name:
+        from bench.operators import topic
+        from bench.operators.base import Running
+
+        of, way = name.split(":", 1)
+        return Running(topic(of), way, threads)
     return Linear({c.name: c for c in contestants.CONTESTANTS}[name], threads)
 
 

@@ -19,10 +19,13 @@ from pathlib import Path as _Path
 if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kernels` stands beside this folder
     __path__.append(str(_Path(__file__).parent.parent))
 
-from . import jitted as jitted  # these two register the functions below with numba
+from . import jitted as jitted  # these register the functions below with numba
 from . import jitted_integers as jitted_integers
+from . import jitted_projections as jitted_projections
+from .matmul import matmul
 from .ops import linear
 from .packed import PackedLinear, pack_linear
+from .projections import linear_many
 from .quantization import Quantized, dequantize, matmul_integer, quantize
 from .runtime.isa import available_isas, current_isa, force_isa
 from .runtime.threads import get_num_threads, set_num_threads
@@ -41,6 +44,8 @@ __all__ = [
     "force_isa",
     "get_num_threads",
     "linear",
+    "linear_many",
+    "matmul",
     "matmul_integer",
     "pack_linear",
     "quantize",

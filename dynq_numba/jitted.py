@@ -111,7 +111,7 @@ def address_of(function: Callable, signature: tuple) -> Callable:
 
 
 @intrinsic
-def _no_address(typingctx):  # type: ignore[no-untyped-def]
+def no_address(typingctx):  # type: ignore[no-untyped-def]
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         return ir.Constant(ir.IntType(64), 0)
 
@@ -173,7 +173,7 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
             raise TypingError(f"epilogue must be a function compiled by numba.njit; got {epilogue}")
         user = epilogue.dispatcher
     finish = finishing_kernel(name, user, has_residual)
-    address = _no_address if finish is None else address_of(finish, FINISH_SIGNATURE)
+    address = no_address if finish is None else address_of(finish, FINISH_SIGNATURE)
     chosen = not absent(threads)
     if chosen and value_type(threads) not in types.integer_domain:
         raise TypingError(f"threads must be a positive integer or None; got {threads}")

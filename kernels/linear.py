@@ -1,6 +1,6 @@
 """The fused linear: float32 rows in, float32 rows out, weights packed.
 
-    worker:  for each of my tasks (a block of rows × a range of weight panels)
+    worker:  for each of my tasks (a block of rows × a range of weight panels, of one or more weights)
                  quantize and pack the block's rows            once per block, into this thread's scratch
                  for each strip of panels                      its weights stay in L2 for all row panels
                      for each row panel (≤ MR rows)            its activations stay in L1 for the strip
@@ -69,8 +69,8 @@ def row_packer(isa: InstructionSet) -> Callable:
 
 
 @cache
-def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Callable:
-    """The worker of one instruction set and weight scheme; `long` for K beyond pack.MAX_K (see long_k.py)."""
+def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tuple[Callable, Callable]:
+    """(row_words, run_task) of an instruction set and weight scheme; `long` for K beyond pack.MAX_K (see long_k.py)."""
     output = Output.GROUPED if scheme.group else Output.DEQUANTIZED
     strip = long_strip(isa) if long else strip_for(isa, scheme, output)
     pack_rows = row_packer(isa)
@@ -143,12 +143,20 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
                 if done < count:
                     multiply(context, first + r, height, begin + done, count - done, a, scale, zero_point, a, 0)
 
-    @kernel(variant=variant)
+    return row_words, run_task
+
+
+@cache
+def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Callable:
+    """The worker of one instruction set and weight scheme."""
+    row_words, run_task = task_runner(isa, scheme, long)
+
+    @kernel(variant=f"{scheme.name}{'_long' if long else ''}__{isa.name}")
     def linear_worker(context, index):
         m, words = load_int(context, at.M), row_words(load_int(context, at.K))
         row_tasks, column_tasks = load_int(context, at.ROW_TASKS), load_int(context, at.COLUMN_TASKS)
         threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
-        panels, tallest_block = load_int(context, at.PANELS), load_int(context, at.ROW_BLOCK)
+        panels, tallest_block = load_int(context, at.ALL_PANELS), load_int(context, at.ROW_BLOCK)
         # scales, zero points, packed rows: one piece of memory of this thread, touched first by it
         needed = (8 + 4 * words) * tallest_block
         small = needed <= STACK_BYTES
@@ -164,7 +172,15 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
             block, part = task // column_tasks, task % column_tasks
             first, rows = share(block, row_tasks, m)
             panel_from, count = share(part, column_tasks, panels)
-            run_task(context, first, rows, panel_from, panel_from + count, block != held, packed, scales, zero_points)
+            panel_to, weight, fresh = panel_from + count, context, block != held
+            while panel_to > 0:  # through the weights, each of which counts panels from its own first one
+                own = load_int(weight, at.PANELS)
+                if panel_from < own:
+                    run_task(
+                        weight, first, rows, panel_from, min(panel_to, own), fresh, packed, scales, zero_points
+                    )  # fmt: skip
+                    fresh = False
+                panel_from, panel_to, weight = max(0, panel_from - own), panel_to - own, load_ptr(weight, at.NEXT)
             held = block
             done += 1
             task, victim = next_task(counters, index, threads, row_tasks * column_tasks, victim)

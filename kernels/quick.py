@@ -9,8 +9,8 @@ here but that a case is plain.
 from __future__ import annotations
 
 from . import context as at
-from .blocking import estimate, worthwhile_threads
-from .call import linear_into
+from .blocking import worthwhile_threads
+from .call import linear_into, micros_of
 from .jit import kernel
 from .memory import address_value, is_null, load_i32, load_int, load_ptr, null
 from .parallel import HELPERS, SETTING
@@ -125,7 +125,7 @@ def quick_linear(function, arguments, count, names):
     m, k, n = dimension(x, 0), dimension(x, 1), load_int(descriptor, at.N)
     if k != load_int(descriptor, at.K) or (stride(x, 1) != 4 and k > 1) or m == 0:
         return interpret(words, function, arguments, count, names)
-    micros = estimate(m, n, k, load_int(descriptor, at.PANELS) * load_int(descriptor, at.PANEL_STRIDE))
+    micros = micros_of(m, descriptor)
     pool = load_ptr(descriptor, at.POOL)
     wanted = threads if threads > 0 else min(worthwhile_threads(micros), load_int(pool, SETTING))
     if load_int(pool, HELPERS) + 1 < wanted or not (is_null(given) or fits(words, given, m, n, x)):

@@ -13,9 +13,9 @@ import numpy as np
 from numba import types
 from numba.core.errors import NumbaError
 
+from ..kernels import call_many, integer, weights
 from ..kernels import context as at
 from ..kernels import conversion_call as conversion
-from ..kernels import integer, weights
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.finish import finisher, identity
@@ -70,6 +70,23 @@ def linear(
     if activation is not None or epilogue is not None or residual is not None:
         finish = _finish_address(activation, epilogue, residual is not None)
     layout.run(x, out, x if residual is None else residual, layout.descriptor, finish, count)
+
+
+_MANY = (VIEW, ADDRESS, ADDRESS, WORD, WORD, WORD)
+
+
+@cache
+def _many() -> Callable:
+    return entry(call_many.many_entry, _MANY)
+
+
+def linear_many(x: np.ndarray, layouts: list[Layout], activation: str | None, block: np.ndarray, count: int) -> bool:
+    """Fill the block with each layout's [M, N] from x [M, K], or give False where the layouts do not go together."""
+    if count > 1 or (count == 0 and len(x) >= min(layout.rows_for_two for layout in layouts)):
+        threads.ready(count)
+    finish = 0 if activation is None else _finish_address(activation, None, False)
+    table = np.array([layout.address for layout in layouts], np.int64)
+    return bool(_many()(x, block, table, len(layouts), finish, count) == call_many.DONE)
 
 
 def prepare_finish(activation: str | None, epilogue: Any, residual: bool) -> None:

@@ -43,6 +43,8 @@ class Layout:
     ----------
     descriptor : int64 array
         See kernels/context.py. A view of the block that holds the panels, so it outlives this object safely.
+    address : int
+        Where the descriptor is.
     run : callable
         kernels.call.entry: run(x, out, residual, descriptor, finish, threads) on float32 matrices.
     n : int
@@ -85,6 +87,7 @@ class Layout:
         entry(pack.pack_panels, _PACK)(q, scales, zero, *self._form(), self._panels)
         entry(pack.column_words, _COLUMNS)(q, scales, bias, self._bits, group, self._columns)
 
+        self.address = words.ctypes.data
         words[at.WORKER] = worker
         words[at.POOL] = threads.POOL
         words[at.N], words[at.K] = n, k

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from ..kernels.batched import batched_worker
 from ..kernels.conversion import dequantize_worker, quantize_worker
 from ..kernels.emit.intrinsics import max_rows
 from ..kernels.emit.isa import InstructionSet
@@ -31,13 +32,15 @@ from ..kernels.memory import WORKER_SIGNATURE
 from .isa import INSTRUCTION_SETS
 
 GRAMMAR = re.compile(
-    r"(qd8_f32_q(c[48]w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
+    r"(qd8_f32_q([cd]8w|c4w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
     r"|(f32_qd8|qd8_f32)_vcvt__[a-z0-9]+"
 )
 
 EIGHT_BIT = Scheme()
 #: Operations without weights, and how they are called.
 CONVERSIONS = {"quantize": "f32_qd8", "dequantize": "qd8_f32"}
+#: What products multiply that have no packed weight.
+OPERANDS = {"matmul_integer": "u8s8_s32", "matmul": "qd8_f32_qd8w"}
 SCHEMES = (
     *(Scheme(bits, group) for bits in (8, 4) for group in (0, 128, 64, 32)),
     *(Scheme(4, group, zero_points=True) for group in (128, 64, 32)),
@@ -58,14 +61,14 @@ class Kernel:
         if self.operation in CONVERSIONS:
             return f"{CONVERSIONS[self.operation]}_vcvt__{self.isa.name}"
         rows, columns = max_rows(self.form, self.scheme), self.form.columns
-        data = "u8s8_s32" if self.operation == "matmul_integer" else f"qd8_f32_{self.scheme.name}"
-        gemm = "gemm_longk" if self.operation == "linear_long" else "gemm"
+        data = OPERANDS.get(self.operation.removesuffix("_long")) or f"qd8_f32_{self.scheme.name}"
+        gemm = "gemm_longk" if self.operation.endswith("_long") else "gemm"
         return f"{data}_{gemm}_{rows}x{columns}c{self.form.k_per_word}__{self.isa.name}"
 
     @property
     def form(self) -> InstructionSet:
         """How it multiplies on that instruction set."""
-        return self.isa.form(self.scheme.group) if self.operation == "linear" else self.isa
+        return self.isa.form(self.scheme.group) if self.operation in ("linear", "matmul") else self.isa
 
 
 @cache
@@ -76,6 +79,8 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
         table += [Kernel("linear", s, isa, lambda isa=isa, s=s: linear_worker(isa.form(s.group), s)) for s in SCHEMES]
         table.append(Kernel("linear_long", EIGHT_BIT, isa, lambda isa=isa: linear_worker(isa, EIGHT_BIT, long=True)))
         table.append(Kernel("matmul_integer", EIGHT_BIT, isa, lambda isa=isa: integer_worker(isa)))
+        table.append(Kernel("matmul", EIGHT_BIT, isa, lambda isa=isa: batched_worker(isa)))
+        table.append(Kernel("matmul_long", EIGHT_BIT, isa, lambda isa=isa: batched_worker(isa, long=True)))
         table.append(Kernel("quantize", EIGHT_BIT, isa, lambda isa=isa: quantize_worker(isa)))
         table.append(Kernel("dequantize", EIGHT_BIT, isa, lambda isa=isa: dequantize_worker(isa)))
     return {(kernel.operation, kernel.scheme, kernel.isa.name): kernel for kernel in table}

@@ -42,13 +42,6 @@ class Layout:
     def linear(self, x: np.ndarray) -> np.ndarray:
         return reference.linear(x, self._q, self._scales, self._bias, **self._form)
 
-    def run(self, x: np.ndarray, out: np.ndarray, *_: Any) -> int:
-        """As kernels.call.entry: 0 when done, 1 where x does not fit."""
-        if x.shape[1] != self._q.shape[1]:
-            return 1
-        out[...] = self.linear(x)
-        return 0
-
 
 def linear(
     x: np.ndarray,
@@ -67,6 +60,11 @@ def linear(
         if epilogue is not None:
             y = np.array([epilogue(value) for value in y.flat], np.float32).reshape(y.shape)
     out[...] = y
+
+
+def linear_many(x: np.ndarray, layouts: list[Layout], activation: str | None, block: np.ndarray, count: int) -> bool:
+    """Not here: let them run one after the other."""
+    return False
 
 
 def prepare_finish(activation: str | None, epilogue: Any, residual: bool) -> None:

@@ -1,0 +1,69 @@
+"""Several weights for the same rows in one call: one quantization of x, one round of the threads.
+
+    table    int64 [weights]: addresses of descriptors
+    results  one block: float32 [M, N0], then [M, N1], …
+
+Weights whose kernels differ (another scheme, long K) cannot share rows; they are told apart by the worker's address.
+"""
+
+from __future__ import annotations
+
+from . import context as at
+from .call import choose_threads, describe, fix_parameters, micros_of, start
+from .jit import kernel
+from .memory import load_int, load_ptr, null, offset, stack_zeros, store_ptr
+from .parallel import LINE
+
+#: What `linear_many_into` gives: done, or the weights do not go together; then nothing is written.
+DONE, APART = 0, 1
+
+
+@kernel
+def together(table, weights):
+    """Whether one worker can serve all weights with the same quantized rows."""
+    first = load_ptr(table, 0)
+    for i in range(1, weights):
+        other = load_ptr(table, i)
+        for word in (at.WORKER, at.K, at.PER_TENSOR):
+            if load_int(other, word) != load_int(first, word):
+                return False
+    return True
+
+
+@kernel
+def linear_many_into(x, m, x_stride, out, table, weights, finish, threads):
+    """out[i] [M, Ni] = finish(x [M, K] · weight i), for all descriptors of the table; `threads` 0 chooses."""
+    if not together(table, weights):
+        return APART
+    if m == 0 or weights == 0:
+        return DONE
+    micros, panels, first = 0.0, 0, load_ptr(table, 0)
+    for i in range(weights):
+        micros += micros_of(m, load_ptr(table, i))
+        panels += load_int(load_ptr(table, i), at.PANELS)
+    if panels == 0:
+        return DONE
+    threads = choose_threads(micros, first, threads)
+    contexts = stack_zeros(8 * (at.SIZE * weights + LINE * threads))
+    head = LINE * threads * 8  # followers stand behind the first one's counters
+    context = contexts
+    for i in range(weights):
+        descriptor = load_ptr(table, i)
+        n = load_int(descriptor, at.N)
+        describe(context, x, m, x_stride, out, 4 * n, null(), 0, descriptor, finish)
+        if i > 0:
+            store_ptr(context, at.FIXED_PARAMETERS, load_ptr(contexts, at.FIXED_PARAMETERS))
+        else:
+            fix_parameters(context)
+        following = offset(context, 8 * at.SIZE + (head if i == 0 else 0))
+        if i + 1 < weights:
+            store_ptr(context, at.NEXT, following)
+        out, context = offset(out, 4 * m * n), following
+    start(contexts, m, panels, threads)
+    return DONE
+
+
+@kernel
+def many_entry(x, out, table, weights, finish, threads):
+    """`linear_many_into` on a view of x, and the addresses of `out` and `table`."""
+    return linear_many_into(x.data, x.rows, x.row_stride, out.data, table.data, weights, finish, threads)
