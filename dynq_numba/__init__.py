@@ -21,6 +21,7 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
 
 from . import jitted as jitted  # these register the functions below with numba
 from . import jitted_integers as jitted_integers
+from . import jitted_matmul as jitted_matmul
 from . import jitted_projections as jitted_projections
 from .matmul import matmul
 from .ops import linear

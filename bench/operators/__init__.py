@@ -9,7 +9,7 @@ import importlib
 
 from .base import Topic
 
-TOPICS = ("projections",)
+TOPICS = ("projections", "matmul")
 
 
 def topic(name: str) -> Topic:
