@@ -19,8 +19,10 @@ from pathlib import Path as _Path
 if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kernels` stands beside this folder
     __path__.append(str(_Path(__file__).parent.parent))
 
-from . import jitted as jitted  # these two register the functions below with numba
+from . import jitted as jitted  # these register the functions below with numba
+from . import jitted_attention as jitted_attention
 from . import jitted_integers as jitted_integers
+from .attention import KVCache, attention
 from .ops import linear
 from .packed import PackedLinear, pack_linear
 from .quantization import Quantized, dequantize, matmul_integer, quantize
@@ -32,8 +34,10 @@ from .warmup import warmup
 __version__ = "0.1.0"
 
 __all__ = [
+    "KVCache",
     "PackedLinear",
     "Quantized",
+    "attention",
     "available_isas",
     "choose_scheme",
     "current_isa",
