@@ -21,6 +21,12 @@ import numpy as np
 
 from . import context as at
 from .atomics import fetch_add_relaxed
+from .attention_few import attend_few, few_bytes
+from .attention_words import (
+    BLOCKS, CAUSAL, DIM, FEW, GROUP, HEADS, K, K_BATCH, K_HEAD, K_ROW, KEYS, LANES, MASK, MASK_BATCH, MASK_BYTES,
+    MASK_HEAD, MASK_ROW, OUT, OUT_BATCH, OUT_HEAD, OUT_ROW, Q, Q_BATCH, Q_HEAD, Q_ROW, ROWS, SCALE, SEEN, V, V_BATCH,
+    V_HEAD, V_ROW, VALUE_DIM, VECTORS, padded,
+)  # fmt: skip
 from .blocking import share
 from .emit.attention_doors import LIMITED, doors, gather, scatter
 from .emit.isa import InstructionSet
@@ -43,35 +49,21 @@ from .memory import (
 from .parallel import next_task
 from .reference_attention import BLOCK
 
-LANES = 16
-#: Attention's own words of the context, after the common ones; strides in bytes. SEEN: address of the keys of each
-#: batch, or 0: KEYS. MASK: address or 0; MASK_BYTES: 1 for booleans, 4 for float32.
-(
-    BATCH, HEADS, GROUP, ROWS, KEYS, DIM, VALUE_DIM, CAUSAL, SCALE, Q, Q_BATCH, Q_HEAD, Q_ROW, K, K_BATCH, K_HEAD,
-    K_ROW, V, V_BATCH, V_HEAD, V_ROW, OUT, OUT_BATCH, OUT_HEAD, OUT_ROW, MASK, MASK_BYTES, MASK_BATCH, MASK_HEAD,
-    MASK_ROW, SEEN, VECTORS, BLOCKS,
-) = range(at.SIZE, at.SIZE + 33)  # fmt: skip
-SIZE = at.SIZE + 40  # whole cache lines: counters follow
 #: Values of k's rows from which a block of query rows has half as many, to stay in the cache.
 WIDE = 64
 
 
 @kernel
-def padded(count):
-    """Whole sixteens."""
-    return (count + LANES - 1) // LANES * LANES
-
-
-@kernel
 def scratch_bytes(vectors, dim, value_dim):
     rows = LANES * vectors
-    return rows * (4 * (padded(dim) + padded(value_dim) + 2 * BLOCK + 5) + 24) + ALIGN
+    return rows * (4 * (padded(dim) + padded(value_dim) + 2 * BLOCK + 5) + 24)
 
 
 @cache
 def attention_worker(isa: InstructionSet) -> Callable:
     """The worker of one instruction set."""
     scores, weights, values = doors(isa)
+    stream = attend_few(isa)
 
     @kernel(variant=isa.name)
     def place_rows(context, batch, head, first, rows, room, tables, limits):
@@ -172,16 +164,19 @@ def attention_worker(isa: InstructionSet) -> Callable:
     def attention_worker(context, index):
         threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
         tasks = load_int(context, at.ROW_TASKS)
-        room = allocate(
-            scratch_bytes(load_int(context, VECTORS), load_int(context, DIM), load_int(context, VALUE_DIM))
-        )
+        few, dim, value_dim = load_int(context, FEW), load_int(context, DIM), load_int(context, VALUE_DIM)
+        needed = few_bytes(few, dim, value_dim) if few else scratch_bytes(load_int(context, VECTORS), dim, value_dim)
+        room = allocate(needed + ALIGN)
         if is_null(room):
             return
         scratch = offset(room, -address_value(room) % ALIGN)
         done = 0
         task, victim = next_task(counters, index, threads, tasks, 0)
         while task >= 0:
-            attend(context, task, scratch)
+            if few:
+                stream(context, task, scratch)
+            else:
+                attend(context, task, scratch)
             done += 1
             task, victim = next_task(counters, index, threads, tasks, victim)
         fetch_add_relaxed(context, at.DONE, done)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import attention as words
+from . import attention_words as words
 from . import context as at
+from .attention import cut
+from .attention_few import few_rows
 from .jit import kernel
 from .memory import (
     data_ptr,
@@ -68,10 +70,9 @@ def attend_into(q, k, v, out, mask, mask_bytes, mask_strides, seen, causal, scal
     if batch * heads * rows * value_dim == 0:
         return
     group = heads // key_heads
-    vectors, blocks = words.cut(
-        words.padded(group * rows) // words.LANES, dim, value_dim, load_int(descriptor, MOST_VECTORS)
-    )
-    tasks = batch * key_heads * blocks
+    vectors, blocks = cut(words.padded(group * rows) // words.LANES, dim, value_dim, load_int(descriptor, MOST_VECTORS))
+    few = few_rows(group * rows) if mask_bytes == 0 and (rows == 1 or causal == 0) else 0
+    tasks = batch * key_heads * (1 if few else blocks)
     pool = load_ptr(descriptor, at.POOL)
     threads = min(tasks, threads_for(batch * heads * rows * keys * (dim + value_dim), pool, threads))
     context = stack_zeros(8 * (words.SIZE + LINE * threads))
@@ -97,6 +98,7 @@ def attend_into(q, k, v, out, mask, mask_bytes, mask_strides, seen, causal, scal
     for axis in range(3):
         store_int(context, words.MASK_BATCH + axis, mask_strides[axis])
     store_ptr(context, words.SEEN, seen)
+    store_int(context, words.FEW, few)
     store_int(context, words.VECTORS, vectors)
     store_int(context, words.BLOCKS, blocks)
     run(context, threads, tasks)

@@ -10,6 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import attention as emitted
+from . import attention_few as few
 from . import transpose
 from .isa import InstructionSet
 from .vectors import BYTES, I64
@@ -62,6 +63,28 @@ def doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable]:
         return _chosen(functions, emitted.VALUES_ARGUMENTS)
 
     return scores, weights, values
+
+
+@cache
+def few_doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable]:
+    """``few_scores(rows, …)``, ``few_weights(rows, …)``, ``few_values(rows, …)``; see emit/attention_few.py."""
+
+    def by_rows(function: Callable, arguments: list[ir.Type]) -> tuple:
+        return _chosen({n: lambda module, n=n: function(module, isa, n) for n in few.FEW}, arguments)
+
+    @intrinsic
+    def few_scores(typingctx, rows, q, count, k, k_stride, keys, s):
+        return by_rows(few.scores_function, few.SCORES_ARGUMENTS)
+
+    @intrinsic
+    def few_weights(typingctx, rows, s, keys, sums):
+        return by_rows(few.weights_function, few.WEIGHTS_ARGUMENTS)
+
+    @intrinsic
+    def few_values(typingctx, rows, p, v, v_stride, keys, count, sums, o):
+        return by_rows(few.values_function, few.VALUES_ARGUMENTS)
+
+    return few_scores, few_weights, few_values
 
 
 #: What chooses the values of limited rows.

@@ -3,7 +3,7 @@
 With so few rows a lane of the other form would mostly be empty. Here a lane is a key, then a value of v:
 
     scores    16 rows of k are transposed in registers; s[row][16 keys] = Σ_d fma(k[keys, d], q[row, d])
-    weights   the maximum of a row goes across lanes, p = exp(s - max)
+    weights   p = exp(s - max), the maximum from all lanes
     values    o[row][16 d] = fma(o[row, d], factor[row], Σ_j fma(p[row, j], v[j, d])); Σ_j p on the way
 
     q [rows][D], o [rows][Dv]: whole sixteens, q with zeros behind D;  s [rows][BLOCK]
@@ -28,7 +28,7 @@ FEW = (1, 2, 4, 8)
 ROW = 4 * BLOCK
 
 SCORES_ARGUMENTS = [BYTES, I64, BYTES, I64, I64, BYTES]
-WEIGHTS_ARGUMENTS = [BYTES, BYTES, BYTES]
+WEIGHTS_ARGUMENTS = [BYTES, I64, BYTES]
 VALUES_ARGUMENTS = [BYTES, BYTES, I64, I64, I64, BYTES, BYTES]
 
 
@@ -85,20 +85,19 @@ def scores_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fun
 
 
 def weights_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Function:
-    """void weights(s, seen, sums): a row sees its first seen[row] (int64) keys of the block; others have weight 0.
+    """void weights(s, keys, sums): s [rows][keys] becomes weights.
 
-    sums [2][rows]: maximum, and (a result) the factor of what was summed before.
+    sums [3][rows]: maximum; a word of `values_function`; and (a result) the factor of what was summed before.
     """
     function, e = _begin(module, f"dynq_few_weights_{isa.name}_{rows}", WEIGHTS_ARGUMENTS)
     if e is None:
         return function
-    s, seen, sums = function.args
+    s, keys, sums = function.args
     builder = e.builder
     for r in range(rows):
-        count = e.load(I64, e.at(seen, 8 * r), 8)
         values = []
         for v in range(BLOCK // LANES):
-            inside = e.first_lanes(LANES, builder.sub(count, ir.Constant(I64, LANES * v)))
+            inside = e.first_lanes(LANES, builder.sub(keys, ir.Constant(I64, LANES * v)))
             some = e.load(FLOATS, e.at(s, ROW * r + LINE * v), 4)
             values.append(builder.select(inside, some, constant(FLOATS, MINUS_INF)))
         before = e.load(F32, e.at(sums, 4 * r), 4)
@@ -116,16 +115,13 @@ def weights_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
             e.store(exp(e, builder.fsub(value, shifts)), e.at(s, ROW * r + LINE * v), 4)
         factor = exp(e, e.splat(builder.fsub(before, shift), LANES))
         e.store(most, e.at(sums, 4 * r), 4)
-        e.store(builder.extract_element(factor, ir.Constant(I64, 0)), e.at(sums, 4 * (rows + r)), 4)
+        e.store(builder.extract_element(factor, ir.Constant(I64, 0)), e.at(sums, 4 * (2 * rows + r)), 4)
     builder.ret_void()
     return function
 
 
 def values_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Function:
-    """void values(p, v, v_stride, keys, count, sums, o): keys that all rows see; sums [2][rows]: result, factors.
-
-    The result is Σ_j p of each row.
-    """
+    """void values(p, v, v_stride, keys, count, sums, o): o and, in sums [3][rows], the second word: Σ_j p."""
     function, e = _begin(module, f"dynq_few_values_{isa.name}_{rows}", VALUES_ARGUMENTS)
     if e is None:
         return function
@@ -154,8 +150,8 @@ def values_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fun
         _, _, *acc = e.loop(keys, [p, source, *nothing], step)
         row = o
         for r in range(rows):
-            e.store(acc[rows * wide + r], e.at(sums, 4 * r), 4)
-            factors = e.splat(e.load(F32, e.at(sums, 4 * (rows + r)), 4), LANES)
+            e.store(acc[rows * wide + r], e.at(sums, 4 * (rows + r)), 4)
+            factors = e.splat(e.load(F32, e.at(sums, 4 * (2 * rows + r)), 4), LANES)
             for w in range(wide):
                 place = e.at(row, LINE * w)
                 e.store(e.fma(e.load(FLOATS, place, 4), factors, acc[r * wide + w]), place, 4)
