@@ -20,9 +20,11 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
     __path__.append(str(_Path(__file__).parent.parent))
 
 from . import jitted as jitted  # these register the functions below with numba
+from . import jitted_attention as jitted_attention
 from . import jitted_integers as jitted_integers
 from . import jitted_matmul as jitted_matmul
 from . import jitted_projections as jitted_projections
+from .attention import KVCache, attention
 from .matmul import matmul
 from .ops import linear
 from .packed import PackedLinear, pack_linear
@@ -36,8 +38,10 @@ from .warmup import warmup
 __version__ = "0.1.0"
 
 __all__ = [
+    "KVCache",
     "PackedLinear",
     "Quantized",
+    "attention",
     "available_isas",
     "choose_scheme",
     "current_isa",

@@ -39,11 +39,14 @@ def _matmul(a, b, out=None):  # type: ignore[no-untyped-def]
 
     def run(a, b, out=None):  # type: ignore[no-untyped-def]
         m, k, n = a.shape[ndim - 2], a.shape[ndim - 1], b.shape[ndim - 1]
-        if b.shape[: ndim - 2] != a.shape[: ndim - 2] or b.shape[ndim - 2] != k:
+        fits = b.shape[ndim - 2] == k
+        for axis in range(ndim - 2):
+            fits &= a.shape[axis] == b.shape[axis]
+        if not fits:
             raise ValueError("b must have as many rows as a has columns, and a's leading dimensions")
         if k > MAX_K:
             raise ValueError("a must have at most 65,793 columns in compiled code")
-        shape = a.shape[: ndim - 1] + (n,)  # noqa: RUF005 - numba knows no stars
+        shape = a.shape[:-1] + (n,)  # noqa: RUF005 - numba knows no stars
         if has_out:
             y = out
             if y.shape != shape:

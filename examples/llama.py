@@ -65,8 +65,9 @@ def random_tensors(config: Config, seed: int) -> Iterator[tuple[str, Array]]:
     """A network's tensors by Hugging Face's names, drawn so that activations keep their size."""
     rng = np.random.default_rng(seed)
     kv = config.kv_heads * config.head_dim
-    shapes = {"q": (config.dim, config.dim), "k": (kv, config.dim), "v": (kv, config.dim), "o": (config.dim, config.dim),
-              "gate": (config.ffn, config.dim), "up": (config.ffn, config.dim), "down": (config.dim, config.ffn)}  # fmt: skip
+    dim, ffn = config.dim, config.ffn
+    shapes = {"q": (dim, dim), "k": (kv, dim), "v": (kv, dim), "o": (dim, dim), "gate": (ffn, dim), "up": (ffn, dim),
+              "down": (dim, ffn)}  # fmt: skip
 
     def normal(n: int, k: int, scale: float = 1.0) -> Array:
         values = rng.standard_normal((n, k), np.float32)

@@ -9,10 +9,8 @@ import numpy as np
 
 from bench.operators.base import Case, Inputs, Topic, Way
 
-CASES = {
-    f"{p} × {m},{k},{n}": {"products": p, "m": m, "k": k, "n": n}
-    for p, m, k, n in ((12, 128, 32, 128), (12, 128, 128, 32), (12, 384, 32, 384), (1, 512, 512, 512), (1, 1024, 64, 1024))
-}  # fmt: skip
+SIZES = ((12, 128, 32, 128), (12, 128, 128, 32), (12, 384, 32, 384), (1, 512, 512, 512), (1, 1024, 64, 1024))
+CASES = {f"{p} × {m},{k},{n}": {"products": p, "m": m, "k": k, "n": n} for p, m, k, n in SIZES}
 
 
 def inputs(case: Case) -> Inputs:
@@ -71,7 +69,8 @@ def ort_integer(case: Case, given: Inputs, threads: int) -> Callable[[], np.ndar
 
     node = helper.make_node
     return session([
-        node("DynamicQuantizeLinear", ["a"], ["qa", "sa", "za"]), node("DynamicQuantizeLinear", ["b"], ["qb", "sb", "zb"]),
+        node("DynamicQuantizeLinear", ["a"], ["qa", "sa", "za"]),
+        node("DynamicQuantizeLinear", ["b"], ["qb", "sb", "zb"]),
         node("MatMulInteger", ["qa", "qb", "za", "zb"], ["sums"]), node("Cast", ["sums"], ["floats"], to=1),
         node("Mul", ["sa", "sb"], ["scale"]), node("Mul", ["floats", "scale"], ["y"]),
     ], given, threads)  # fmt: skip

@@ -9,8 +9,8 @@
     │   └ output
     └ activations: quantized dynamically to 8 bits
 
-quantize and dequantize are f32_qd8_vcvt__… and qd8_f32_vcvt__…. The grammar is XNNPACK's; tests hold every name to
-GRAMMAR.
+Operations without panels are named by operand, result and what they do: f32_qd8_vcvt__…, f32_attention__…. The grammar
+is XNNPACK's; tests hold every name to GRAMMAR.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
+from ..kernels.attention import attention_worker
 from ..kernels.batched import batched_worker
 from ..kernels.conversion import dequantize_worker, quantize_worker
 from ..kernels.emit.intrinsics import max_rows
@@ -33,12 +34,16 @@ from .isa import INSTRUCTION_SETS
 
 GRAMMAR = re.compile(
     r"(qd8_f32_q([cd]8w|c4w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
-    r"|(f32_qd8|qd8_f32)_vcvt__[a-z0-9]+"
+    r"|(f32|q[ds]8|q[ds]4)(_f32|_qd8)?_[a-z]+__[a-z0-9]+"
 )
 
 EIGHT_BIT = Scheme()
-#: Operations without weights, and how they are called.
-CONVERSIONS = {"quantize": "f32_qd8", "dequantize": "qd8_f32"}
+#: Operations that multiply no panels: what their kernels' names begin with, and what makes their worker.
+OPERATIONS: dict[str, tuple[str, Callable]] = {
+    "quantize": ("f32_qd8_vcvt", quantize_worker),
+    "dequantize": ("qd8_f32_vcvt", dequantize_worker),
+    "attention": ("f32_attention", attention_worker),
+}
 #: What products multiply that have no packed weight.
 OPERANDS = {"matmul_integer": "u8s8_s32", "matmul": "qd8_f32_qd8w"}
 SCHEMES = (
@@ -58,8 +63,8 @@ class Kernel:
 
     @property
     def name(self) -> str:
-        if self.operation in CONVERSIONS:
-            return f"{CONVERSIONS[self.operation]}_vcvt__{self.isa.name}"
+        if self.operation in OPERATIONS:
+            return f"{OPERATIONS[self.operation][0]}__{self.isa.name}"
         rows, columns = max_rows(self.form, self.scheme), self.form.columns
         data = OPERANDS.get(self.operation.removesuffix("_long")) or f"qd8_f32_{self.scheme.name}"
         gemm = "gemm_longk" if self.operation.endswith("_long") else "gemm"
@@ -81,8 +86,7 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
         table.append(Kernel("matmul_integer", EIGHT_BIT, isa, lambda isa=isa: integer_worker(isa)))
         table.append(Kernel("matmul", EIGHT_BIT, isa, lambda isa=isa: batched_worker(isa)))
         table.append(Kernel("matmul_long", EIGHT_BIT, isa, lambda isa=isa: batched_worker(isa, long=True)))
-        table.append(Kernel("quantize", EIGHT_BIT, isa, lambda isa=isa: quantize_worker(isa)))
-        table.append(Kernel("dequantize", EIGHT_BIT, isa, lambda isa=isa: dequantize_worker(isa)))
+        table += [Kernel(name, EIGHT_BIT, isa, partial(build, isa)) for name, (_, build) in OPERATIONS.items()]
     return {(kernel.operation, kernel.scheme, kernel.isa.name): kernel for kernel in table}
 
 
