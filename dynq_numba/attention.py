@@ -66,10 +66,11 @@ def attention(
 
     Notes
     -----
-    With u = 2^-24, V = max |v| of the keys seen and e = max_j Σ_d |q_d·scale·k_jd| + |mask_j| of a row:
-    |error| ≤ 1.01·V·(2·(D + 3)·u·e + (2·T/64 + 280)·u), as long as nothing is denormal or beyond float32: a score is off
-    by (D + 3)·u·e at most, and each weight and the sum of weights by its share of the rest (exp within 2.6 ulp, sums of
-    64 in order, then of blocks). Tests hold it.
+    With u = 2^-24, V = max |v| and e = max_j (Σ_d |q_d·scale·k_jd| + |mask_j|) over the keys that a row sees:
+    |error| ≤ 1.01·u·V·(2·(D + 3)·e + 13·⌈T/64⌉ + 350), for results that are neither near float32's largest nor denormal.
+    A score is off by (D + 3)·u·e at most; its difference from the maximum, of at most 104, by 104·u; exp by 2.6 ulp, and
+    again where the maximum grows from one block of 64 keys to the next; the two sums by 64·u and 2·u for each block.
+    What is off about a weight counts twice, as it is in both sums.
     NaN or an infinite score of a key that a row sees makes that row NaN, and no other. Keys that `causal` or
     `key_lengths` take away may hold anything; those that `mask` takes away have weight 0, by which v is multiplied.
     Source: Dao, FlashAttention-2 (2023), for the order of work: a block of keys, its maximum, then the sums rescaled.

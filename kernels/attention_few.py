@@ -105,9 +105,10 @@ def attend_few(isa: InstructionSet) -> Callable:
         v = offset(load_ptr(context, V), batch * load_int(context, V_BATCH) + head * load_int(context, V_HEAD))
         for j in range(0, count, BLOCK):
             keys = min(BLOCK, count - j)
-            scores(rows, q, dim, offset(k, j * k_row), k_row, keys, s)
+            here, following = offset(v, j * v_row), offset(k, (j + BLOCK) * k_row)
+            scores(rows, q, dim, offset(k, j * k_row), k_row, keys, s, here, v_row)
             weights(rows, s, keys, sums)
-            values(rows, s, offset(v, j * v_row), v_row, keys, value_dim, sums, o)
+            values(rows, s, here, v_row, keys, value_dim, sums, o, following, k_row)
             for r in range(rows):
                 total = fma(load_f32(totals, r), load_f32(sums, 2 * rows + r), load_f32(sums, rows + r))
                 store_f32(totals, r, total)

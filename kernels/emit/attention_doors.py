@@ -73,7 +73,7 @@ def few_doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable]:
         return _chosen({n: lambda module, n=n: function(module, isa, n) for n in few.FEW}, arguments)
 
     @intrinsic
-    def few_scores(typingctx, rows, q, count, k, k_stride, keys, s):
+    def few_scores(typingctx, rows, q, count, k, k_stride, keys, s, near, near_stride):
         return by_rows(few.scores_function, few.SCORES_ARGUMENTS)
 
     @intrinsic
@@ -81,7 +81,7 @@ def few_doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable]:
         return by_rows(few.weights_function, few.WEIGHTS_ARGUMENTS)
 
     @intrinsic
-    def few_values(typingctx, rows, p, v, v_stride, keys, count, sums, o):
+    def few_values(typingctx, rows, p, v, v_stride, keys, count, sums, o, near, near_stride):
         return by_rows(few.values_function, few.VALUES_ARGUMENTS)
 
     return few_scores, few_weights, few_values

@@ -27,9 +27,9 @@ FEW = (1, 2, 4, 8)
 #: Bytes of a row of s.
 ROW = 4 * BLOCK
 
-SCORES_ARGUMENTS = [BYTES, I64, BYTES, I64, I64, BYTES]
+SCORES_ARGUMENTS = [BYTES, I64, BYTES, I64, I64, BYTES, BYTES, I64]
 WEIGHTS_ARGUMENTS = [BYTES, I64, BYTES]
-VALUES_ARGUMENTS = [BYTES, BYTES, I64, I64, I64, BYTES, BYTES]
+VALUES_ARGUMENTS = [BYTES, BYTES, I64, I64, I64, BYTES, BYTES, BYTES, I64]
 
 
 def _begin(module: ir.Module, name: str, arguments: list[ir.Type]) -> tuple[ir.Function, Emitter | None]:
@@ -43,27 +43,33 @@ def _whole(e: Emitter, count: ir.Value) -> ir.Value:
 
 
 def scores_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Function:
-    """void scores(q, count, k, k_stride, keys, s): s of 16 keys at a time; the last of `keys` stands in for others."""
+    """void scores(q, count, k, k_stride, keys, s, near, near_stride): s of 16 keys at a time.
+
+    The last of `keys` stands in for those that are missing. Rows at `near` are brought near.
+    """
     function, e = _begin(module, f"dynq_few_scores_{isa.name}_{rows}", SCORES_ARGUMENTS)
     if e is None:
         return function
-    q, count, k, stride, keys, s = function.args
+    q, count, k, stride, keys, s, near, near_stride = function.args
     builder = e.builder
     q_row = builder.mul(_whole(e, count), ir.Constant(I64, 4))
     last = builder.sub(keys, ir.Constant(I64, 1))
 
     def sixteen(state: list[ir.Value]) -> list[ir.Value]:
-        first, s = state
-        places = []
+        first, s, near = state
+        places, following = [], [near]
         for i in range(LANES):
             j = builder.add(first, ir.Constant(I64, i))
             j = builder.select(builder.icmp_signed("<", j, last), j, last)
             places.append(e.at(k, builder.mul(j, stride)))
+            following.append(e.at(following[-1], near_stride))
 
         def step(state: list[ir.Value], mask: ir.Value | None) -> list[ir.Value]:
             at, *acc = state
-            near = [e.at(place, at) for place in places]
-            some = [e.load(FLOATS, p, 1) if mask is None else e.masked_load(FLOATS, p, mask, 1) for p in near]
+            sources = [e.at(place, at) for place in places]
+            some = [e.load(FLOATS, p, 1) if mask is None else e.masked_load(FLOATS, p, mask, 1) for p in sources]
+            for place in following[:-1]:
+                e.prefetch(e.at(place, at))
             here = e.at(q, at)
             for d, column in enumerate(transposed(e, some)):
                 row = e.at(here, 4 * d)
@@ -76,10 +82,10 @@ def scores_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fun
         _, *acc = by_sixteens(e, count, [ir.Constant(I64, 0), *zeros], step)
         for r in range(rows):
             e.store(acc[r], e.at(s, ROW * r), 4)
-        return [builder.add(first, ir.Constant(I64, LANES)), e.at(s, LINE)]
+        return [builder.add(first, ir.Constant(I64, LANES)), e.at(s, LINE), following[-1]]
 
     groups = builder.sdiv(_whole(e, keys), ir.Constant(I64, LANES))
-    e.loop(groups, [ir.Constant(I64, 0), s], sixteen)
+    e.loop(groups, [ir.Constant(I64, 0), s, near], sixteen)
     builder.ret_void()
     return function
 
@@ -121,20 +127,25 @@ def weights_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
 
 
 def values_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Function:
-    """void values(p, v, v_stride, keys, count, sums, o): o and, in sums [3][rows], the second word: Σ_j p."""
+    """void values(p, v, v_stride, keys, count, sums, o, near, near_stride): o and, second in sums [3][rows], Σ_j p.
+
+    Rows at `near` are brought near.
+    """
     function, e = _begin(module, f"dynq_few_values_{isa.name}_{rows}", VALUES_ARGUMENTS)
     if e is None:
         return function
-    p, v, stride, keys, count, sums, o = function.args
+    p, v, stride, keys, count, sums, o, near, near_stride = function.args
     builder = e.builder
     o_row = builder.mul(_whole(e, count), ir.Constant(I64, 4))
     zero = constant(FLOATS, 0.0)
 
     def tile(state: list[ir.Value], wide: int, mask: ir.Value | None) -> list[ir.Value]:
-        source, o = state
+        source, o, near = state
 
         def step(state: list[ir.Value]) -> list[ir.Value]:
-            p, v, *acc = state
+            p, v, following, *acc = state
+            for w in range(wide):
+                e.prefetch(e.at(following, LINE * w))
             places = [e.at(v, LINE * w) for w in range(wide)]
             some = [e.load(FLOATS, at, 1) if mask is None else e.masked_load(FLOATS, at, mask, 1) for at in places]
             for r in range(rows):
@@ -144,10 +155,10 @@ def values_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fun
                     i = r * wide + w
                     acc[i] = e.fma(weights, some[w], acc[i])
                 acc[rows * wide + r] = builder.fadd(acc[rows * wide + r], weight)
-            return [e.at(p, 4), e.at(v, stride), *acc]
+            return [e.at(p, 4), e.at(v, stride), e.at(following, near_stride), *acc]
 
         nothing = [zero] * (rows * wide) + [constant(F32, 0.0)] * rows
-        _, _, *acc = e.loop(keys, [p, source, *nothing], step)
+        _, _, _, *acc = e.loop(keys, [p, source, near, *nothing], step)
         row = o
         for r in range(rows):
             e.store(acc[rows * wide + r], e.at(sums, 4 * (rows + r)), 4)
@@ -156,11 +167,11 @@ def values_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fun
                 place = e.at(row, LINE * w)
                 e.store(e.fma(e.load(FLOATS, place, 4), factors, acc[r * wide + w]), place, 4)
             row = e.at(row, o_row)
-        return [e.at(source, LINE * wide), e.at(o, LINE * wide)]
+        return [e.at(source, LINE * wide), e.at(o, LINE * wide), e.at(near, LINE * wide)]
 
     wide = max(1, min(4, isa.registers * isa.lanes // (2 * LANES * rows)))
     span = ir.Constant(I64, LANES * wide)
-    state = e.repeat(builder.sdiv(count, span), [v, o], lambda s: tile(s, wide, None))
+    state = e.repeat(builder.sdiv(count, span), [v, o, near], lambda s: tile(s, wide, None))
     by_sixteens(e, builder.srem(count, span), state, lambda s, mask: tile(s, 1, mask))
     builder.ret_void()
     return function
