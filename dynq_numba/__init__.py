@@ -19,10 +19,13 @@ from pathlib import Path as _Path
 if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kernels` stands beside this folder
     __path__.append(str(_Path(__file__).parent.parent))
 
-from . import jitted as jitted  # these two register the functions below with numba
+from . import jitted as jitted  # these register the functions below with numba
+from . import jitted_embedding as jitted_embedding
 from . import jitted_integers as jitted_integers
+from .embeddings import embedding, embedding_bag
 from .ops import linear
 from .packed import PackedLinear, pack_linear
+from .packed_embedding import PackedEmbedding, pack_embedding
 from .quantization import Quantized, dequantize, matmul_integer, quantize
 from .runtime.isa import available_isas, current_isa, force_isa
 from .runtime.threads import get_num_threads, set_num_threads
@@ -32,16 +35,20 @@ from .warmup import warmup
 __version__ = "0.1.0"
 
 __all__ = [
+    "PackedEmbedding",
     "PackedLinear",
     "Quantized",
     "available_isas",
     "choose_scheme",
     "current_isa",
     "dequantize",
+    "embedding",
+    "embedding_bag",
     "force_isa",
     "get_num_threads",
     "linear",
     "matmul_integer",
+    "pack_embedding",
     "pack_linear",
     "quantize",
     "set_num_threads",

@@ -9,8 +9,9 @@
     │   └ output
     └ activations: quantized dynamically to 8 bits
 
-quantize and dequantize are f32_qd8_vcvt__… and qd8_f32_vcvt__…. The grammar is XNNPACK's; tests hold every name to
-GRAMMAR.
+quantize and dequantize are f32_qd8_vcvt__… and qd8_f32_vcvt__…. Lookups in a table of 8 or 4 bits, with a scale and a
+minimum for each row, are qr8w_f32_vgather__…, and bags of them vbagsum, vbagmax.
+The grammar is XNNPACK's; tests hold every name to GRAMMAR.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from ..kernels.conversion import dequantize_worker, quantize_worker
+from ..kernels.embedding import lookup_worker
 from ..kernels.emit.intrinsics import max_rows
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.emit.tile import Scheme
@@ -33,11 +35,18 @@ from .isa import INSTRUCTION_SETS
 GRAMMAR = re.compile(
     r"(qd8_f32_q(c[48]w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
     r"|(f32_qd8|qd8_f32)_vcvt__[a-z0-9]+"
+    r"|qr[48]w_f32_v(gather|bagsum|bagmax)__[a-z0-9]+"
 )
 
 EIGHT_BIT = Scheme()
 #: Operations without weights, and how they are called.
 CONVERSIONS = {"quantize": "f32_qd8", "dequantize": "qd8_f32"}
+#: Operations on a packed embedding: how they are called, and their kind in emit/embedding.py.
+LOOKUPS = {
+    "embedding": ("vgather", "rows"),
+    "embedding_bag": ("vbagsum", "sum"),
+    "embedding_bag_max": ("vbagmax", "max"),
+}
 SCHEMES = (
     *(Scheme(bits, group) for bits in (8, 4) for group in (0, 128, 64, 32)),
     *(Scheme(4, group, zero_points=True) for group in (128, 64, 32)),
@@ -57,6 +66,8 @@ class Kernel:
     def name(self) -> str:
         if self.operation in CONVERSIONS:
             return f"{CONVERSIONS[self.operation]}_vcvt__{self.isa.name}"
+        if self.operation in LOOKUPS:
+            return f"qr{self.scheme.bits}w_f32_{LOOKUPS[self.operation][0]}__{self.isa.name}"
         rows, columns = max_rows(self.form, self.scheme), self.form.columns
         data = "u8s8_s32" if self.operation == "matmul_integer" else f"qd8_f32_{self.scheme.name}"
         gemm = "gemm_longk" if self.operation == "linear_long" else "gemm"
@@ -78,6 +89,10 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
         table.append(Kernel("matmul_integer", EIGHT_BIT, isa, lambda isa=isa: integer_worker(isa)))
         table.append(Kernel("quantize", EIGHT_BIT, isa, lambda isa=isa: quantize_worker(isa)))
         table.append(Kernel("dequantize", EIGHT_BIT, isa, lambda isa=isa: dequantize_worker(isa)))
+        for operation, (_, kind) in LOOKUPS.items():
+            for bits in (8, 4):
+                build = partial(lookup_worker, isa, bits, kind)
+                table.append(Kernel(operation, Scheme(bits), isa, build))
     return {(kernel.operation, kernel.scheme, kernel.isa.name): kernel for kernel in table}
 
 
