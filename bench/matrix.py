@@ -23,8 +23,9 @@ def matrix() -> str:
     lines = [f"| operation | weights | {' | '.join(names)} |", "|---" * (2 + len(names)) + "|"]
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for kernel in registry.kernels().values():
-        if kernel.operation in registry.OPERATIONS:
-            rows.setdefault((kernel.operation, "none"), {})[kernel.isa.name] = "yes"
+        if operator := registry.OPERATORS.get(kernel.operation):
+            weights = operator.weights.format(bits=kernel.scheme.bits)
+            rows.setdefault((kernel.operation, weights), {})[kernel.isa.name] = "yes"
             continue
         scheme = kernel.scheme
         weights = f"int{scheme.bits}, " + (f"groups of {scheme.group}" if scheme.group else "per channel, per tensor")

@@ -21,13 +21,16 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
 
 from . import jitted as jitted  # these register the functions below with numba
 from . import jitted_attention as jitted_attention
+from . import jitted_embedding as jitted_embedding
 from . import jitted_integers as jitted_integers
 from . import jitted_matmul as jitted_matmul
 from . import jitted_projections as jitted_projections
 from .attention import KVCache, attention
+from .embeddings import embedding, embedding_bag
 from .matmul import matmul
 from .ops import linear
 from .packed import PackedLinear, pack_linear
+from .packed_embedding import PackedEmbedding, pack_embedding
 from .projections import linear_many
 from .quantization import Quantized, dequantize, matmul_integer, quantize
 from .runtime.isa import available_isas, current_isa, force_isa
@@ -39,6 +42,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "KVCache",
+    "PackedEmbedding",
     "PackedLinear",
     "Quantized",
     "attention",
@@ -46,12 +50,15 @@ __all__ = [
     "choose_scheme",
     "current_isa",
     "dequantize",
+    "embedding",
+    "embedding_bag",
     "force_isa",
     "get_num_threads",
     "linear",
     "linear_many",
     "matmul",
     "matmul_integer",
+    "pack_embedding",
     "pack_linear",
     "quantize",
     "set_num_threads",

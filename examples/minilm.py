@@ -1,8 +1,9 @@
 """A real sentence-embedding model, all-MiniLM-L6-v2, in float32 and in int8 side by side.
 
 The model is a BERT encoder: 6 layers, 384 wide, 12 heads, 36 linear layers. It is written out below in
-numpy. Both runs share every line of it except one: what a "linear" is. In one run it is numpy's float32
-matmul, in the other `dynq_numba.linear`, with weights made int8 once and activations made int8 on the fly.
+numpy. Both runs share every line of it except two: what a "linear" is, and what the table of words is. In one run they
+are numpy's float32 matmul and array, in the other `dynq_numba.linear`, with weights made int8 once and activations made
+int8 on the fly, and `dynq_numba.embedding`, with a table made int8 once.
 
     python examples/minilm.py                           # the demo; fetches the model (84 MB) on first use
     python examples/minilm.py --texts 50 --threads 1    # fewer reviews, and one thread for both
@@ -78,11 +79,38 @@ class QuantizedLinear:
         return dq.linear(x, self.packed, activation=activation, residual=residual, threads=self.threads)
 
 
-class MiniLM:
-    """The encoder; ``make_linear(weight, bias)`` decides what its 36 linear layers are."""
+class Float32Table:
+    """The original: a float32 row for each word."""
 
-    def __init__(self, tensors: dict[str, Array], make_linear: Callable[..., Float32Linear | QuantizedLinear]) -> None:
+    def __init__(self, table: Array) -> None:
+        self.table, self.nbytes = table, table.nbytes
+
+    def __call__(self, ids: list[int]) -> Array:
+        return self.table[ids]
+
+
+class QuantizedTable:
+    """Ours: a row of int8 for each word, with its scale and minimum."""
+
+    def __init__(self, table: Array) -> None:
+        self.packed = dq.pack_embedding(table)
+        self.nbytes = self.packed.nbytes
+
+    def __call__(self, ids: list[int]) -> Array:
+        return dq.embedding(np.array(ids), self.packed)
+
+
+class MiniLM:
+    """The encoder; ``make_linear(weight, bias)`` decides what its 36 linear layers are, ``make_table`` its words."""
+
+    def __init__(
+        self,
+        tensors: dict[str, Array],
+        make_linear: Callable[..., Float32Linear | QuantizedLinear],
+        make_table: Callable[[Array], Float32Table | QuantizedTable] = Float32Table,
+    ) -> None:
         self.tensors = tensors
+        self.words = make_table(tensors["embeddings.word_embeddings.weight"])
         layers = (f"encoder.layer.{layer}.{part}" for layer in range(LAYERS) for part in PARTS)
         self.linears = {name: make_linear(tensors[f"{name}.weight"], tensors[f"{name}.bias"]) for name in layers}
 
@@ -91,9 +119,17 @@ class MiniLM:
         """Bytes of all the linear layers: weights, scales and biases."""
         return sum(linear.nbytes for linear in self.linears.values())
 
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of all that the file holds: the linear layers, the words, and the rest as it is."""
+        made = {f"{name}.{part}" for name in self.linears for part in ("weight", "bias")}
+        made.add("embeddings.word_embeddings.weight")
+        rest = sum(tensor.nbytes for name, tensor in self.tensors.items() if name not in made)
+        return self.linear_bytes + self.words.nbytes + rest
+
     def encode(self, ids: list[int]) -> Array:
         """Embed one sentence, given as token ids, as a unit vector [384]."""
-        x = self.tensors["embeddings.word_embeddings.weight"][ids]
+        x = self.words(ids)
         x += self.tensors["embeddings.position_embeddings.weight"][: len(ids)]
         x += self.tensors["embeddings.token_type_embeddings.weight"][0]
         x = self._norm(x, "embeddings.LayerNorm")
@@ -220,10 +256,12 @@ def demo(count: int, threads: int | None, scheme: dict[str, Any], progress: Prog
     tokenizer.enable_truncation(MAX_TOKENS)
     examples, texts = ([tokenizer.encode(text).ids for text in group] for group in (EXAMPLES, reviews))
     name, blas = f"int{scheme['bits']}", blas_threads(threads) or "?"
-    progress.step(f"packing 36 linear layers as {name}")
+    progress.step(f"packing 36 linear layers as {name}, the words as int8")
     tensors = load_file(folder / "model.safetensors")
     original = MiniLM(tensors, Float32Linear)
-    quantized = MiniLM(tensors, lambda weight, bias: QuantizedLinear(weight, bias, threads=threads, **scheme))
+    quantized = MiniLM(
+        tensors, lambda weight, bias: QuantizedLinear(weight, bias, threads=threads, **scheme), QuantizedTable
+    )
     progress.step("compiling kernels for this machine, or loading them from disk")
     start = time.perf_counter()
     triples = [example_cosines(model, examples) for model in (original, quantized)]
@@ -237,13 +275,15 @@ def demo(count: int, threads: int | None, scheme: dict[str, Any], progress: Prog
     cosines = (embeddings[0] * embeddings[1]).sum(axis=1)
     mean, worst = cosines.mean(), cosines.min()
     before, after = original.linear_bytes, quantized.linear_bytes
-    print(f"all-MiniLM-L6-v2, its 36 linear layers in float32 (numpy) and in {name} (dynq-numba)")
+    print(f"all-MiniLM-L6-v2, its 36 linear layers in float32 (numpy) and in {name} (dynq-numba), its words in int8")
     ours = f"dynq-numba {dq.__version__} (numba {numba.__version__}): {threads or dq.get_num_threads()}"
     print(f"  versions and threads: numpy {np.__version__}: {blas}, {ours}; first {name} run {compiling:.1f} s")
     print(f"  {len(texts)} film reviews, median {np.median([*map(len, texts)]):.0f} tokens, one per call")
     print(f"{'':34}{'float32':>17}{name:>21}")
     print(f"  cosines of the three examples   {triples[0]:>19}{triples[1]:>21}   published {PUBLISHED}")
     print(f"  bytes of the linear layers      {before:>19,}{after:>21,}   {after / before:.2f} of float32")
+    whole = original.file_bytes, quantized.file_bytes
+    print(f"  bytes of the whole file         {whole[0]:>19,}{whole[1]:>21,}   {whole[1] / whole[0]:.3f} of float32")
     print(f"  ms per review, median           {slow:>19.2f}{fast:>21.2f}   {slow / fast:.1f} times as fast")
     print(f"  cosine of {name} to float32: mean {mean:.4f}, worst {worst:.4f} of {len(texts)} reviews")
     if disturbance > 1.5 or load > 0.75:
@@ -252,7 +292,7 @@ def demo(count: int, threads: int | None, scheme: dict[str, Any], progress: Prog
     if failed := not (mean >= floors[0] and worst >= floors[1]):  # a NaN fails, too
         print(f"error: too far from float32; wanted mean {floors[0]}, worst {floors[1]}", file=sys.stderr, flush=True)
     print(f"demo: mean_cosine={mean:.4f} worst_cosine={worst:.4f}", end=" ")
-    print(f"bytes_ratio={after / before:.2f} speedup={slow / fast:.1f}")
+    print(f"bytes_ratio={after / before:.2f} file_ratio={whole[1] / whole[0]:.3f} speedup={slow / fast:.1f}")
     return int(failed)
 
 

@@ -9,8 +9,9 @@
     │   └ output
     └ activations: quantized dynamically to 8 bits
 
-Operations without panels are named by operand, result and what they do: f32_qd8_vcvt__…, f32_attention__…. The grammar
-is XNNPACK's; tests hold every name to GRAMMAR.
+Operators that multiply no panels are named by operands, result and what they do: f32_qd8_vcvt__…, f32_attention__…,
+qr8w_f32_vgather__… (rows of 8 bits with a scale and a minimum each). The grammar is XNNPACK's; tests hold every name to
+GRAMMAR.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from functools import cache, partial
 from ..kernels.attention import attention_worker
 from ..kernels.batched import batched_worker
 from ..kernels.conversion import dequantize_worker, quantize_worker
+from ..kernels.embedding import lookup_worker
 from ..kernels.emit.intrinsics import max_rows
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.emit.tile import Scheme
@@ -34,15 +36,39 @@ from .isa import INSTRUCTION_SETS
 
 GRAMMAR = re.compile(
     r"(qd8_f32_q([cd]8w|c4w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
-    r"|(f32|q[ds]8|q[ds]4)(_f32|_qd8)?_[a-z]+__[a-z0-9]+"
+    r"|(f32|qd8|qr[48]w)(_f32|_qd8)?_[a-z_]+__[a-z0-9]+"
 )
 
-EIGHT_BIT = Scheme()
-#: Operations that multiply no panels: what their kernels' names begin with, and what makes their worker.
-OPERATIONS: dict[str, tuple[str, Callable]] = {
-    "quantize": ("f32_qd8_vcvt", quantize_worker),
-    "dequantize": ("qd8_f32_vcvt", dequantize_worker),
-    "attention": ("f32_attention", attention_worker),
+EIGHT_BIT, FOUR_BIT = Scheme(), Scheme(bits=4)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator whose kernels are no tiles of a product."""
+
+    #: What the names of its kernels begin with; {bits} are those of the scheme.
+    stem: str
+    #: (instruction set, scheme) -> worker.
+    build: Callable
+    schemes: tuple[Scheme, ...] = (EIGHT_BIT,)
+    #: What the support matrix says of its weights.
+    weights: str = "none"
+
+
+def lookup(stem: str, kind: str) -> Operator:
+    """Rows of a packed embedding."""
+    both, weights = (EIGHT_BIT, FOUR_BIT), "int{bits}, a scale and a minimum per row"
+    return Operator(f"qr{{bits}}w_f32_{stem}", lambda isa, scheme: lookup_worker(isa, scheme.bits, kind), both, weights)
+
+
+#: A new operator is a row here.
+OPERATORS: dict[str, Operator] = {
+    "quantize": Operator("f32_qd8_vcvt", lambda isa, scheme: quantize_worker(isa)),
+    "dequantize": Operator("qd8_f32_vcvt", lambda isa, scheme: dequantize_worker(isa)),
+    "attention": Operator("f32_attention", lambda isa, scheme: attention_worker(isa)),
+    "embedding": lookup("vgather", "rows"),
+    "embedding_bag": lookup("vbagsum", "sum"),
+    "embedding_bag_max": lookup("vbagmax", "max"),
 }
 #: What products multiply that have no packed weight.
 OPERANDS = {"matmul_integer": "u8s8_s32", "matmul": "qd8_f32_qd8w"}
@@ -63,8 +89,8 @@ class Kernel:
 
     @property
     def name(self) -> str:
-        if self.operation in OPERATIONS:
-            return f"{OPERATIONS[self.operation][0]}__{self.isa.name}"
+        if self.operation in OPERATORS:
+            return f"{OPERATORS[self.operation].stem.format(bits=self.scheme.bits)}__{self.isa.name}"
         rows, columns = max_rows(self.form, self.scheme), self.form.columns
         data = OPERANDS.get(self.operation.removesuffix("_long")) or f"qd8_f32_{self.scheme.name}"
         gemm = "gemm_longk" if self.operation.endswith("_long") else "gemm"
@@ -86,7 +112,8 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
         table.append(Kernel("matmul_integer", EIGHT_BIT, isa, lambda isa=isa: integer_worker(isa)))
         table.append(Kernel("matmul", EIGHT_BIT, isa, lambda isa=isa: batched_worker(isa)))
         table.append(Kernel("matmul_long", EIGHT_BIT, isa, lambda isa=isa: batched_worker(isa, long=True)))
-        table += [Kernel(name, EIGHT_BIT, isa, partial(build, isa)) for name, (_, build) in OPERATIONS.items()]
+        for name, operator in OPERATORS.items():
+            table += [Kernel(name, s, isa, partial(operator.build, isa, s)) for s in operator.schemes]
     return {(kernel.operation, kernel.scheme, kernel.isa.name): kernel for kernel in table}
 
 
