@@ -23,7 +23,7 @@ def matrix() -> str:
     lines = [f"| operation | weights | {' | '.join(names)} |", "|---" * (2 + len(names)) + "|"]
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for kernel in registry.kernels().values():
-        if kernel.operation in registry.CONVERSIONS:
+        if kernel.operation in registry.CONVERSIONS or kernel.operation in registry.FLOATS:
             continue
         scheme = kernel.scheme
         weights = f"int{scheme.bits}, " + (f"groups of {scheme.group}" if scheme.group else "per channel, per tensor")

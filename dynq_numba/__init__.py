@@ -21,9 +21,12 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
 
 from . import jitted as jitted  # these two register the functions below with numba
 from . import jitted_integers as jitted_integers
+from .elementwise import gelu, silu, swiglu
+from .floats import layer_norm, rms_norm, softmax
 from .ops import linear
 from .packed import PackedLinear, pack_linear
 from .quantization import Quantized, dequantize, matmul_integer, quantize
+from .rotary import rotary, rotary_tables
 from .runtime.isa import available_isas, current_isa, force_isa
 from .runtime.threads import get_num_threads, set_num_threads
 from .schemes import choose_scheme
@@ -39,11 +42,19 @@ __all__ = [
     "current_isa",
     "dequantize",
     "force_isa",
+    "gelu",
     "get_num_threads",
+    "layer_norm",
     "linear",
     "matmul_integer",
     "pack_linear",
     "quantize",
+    "rms_norm",
+    "rotary",
+    "rotary_tables",
     "set_num_threads",
+    "silu",
+    "softmax",
+    "swiglu",
     "warmup",
 ]

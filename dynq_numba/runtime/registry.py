@@ -9,7 +9,7 @@
     │   └ output
     └ activations: quantized dynamically to 8 bits
 
-quantize and dequantize are f32_qd8_vcvt__… and qd8_f32_vcvt__…. The grammar is XNNPACK's; tests hold every name to
+quantize and dequantize are f32_qd8_vcvt__… and qd8_f32_vcvt__…, float operations f32_vsoftmax__… and so on. The grammar is XNNPACK's; tests hold every name to
 GRAMMAR.
 """
 
@@ -24,6 +24,7 @@ from ..kernels.conversion import dequantize_worker, quantize_worker
 from ..kernels.emit.intrinsics import max_rows
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.emit.tile import Scheme
+from ..kernels.floats import WORKERS as FLOATS
 from ..kernels.integer import integer_worker
 from ..kernels.jit import address
 from ..kernels.linear import linear_worker
@@ -33,6 +34,7 @@ from .isa import INSTRUCTION_SETS
 GRAMMAR = re.compile(
     r"(qd8_f32_q(c[48]w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
     r"|(f32_qd8|qd8_f32)_vcvt__[a-z0-9]+"
+    r"|f32_v(softmax|layer_norm|rms_norm|map|rotary)__[a-z0-9]+"
 )
 
 EIGHT_BIT = Scheme()
@@ -57,6 +59,8 @@ class Kernel:
     def name(self) -> str:
         if self.operation in CONVERSIONS:
             return f"{CONVERSIONS[self.operation]}_vcvt__{self.isa.name}"
+        if self.operation in FLOATS:
+            return f"f32_v{self.operation}__{self.isa.name}"
         rows, columns = max_rows(self.form, self.scheme), self.form.columns
         data = "u8s8_s32" if self.operation == "matmul_integer" else f"qd8_f32_{self.scheme.name}"
         gemm = "gemm_longk" if self.operation == "linear_long" else "gemm"
@@ -78,6 +82,7 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
         table.append(Kernel("matmul_integer", EIGHT_BIT, isa, lambda isa=isa: integer_worker(isa)))
         table.append(Kernel("quantize", EIGHT_BIT, isa, lambda isa=isa: quantize_worker(isa)))
         table.append(Kernel("dequantize", EIGHT_BIT, isa, lambda isa=isa: dequantize_worker(isa)))
+        table += [Kernel(name, EIGHT_BIT, isa, lambda worker=worker: worker) for name, worker in FLOATS.items()]
     return {(kernel.operation, kernel.scheme, kernel.isa.name): kernel for kernel in table}
 
 
