@@ -5,8 +5,8 @@
     mask                    as x, any strides but the last: its row is found by the rows' own axes
     cos, sin                [positions, H] float32           the row at a position; 2H ≤ K
 
-A task is a range of rows; each row is one call of an emitted function (emit/floats.py), so a result depends neither on
-how rows are cut into tasks nor on who does them. The code is the same for every instruction set of the registry: it
+A task is a range of rows. An emitted function (emit/floats.py) does one or some, each by itself, so a result depends
+neither on how rows are cut into tasks nor on who does them. The code is the same for every instruction set of the registry: it
 holds nothing but IEEE operations on <16 x float>, which LLVM fits to the target.
 """
 
@@ -18,9 +18,10 @@ from typing import Any
 from . import context as at
 from .atomics import fetch_add_relaxed
 from .blocking import share
-from .emit.floats_intrinsics import layer_norm_row, map_values, rms_norm_row, rotate_row, softmax_row
+from .emit.floats import TOGETHER
+from .emit.floats_intrinsics import layer_norm_rows, map_values, rms_norm_rows, rotate_row, softmax_rows
 from .jit import kernel
-from .memory import is_null, load_f32, load_i32, load_int, load_ptr, offset, store_i32
+from .memory import is_null, load_f32, load_i32, load_int, load_ptr, offset, stack_bytes, store_i32, store_ptr
 from .parallel import next_task
 
 #: Own words of the context, where a linear has its weight. LAST: values of the last row (the others have K).
@@ -32,28 +33,44 @@ MASK, MASK_SHAPE, MASK_STRIDES, MASK_AXES = WEIGHT, BIAS, TOTAL, TOTAL_STRIDE
 #: r % PERIOD, or NULL where it stands at START + r % PERIOD.
 COS, SIN, TABLE_STRIDE, POSITIONS, START = WEIGHT, BIAS, TOTAL_STRIDE, TOTAL, EPS
 
+#: Rows done together, and in how many sizes; bytes for an address of each.
+MOST, SIZES = TOGETHER[0], len(TOGETHER)
+ROOM = 8 * MOST
 
-def _rows_worker(name: str, do_row: Callable) -> Any:
-    """The worker that calls ``do_row(context, row, x, k, out)`` for every row."""
+
+def _rows_worker(name: str, do_rows: Callable) -> Any:
+    """The worker that calls ``do_rows(context, first, last, k, room)`` for ranges of rows, of k values each.
+
+    `room` is ROOM bytes on the stack.
+    """
 
     @kernel(variant=name)
     def worker(context, index):
         threads, tasks = load_int(context, at.THREADS), load_int(context, at.ROW_TASKS)
         counters, rows = load_ptr(context, at.COUNTERS), load_int(context, at.M)
-        x, out = load_ptr(context, at.X), load_ptr(context, at.OUT)
-        x_stride, out_stride = load_int(context, at.X_STRIDE), load_int(context, at.OUT_STRIDE)
+        room = stack_bytes(ROOM)
         done = 0
         task, victim = next_task(counters, index, threads, tasks, 0)
         while task >= 0:
             first, count = share(task, tasks, rows)
-            for row in range(first, first + count):
-                k = load_int(context, LAST if row == rows - 1 else at.K)
-                do_row(context, row, offset(x, row * x_stride), k, offset(out, row * out_stride))
+            do_rows(context, first, first + count, load_int(context, at.K), room)
             done += 1
             task, victim = next_task(counters, index, threads, tasks, victim)
         fetch_add_relaxed(context, at.DONE, done)
 
     return worker
+
+
+@kernel
+def row_at(context, address, stride, row):
+    """The row of an operand whose address and stride are these words of the context."""
+    return offset(load_ptr(context, address), row * load_int(context, stride))
+
+
+@kernel
+def rows_together(rows):
+    """How many of so many rows are done next, and the number of that in TOGETHER."""
+    return (MOST, 0) if rows >= MOST else (1, 1)
 
 
 @kernel
@@ -71,55 +88,69 @@ def mask_row(context, row):
 
 
 @kernel
-def _softmax(context, row, x, k, out):
-    kind = load_int(context, VARIANT)
-    softmax_row(kind, x, x if kind == 0 else mask_row(context, row), k, out)
+def _softmax(context, first, last, k, masks):
+    kind, row = load_int(context, VARIANT), first
+    while row < last:
+        count, which = rows_together(last - row)
+        if kind > 0:
+            for r in range(count):
+                store_ptr(masks, r, mask_row(context, row + r))
+        softmax_rows(
+            kind * SIZES + which, row_at(context, at.X, at.X_STRIDE, row), load_int(context, at.X_STRIDE), masks, k,
+            row_at(context, at.OUT, at.OUT_STRIDE, row), load_int(context, at.OUT_STRIDE),
+        )  # fmt: skip
+        row += count
+
+
+def _norm(emitted: Callable) -> Callable:
+    @kernel(variant=emitted.__name__)
+    def norm(context, first, last, k, room):
+        row, variant = first, load_int(context, VARIANT) * SIZES
+        while row < last:
+            count, which = rows_together(last - row)
+            emitted(
+                variant + which, row_at(context, at.X, at.X_STRIDE, row), load_int(context, at.X_STRIDE),
+                row_at(context, at.RESIDUAL, at.RESIDUAL_STRIDE, row), load_int(context, at.RESIDUAL_STRIDE),
+                load_ptr(context, WEIGHT), load_ptr(context, BIAS), load_f32(context, 2 * EPS), k,
+                row_at(context, at.OUT, at.OUT_STRIDE, row), load_int(context, at.OUT_STRIDE),
+                row_at(context, TOTAL, TOTAL_STRIDE, row), load_int(context, TOTAL_STRIDE),
+            )  # fmt: skip
+            row += count
+
+    return norm
 
 
 @kernel
-def _second(context, row):
-    return offset(load_ptr(context, at.RESIDUAL), row * load_int(context, at.RESIDUAL_STRIDE))
+def _map(context, first, last, k, room):
+    rows = load_int(context, at.M)
+    for row in range(first, last):
+        map_values(
+            load_int(context, VARIANT), row_at(context, at.X, at.X_STRIDE, row),
+            row_at(context, at.RESIDUAL, at.RESIDUAL_STRIDE, row), load_int(context, LAST) if row == rows - 1 else k,
+            row_at(context, at.OUT, at.OUT_STRIDE, row),
+        )  # fmt: skip
 
 
 @kernel
-def _layer_norm(context, row, x, k, out):
-    layer_norm_row(
-        load_int(context, VARIANT), x, _second(context, row), load_ptr(context, WEIGHT), load_ptr(context, BIAS),
-        load_f32(context, 2 * EPS), k, out, offset(load_ptr(context, TOTAL), row * load_int(context, TOTAL_STRIDE)),
-    )  # fmt: skip
-
-
-@kernel
-def _rms_norm(context, row, x, k, out):
-    rms_norm_row(
-        load_int(context, VARIANT), x, _second(context, row), load_ptr(context, WEIGHT), load_ptr(context, BIAS),
-        load_f32(context, 2 * EPS), k, out, offset(load_ptr(context, TOTAL), row * load_int(context, TOTAL_STRIDE)),
-    )  # fmt: skip
-
-
-@kernel
-def _map(context, row, x, k, out):
-    map_values(load_int(context, VARIANT), x, _second(context, row), k, out)
-
-
-@kernel
-def _rotary(context, row, x, k, out):
-    positions, half, position = load_ptr(context, POSITIONS), load_int(context, HALF), row % load_int(context, PERIOD)
-    if is_null(positions):
-        position += load_int(context, START)
-    else:
-        position = load_int(positions, position)
-    moved = position * load_int(context, TABLE_STRIDE)
-    cos, sin = offset(load_ptr(context, COS), moved), offset(load_ptr(context, SIN), moved)
-    rotate_row(load_int(context, VARIANT), x, cos, sin, half, out)
-    for i in range(2 * half, k):
-        store_i32(out, i, load_i32(x, i))
+def _rotary(context, first, last, k, room):
+    positions, period, half = load_ptr(context, POSITIONS), load_int(context, PERIOD), load_int(context, HALF)
+    place = first % period
+    for row in range(first, last):
+        position = load_int(context, START) + place if is_null(positions) else load_int(positions, place)
+        place = place + 1 if place + 1 < period else 0
+        moved = position * load_int(context, TABLE_STRIDE)
+        cos, sin = offset(load_ptr(context, COS), moved), offset(load_ptr(context, SIN), moved)
+        x, out = row_at(context, at.X, at.X_STRIDE, row), row_at(context, at.OUT, at.OUT_STRIDE, row)
+        rotate_row(load_int(context, VARIANT), x, cos, sin, half, out)
+        for i in range(2 * half, k):
+            store_i32(out, i, load_i32(x, i))
 
 
 #: The workers by operation.
 WORKERS = {
-    name: _rows_worker(name, do_row)
-    for name, do_row in (
-        ("softmax", _softmax), ("layer_norm", _layer_norm), ("rms_norm", _rms_norm), ("map", _map), ("rotary", _rotary),
-    )
-}  # fmt: skip
+    "softmax": _rows_worker("softmax", _softmax),
+    "layer_norm": _rows_worker("layer_norm", _norm(layer_norm_rows)),
+    "rms_norm": _rows_worker("rms_norm", _norm(rms_norm_rows)),
+    "map": _rows_worker("map", _map),
+    "rotary": _rows_worker("rotary", _rotary),
+}

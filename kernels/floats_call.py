@@ -87,10 +87,10 @@ def norm_into(
     x, x_stride, rows, k, weight, bias, residual, residual_stride, total, total_stride, out, out_stride, eps,
     worker, pool, threads,
 ):  # fmt: skip
-    """weight, bias (not without weight), residual and total (not without residual) may be NULL."""
+    """weight, bias (not without weight, nor of rms_norm), residual and total (not without residual) may be NULL."""
     context = stack_zeros(context_bytes(threads))
     affine = 0 if is_null(weight) else (1 if is_null(bias) else 2)
-    variant = affine if is_null(residual) else 3 + affine
+    variant = 2 * affine + (0 if is_null(residual) else 1)
     begin(context, x, x_stride, rows, k, out, out_stride, variant, worker, pool, threads)
     store_ptr(context, WEIGHT, weight)
     store_ptr(context, BIAS, bias)

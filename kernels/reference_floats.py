@@ -12,21 +12,27 @@ from collections.abc import Callable
 import numpy as np
 
 from . import reference_activations as activations
-from .reference_activations import EXP_MIN, MAGIC_SIGMOID, ONE, TWO_M24, ZERO
+from .reference_activations import ONE, ZERO
 
 F32 = np.float32
 MINUS_INF = F32(-np.inf)
-#: Lanes of a vector; vectors that a sum is spread over, in a norm and in a softmax (where exp hides the additions).
-LANES = 16
-NORM_STREAMS, SOFTMAX_STREAMS = 4, 1
+#: Lanes of a vector; vectors that a sum is spread over.
+LANES, STREAMS = 16, 4
+#: Below, exp_negative is 0: so small a power of two would be no normal float.
+LOWEST = F32(-87.7)
+MAGIC = F32(1.5 * 2**23 + 127)  # x + this has n plus the exponent's bias in its low bits
 
 
 # -- formulas of single values ------------------------------------------------------------------
 def exp_negative(x: np.ndarray) -> np.ndarray:
-    """e^x of x ≤ 0 (or NaN), the bits of `exp`: its powers of two in one factor, as the sigmoid has them."""
-    x = activations._at_least(x, EXP_MIN)
-    p, bits = activations._exp_parts(x, MAGIC_SIGMOID)
-    return p * activations._power_of_two(bits) * TWO_M24
+    """e^x of x ≤ 0 (or NaN), where what is below 2^-126.5 becomes 0; else the bits of `exp`, for less.
+
+    Clamped, x is -127·ln2 and a little: n + 127 is 0 then, and so is the float of these bits. (Powers that underflow
+    bit by bit would cost a microcode assist each: half the speed of a softmax with a mask.)
+    """
+    x = activations._at_least(x, LOWEST)
+    p, bits = activations._exp_parts(x, MAGIC)
+    return p * activations._power_of_two(bits)
 
 
 def origin(largest: np.ndarray) -> np.ndarray:
@@ -69,18 +75,18 @@ def _halved(parts: np.ndarray, axis: int) -> np.ndarray:
     return parts
 
 
-def row_sum(values: np.ndarray, streams: int) -> np.ndarray:
-    """float32 [M, 1] of [M, K]: value k goes to lane k % LANES of stream k // LANES % streams.
+def row_sum(values: np.ndarray) -> np.ndarray:
+    """float32 [M, 1] of [M, K]: value k goes to lane k % LANES of stream k // LANES % STREAMS.
 
     Each of these sums is taken in the order of k, from 0; then streams, then lanes, are added half to half.
     """
     rows, k = values.shape
-    width = LANES * streams
+    width = LANES * STREAMS
     padded = np.zeros((rows, -(-k // width) * width), F32)
     padded[:, :k] = values
-    total = np.zeros((rows, streams, LANES), F32)
+    total = np.zeros((rows, STREAMS, LANES), F32)
     for block in range(padded.shape[1] // width):
-        total = total + padded[:, block * width : (block + 1) * width].reshape(rows, streams, LANES)
+        total = total + padded[:, block * width : (block + 1) * width].reshape(rows, STREAMS, LANES)
     return _halved(_halved(total, 1), 2).reshape(rows, 1)
 
 
@@ -91,7 +97,7 @@ def softmax(x: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
         x = np.where(mask, x, MINUS_INF) if mask.dtype == np.bool_ else x + mask
     largest = np.fmax.reduce(x, axis=1, keepdims=True, initial=MINUS_INF)
     e = exp_negative(x - origin(largest))
-    return e * inverse(row_sum(e, SOFTMAX_STREAMS))
+    return e * inverse(row_sum(e))
 
 
 def _affine(y: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None) -> np.ndarray:
@@ -112,8 +118,8 @@ def norm(
     total = x if residual is None else x + residual
     count, v = F32(x.shape[1]), total
     if centred:
-        v = v - row_sum(v, NORM_STREAMS) / count
-    return _affine(v * inverse_deviation(row_sum(v * v, NORM_STREAMS), count, eps), weight, bias), total
+        v = v - row_sum(v) / count
+    return _affine(v * inverse_deviation(row_sum(v * v), count, eps), weight, bias), total
 
 
 @np.errstate(all="ignore")

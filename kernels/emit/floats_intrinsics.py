@@ -17,6 +17,7 @@ from .floats import (
     NORM_ARGUMENTS,
     ROTARY_ARGUMENTS,
     SOFTMAX_ARGUMENTS,
+    TOGETHER,
     map_function,
     norm_function,
     rotary_function,
@@ -27,8 +28,6 @@ from .vectors import BYTES, F32, I64
 _NUMBA_TYPE = {BYTES: types.voidptr, I64: types.intp, F32: types.float32}
 #: Numbers of the element by element functions.
 MAP_NAMES = tuple(MAPS)
-#: residual, affine of a norm's variant number 3·residual + affine.
-NORM_VARIANTS = tuple(product((False, True), range(3)))
 
 
 def _variant_of(functions: list[Callable[[ir.Module], ir.Function]], arguments: list[ir.Type]) -> tuple:
@@ -50,25 +49,37 @@ def _variant_of(functions: list[Callable[[ir.Module], ir.Function]], arguments: 
 
 
 @intrinsic
-def softmax_row(typingctx, mask_kind, x, mask, k, out):
-    """See ``softmax_function``; `mask_kind` counts MASKS."""
-    return _variant_of([partial(softmax_function, mask=mask) for mask in MASKS], SOFTMAX_ARGUMENTS)
+def softmax_rows(typingctx, variant, x, x_stride, masks, k, out, out_stride):
+    """See ``softmax_function``; `variant` counts MASKS × TOGETHER."""
+    functions = [partial(softmax_function, mask=mask, rows=rows) for mask, rows in product(MASKS, TOGETHER)]
+    return _variant_of(functions, SOFTMAX_ARGUMENTS)
 
 
 def _norm(centred: bool) -> tuple:
-    functions = [partial(norm_function, centred=centred, residual=r, affine=a) for r, a in NORM_VARIANTS]
-    return _variant_of(functions, NORM_ARGUMENTS)
+    return _variant_of(
+        [
+            partial(norm_function, centred=centred, residual=residual, affine=affine, rows=rows)
+            for affine, residual, rows in product(range(3 if centred else 2), (False, True), TOGETHER)
+        ],
+        NORM_ARGUMENTS,
+    )
 
 
 @intrinsic
-def layer_norm_row(typingctx, variant, x, residual, weight, bias, eps, k, out, total):
-    """See ``norm_function``; `variant` counts NORM_VARIANTS."""
+def layer_norm_rows(
+    typingctx, variant, x, x_stride, residual, residual_stride, weight, bias, eps, k, out, out_stride, total,
+    total_stride,
+):  # fmt: skip
+    """See ``norm_function``; `variant` counts affine (0 … 2) × residual × TOGETHER."""
     return _norm(True)
 
 
 @intrinsic
-def rms_norm_row(typingctx, variant, x, residual, weight, bias, eps, k, out, total):
-    """See ``norm_function``; `variant` counts NORM_VARIANTS."""
+def rms_norm_rows(
+    typingctx, variant, x, x_stride, residual, residual_stride, weight, bias, eps, k, out, out_stride, total,
+    total_stride,
+):  # fmt: skip
+    """See ``norm_function``; `variant` counts affine (0, 1) × residual × TOGETHER."""
     return _norm(False)
 
 
