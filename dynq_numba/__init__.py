@@ -26,13 +26,16 @@ from . import jitted_integers as jitted_integers
 from . import jitted_matmul as jitted_matmul
 from . import jitted_projections as jitted_projections
 from .attention import KVCache, attention
+from .elementwise import gelu, silu, swiglu
 from .embeddings import embedding, embedding_bag
+from .floats import layer_norm, rms_norm, softmax
 from .matmul import matmul
 from .ops import linear
 from .packed import PackedLinear, pack_linear
 from .packed_embedding import PackedEmbedding, pack_embedding
 from .projections import linear_many
 from .quantization import Quantized, dequantize, matmul_integer, quantize
+from .rotary import rotary, rotary_tables
 from .runtime.isa import available_isas, current_isa, force_isa
 from .runtime.threads import get_num_threads, set_num_threads
 from .schemes import choose_scheme
@@ -53,7 +56,9 @@ __all__ = [
     "embedding",
     "embedding_bag",
     "force_isa",
+    "gelu",
     "get_num_threads",
+    "layer_norm",
     "linear",
     "linear_many",
     "matmul",
@@ -61,6 +66,12 @@ __all__ = [
     "pack_embedding",
     "pack_linear",
     "quantize",
+    "rms_norm",
+    "rotary",
+    "rotary_tables",
     "set_num_threads",
+    "silu",
+    "softmax",
+    "swiglu",
     "warmup",
 ]

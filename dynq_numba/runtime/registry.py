@@ -28,6 +28,7 @@ from ..kernels.embedding import lookup_worker
 from ..kernels.emit.intrinsics import max_rows
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.emit.tile import Scheme
+from ..kernels.floats import WORKERS as FLOATS
 from ..kernels.integer import integer_worker
 from ..kernels.jit import address
 from ..kernels.linear import linear_worker
@@ -69,6 +70,7 @@ OPERATORS: dict[str, Operator] = {
     "embedding": lookup("vgather", "rows"),
     "embedding_bag": lookup("vbagsum", "sum"),
     "embedding_bag_max": lookup("vbagmax", "max"),
+    **{name: Operator(f"f32_v{name}", lambda isa, scheme, worker=worker: worker) for name, worker in FLOATS.items()},
 }
 #: What products multiply that have no packed weight.
 OPERANDS = {"matmul_integer": "u8s8_s32", "matmul": "qd8_f32_qd8w"}
