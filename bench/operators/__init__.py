@@ -9,7 +9,7 @@ import importlib
 
 from .base import Topic
 
-TOPICS = ("projections", "matmul")
+TOPICS = ("projections", "matmul", "minilm")
 
 
 def topic(name: str) -> Topic:
