@@ -67,9 +67,9 @@ def attention(
     Notes
     -----
     With u = 2^-24, V = max |v| and e = max_j (Σ_d |q_d·scale·k_jd| + |mask_j|) over the keys that a row sees:
-    |error| ≤ 1.01·u·V·(2·(D + 3)·e + 13·⌈T/64⌉ + 350), for results that are neither near float32's largest nor denormal.
-    A score is off by (D + 3)·u·e at most; its difference from the maximum, of at most 104, by 104·u; exp by 2.6 ulp, and
-    again where the maximum grows from one block of 64 keys to the next; the two sums by 64·u and 2·u for each block.
+    |error| ≤ 1.01·u·V·(2·(D + 3)·e + 13·⌈T/64⌉ + 350), unless results are denormal or near float32's largest.
+    A score is off by (D + 3)·u·e at most; its difference from the maximum, of at most 104, by 104·u; exp by 2.6 ulp,
+    and again where the maximum grows from one block of 64 keys to the next; the two sums by 64·u, and 2·u a block.
     What is off about a weight counts twice, as it is in both sums.
     NaN or an infinite score of a key that a row sees makes that row NaN, and no other. Keys that `causal` or
     `key_lengths` take away may hold anything; those that `mask` takes away have weight 0, by which v is multiplied.
@@ -112,7 +112,7 @@ def attention(
     target = out
     if out is not None:
         checks.out_array(out, F32, shape)
-    if out is None or any(np.may_share_memory(out, other) for other in (q, k, v, mask, key_lengths) if other is not None):
+    if out is None or any(np.may_share_memory(out, other) for other in (q, k, v, chosen) if other is not None):
         target = empty(shape, F32)
     assert target is not None
     arrays = [np.broadcast_to(array, (*batch_shape, *array.shape[-3:])) for array in (q, k, v)]

@@ -110,9 +110,8 @@ def _attention(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, o
         if heads % max(1, k.shape[1]) != 0 or (k.shape[1] == 0 and heads > 0):
             raise ValueError("k must have heads that divide those of q")
         shape = (batch, heads, rows, v.shape[3])
-        if has_out:
-            if out.shape != shape:
-                raise ValueError("out must have shape [B, H, S, Dv]")
+        if has_out and out.shape != shape:
+            raise ValueError("out must have shape [B, H, S, Dv]")
         queries, keys, values = queries_of(q), keys_of(k), values_of(v)
         chosen = mask_of(mask, (batch, heads, rows, k.shape[2]))
         seen = lengths_of(key_lengths, batch, k.shape[2])

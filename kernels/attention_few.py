@@ -13,10 +13,8 @@ from functools import cache
 
 import numpy as np
 
-from .attention_words import (
-    DIM, FEW, GROUP, HEADS, K, K_BATCH, K_HEAD, K_ROW, KEYS, OUT, OUT_BATCH, OUT_HEAD, OUT_ROW, Q, Q_BATCH, Q_HEAD,
-    Q_ROW, ROWS, SCALE, SEEN, V, V_BATCH, V_HEAD, V_ROW, VALUE_DIM, padded,
-)  # fmt: skip
+from . import attention_words as words
+from .attention_words import padded
 from .emit.attention_doors import few_doors
 from .emit.intrinsics import fma
 from .emit.isa import InstructionSet
@@ -47,22 +45,22 @@ def attend_few(isa: InstructionSet) -> Callable:
 
     @kernel(variant=isa.name)
     def attend(context, task, scratch):
-        heads, group, rows = load_int(context, HEADS), load_int(context, GROUP), load_int(context, FEW)
-        dim, value_dim = load_int(context, DIM), load_int(context, VALUE_DIM)
+        heads, group = load_int(context, words.HEADS), load_int(context, words.GROUP)
+        rows = load_int(context, words.FEW)
+        dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
         batch, head = task // heads, task % heads
-        there = group * load_int(context, ROWS)
+        there = group * load_int(context, words.ROWS)
         q, q_wide, wide = scratch, 4 * padded(dim), 4 * padded(value_dim)
         o = offset(q, rows * q_wide)
         s = offset(o, rows * wide)
         sums = offset(s, 4 * rows * BLOCK)
         totals = offset(sums, 12 * rows)
 
-        scale = load_f32(context, 2 * SCALE)
-        source = offset(load_ptr(context, Q), batch * load_int(context, Q_BATCH))
+        scale = load_f32(context, 2 * words.SCALE)
         for r in range(rows):
             which = min(r, there - 1)
-            query = head * group + which % group
-            row = offset(source, query * load_int(context, Q_HEAD) + which // group * load_int(context, Q_ROW))
+            source = words.head_of(context, words.Q, batch, head * group + which % group)
+            row = offset(source, which // group * load_int(context, words.Q_ROW))
             mine = offset(q, r * q_wide)
             for d in range(dim):
                 store_f32(mine, d, load_f32(row, d) * scale)
@@ -73,12 +71,11 @@ def attend_few(isa: InstructionSet) -> Callable:
         for i in range(rows * padded(value_dim)):
             store_f32(o, i, np.float32(0))
 
-        count = load_int(context, KEYS)
-        if not is_null(load_ptr(context, SEEN)):
-            count = load_int(load_ptr(context, SEEN), batch)
-        k_row, v_row = load_int(context, K_ROW), load_int(context, V_ROW)
-        k = offset(load_ptr(context, K), batch * load_int(context, K_BATCH) + head * load_int(context, K_HEAD))
-        v = offset(load_ptr(context, V), batch * load_int(context, V_BATCH) + head * load_int(context, V_HEAD))
+        count = load_int(context, words.KEYS)
+        if not is_null(load_ptr(context, words.SEEN)):
+            count = load_int(load_ptr(context, words.SEEN), batch)
+        k, k_row = words.head_of(context, words.K, batch, head), load_int(context, words.K_ROW)
+        v, v_row = words.head_of(context, words.V, batch, head), load_int(context, words.V_ROW)
         for j in range(0, count, BLOCK):
             keys = min(BLOCK, count - j)
             here, following = offset(v, j * v_row), offset(k, (j + BLOCK) * k_row)
@@ -89,10 +86,9 @@ def attend_few(isa: InstructionSet) -> Callable:
                 total = fma(load_f32(totals, r), load_f32(sums, 2 * rows + r), load_f32(sums, rows + r))
                 store_f32(totals, r, total)
 
-        target = offset(load_ptr(context, OUT), batch * load_int(context, OUT_BATCH))
         for r in range(there):
-            query = head * group + r % group
-            row = offset(target, query * load_int(context, OUT_HEAD) + r // group * load_int(context, OUT_ROW))
+            target = words.head_of(context, words.OUT, batch, head * group + r % group)
+            row = offset(target, r // group * load_int(context, words.OUT_ROW))
             mine, total = offset(o, r * wide), load_f32(totals, r)
             if total == np.float32(0):
                 for d in range(value_dim):

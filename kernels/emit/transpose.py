@@ -101,7 +101,7 @@ def gather_function(module: ir.Module, boolean: bool) -> ir.Function:
 
 
 def scatter_function(module: ir.Module) -> ir.Function:
-    """void scatter(source, stride, count, factor, divisor, base, table, rows): 16 columns back to the first `rows` rows.
+    """void scatter(source, stride, count, factor, divisor, base, table, rows): 16 columns to the first `rows` rows.
 
     Of every value x: x · factor + 0, so that no -0 comes out; 0 where the divisor is 0. Factor and divisor are a
     vector of 16 each. `source` has whole sixteens of columns.
