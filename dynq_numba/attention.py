@@ -117,10 +117,11 @@ def attention(
     assert target is not None
     arrays = [np.broadcast_to(array, (*batch_shape, *array.shape[-3:])) for array in (q, k, v)]
     for i in np.ndindex(batch_shape[:-1]):
-        parts = [_four(array[i]) for array in (*arrays, target)]
+        queries, keys_, values, place = (_four(array[i]) for array in (*arrays, target))
+        bias = None if chosen is None else _four(chosen[i])
         run(
-            *parts, None if chosen is None else _four(chosen[i]), None if seen is None else np.atleast_1d(seen[i]),
-            bool(causal), factor, count,
+            queries, keys_, values, place, bias, None if seen is None else np.atleast_1d(seen[i]), bool(causal), factor,
+            count,
         )  # fmt: skip
     if out is None:
         return target

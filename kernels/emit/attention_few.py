@@ -42,7 +42,7 @@ def _whole(e: Emitter, count: ir.Value) -> ir.Value:
     return e.builder.and_(e.builder.add(count, ir.Constant(I64, LANES - 1)), ir.Constant(I64, -LANES))
 
 
-def scores_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Function:
+def scores_function(isa: InstructionSet, rows: int, module: ir.Module) -> ir.Function:
     """void scores(q, count, k, k_stride, keys, s, near, near_stride): s of 16 keys at a time.
 
     The last of `keys` stands in for those that are missing. Rows at `near` are brought near.
@@ -90,7 +90,7 @@ def scores_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fun
     return function
 
 
-def weights_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Function:
+def weights_function(isa: InstructionSet, rows: int, module: ir.Module) -> ir.Function:
     """void weights(s, keys, sums): s [rows][keys] becomes weights.
 
     sums [3][rows]: maximum; a word of `values_function`; and (a result) the factor of what was summed before.
@@ -126,7 +126,7 @@ def weights_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
     return function
 
 
-def values_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Function:
+def values_function(isa: InstructionSet, rows: int, module: ir.Module) -> ir.Function:
     """void values(p, v, v_stride, keys, count, sums, o, near, near_stride): o and, second in sums [3][rows], Σ_j p.
 
     Rows at `near` are brought near.
