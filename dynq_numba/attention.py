@@ -115,12 +115,12 @@ def attention(
     if out is None or any(np.may_share_memory(out, other) for other in (q, k, v, chosen) if other is not None):
         target = empty(shape, F32)
     assert target is not None
-    arrays = [np.broadcast_to(array, (*batch_shape, *array.shape[-3:])) for array in (q, k, v)]
-    for i in np.ndindex(batch_shape[:-1]):
+    arrays = [_spread(array, (*batch_shape, *array.shape[-3:])) for array in (q, k, v)]
+    for i in np.ndindex(batch_shape[:-1]) if len(batch_shape) > 1 else ((),):
         queries, keys_, values, place = (_four(array[i]) for array in (*arrays, target))
         bias = None if chosen is None else _four(chosen[i])
         run(
-            queries, keys_, values, place, bias, None if seen is None else np.atleast_1d(seen[i]), bool(causal), factor,
+            queries, keys_, values, place, bias, None if seen is None else seen[i].reshape(-1), bool(causal), factor,
             count,
         )  # fmt: skip
     if out is None:
@@ -147,6 +147,8 @@ def _fitting(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[int, ...]:
     heads, key_heads = q.shape[-3], k.shape[-3]
     if heads % key_heads if key_heads else heads:
         raise ValueError(f"k must have heads that divide q's {heads}; got {key_heads}")
+    if q.shape[:-3] == k.shape[:-3] == v.shape[:-3]:
+        return q.shape[:-3]
     try:
         return np.broadcast_shapes(q.shape[:-3], k.shape[:-3], v.shape[:-3])
     except ValueError:
@@ -167,7 +169,7 @@ def _mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
     if mask.dtype != np.bool_:
         mask = checks.float_array("mask", mask)
     try:
-        full = np.broadcast_to(mask, shape)
+        full = _spread(mask, shape)
     except ValueError:
         raise ValueError(f"mask must broadcast to {shape}; got shape {mask.shape}") from None
     if full.strides[-1] == full.itemsize or shape[-1] <= 1:
@@ -184,9 +186,14 @@ def _lengths(key_lengths: Any, batch: tuple[int, ...], keys: int) -> np.ndarray:
     if given.size and not 0 <= given.min() <= given.max() <= keys:
         raise ValueError(f"key_lengths must lie in [0, {keys}], the keys of k; got {key_lengths}")
     try:
-        return np.ascontiguousarray(np.broadcast_to(given.astype(np.int64), batch))
+        return np.ascontiguousarray(_spread(given.astype(np.int64), batch)).reshape(batch)
     except ValueError:
         raise ValueError(f"key_lengths must broadcast to {batch}; got shape {given.shape}") from None
+
+
+def _spread(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """`array`, broadcast where it must be."""
+    return array if array.shape == shape else np.broadcast_to(array, shape)
 
 
 def _four(array: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 One task is one key head of one batch with all its query rows, 1 to 8, all of which see the same keys. What comes out
 is what `attention.py` would give, bit for bit; the emitted code is emit/attention_few.py.
 
-    scratch of a thread:   q [rows][D]   o [rows][Dv]   s [rows][64]   sums [3][rows]   total [rows]
+    scratch of a thread:   q [rows][D]   o [rows][Dv]   s, bias [rows][64]   sums [3][rows]   total [rows]
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from .emit.attention_doors import few_doors
 from .emit.intrinsics import fma
 from .emit.isa import InstructionSet
 from .jit import kernel
-from .memory import is_null, load_f32, load_int, load_ptr, offset, store_f32
+from .memory import is_null, load_f32, load_int, load_ptr, load_u8, null, offset, store_f32
 from .reference_attention import BLOCK
 
 
 @kernel
 def few_bytes(rows, dim, value_dim):
-    return 4 * rows * (padded(dim) + padded(value_dim) + BLOCK + 4)
+    return 4 * rows * (padded(dim) + padded(value_dim) + 2 * BLOCK + 4)
 
 
 @kernel
@@ -36,6 +36,17 @@ def few_rows(rows):
     if rows > 4:
         return 8
     return 4 if rows > 2 else rows
+
+
+@kernel
+def spread(mask, mask_bytes, keys, bias):
+    """A row's mask of some keys as floats to add."""
+    if mask_bytes == 1:
+        for j in range(keys):
+            store_f32(bias, j, np.float32(0) if load_u8(mask, j) else np.float32(-np.inf))
+    else:
+        for j in range(keys):
+            store_f32(bias, j, load_f32(mask, j))
 
 
 @cache
@@ -53,7 +64,8 @@ def attend_few(isa: InstructionSet) -> Callable:
         q, q_wide, wide = scratch, 4 * padded(dim), 4 * padded(value_dim)
         o = offset(q, rows * q_wide)
         s = offset(o, rows * wide)
-        sums = offset(s, 4 * rows * BLOCK)
+        bias = offset(s, 4 * rows * BLOCK)
+        sums = offset(bias, 4 * rows * BLOCK)
         totals = offset(sums, 12 * rows)
 
         scale = load_f32(context, 2 * words.SCALE)
@@ -76,11 +88,18 @@ def attend_few(isa: InstructionSet) -> Callable:
             count = load_int(load_ptr(context, words.SEEN), batch)
         k, k_row = words.head_of(context, words.K, batch, head), load_int(context, words.K_ROW)
         v, v_row = words.head_of(context, words.V, batch, head), load_int(context, words.V_ROW)
+        mask_bytes = load_int(context, words.MASK_BYTES)
         for j in range(0, count, BLOCK):
             keys = min(BLOCK, count - j)
             here, following = offset(v, j * v_row), offset(k, (j + BLOCK) * k_row)
             scores(rows, q, dim, offset(k, j * k_row), k_row, keys, s, here, v_row)
-            weights(rows, s, keys, sums)
+            if mask_bytes:
+                for r in range(rows):
+                    which = min(r, there - 1)
+                    row = words.head_of(context, words.MASK, batch, head * group + which % group)
+                    row = offset(row, which // group * load_int(context, words.MASK_ROW) + j * mask_bytes)
+                    spread(row, mask_bytes, keys, offset(bias, 4 * r * BLOCK))
+            weights(rows, s, keys, bias if mask_bytes else null(), sums)
             values(rows, s, here, v_row, keys, value_dim, sums, o, following, k_row)
             for r in range(rows):
                 total = fma(load_f32(totals, r), load_f32(sums, 2 * rows + r), load_f32(sums, rows + r))

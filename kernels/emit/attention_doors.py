@@ -77,7 +77,7 @@ def few_doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable]:
         return by_rows(few.scores_function, few.SCORES_ARGUMENTS)
 
     @intrinsic
-    def few_weights(typingctx, rows, s, keys, sums):
+    def few_weights(typingctx, rows, s, keys, bias, sums):
         return by_rows(few.weights_function, few.WEIGHTS_ARGUMENTS)
 
     @intrinsic

@@ -28,7 +28,7 @@ FEW = (1, 2, 4, 8)
 ROW = 4 * BLOCK
 
 SCORES_ARGUMENTS = [BYTES, I64, BYTES, I64, I64, BYTES, BYTES, I64]
-WEIGHTS_ARGUMENTS = [BYTES, I64, BYTES]
+WEIGHTS_ARGUMENTS = [BYTES, I64, BYTES, BYTES]
 VALUES_ARGUMENTS = [BYTES, BYTES, I64, I64, I64, BYTES, BYTES, BYTES, I64]
 
 
@@ -91,21 +91,27 @@ def scores_function(isa: InstructionSet, rows: int, module: ir.Module) -> ir.Fun
 
 
 def weights_function(isa: InstructionSet, rows: int, module: ir.Module) -> ir.Function:
-    """void weights(s, keys, sums): s [rows][keys] becomes weights.
+    """void weights(s, keys, bias, sums): s [rows][keys] becomes weights; bias [rows][keys] as in attention.py, or NULL.
 
     sums [3][rows]: maximum; a word of `values_function`; and (a result) the factor of what was summed before.
     """
     function, e = _begin(module, f"dynq_few_weights_{isa.name}_{rows}", WEIGHTS_ARGUMENTS)
     if e is None:
         return function
-    s, keys, sums = function.args
+    s, keys, bias, sums = function.args
     builder = e.builder
+    minus_inf = constant(FLOATS, MINUS_INF)
+    with e.when(builder.icmp_unsigned("!=", bias, ir.Constant(BYTES, None))):
+        for i in range(rows * BLOCK // LANES):
+            b, place = e.load(FLOATS, e.at(bias, LINE * i), 4), e.at(s, LINE * i)
+            value = builder.fadd(e.load(FLOATS, place, 4), b)
+            e.store(builder.select(builder.fcmp_ordered("==", b, minus_inf), minus_inf, value), place, 4)
     for r in range(rows):
         values = []
         for v in range(BLOCK // LANES):
             inside = e.first_lanes(LANES, builder.sub(keys, ir.Constant(I64, LANES * v)))
             some = e.load(FLOATS, e.at(s, ROW * r + LINE * v), 4)
-            values.append(builder.select(inside, some, constant(FLOATS, MINUS_INF)))
+            values.append(builder.select(inside, some, minus_inf))
         before = e.load(F32, e.at(sums, 4 * r), 4)
         most = values[0]
         for value in values[1:]:
