@@ -67,9 +67,9 @@ def attention(
     Notes
     -----
     With u = 2^-24, V = max |v| and e = max_j (Σ_d |q_d·scale·k_jd| + |mask_j|) over the keys that a row sees:
-    |error| ≤ 1.01·u·V·(2·(D + 3)·e + 13·⌈T/64⌉ + 350), for results that are neither near float32's largest nor denormal.
-    A score is off by (D + 3)·u·e at most; its difference from the maximum, of at most 104, by 104·u; exp by 2.6 ulp, and
-    again where the maximum grows from one block of 64 keys to the next; the two sums by 64·u and 2·u for each block.
+    |error| ≤ 1.01·u·V·(2·(D + 3)·e + 13·⌈T/64⌉ + 350), unless results are denormal or near float32's largest.
+    A score is off by (D + 3)·u·e at most; its difference from the maximum, of at most 104, by 104·u; exp by 2.6 ulp,
+    and again where the maximum grows from one block of 64 keys to the next; the two sums by 64·u, and 2·u a block.
     What is off about a weight counts twice, as it is in both sums.
     NaN or an infinite score of a key that a row sees makes that row NaN, and no other. Keys that `causal` or
     `key_lengths` take away may hold anything; those that `mask` takes away have weight 0, by which v is multiplied.
@@ -112,15 +112,16 @@ def attention(
     target = out
     if out is not None:
         checks.out_array(out, F32, shape)
-    if out is None or any(np.may_share_memory(out, other) for other in (q, k, v, mask, key_lengths) if other is not None):
+    if out is None or any(np.may_share_memory(out, other) for other in (q, k, v, chosen) if other is not None):
         target = empty(shape, F32)
     assert target is not None
-    arrays = [np.broadcast_to(array, (*batch_shape, *array.shape[-3:])) for array in (q, k, v)]
-    for i in np.ndindex(batch_shape[:-1]):
-        parts = [_four(array[i]) for array in (*arrays, target)]
+    arrays = [_spread(array, (*batch_shape, *array.shape[-3:])) for array in (q, k, v)]
+    for i in np.ndindex(batch_shape[:-1]) if len(batch_shape) > 1 else ((),):
+        queries, keys_, values, place = (_four(array[i]) for array in (*arrays, target))
+        bias = None if chosen is None else _four(chosen[i])
         run(
-            *parts, None if chosen is None else _four(chosen[i]), None if seen is None else np.atleast_1d(seen[i]),
-            bool(causal), factor, count,
+            queries, keys_, values, place, bias, None if seen is None else seen[i].reshape(-1), bool(causal), factor,
+            count,
         )  # fmt: skip
     if out is None:
         return target
@@ -146,6 +147,8 @@ def _fitting(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[int, ...]:
     heads, key_heads = q.shape[-3], k.shape[-3]
     if heads % key_heads if key_heads else heads:
         raise ValueError(f"k must have heads that divide q's {heads}; got {key_heads}")
+    if q.shape[:-3] == k.shape[:-3] == v.shape[:-3]:
+        return q.shape[:-3]
     try:
         return np.broadcast_shapes(q.shape[:-3], k.shape[:-3], v.shape[:-3])
     except ValueError:
@@ -166,7 +169,7 @@ def _mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
     if mask.dtype != np.bool_:
         mask = checks.float_array("mask", mask)
     try:
-        full = np.broadcast_to(mask, shape)
+        full = _spread(mask, shape)
     except ValueError:
         raise ValueError(f"mask must broadcast to {shape}; got shape {mask.shape}") from None
     if full.strides[-1] == full.itemsize or shape[-1] <= 1:
@@ -183,9 +186,14 @@ def _lengths(key_lengths: Any, batch: tuple[int, ...], keys: int) -> np.ndarray:
     if given.size and not 0 <= given.min() <= given.max() <= keys:
         raise ValueError(f"key_lengths must lie in [0, {keys}], the keys of k; got {key_lengths}")
     try:
-        return np.ascontiguousarray(np.broadcast_to(given.astype(np.int64), batch))
+        return np.ascontiguousarray(_spread(given.astype(np.int64), batch)).reshape(batch)
     except ValueError:
         raise ValueError(f"key_lengths must broadcast to {batch}; got shape {given.shape}") from None
+
+
+def _spread(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """`array`, broadcast where it must be."""
+    return array if array.shape == shape else np.broadcast_to(array, shape)
 
 
 def _four(array: np.ndarray) -> np.ndarray:

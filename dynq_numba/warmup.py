@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from . import ops, quantization
+from .attention import attention
 from .kernels.jit import JIT_ENABLED
 from .kernels.reference_activations import ACTIVATIONS
 from .packed import pack_linear
@@ -32,6 +33,8 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "quantize, dequantize", lambda: quantization.dequantize(quantization.quantize(x))
     ones = np.ones((2, 2), np.int8)
     yield "matmul_integer", lambda: quantization.matmul_integer(ones, ones)
+    q = np.ones((1, 1, 2, 2), np.float32)
+    yield "attention", lambda: [attention(q, q, q, mask=m, threads=2) for m in (None, np.ones((2, 2), bool))]
 
 
 def warmup(*, progress: Callable[[str], object] | None = None) -> float:

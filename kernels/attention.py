@@ -19,46 +19,11 @@ from functools import cache
 
 import numpy as np
 
+from . import attention_words as words
 from . import context as at
 from .atomics import fetch_add_relaxed
 from .attention_few import attend_few, few_bytes
-from .attention_words import (
-    BLOCKS,
-    CAUSAL,
-    DIM,
-    FEW,
-    GROUP,
-    HEADS,
-    K_BATCH,
-    K_HEAD,
-    K_ROW,
-    KEYS,
-    LANES,
-    MASK,
-    MASK_BATCH,
-    MASK_BYTES,
-    MASK_HEAD,
-    MASK_ROW,
-    OUT,
-    OUT_BATCH,
-    OUT_HEAD,
-    OUT_ROW,
-    Q_BATCH,
-    Q_HEAD,
-    Q_ROW,
-    ROWS,
-    SCALE,
-    SEEN,
-    V_BATCH,
-    V_HEAD,
-    V_ROW,
-    VALUE_DIM,
-    VECTORS,
-    K,
-    Q,
-    V,
-    padded,
-)  # fmt: skip
+from .attention_words import LANES, padded
 from .blocking import share
 from .emit.attention_doors import LIMITED, doors, gather, scatter
 from .emit.isa import InstructionSet
@@ -103,14 +68,16 @@ def attention_worker(isa: InstructionSet) -> Callable:
 
         Gives the least and the greatest limit.
         """
-        group, positions, causal = load_int(context, GROUP), load_int(context, ROWS), load_int(context, CAUSAL)
-        q_row, out_row, mask_row = load_int(context, Q_ROW), load_int(context, OUT_ROW), load_int(context, MASK_ROW)
-        q_head, out_head, mask_head = (
-            load_int(context, Q_HEAD), load_int(context, OUT_HEAD), load_int(context, MASK_HEAD),
+        group, positions = load_int(context, words.GROUP), load_int(context, words.ROWS)
+        causal, there = load_int(context, words.CAUSAL), load_int(context, words.KEYS)
+        q_row, out_row, mask_row = (
+            load_int(context, words.Q_ROW), load_int(context, words.OUT_ROW), load_int(context, words.MASK_ROW),
         )  # fmt: skip
-        there = load_int(context, KEYS)
-        if not is_null(load_ptr(context, SEEN)):
-            there = load_int(load_ptr(context, SEEN), batch)
+        q_head, out_head, mask_head = (
+            load_int(context, words.Q_HEAD), load_int(context, words.OUT_HEAD), load_int(context, words.MASK_HEAD),
+        )  # fmt: skip
+        if not is_null(load_ptr(context, words.SEEN)):
+            there = load_int(load_ptr(context, words.SEEN), batch)
         position, member = first // group, first % group
         least = there - positions + 1 + position if causal else there
         limit = max(least, 0)
@@ -133,14 +100,14 @@ def attention_worker(isa: InstructionSet) -> Callable:
     @kernel(variant=isa.name)
     def attend(context, task, scratch):
         """One block of query rows."""
-        heads, blocks = load_int(context, HEADS), load_int(context, BLOCKS)
-        shared = load_int(context, ROWS) * load_int(context, GROUP)
+        heads, blocks = load_int(context, words.HEADS), load_int(context, words.BLOCKS)
+        shared = load_int(context, words.ROWS) * load_int(context, words.GROUP)
         block, pair = task % blocks, task // blocks
         batch, head = pair // heads, pair % heads
         before, vectors = share(block, blocks, (shared + LANES - 1) // LANES)
         first, room = LANES * before, LANES * vectors
         rows, wide = min(room, shared - LANES * before), 4 * LANES * vectors
-        dim, value_dim = load_int(context, DIM), load_int(context, VALUE_DIM)
+        dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
         q = scratch
         o = offset(q, wide * padded(dim))
         s = offset(o, wide * padded(value_dim))
@@ -151,8 +118,8 @@ def attention_worker(isa: InstructionSet) -> Callable:
         tables = offset(limits, wide)
         least, most = place_rows(context, batch, head, first, rows, room, tables, limits)
 
-        source = offset(load_ptr(context, Q), batch * load_int(context, Q_BATCH))
-        scale = offset(context, 8 * SCALE)
+        source = offset(load_ptr(context, words.Q), batch * load_int(context, words.Q_BATCH))
+        scale = offset(context, 8 * words.SCALE)
         for v in range(vectors):
             gather(0, source, offset(tables, 8 * LANES * v), dim, scale, offset(q, 4 * LANES * v), wide)
         for i in range(room):
@@ -161,10 +128,11 @@ def attention_worker(isa: InstructionSet) -> Callable:
         for i in range(room * value_dim):
             store_f32(o, i, np.float32(0))
 
-        k_row, v_row, mask_bytes = load_int(context, K_ROW), load_int(context, V_ROW), load_int(context, MASK_BYTES)
-        k = offset(load_ptr(context, K), batch * load_int(context, K_BATCH) + head * load_int(context, K_HEAD))
-        v = offset(load_ptr(context, V), batch * load_int(context, V_BATCH) + head * load_int(context, V_HEAD))
-        mask = offset(load_ptr(context, MASK), batch * load_int(context, MASK_BATCH)) if mask_bytes else null()
+        k, k_row = words.head_of(context, words.K, batch, head), load_int(context, words.K_ROW)
+        v, v_row = words.head_of(context, words.V, batch, head), load_int(context, words.V_ROW)
+        mask, mask_bytes = load_ptr(context, words.MASK), load_int(context, words.MASK_BYTES)
+        if mask_bytes:
+            mask = offset(mask, batch * load_int(context, words.MASK_BATCH))
         for j in range(0, most, BLOCK):
             keys = min(BLOCK, most - j)
             limited = least < j + keys
@@ -184,7 +152,7 @@ def attention_worker(isa: InstructionSet) -> Callable:
 
         for i in range(room):
             store_f32(inverse, i, np.float32(1) / load_f32(sums, room + i))
-        target = offset(load_ptr(context, OUT), batch * load_int(context, OUT_BATCH))
+        target = offset(load_ptr(context, words.OUT), batch * load_int(context, words.OUT_BATCH))
         for i in range(vectors):
             place = 4 * LANES * i
             scatter(
@@ -196,9 +164,9 @@ def attention_worker(isa: InstructionSet) -> Callable:
     def attention_worker(context, index):
         threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
         tasks = load_int(context, at.ROW_TASKS)
-        few, dim, value_dim = load_int(context, FEW), load_int(context, DIM), load_int(context, VALUE_DIM)
-        needed = few_bytes(few, dim, value_dim) if few else scratch_bytes(load_int(context, VECTORS), dim, value_dim)
-        room = allocate(needed + ALIGN)
+        few, vectors = load_int(context, words.FEW), load_int(context, words.VECTORS)
+        dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
+        room = allocate(ALIGN + (few_bytes(few, dim, value_dim) if few else scratch_bytes(vectors, dim, value_dim)))
         if is_null(room):
             return
         scratch = offset(room, -address_value(room) % ALIGN)

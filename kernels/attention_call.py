@@ -71,7 +71,7 @@ def attend_into(q, k, v, out, mask, mask_bytes, mask_strides, seen, causal, scal
         return
     group = heads // key_heads
     vectors, blocks = cut(words.padded(group * rows) // words.LANES, dim, value_dim, load_int(descriptor, MOST_VECTORS))
-    few = few_rows(group * rows) if mask_bytes == 0 and (rows == 1 or causal == 0) else 0
+    few = few_rows(group * rows) if rows == 1 or causal == 0 else 0
     tasks = batch * key_heads * (1 if few else blocks)
     pool = load_ptr(descriptor, at.POOL)
     threads = min(tasks, threads_for(batch * heads * rows * keys * (dim + value_dim), pool, threads))

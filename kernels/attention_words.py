@@ -1,13 +1,14 @@
 """What attention tells its workers: its own words of the context (see context.py), after the common ones.
 
-Strides are in bytes. SEEN: address of the keys of each batch (int64), or 0 where all have KEYS. MASK: address or 0, with
-MASK_BYTES 1 for booleans, 4 for float32. FEW: rows of the few-rows form, or 0. VECTORS, BLOCKS: the cut of the other.
+Strides are in bytes. SEEN: address of the keys of each batch (int64), or 0 where all have KEYS. MASK: address or 0,
+with MASK_BYTES 1 for booleans, 4 for float32. FEW: rows of the few-rows form, or 0. VECTORS, BLOCKS: the other's cut.
 """
 
 from __future__ import annotations
 
 from . import context as at
 from .jit import kernel
+from .memory import load_int, load_ptr, offset
 
 LANES = 16
 
@@ -23,3 +24,10 @@ SIZE = at.SIZE + 40  # whole cache lines: counters follow
 def padded(count):
     """Whole sixteens."""
     return (count + LANES - 1) // LANES * LANES
+
+
+@kernel
+def head_of(context, array, batch, head):
+    """Where one head of Q, K, V or OUT lies: address, batch, head and row strides follow each other."""
+    start = batch * load_int(context, array + 1) + head * load_int(context, array + 2)
+    return offset(load_ptr(context, array), start)

@@ -17,6 +17,8 @@ Every sum is one chain in ascending order, so heights, vectors and blocks of row
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from llvmlite import ir
 
@@ -53,13 +55,17 @@ def greater(e: Emitter, a: ir.Value, b: ir.Value) -> ir.Value:
 
 
 def exp(e: Emitter, x: ir.Value) -> ir.Value:
-    """exp of activations.py for x ≤ 0, bit for bit: 2^n goes in as 2^(n + 25) · 2^-25, n ≥ -150."""
+    """exp of activations.py for x ≤ 0, bit for bit: 2^n goes in as 2^(n + 25) · 2^-25, n ≥ -150.
+
+    What is below EXP_MIN gives 0 there; here without a product that underflows, which costs many CPUs a hundred cycles.
+    """
     builder, kind = e.builder, x.type
 
-    def c(value: float) -> ir.Constant:
+    def c(value: Any) -> ir.Constant:
         return constant(kind, float(value))
 
-    x = greater(e, c(EXP_MIN), x)
+    vanishes = builder.fcmp_ordered("<", x, c(EXP_MIN))
+    x = builder.select(vanishes, c(0), x)
     shifted = builder.fadd(builder.fmul(x, c(LOG2_E)), c(EXP_MAGIC))
     n = builder.fsub(shifted, c(EXP_MAGIC))
     r = builder.fsub(builder.fsub(x, builder.fmul(n, c(LN2_HIGH))), builder.fmul(n, c(LN2_LOW)))
@@ -69,7 +75,7 @@ def exp(e: Emitter, x: ir.Value) -> ir.Value:
     p = builder.fadd(builder.fadd(builder.fmul(builder.fmul(r, r), p), r), c(1))
     bits = builder.bitcast(shifted, vector(I32, kind.count))
     power = builder.bitcast(builder.shl(bits, constant(bits.type, 23)), kind)
-    return builder.fmul(builder.fmul(p, power), c(EXP_REST))
+    return builder.select(vanishes, c(0), builder.fmul(builder.fmul(p, power), c(EXP_REST)))
 
 
 def finite_or_zero(e: Emitter, m: ir.Value) -> ir.Value:
@@ -88,11 +94,11 @@ def _vectors(e: Emitter, base: ir.Value, vectors: int) -> list[ir.Value]:
 
 
 def _cascade(e: Emitter, count: ir.Value, isa: InstructionSet, vectors: int, state: list, tile: Callable) -> None:
-    """`tile(state, height)` until `count` is used up, by the tallest tiles that fit."""
+    """`tile(height, state)` until `count` is used up, by the tallest tiles that fit."""
     builder = e.builder
     for height in heights(isa, vectors):
         size = ir.Constant(I64, height)
-        state = e.repeat(builder.sdiv(count, size), state, lambda s, height=height: tile(s, height))
+        state = e.repeat(builder.sdiv(count, size), state, partial(tile, height))
         count = builder.srem(count, size)
 
 
@@ -103,7 +109,7 @@ def _unrolled(e: Emitter, count: ir.Value, state: list[ir.Value], step: Callable
     return e.repeat(e.builder.srem(count, size), state, lambda s: step(s, 1))
 
 
-def scores_function(module: ir.Module, isa: InstructionSet, vectors: int) -> ir.Function:
+def scores_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir.Function:
     """void scores(q, count, k, k_stride, keys, s): s [keys][rows] from q [count][rows] and rows of k."""
     function, e = _begin(module, f"dynq_scores_{isa.name}_{vectors}", SCORES_ARGUMENTS)
     if e is None:
@@ -112,7 +118,7 @@ def scores_function(module: ir.Module, isa: InstructionSet, vectors: int) -> ir.
     builder = e.builder
     strides = [None, stride, builder.mul(stride, ir.Constant(I64, 2)), builder.mul(stride, ir.Constant(I64, 3))]
 
-    def tile(state: list[ir.Value], height: int) -> list[ir.Value]:
+    def tile(height: int, state: list[ir.Value]) -> list[ir.Value]:
         k, s = state
         bases = [k]  # of every fourth row: the three after it are one address computation away
         for _ in range(4, height, 4):
@@ -142,7 +148,7 @@ def scores_function(module: ir.Module, isa: InstructionSet, vectors: int) -> ir.
     return function
 
 
-def weights_function(module: ir.Module, isa: InstructionSet, vectors: int) -> ir.Function:
+def weights_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir.Function:
     """void weights(s, keys, bias, limits, first, sums): s [keys][rows] becomes weights.
 
     bias [keys][rows] is added, but -inf takes a key away whatever its score; or NULL. Rows see keys below limits
@@ -207,7 +213,7 @@ def weights_function(module: ir.Module, isa: InstructionSet, vectors: int) -> ir
     return function
 
 
-def values_function(module: ir.Module, isa: InstructionSet, vectors: int, limited: bool) -> ir.Function:
+def values_function(isa: InstructionSet, vectors: int, limited: bool, module: ir.Module) -> ir.Function:
     """void values(p, v, v_stride, keys, count, factor, o, limits, first): o [count][rows] from p and rows of v.
 
     `limited`: what a row must not see does not touch it, not even a NaN (see `weights_function`).
@@ -220,7 +226,7 @@ def values_function(module: ir.Module, isa: InstructionSet, vectors: int, limite
     builder = e.builder
     factors, start = _vectors(e, factor, vectors), builder.trunc(first, I32)
 
-    def tile(state: list[ir.Value], height: int) -> list[ir.Value]:
+    def tile(height: int, state: list[ir.Value]) -> list[ir.Value]:
         source, o = state
 
         def step(state: list[ir.Value]) -> list[ir.Value]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 from llvmlite import ir
 from numba import types
@@ -38,7 +38,7 @@ def _chosen(functions: dict[int, Callable[[ir.Module], ir.Function]], arguments:
 
 def _by_vectors(isa: InstructionSet, function: Callable, arguments: list[ir.Type]) -> tuple:
     counts = range(1, emitted.max_vectors(isa) + 1)
-    return _chosen({n: lambda module, n=n: function(module, isa, n) for n in counts}, arguments)
+    return _chosen({n: partial(function, isa, n) for n in counts}, arguments)
 
 
 @cache
@@ -56,7 +56,7 @@ def doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable]:
     @intrinsic
     def values(typingctx, which, p, v, v_stride, keys, count, factor, o, limits, first):
         functions = {
-            n + LIMITED * limit: lambda module, n=n, limit=limit: emitted.values_function(module, isa, n, limit)
+            n + LIMITED * limit: partial(emitted.values_function, isa, n, limit)
             for n in range(1, emitted.max_vectors(isa) + 1)
             for limit in (False, True)
         }
@@ -70,14 +70,14 @@ def few_doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable]:
     """``few_scores(rows, …)``, ``few_weights(rows, …)``, ``few_values(rows, …)``; see emit/attention_few.py."""
 
     def by_rows(function: Callable, arguments: list[ir.Type]) -> tuple:
-        return _chosen({n: lambda module, n=n: function(module, isa, n) for n in few.FEW}, arguments)
+        return _chosen({n: partial(function, isa, n) for n in few.FEW}, arguments)
 
     @intrinsic
     def few_scores(typingctx, rows, q, count, k, k_stride, keys, s, near, near_stride):
         return by_rows(few.scores_function, few.SCORES_ARGUMENTS)
 
     @intrinsic
-    def few_weights(typingctx, rows, s, keys, sums):
+    def few_weights(typingctx, rows, s, keys, bias, sums):
         return by_rows(few.weights_function, few.WEIGHTS_ARGUMENTS)
 
     @intrinsic
@@ -94,7 +94,7 @@ LIMITED = 8
 @intrinsic
 def gather(typingctx, boolean, base, table, count, factor, target, stride):
     """``gather(boolean, …)``: see ``transpose.gather_function``."""
-    functions = {b: lambda module, b=b: transpose.gather_function(module, bool(b)) for b in (0, 1)}
+    functions = {b: partial(transpose.gather_function, bool(b)) for b in (0, 1)}
     return _chosen(functions, transpose.GATHER_ARGUMENTS)
 
 

@@ -28,7 +28,7 @@ FEW = (1, 2, 4, 8)
 ROW = 4 * BLOCK
 
 SCORES_ARGUMENTS = [BYTES, I64, BYTES, I64, I64, BYTES, BYTES, I64]
-WEIGHTS_ARGUMENTS = [BYTES, I64, BYTES]
+WEIGHTS_ARGUMENTS = [BYTES, I64, BYTES, BYTES]
 VALUES_ARGUMENTS = [BYTES, BYTES, I64, I64, I64, BYTES, BYTES, BYTES, I64]
 
 
@@ -42,7 +42,7 @@ def _whole(e: Emitter, count: ir.Value) -> ir.Value:
     return e.builder.and_(e.builder.add(count, ir.Constant(I64, LANES - 1)), ir.Constant(I64, -LANES))
 
 
-def scores_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Function:
+def scores_function(isa: InstructionSet, rows: int, module: ir.Module) -> ir.Function:
     """void scores(q, count, k, k_stride, keys, s, near, near_stride): s of 16 keys at a time.
 
     The last of `keys` stands in for those that are missing. Rows at `near` are brought near.
@@ -90,22 +90,28 @@ def scores_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fun
     return function
 
 
-def weights_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Function:
-    """void weights(s, keys, sums): s [rows][keys] becomes weights.
+def weights_function(isa: InstructionSet, rows: int, module: ir.Module) -> ir.Function:
+    """void weights(s, keys, bias, sums): s [rows][keys] becomes weights; bias [rows][keys] as in attention.py, or NULL.
 
     sums [3][rows]: maximum; a word of `values_function`; and (a result) the factor of what was summed before.
     """
     function, e = _begin(module, f"dynq_few_weights_{isa.name}_{rows}", WEIGHTS_ARGUMENTS)
     if e is None:
         return function
-    s, keys, sums = function.args
+    s, keys, bias, sums = function.args
     builder = e.builder
+    minus_inf = constant(FLOATS, MINUS_INF)
+    with e.when(builder.icmp_unsigned("!=", bias, ir.Constant(BYTES, None))):
+        for i in range(rows * BLOCK // LANES):
+            b, place = e.load(FLOATS, e.at(bias, LINE * i), 4), e.at(s, LINE * i)
+            value = builder.fadd(e.load(FLOATS, place, 4), b)
+            e.store(builder.select(builder.fcmp_ordered("==", b, minus_inf), minus_inf, value), place, 4)
     for r in range(rows):
         values = []
         for v in range(BLOCK // LANES):
             inside = e.first_lanes(LANES, builder.sub(keys, ir.Constant(I64, LANES * v)))
             some = e.load(FLOATS, e.at(s, ROW * r + LINE * v), 4)
-            values.append(builder.select(inside, some, constant(FLOATS, MINUS_INF)))
+            values.append(builder.select(inside, some, minus_inf))
         before = e.load(F32, e.at(sums, 4 * r), 4)
         most = values[0]
         for value in values[1:]:
@@ -126,7 +132,7 @@ def weights_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
     return function
 
 
-def values_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Function:
+def values_function(isa: InstructionSet, rows: int, module: ir.Module) -> ir.Function:
     """void values(p, v, v_stride, keys, count, sums, o, near, near_stride): o and, second in sums [3][rows], Σ_j p.
 
     Rows at `near` are brought near.

@@ -64,7 +64,7 @@ def _rows(e: Emitter, base: ir.Value, table: ir.Value) -> list[ir.Value]:
     return [e.at(base, e.load(I64, e.at(table, 8 * r), 8)) for r in range(LANES)]
 
 
-def gather_function(module: ir.Module, boolean: bool) -> ir.Function:
+def gather_function(boolean: bool, module: ir.Module) -> ir.Function:
     """void gather(base, table, count, factor, target, stride): 16 rows of `count` floats · factor, transposed.
 
     `boolean`: rows of bytes, of which 0 becomes -inf and the others 0; there is no factor. `target` gets whole
@@ -101,7 +101,7 @@ def gather_function(module: ir.Module, boolean: bool) -> ir.Function:
 
 
 def scatter_function(module: ir.Module) -> ir.Function:
-    """void scatter(source, stride, count, factor, divisor, base, table, rows): 16 columns back to the first `rows` rows.
+    """void scatter(source, stride, count, factor, divisor, base, table, rows): 16 columns to the first `rows` rows.
 
     Of every value x: x · factor + 0, so that no -0 comes out; 0 where the divisor is 0. Factor and divisor are a
     vector of 16 each. `source` has whole sixteens of columns.
