@@ -30,6 +30,7 @@ from .quantization import Quantized, dequantize, matmul_integer, quantize
 from .runtime.isa import available_isas, current_isa, force_isa
 from .runtime.threads import get_num_threads, set_num_threads
 from .schemes import choose_scheme
+from .smoothing import Smoothed, smooth
 from .warmup import warmup
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ __all__ = [
     "PackedEmbedding",
     "PackedLinear",
     "Quantized",
+    "Smoothed",
     "available_isas",
     "choose_scheme",
     "current_isa",
@@ -52,5 +54,6 @@ __all__ = [
     "pack_linear",
     "quantize",
     "set_num_threads",
+    "smooth",
     "warmup",
 ]
