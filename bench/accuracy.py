@@ -22,6 +22,12 @@ from examples.fetch import Progress, fetch, load_reviews
 from examples.minilm import LAYERS, MAX_TOKENS, Array, Float32Linear, MiniLM, QuantizedLinear
 
 CALIBRATION = 50
+SCHEMES: dict[str, dict[str, Any]] = {
+    "int8": {"bits": 8},
+    "int4, groups of 32": {"bits": 4, "group_size": 32},
+    "int4, groups of 128": {"bits": 4, "group_size": 128},
+    "int4, per channel": {"bits": 4, "granularity": "per_channel"},
+}
 
 
 class Watching(Float32Linear):
@@ -83,15 +89,17 @@ def main() -> int:
     amax = {name: linear.amax for name, linear in watching.linears.items()}
     wanted = np.array([watching.encode(text) for text in texts[:count]])
     ways: list[tuple[str, MiniLM]] = []
-    for bits in (8, 4):
-        scheme: dict[str, Any] = {"bits": bits}
-        ways.append((f"int{bits}", MiniLM(tensors, lambda w, b, s=scheme: QuantizedLinear(w, b, **s))))
+    for name, scheme in SCHEMES.items():
+        ways.append((name, MiniLM(tensors, lambda w, b, s=scheme: QuantizedLinear(w, b, **s))))
         for alpha in (0.35, 0.5):
             smoothed = folded(tensors, amax, alpha)
             plain = MiniLM(smoothed, lambda w, b, s=scheme: QuantizedLinear(w, b, **s))
-            ways.append((f"int{bits}, smooth {alpha}, folded", plain))
-            ways.append((f"int{bits}, smooth {alpha}, all", quantized(
+            ways.append((f"{name}, smooth {alpha}, folded", plain))
+            ways.append((f"{name}, smooth {alpha}, all", quantized(
                 tensors, lambda n, w, b, s=scheme, a=alpha: Divided(w, b, amax[n], a, **s))))  # fmt: skip
+        for rotate in (32, 64, 128):
+            ways.append((f"{name}, rotate {rotate}", MiniLM(
+                tensors, lambda w, b, s=scheme, r=rotate: QuantizedLinear(w, b, rotate=r, **s))))  # fmt: skip
     print(f"{'mean cosine':>12}{'worst':>9}{'1 - mean':>10}   of {count} reviews, to float32")
     for name, model in ways:
         cosines = (np.array([model.encode(text) for text in texts[:count]]) * wanted).sum(axis=1)

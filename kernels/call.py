@@ -6,10 +6,13 @@ length of the call; nothing is kept beyond it.
 
 from __future__ import annotations
 
+import numpy as np
+
 from . import context as at
 from .blocking import cut, estimate, worthwhile_threads
+from .emit.rotation import rotate
 from .jit import kernel
-from .memory import load_int, load_ptr, offset, stack_zeros, store_f32, store_i32, store_int, store_ptr
+from .memory import data_ptr, keep, load_int, load_ptr, offset, stack_zeros, store_f32, store_i32, store_int, store_ptr
 from .parallel import LINE, SETTING, run, worth_waking
 from .quantize import tensor_parameters
 
@@ -21,6 +24,22 @@ def linear_into(x, m, x_stride, out, out_stride, residual, residual_stride, desc
     `descriptor` is the address of the weight's words (context.py), `residual` NULL for none, `finish` an address or 0;
     `threads` 0 chooses.
     """
+    rotation = load_int(descriptor, at.ROTATION)
+    if rotation == 0:
+        product_into(x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish, threads)
+    else:
+        k = load_int(descriptor, at.K)
+        rotated = np.empty(m * k, np.float32)
+        rotate(rotation, x, x_stride, m, k, data_ptr(rotated))
+        product_into(
+            data_ptr(rotated), m, 4 * k, out, out_stride, residual, residual_stride, descriptor, finish, threads
+        )
+        keep(rotated)
+
+
+@kernel
+def product_into(x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish, threads):
+    """`linear_into` for x that is rotated, if it is to be."""
     n, k = load_int(descriptor, at.N), load_int(descriptor, at.K)
     if m == 0 or n == 0:
         return
