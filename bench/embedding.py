@@ -2,8 +2,8 @@
 
     python -m bench.embedding [threads ...]        # in the environment of the peers; times with the ratio to PyTorch's
 
-Ours and theirs take turns, a few calls at a time; of each the median counts. Ids are drawn evenly, new ones for every call of a
-cold table. PyTorch: quantized::embedding_bag_byte_rowwise_offsets and _4bit_, with the bags of FBGEMM.
+Ours and theirs take turns, a few calls at a time; of each the median counts. Ids are drawn evenly, new ones for every
+call of a cold table. PyTorch: quantized::embedding_bag_byte_rowwise_offsets and _4bit_, the kernels of FBGEMM.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def random_table(rows: int, columns: int, bits: int) -> tuple[dq.PackedEmbedding
     base = np.random.default_rng(0).standard_normal((min(rows, 1000), columns)).astype(np.float32)
     ours = dq.PackedEmbedding((rows, columns), bits)
     part = dq.pack_embedding(base, bits=bits)._store.rows
-    pack = torch.ops.quantized.embedding_bag_byte_prepack if bits == 8 else torch.ops.quantized.embedding_bag_4bit_prepack
-    theirs = pack(torch.from_numpy(base))
+    peer = torch.ops.quantized
+    theirs = (peer.embedding_bag_byte_prepack if bits == 8 else peer.embedding_bag_4bit_prepack)(torch.from_numpy(base))
     for first in range(0, rows, len(part)):
         count = min(len(part), rows - first)
         ours._store.rows[first : first + count] = part[:count]
@@ -61,7 +61,7 @@ def random_table(rows: int, columns: int, bits: int) -> tuple[dq.PackedEmbedding
 def main() -> int:
     """Print the table."""
     rng = np.random.default_rng(1)
-    print(f"{'':14}{'rows x D':>16}{'ids/bags':>14}{'bits':>5}{'threads':>8}{'ours us':>10}{'torch us':>10}{'ratio':>7}")
+    print(f"{'':14}{'rows x D':>16}{'ids/bags':>14}{'bits':>5}{'threads':>8}{'ours':>10}{'torch µs':>10}{'ratio':>7}")
     for threads in [int(a) for a in sys.argv[1:]] or [1, 2]:
         torch.set_num_threads(threads)
         dq.set_num_threads(threads)
@@ -74,8 +74,8 @@ def main() -> int:
                     drawn = [rng.integers(0, rows, ids) for _ in range(CALLS if name == "cold" else 1)]
                     sets.append([(d, torch.from_numpy(d)) for d in drawn])
                 t_offsets = torch.from_numpy(offsets)
-                operation = torch.ops.quantized
-                operation = operation.embedding_bag_byte_rowwise_offsets if bits == 8 else operation.embedding_bag_4bit_rowwise_offsets
+                kind = "byte" if bits == 8 else "4bit"
+                operation = getattr(torch.ops.quantized, f"embedding_bag_{kind}_rowwise_offsets")
 
                 def mine(i, t, ours=ours, offsets=offsets):
                     return dq.embedding_bag(i, offsets, ours)

@@ -39,6 +39,7 @@ from .rotary import rotary, rotary_tables
 from .runtime.isa import available_isas, current_isa, force_isa
 from .runtime.threads import get_num_threads, set_num_threads
 from .schemes import choose_scheme
+from .smoothing import Smoothed, smooth
 from .warmup import warmup
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ __all__ = [
     "PackedLinear",
     "Quantized",
     "attention",
+    "Smoothed",
     "available_isas",
     "choose_scheme",
     "current_isa",
@@ -73,5 +75,6 @@ __all__ = [
     "silu",
     "softmax",
     "swiglu",
+    "smooth",
     "warmup",
 ]

@@ -45,8 +45,8 @@ def embedding(
 
     Notes
     -----
-    |result - table[ids]| ≤ scale / 2 and two float32 roundings, see `pack_embedding`. The same bits on every instruction
-    set and for every number of threads. Ids must not change during the call: they are checked first.
+    |result - table[ids]| ≤ scale / 2 and two float32 roundings, see `pack_embedding`. The same bits on every
+    instruction set and for every number of threads. Ids must not change during the call: they are checked first.
 
     Examples
     --------
@@ -136,10 +136,10 @@ def embedding_bag(
     shape = (ends.size - 1, packed.shape[1])
     target = empty(shape, F32) if out is None else _target(out, shape, ids, ends, weights)
     bad = reduce_bags(packed._store, flat, ends, mode, values, target, count)
+    if bad < FINE:
+        place, n = FINE - 1 - bad, flat.size
+        raise ValueError(f"offsets must begin with 0 and ascend to at most {n}; offsets[{place}] is {ends[place]}")
     if bad != FINE:
-        if bad < FINE:
-            place = FINE - 1 - bad
-            raise ValueError(f"offsets must begin with 0 and ascend to at most {flat.size}; offsets[{place}] is {ends[place]}")
         raise _outside(ids, flat, bad, packed)
     return target if out is None else _delivered(target, out)
 

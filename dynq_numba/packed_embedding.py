@@ -130,10 +130,10 @@ def pack_embedding(table: np.ndarray, *, bits: int = 8) -> PackedEmbedding:
     Notes
     -----
     Asymmetric: scale = (max w - min w) / 255 (8 bits) or / 15 (4 bits) over the row, 1 where that is 0, and
-    q = clip(rint((w - min w) / scale)), so |q · scale + min w - w| ≤ scale / 2 and float32 rounding (not where scale is
-    denormal). Both parameters are float32 and lie beside the row's integers: a row of 64 columns takes 72 bytes (8 bits)
-    or 40 (4 bits), two cache lines at most. Models: PyTorch's ``embedding_bag_byte`` and ``embedding_bag_4bit``,
-    whose 4 bits have both in float16 (which saves 4 bytes a row and cannot hold every range).
+    q = clip(rint((w - min w) / scale)), so |q · scale + min w - w| ≤ scale / 2 and float32 rounding (not where scale
+    is denormal). Both parameters are float32 and lie beside the row's integers: a row of 64 columns takes 72 bytes (8
+    bits) or 40 (4 bits), two cache lines at most. Models: PyTorch's ``embedding_bag_byte`` and
+    ``embedding_bag_4bit``, whose 4 bits have both in float16 (which saves 4 bytes a row and cannot hold every range).
 
     Examples
     --------

@@ -24,6 +24,7 @@ parallel.run reads WORKER, POOL and DONE. The worker of matmul_integer uses the 
     PANELS,
     STRIP_PANELS,
     PER_TENSOR,  # one scale for all of x
+    ROTATION,  # block of the Hadamard matrix that rows of x are multiplied by first, or 0
     # -- the call
     M,
     X,
@@ -43,9 +44,7 @@ parallel.run reads WORKER, POOL and DONE. The worker of matmul_integer uses the 
     COUNTERS,  # address of the counters
     DONE,  # tasks finished
     SCRATCH,  # eight bytes for the scale and zero point that FIXED_PARAMETERS may point to
-    ALL_PANELS,  # weight panels of this context and of those that follow it
-    NEXT,  # address of the context of the next weight for the same rows, or 0
-) = range(33)
+) = range(32)
 
 DESCRIPTOR_WORDS = M
-SIZE = 40
+SIZE = 32

@@ -39,7 +39,7 @@ FINE = -1
 @cache
 def lookup_worker(isa: InstructionSet, bits: int, kind: str) -> Callable:
     """The worker of one instruction set."""
-    emitted, block_sizes, one_bag_each = lookup(isa, bits, kind), sizes(isa, bits), kind == "rows"
+    emitted, block_sizes = lookup(isa, bits, kind), sizes(isa, bits)
 
     @kernel(variant=f"{isa.name} {bits} {kind}")
     def block_of(left):
@@ -107,7 +107,7 @@ def first_descent(offsets, bags, count):
 
 @kernel
 def ends_of_bags(ids, offsets):
-    """int64 [bags + 1] from where bags begin: the last one ends with the ids. A copy, as its two like are."""
+    """int64 [bags + 1] from where bags begin: the last one ends with the ids. A copy, as `all_ends` gives."""
     ends = np.empty(offsets.size + 1, np.int64)
     ends[:-1] = offsets
     ends[-1] = ids.size

@@ -93,8 +93,9 @@ def reduce_bags(
         _ready(store, ids, out, count)
     run, worker = _kernel(OPERATIONS[mode], store.bits, isa.active().name)
     values, stride = (ONE, 0) if weights is None else (weights, 4)
+    mean, bags = mode == "mean", len(out)
     bad: int = run(
-        ids, ids.itemsize, ids.size, ends, len(out), values, stride, mode == "mean", out, store.descriptor, worker, count
+        ids, ids.itemsize, ids.size, ends, bags, values, stride, mean, out, store.descriptor, worker, count
     )  # fmt: skip
     return bad
 
@@ -109,8 +110,14 @@ if not JIT_ENABLED:
         return FINE
 
     def reduce_bags(
-        store: Store, ids: np.ndarray, ends: np.ndarray, mode: str, weights: np.ndarray | None, out: np.ndarray, count: int
-    ) -> int:  # fmt: skip
+        store: Store,
+        ids: np.ndarray,
+        ends: np.ndarray,
+        mode: str,
+        weights: np.ndarray | None,
+        out: np.ndarray,
+        count: int,
+    ) -> int:
         wrong = (np.diff(ends, prepend=0) < 0) | (ends > len(ids))
         wrong[0] |= ends[0] != 0
         if wrong.any():

@@ -66,6 +66,7 @@ class Layout:
         group: int,
         per_tensor: bool,
         isa: InstructionSet,
+        rotate: int = 0,
     ):
         n, k = q.shape
         long = k > pack.MAX_K and not group
@@ -102,7 +103,7 @@ class Layout:
         words[at.COLUMNS] = self._columns.ctypes.data
         words[at.NR], words[at.MR] = isa.columns, max_rows(isa, scheme)
         words[at.PANELS], words[at.STRIP_PANELS] = panels, strip_panels(panels, self._stride, cpu.l2_bytes())
-        words[at.PER_TENSOR] = per_tensor
+        words[at.PER_TENSOR], words[at.ROTATION] = per_tensor, rotate
 
     def _form(self) -> tuple[int, ...]:
         isa = self._isa

@@ -12,6 +12,7 @@ from ..kernels.reference import matmul_integer as _matmul_integer
 from ..kernels.reference import quantize_weight as quantize_weight
 from ..kernels.reference import search_groups as search_groups
 from ..kernels.reference_activations import ACTIVATIONS
+from ..kernels.reference_rotation import rotate
 
 
 class Layout:
@@ -28,9 +29,11 @@ class Layout:
         group: int,
         per_tensor: bool,
         isa: Any,
+        rotate: int = 0,
     ):
         self._q, self._scales, self._bias, self._zero_point = q, scales, bias, zero_point
         self.n, self.rows_for_two = len(q), math.inf
+        self._rotate = rotate
         self._form: dict[str, Any] = {"group": group, "per_tensor": per_tensor}
         self.nbytes = q.nbytes + (scales.nbytes if group else 0) + (0 if zero_point is None else zero_point.nbytes)
         self.descriptor = np.empty(0, np.int64)
@@ -40,6 +43,7 @@ class Layout:
         return self._q.copy(), self._scales.copy() if self._form["group"] else None, zero_point
 
     def linear(self, x: np.ndarray) -> np.ndarray:
+        x = rotate(x, self._rotate) if self._rotate else x
         return reference.linear(x, self._q, self._scales, self._bias, **self._form)
 
 
