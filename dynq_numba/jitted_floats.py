@@ -1,5 +1,6 @@
-"""softmax, the norms, gelu, silu, swiglu and rotary inside compiled code (see jitted.py): on one thread, along the last axis.
+"""softmax, the norms, gelu, silu, swiglu and rotary inside compiled code (see jitted.py).
 
+On one thread, along the last axis; arrays are copied where they are not C contiguous, as everywhere there.
 `threads` is accepted, since it says how many there may be at most. Tables for rotary are made outside.
 """
 
@@ -66,7 +67,8 @@ def _softmax(x, mask=None, axis=-1, out=None, threads=None):  # type: ignore[no-
     float_array("x", x)
     if literal("axis", axis, (-1,), -1) != -1:
         raise TypingError("axis must be -1 in compiled code")
-    has_mask, has_out, rows_of, worker = not absent(mask), _checked_out("out", out), rows_function(x), _worker("softmax")
+    has_mask, has_out = not absent(mask), _checked_out("out", out)
+    rows_of, worker = rows_function(x), _worker("softmax")
     boolean = has_mask and isinstance(mask, types.Array) and mask.dtype == types.boolean
     if has_mask and not boolean:
         float_array("mask", mask)
@@ -133,7 +135,7 @@ def _norm_run(name: str, x: Any, weight: Any, bias: Any, residual: Any, sum_out:
                 raise ValueError("out must have the shape of x")
         else:
             y = np.empty(x.shape, np.float32)
-        if has_residual:
+        if has_residual:  # noqa: SIM102 - numba prunes plain conditions only
             if residual.shape != x.shape:
                 raise ValueError("residual must have the shape of x")
         if has_sum:

@@ -21,8 +21,9 @@ def additions(k):
 def softmax(x, mask=None):
     """Value and bound for float32 x and a mask (boolean, or float32 that is added in float32), both [..., K].
 
-    s = v - max is one rounding, and so is s·log2(e), whose constant is off by U/4: 2.3 U |s| in the exponent. 2^f has 3 U.
-    The sum has the mean of that, weighted with p, and A U; 1/sum and the product 2 U more. e below 2^-126.3 may be 0.
+    s = v - max is one rounding, and so is s·log2(e), whose constant is off by U/4: 2.3 U |s| in the exponent. 2^f has
+    3 U. The sum has the mean of that, weighted with p, and A U; 1/sum and the product 2 U more. e below 2^-126.3 may
+    be 0.
     """
     with np.errstate(all="ignore"):
         v = x if mask is None else np.where(mask, x, F32(-np.inf)) if mask.dtype == bool else x + mask

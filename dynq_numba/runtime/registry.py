@@ -9,8 +9,8 @@
     │   └ output
     └ activations: quantized dynamically to 8 bits
 
-quantize and dequantize are f32_qd8_vcvt__… and qd8_f32_vcvt__…, float operations f32_vsoftmax__… and so on. The grammar is XNNPACK's; tests hold every name to
-GRAMMAR.
+quantize and dequantize are f32_qd8_vcvt__… and qd8_f32_vcvt__…, float operations f32_vsoftmax__… and so on (one code
+for all sets). The grammar is XNNPACK's; tests hold every name to GRAMMAR.
 """
 
 from __future__ import annotations
