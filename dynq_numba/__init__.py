@@ -20,6 +20,7 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
     __path__.append(str(_Path(__file__).parent.parent))
 
 from . import jitted as jitted  # these register the functions below with numba
+from . import jitted_elementwise as jitted_elementwise
 from . import jitted_floats as jitted_floats
 from . import jitted_integers as jitted_integers
 from .elementwise import gelu, silu, swiglu

@@ -70,7 +70,7 @@ def softmax(
     --------
     >>> import numpy as np
     >>> x = np.array([[0.0, np.log(3), 7.0]], np.float32)
-    >>> softmax(x, mask=np.array([True, True, False]))
+    >>> softmax(x, mask=np.array([True, True, False])).round(3)
     array([[0.25, 0.75, 0.  ]], dtype=float32)
     """
     if type(x) is ndarray and type(axis) is int and axis == -1:
