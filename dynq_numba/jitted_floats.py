@@ -41,21 +41,21 @@ def worker_of(name: str) -> Callable:
     return address_of(WORKERS[name], WORKER_SIGNATURE)
 
 
-@register_jitable  # type: ignore[misc]
+@register_jitable
 def place_for(out, read):  # type: ignore[no-untyped-def]
     """Where to write rows: `out` itself, unless it overlaps what is read without being the same."""
     same = address_value(data_ptr(out)) == address_value(data_ptr(read)) and out.size == read.size
     return np.empty(out.shape, np.float32) if arrays.overlap(out, read) and not same else out
 
 
-@register_jitable  # type: ignore[misc]
+@register_jitable
 def _vector(values, k, name_and_shape):  # type: ignore[no-untyped-def]
     if values.shape != (k,):
         raise ValueError(name_and_shape)
     return np.ascontiguousarray(values).astype(np.float32)
 
 
-@register_jitable  # type: ignore[misc]
+@register_jitable
 def _ones(values, k, name_and_shape):  # type: ignore[no-untyped-def]
     return np.ones(k, np.float32)
 
@@ -87,7 +87,7 @@ def _softmax(x, mask=None, axis=-1, out=None, threads=None):  # type: ignore[no-
         table = np.array([rows.shape[0], 0])
         if has_mask:
             full = np.broadcast_to(mask, x.shape)
-            masks = np.ascontiguousarray(full).astype(element)
+            masks: Any = np.ascontiguousarray(full).astype(element)
             table[1] = k * masks.itemsize
             floats_call.softmax_into(
                 data_ptr(rows), 4 * k, rows.shape[0], k, kind, data_ptr(masks), data_ptr(table),

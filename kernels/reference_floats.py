@@ -8,11 +8,15 @@ copy that could differ. Sums over a row have one order on every machine, that of
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from . import reference_activations as activations
 from .reference_activations import LOG2_E, ONE, ZERO
+
+#: Arrays; or the lanes of emit/traced.py, of which mypy knows nothing.
+Values = Any
 
 F32 = np.float32
 MINUS_INF = F32(-np.inf)
@@ -27,7 +31,7 @@ MAGIC = F32(1.5 * 2**23 + 127)  # x + this has n plus the exponent's bias in its
 
 
 # -- formulas of single values ------------------------------------------------------------------
-def exp_negative(x: np.ndarray) -> np.ndarray:
+def exp_negative(x: Values) -> Values:
     """e^x = 2^n·2^f of x ≤ 0 (or NaN), n + f = x·log2(e); what is below 2^-126.5 becomes 0.
 
     Off by (3 + 1.3·|x|)·2^-24: the exponent is rounded, as x, a difference, was. `exp` does without that, in three
@@ -41,27 +45,27 @@ def exp_negative(x: np.ndarray) -> np.ndarray:
     return (f * p + ONE) * activations._power_of_two(shifted.view(np.uint32))
 
 
-def origin(largest: np.ndarray) -> np.ndarray:
+def origin(largest: Values) -> Values:
     """What softmax subtracts: the row's maximum, 0 where nothing is left of the row."""
     return np.where(largest > MINUS_INF, largest, ZERO)
 
 
-def inverse(total: np.ndarray) -> np.ndarray:
+def inverse(total: Values) -> Values:
     """1 / total; 0 for a row of which nothing is left."""
     return np.where(total == ZERO, ZERO, ONE / total)
 
 
-def inverse_deviation(squares: np.ndarray, count: np.ndarray, eps: np.ndarray) -> np.ndarray:
+def inverse_deviation(squares: Values, count: Values, eps: Values) -> Values:
     """1 / √(squares / count + eps): each operation correctly rounded."""
     return ONE / np.sqrt(squares / count + eps)
 
 
-def swiglu(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
+def swiglu(gate: Values, up: Values) -> Values:
     """silu(gate)·up."""
     return activations.silu(gate) * up
 
 
-def rotate(a: np.ndarray, b: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def rotate(a: Values, b: Values, cos: Values, sin: Values) -> tuple[Values, Values]:
     """The pair (a, b) turned by an angle."""
     return a * cos - b * sin, b * cos + a * sin
 
