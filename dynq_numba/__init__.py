@@ -22,6 +22,8 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
 from . import jitted as jitted  # these register the functions below with numba
 from . import jitted_attention as jitted_attention
 from . import jitted_embedding as jitted_embedding
+from . import jitted_elementwise as jitted_elementwise
+from . import jitted_floats as jitted_floats
 from . import jitted_integers as jitted_integers
 from . import jitted_matmul as jitted_matmul
 from . import jitted_projections as jitted_projections

@@ -70,7 +70,7 @@ def rotary(
     array([[ 0.5403,  0.8415],
            [-0.4161,  0.9093]], dtype=float32)
     """
-    if type(x) is ndarray and type(interleaved) is bool and (positions is None or type(offset) is int and offset == 0):
+    if type(x) is ndarray and type(interleaved) is bool and (positions is None or offset == 0):
         y = empty(x.shape, F32) if out is None else out
         if backend.rotary(x, cos, sin, positions, offset, interleaved, y, threads):
             return y
@@ -149,8 +149,8 @@ def rotary_tables(
     Notes
     -----
     Within 0.51 ulp or 2^-40 absolutely, for integers below 2^31, and the same bits on every machine: frequencies come
-    from decimal arithmetic, turns are reduced exactly, and sine and cosine are float64 polynomials without libm. (Tables
-    whose angles are float32 products, as is usual, are off by position·2^-24 radians.)
+    from decimal arithmetic, turns are reduced exactly, and sine and cosine are float64 polynomials without libm.
+    (Tables whose angles are float32 products, as is usual, are off by position·2^-24 radians.)
 
     Examples
     --------

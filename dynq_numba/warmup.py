@@ -10,6 +10,8 @@ import numpy as np
 
 from . import ops, quantization
 from .attention import attention
+from . import elementwise, floats, ops, quantization
+from . import rotary as rotaries
 from .kernels.jit import JIT_ENABLED
 from .kernels.reference_activations import ACTIVATIONS
 from .packed import pack_linear
@@ -31,6 +33,10 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
         yield f"linear, {name}", partial(ops.linear, x, w, activation=name)
         yield f"linear, {name}, residual", partial(ops.linear, x, w, activation=name, residual=residual)
     yield "quantize, dequantize", lambda: quantization.dequantize(quantization.quantize(x))
+    yield "softmax, norms", lambda: [f(x) for f in (floats.softmax, floats.layer_norm, floats.rms_norm)]
+    yield "gelu, swiglu, rotary", lambda: [
+        elementwise.gelu(x), elementwise.swiglu(x), rotaries.rotary(x, x[:, :32], x[:, :32]),
+    ]  # fmt: skip
     ones = np.ones((2, 2), np.int8)
     yield "matmul_integer", lambda: quantization.matmul_integer(ones, ones)
     q = np.ones((1, 1, 2, 2), np.float32)

@@ -6,8 +6,8 @@
     cos, sin                [positions, H] float32           the row at a position; 2H ≤ K
 
 A task is a range of rows. An emitted function (emit/floats.py) does one or some, each by itself, so a result depends
-neither on how rows are cut into tasks nor on who does them. The code is the same for every instruction set of the registry: it
-holds nothing but IEEE operations on <16 x float>, which LLVM fits to the target.
+neither on how rows are cut into tasks nor on who does them. The code is the same for every instruction set of the
+registry: it holds nothing but IEEE operations on vectors of floats, which LLVM fits to the target.
 """
 
 from __future__ import annotations

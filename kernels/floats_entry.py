@@ -1,8 +1,8 @@
 """The float operations for Python, on objects: plain calls need no look at their arguments in Python.
 
 Every entry gives 0 when it has done its work and 1 where a case is not plain and nothing was written; then the caller
-says in Python what is wrong, or makes it plain and calls again, `trusted`: with arrays whose types, shapes and apartness
-it has seen to, all of them rows (`has_rows`), and helper threads started.
+says in Python what is wrong, or makes it plain and calls again, `trusted`: with arrays whose types, shapes and
+apartness it has seen to, all of them rows (`has_rows`), and helper threads started.
 """
 
 from __future__ import annotations
@@ -62,6 +62,12 @@ def fits(words, array, like, columns, trusted):
 
 
 @kernel
+def beside(words, second, x, out, trusted):
+    """Whether a second operand has x's shape, and can be read while `out` is written."""
+    return fits(words, second, x, columns_of(x), trusted) and (trusted or same_or_apart(out, second))
+
+
+@kernel
 def data_or_null(words, value):
     return null() if is_none(words, value) else data_of(value)
 
@@ -73,10 +79,12 @@ def stride_or_zero(words, value):
 
 @kernel
 def mask_kind(words, mask, x):
-    """The kind of a mask (1 boolean, 2 float32) that is rows of x's length, its other axes broadcast to x's; else -1."""
+    """1 for a boolean mask, 2 for float32: rows of x's length, the other axes broadcast to x's. Any other: -1."""
+    if not same(load_ptr(mask, TYPE // 8), load_ptr(words, ARRAY)):
+        return -1
     axes = load_i32(mask, COUNT // 4)
     more = load_i32(x, COUNT // 4) - axes
-    if not same(load_ptr(mask, TYPE // 8), load_ptr(words, ARRAY)) or axes <= 0 or more < 0:
+    if axes == 0 or more < 0:
         return -1
     for axis in range(axes - 1):
         if dimension(mask, axis) != 1 and dimension(mask, axis) != dimension(x, axis + more):
@@ -141,9 +149,8 @@ def norm_entry(x, weight, bias, residual, total, out, eps, threads, words, trust
             return 1
     if is_none(words, weight) and not is_none(words, bias):
         return 1
-    if not is_none(words, residual):
-        if not (fits(words, residual, x, k, trusted) and (trusted or same_or_apart(out, residual))):
-            return 1
+    if not is_none(words, residual) and not beside(words, residual, x, out, trusted):
+        return 1
     if not is_none(words, total):
         if is_none(words, residual) or unfit(words, x, total, k, trusted):
             return 1
@@ -198,7 +205,7 @@ def pair_entry(number, x, second, out, threads, words, trusted):
             return 1
         other, other_stride = offset(data_of(x), 4 * k), row_stride(x)
     else:
-        if not (fits(words, second, x, k, trusted) and (trusted or (same_or_apart(out, x) and same_or_apart(out, second)))):
+        if not (beside(words, second, x, out, trusted) and (trusted or same_or_apart(out, x))):
             return 1
         other, other_stride = data_of(second), row_stride(second)
     rows = rows_of(x)

@@ -81,10 +81,10 @@ def leading_same(a, b):
     axes = load_i32(a, COUNT // 4)
     if axes != load_i32(b, COUNT // 4):
         return False
+    same_lengths = True
     for axis in range(axes - 1):
-        if dimension(a, axis) != dimension(b, axis):
-            return False
-    return True
+        same_lengths &= dimension(a, axis) == dimension(b, axis)
+    return same_lengths
 
 
 @kernel

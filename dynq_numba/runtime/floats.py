@@ -23,7 +23,7 @@ from . import isa, registry, threads
 from .signatures import WORD
 
 #: float32 values that one thread does in a microsecond, about.
-RATES = {"softmax": 6000, "layer_norm": 8000, "rms_norm": 10000, "map": 7000, "rotary": 10000}
+RATES = {"softmax": 4500, "layer_norm": 8000, "rms_norm": 10000, "map": 6000, "rotary": 10000}
 _END = (OBJECT, ADDRESS, WORD)  # threads, descriptor, trusted
 _NORM = (floats_entry.norm_entry, (*[OBJECT] * 6, types.float32, *_END))
 _ENTRIES = {

@@ -18,7 +18,7 @@ from .vectors import F32, I32, Emitter, constant
 
 _ELEMENTS = {np.dtype(np.float32): F32, np.dtype(np.uint32): I32}
 #: By ufunc: the builder's methods for floats and for integers.
-_BINARY = {
+_BINARY: dict[Any, tuple[Any, Any]] = {
     np.add: ("fadd", "add"), np.subtract: ("fsub", "sub"), np.multiply: ("fmul", "mul"), np.divide: ("fdiv", None),
     np.left_shift: (None, "shl"), np.right_shift: (None, "lshr"),
 }  # fmt: skip
