@@ -22,8 +22,11 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
 from . import jitted as jitted  # these two register the functions below with numba
 from . import jitted_integers as jitted_integers
 from .ops import linear
+from .pack_recurrent import pack_gru, pack_lstm, pack_rnn
 from .packed import PackedLinear, pack_linear
+from .packed_recurrent import PackedGRU, PackedLSTM, PackedRNN
 from .quantization import Quantized, dequantize, matmul_integer, quantize
+from .recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from .runtime.isa import available_isas, current_isa, force_isa
 from .runtime.threads import get_num_threads, set_num_threads
 from .schemes import choose_scheme
@@ -32,7 +35,10 @@ from .warmup import warmup
 __version__ = "0.1.0"
 
 __all__ = [
+    "PackedGRU",
+    "PackedLSTM",
     "PackedLinear",
+    "PackedRNN",
     "Quantized",
     "available_isas",
     "choose_scheme",
@@ -40,10 +46,19 @@ __all__ = [
     "dequantize",
     "force_isa",
     "get_num_threads",
+    "gru",
+    "gru_cell",
     "linear",
+    "lstm",
+    "lstm_cell",
     "matmul_integer",
+    "pack_gru",
     "pack_linear",
+    "pack_lstm",
+    "pack_rnn",
     "quantize",
+    "rnn",
+    "rnn_cell",
     "set_num_threads",
     "warmup",
 ]
