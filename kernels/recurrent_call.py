@@ -1,10 +1,7 @@
-"""From arrays to a running recurrent layer: chunks of time, room for gates and states, threads.
+"""From arrays to a running recurrent layer: how threads share it, room for gates and states, go.
 
-Callable from Python and from jitted code, as call.py for the linear.
-
-    for each chunk of time      as many steps as keep the gates within GATES_BYTES
-        x·Wᵀ + bias             one linear per direction, for all times of the chunk
-        the steps               kernels/recurrent.py
+Callable from Python and from jitted code, as call.py for the linear. Arrays come as addresses; the caller keeps them
+alive for the length of the call.
 """
 
 from __future__ import annotations
@@ -13,16 +10,16 @@ import numpy as np
 
 from . import context as at
 from . import recurrent_words as words
-from .blocking import estimate, share
-from .call import linear_into
+from .blocking import estimate
 from .emit.recurrent import copy_floats
 from .jit import kernel
 from .memory import data_ptr, is_null, keep, load_int, load_ptr, null, offset, stack_zeros, store_int, store_ptr
 from .parallel import LINE, SETTING, run, worth_waking
-from .recurrent_job import RESULT_GAP, row_bytes
+from .recurrent import phases_of
+from .recurrent_job import RESULT_GAP, blocks_of, row_bytes
 
-#: Bytes of gates that are computed ahead of their steps.
-GATES_BYTES = 1 << 23
+#: Bytes of gates that one part computes ahead of their steps: beside its columns of W and R they should stay in L2.
+GATES_BYTES = 1 << 18
 #: Units whose gates one thread evaluates in a microsecond; what it takes to share a step, and to share a sequence.
 UNITS_PER_US, SPLIT_US, WORTH_US = 1000.0, 0.7, 1.0
 
@@ -79,65 +76,57 @@ def sequence_into(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, 
     """
     directions, phases = load_int(layer, words.DIRECTIONS), load_int(layer, words.PHASES)
     hidden, state = load_int(layer, words.HIDDEN), load_int(layer, words.STATE)
-    rows, columns = directions * batch, load_int(layer, words.GATE_COLUMNS)
+    rows, has_cells = directions * batch, load_int(layer, words.HAS_CELLS)
     if batch == 0:
         return
     groups, splits = plan(layer, times, batch, threads)
     chains = directions * groups
     workers = chains * splits
-    chunk = max(1, min(times, GATES_BYTES // (4 * rows * columns)))
-    h_half, c_half = rows * row_bytes(state), rows * row_bytes(hidden)
+    pairs = (hidden + words.UNITS - 1) // words.UNITS
+    widest = min((pairs + splits - 1) // splits * (words.UNITS // words.LANES), blocks_of(hidden))
+    row = 4 * (load_int(layer, words.GATE_COLUMNS) // blocks_of(hidden)) * widest + RESULT_GAP
     group_rows = (batch + groups - 1) // groups
-    result = group_rows * (4 * columns + RESULT_GAP)
-    states = np.zeros((2 * h_half + (4 if load_int(layer, words.HAS_CELLS) or phases == 2 else 0) * c_half) // 4,
-                      np.float32)  # fmt: skip
-    scratch = np.empty((4 * chunk * rows * columns + workers * result) // 4, np.float32)
-    hiddens = data_ptr(states)
-    cells, gates = offset(hiddens, 2 * h_half), data_ptr(scratch)
+    steps = max(1, min(times, GATES_BYTES // (group_rows * row)))
+    gates, gathered = steps * group_rows * row, 0 if groups == 1 else 4 * steps * group_rows * load_int(layer, words.INPUTS)
+    # A second product may be wider than a step's gates: a projection's
+    result = group_rows * max(row, row_bytes(state) + RESULT_GAP)
+    h_half, c_half = rows * row_bytes(state), rows * row_bytes(hidden)
+    states = np.zeros((2 * h_half + (4 * c_half if has_cells or phases == 2 else 0)) // 4, np.float32)
+    scratch = np.empty(workers * (gates + result + gathered) // 4, np.float32)
+    hiddens, room = data_ptr(states), data_ptr(scratch)
+    cells = offset(hiddens, 2 * h_half)
     start_states(hiddens, h0, rows, state)
-    if load_int(layer, words.HAS_CELLS):
+    if has_cells:
         start_states(cells, c0, rows, hidden)
-    sync_words = LINE * (workers + chains * (1 + splits))
-    context = stack_zeros(8 * (words.SEQUENCE + LINE + sync_words))
+    context = stack_zeros(8 * (words.SEQUENCE + LINE * (workers + chains * (1 + splits))))
     store_ptr(context, at.WORKER, load_ptr(layer, words.SEQUENCE_WORKER))
     store_ptr(context, at.POOL, load_ptr(layer, words.POOL))
     store_int(context, at.THREADS, workers)
     store_ptr(context, words.LAYER, layer)
     store_int(context, words.TIMES, times)
+    store_int(context, words.BLOCK_STEPS, steps)
     store_int(context, words.BATCH, batch)
+    store_ptr(context, words.INPUT_ROWS, x)
+    store_int(context, words.INPUT_STRIDE, x_stride)
     store_ptr(context, words.LENGTHS, lengths)
-    store_ptr(context, words.GATES, gates)
     store_ptr(context, words.HIDDENS, hiddens)
     store_ptr(context, words.CELLS, cells)
     store_ptr(context, words.MIDDLES, offset(cells, 2 * c_half))
-    store_ptr(context, words.RESULTS, offset(gates, 4 * chunk * rows * columns))
+    store_ptr(context, words.GATES, room)
+    store_int(context, words.GATES_BYTES, gates)
+    store_ptr(context, words.RESULTS, offset(room, workers * gates))
     store_int(context, words.RESULT_BYTES, result)
+    store_ptr(context, words.GATHERED, offset(room, workers * (gates + result)))
+    store_int(context, words.GATHERED_BYTES, gathered)
     store_ptr(context, words.Y, y)
     store_int(context, words.GROUPS, groups)
     store_int(context, words.SPLITS, splits)
-    sync = offset(context, 8 * words.SEQUENCE)
-    store_ptr(context, words.SYNC, sync)
-    before = 0
-    while before < times:
-        steps = min(chunk, times - before)
-        for d in range(directions):
-            direction = offset(layer, 8 * (words.HEADER + words.DIRECTION * d))
-            first = times - before - steps if load_int(direction, words.REVERSE) else before
-            linear_into(
-                offset(x, first * batch * x_stride), steps * batch, x_stride,
-                offset(gates, 4 * d * steps * batch * columns), 4 * columns, null(), 0,
-                load_ptr(direction, words.INPUT), 0, threads,
-            )  # fmt: skip
-        for i in range(sync_words):
-            store_int(sync, i, 0)
-        store_int(context, words.STEPS, steps)
-        store_int(context, words.BEFORE, before)
-        store_int(context, at.DONE, 0)
-        run(context, workers, steps * phases * chains * splits)
-        before += steps
+    store_ptr(context, words.SYNC, offset(context, 8 * words.SEQUENCE))
+    if times:
+        run(context, workers, workers * phases_of(context))
     odd = times & 1
     end_states(offset(hiddens, odd * h_half), hn, rows, state)
-    if load_int(layer, words.HAS_CELLS):
+    if has_cells:
         end_states(offset(cells, odd * c_half), cn, rows, hidden)
     keep(states)
     keep(scratch)

@@ -1,7 +1,7 @@
 """Where a recurrent layer, a running sequence and one part of a step keep what they know: words of int64, by name.
 
     layer     what stays: sizes, and for each direction its weights and the functions of a step  (HEADER, DIRECTION)
-    sequence  one call, or one chunk of it: a context that parallel.run knows, then these words   (SEQUENCE)
+    sequence  one call: a context that parallel.run knows, then these words                      (SEQUENCE)
     job       one part of a step: the context of a linear worker, then what a cell needs          (JOB)
 
 Units, gates and columns. A layer of H units (and P values of state; P = H without projection) keeps its gates in
@@ -43,23 +43,27 @@ DIRECTION = 8
 # -- the sequence, behind a context's own words
 (
     LAYER,  # address of the layer's words
-    TIMES,  # of x
-    STEPS,  # of this chunk
-    BEFORE,  # steps of chunks before
+    TIMES,
+    BLOCK_STEPS,  # steps whose gates are computed together
     BATCH,
+    INPUT_ROWS,  # x: address of float32 [TIMES, BATCH] rows of INPUTS values
+    INPUT_STRIDE,
     LENGTHS,  # address of int64 lengths, or 0
-    GATES,  # x·Wᵀ + bias: float32 [directions, STEPS, BATCH, GATE_COLUMNS]
     HIDDENS,  # h: float32 [2, directions, BATCH, P rounded up]; a step reads one half and writes the other
     CELLS,  # c: float32 [2, directions, BATCH, H rounded up]
     MIDDLES,  # what the second product multiplies, and a GRU's z: float32 [2, directions, BATCH, H rounded up]
+    GATES,  # x·Wᵀ + bias of a block of steps: GATES_BYTES per part of a chain
+    GATES_BYTES,
     RESULTS,  # room for products: RESULT_BYTES per worker
     RESULT_BYTES,
+    GATHERED,  # room for rows of x that do not follow each other: GATHERED_BYTES per worker
+    GATHERED_BYTES,
     Y,  # float32 [TIMES, BATCH, directions · P]
     GROUPS,  # chains of a direction, a group of rows each
     SPLITS,  # parts of a step
     SYNC,  # address of lines: whether each worker is there; for each chain the parts done, and the claim of each part
     FAILED,  # 1 when a worker found no memory
-) = range(at.SIZE, at.SIZE + 17)
+) = range(at.SIZE, at.SIZE + 21)
 SEQUENCE = at.SIZE + 24
 
 # -- the job: a context with one line of counters, then
@@ -75,13 +79,13 @@ SEQUENCE = at.SIZE + 24
     JOB_PEEPHOLES,
     JOB_PARAMETERS,
     # where the first row's units lie, and what lies between rows; first at the times of prepare, then now
-    GATES_FIRST, JOB_GATES, GATES_STRIDE, GATES_STEP,
+    GATES_FIRST, JOB_GATES, GATES_STRIDE,
     H_FIRST, OLD, NEW, STATE_STRIDE, H_HALF,
     C_FIRST, C_OLD, C_NEW, UNIT_STRIDE, C_HALF,
     MIDDLE, UPDATE,  # what the second product multiplies; z
     Y_FIRST, JOB_Y, Y_STRIDE, Y_STEP,
     SOURCE, SOURCE_HALF,  # the rows that the product multiplies
-) = range(at.SIZE + LINE, at.SIZE + LINE + 32)  # fmt: skip
+) = range(at.SIZE + LINE, at.SIZE + LINE + 31)  # fmt: skip
 JOB = at.SIZE + LINE + 32
 
 
