@@ -63,7 +63,7 @@ def pack_lstm(
     activation_alpha, activation_beta : sequences of floats, optional
         For those activations that have an alpha (a beta), in order; defaults as in ONNX.
     clip : float, optional
-        What enters an activation is limited to [-clip, clip].
+        What enters the gates' activations is limited to [-clip, clip].
     input_forget : bool
         Couple the gates: f = 1 - i.
 
@@ -102,9 +102,8 @@ def pack_lstm(
         if peepholes.shape != (count, 3 * hidden):
             raise ValueError(f"peepholes must have shape ({count}, {3 * hidden}); got {peepholes.shape}")
         peepholes = np.array(peepholes).reshape(count, 3, hidden)
-    options = _options(
-        "lstm", count, direction, activations, activation_alpha, activation_beta, clip, _switch("input_forget", input_forget)
-    )
+    coupled = _switch("input_forget", input_forget)
+    options = _options("lstm", count, direction, activations, activation_alpha, activation_beta, clip, coupled)
     order = ORDERS["lstm"][layout]
     weights = []
     for d in range(count):
@@ -170,7 +169,8 @@ def pack_gru(
     checks.choice("layout", layout, ("onnx", "torch"))
     if layout == "torch" and linear_before_reset is not None and not linear_before_reset:
         raise ValueError('linear_before_reset must be True with layout="torch"; got False')
-    after = layout == "onnx" and not (linear_before_reset is not None and _switch("linear_before_reset", linear_before_reset))
+    given = linear_before_reset is not None and _switch("linear_before_reset", linear_before_reset)
+    after = layout == "onnx" and not given
     w, r, b, hidden = _weights("gru", W, R, B, None)
     options = _options("gru", len(w), direction, activations, activation_alpha, activation_beta, clip, before=not after)
     order = ORDERS["gru"][layout]
@@ -256,7 +256,7 @@ def _directed(name: str, value: Any, ndim: int) -> np.ndarray:
     if array.ndim == ndim:
         array = array[None]
     if array.ndim != ndim + 1 or array.shape[0] not in (1, 2):
-        raise ValueError(f"{name} must have {ndim} dimensions, or {ndim + 1} with 1 or 2 directions first; got {value.shape}")
+        raise ValueError(f"{name} must have {ndim} dimensions, or 1 or 2 directions before them; got {value.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite; it has NaN or infinite values")
     return array

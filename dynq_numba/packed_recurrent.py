@@ -89,8 +89,9 @@ class PackedRecurrent:
             extras.append(f"clip {self.options.clip:g}")
         text = "".join(f", {extra}" for extra in extras if extra)
         return (
-            f"{type(self).__name__}({self.input_size} -> {self.directions * self.state_size}, hidden "
-            f"{self.hidden_size}, {self.options.direction}, {names}{text}, int8_per_channel weights, {self.nbytes} bytes)"
+            f"{type(self).__name__}({self.input_size} -> {self.directions * self.state_size}, "
+            f"hidden {self.hidden_size}, {self.options.direction}, {names}{text}, "
+            f"int8_per_channel weights, {self.nbytes} bytes)"
         )
 
     def __eq__(self, other: object) -> bool:

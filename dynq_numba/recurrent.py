@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -318,7 +319,7 @@ def _stack(kind: type[PackedRecurrent], packed: Any) -> tuple[PackedRecurrent, .
     name = f"{kind.__name__} from pack_{kind.kind}"
     if not isinstance(packed, (list, tuple)) or not packed or any(type(layer) is not kind for layer in packed):
         raise TypeError(f"packed must be a {name}, or a sequence of them; got {checks.describe(packed)}")
-    for before, layer in zip(packed, packed[1:], strict=False):
+    for before, layer in pairwise(packed):
         width = before.directions * before.state_size
         if layer.input_size != width:
             raise ValueError(f"packed layers must take what the one before gives, {width}; got {layer.input_size}")

@@ -3,7 +3,7 @@
     input phase, for a block of steps     x·Wᵀ + bias of all its rows in one product
     step, for every time of the block     q(h)·Rᵀ, then the cell      (a second product and cell where a step has two)
 
-Rows and directions are independent: a *chain* is a group of rows of one direction. A chain's step (each of its two
+Rows and directions are independent: a *chain* is a group of rows of one direction. A chain's step (each of its
 phases, where a second product needs all of the first) may be split into *parts*, ranges of units: each thread then
 keeps its columns of W and R, its gates and its cell state in its own L2 cache for the whole sequence.
 
@@ -13,8 +13,8 @@ keeps its columns of W and R, its gates and its cell state in its own L2 cache f
 
 Who does a part is decided when it is due: a part is claimed by moving its word from the phase's number to the next by
 compare-and-swap, and counted when it is done. Worker i claims part i at once; any other only when that worker has
-not come into the call at all, or not claimed for GRACE pauses (it lost its core). So the caller can finish alone, a late
-helper finds its place at the next phase, and nobody waits but for a part that somebody is in the middle of.
+not come into the call at all, or not claimed for GRACE pauses (it lost its core). So the caller can finish alone, a
+late helper finds its place at the next phase, and nobody waits but for a part that somebody is in the middle of.
 """
 
 from __future__ import annotations

@@ -87,8 +87,9 @@ def sequence_into(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, 
     row = 4 * (load_int(layer, words.GATE_COLUMNS) // blocks_of(hidden)) * widest + RESULT_GAP
     group_rows = (batch + groups - 1) // groups
     steps = max(1, min(times, GATES_BYTES // (group_rows * row)))
-    gates, gathered = steps * group_rows * row, 0 if groups == 1 else 4 * steps * group_rows * load_int(layer, words.INPUTS)
-    # A second product may be wider than a step's gates: a projection's
+    gates = steps * group_rows * row
+    gathered = 0 if groups == 1 else 4 * steps * group_rows * load_int(layer, words.INPUTS)
+    # a second product may be wider than a step's gates: a projection's
     result = group_rows * max(row, row_bytes(state) + RESULT_GAP)
     h_half, c_half = rows * row_bytes(state), rows * row_bytes(hidden)
     states = np.zeros((2 * h_half + (4 * c_half if has_cells or phases == 2 else 0)) // 4, np.float32)

@@ -10,8 +10,9 @@
            h' = (1 - z)·n + z·h
     RNN    h' = f(a)
 
-Every operation is one float32 rounding in the order written; no FMA. With a clip, what enters f, g or h is first
-limited to [-clip, clip]. A row whose sequence has ended (or, in reverse, not begun) keeps its state, and its y is 0.
+Every operation is one float32 rounding in the order written; no FMA. With a clip, each a is limited to [-clip, clip]
+(as in ONNX Runtime: what enters h is not). A row whose sequence has ended (or, in reverse, not begun) keeps its state,
+and its y is 0.
 
 A cell is a function ``cell(job, rows)`` reached by address, compiled once for a combination of activations and options
 (recurrent_words.py has the words of its job). `reference_recurrent.py` is the twin.
@@ -105,7 +106,7 @@ def lstm_cell(activations: tuple[str, ...], peepholes: bool, clipped: bool, coup
                             o += load(p, LANES + u) * c
                         store_first(after, u, c)
                         o = f(limited(o, clip, clipped), fa, fb)
-                        store_second(new, u, o * h(limited(c, clip, clipped), ha, hb))
+                        store_second(new, u, o * h(c, ha, hb))
                     x, r, p = offset(x, 16 * LANES), offset(r, 16 * LANES), offset(p, 12 * LANES)
                     before, after, new = offset(before, 4 * LANES), offset(after, 4 * LANES), offset(new, 4 * LANES)
             if not projected:
@@ -121,7 +122,8 @@ def project_cell(job, rows):
         active = is_active(job, row)
         if active:
             r = offset(load_ptr(job, at.OUT), row * load_int(job, at.OUT_STRIDE))
-            copy_floats(r, offset(load_ptr(job, words.NEW), row * load_int(job, words.STATE_STRIDE)), LANES * load_int(job, words.BLOCKS))
+            new = offset(load_ptr(job, words.NEW), row * load_int(job, words.STATE_STRIDE))
+            copy_floats(r, new, LANES * load_int(job, words.BLOCKS))
         finish_row(job, row, active)
 
 

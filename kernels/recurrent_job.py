@@ -65,7 +65,7 @@ def narrow(job, weight, first, blocks, all_blocks):
 @kernel
 def prepare(context, job, index, chain, part, which):
     """Fill what stays the same over time for one part of a chain."""
-    layer, batch, splits = load_ptr(context, words.LAYER), load_int(context, words.BATCH), load_int(context, words.SPLITS)
+    layer, batch = load_ptr(context, words.LAYER), load_int(context, words.BATCH)
     directions, d = load_int(layer, words.DIRECTIONS), chain // load_int(context, words.GROUPS)
     direction = offset(layer, 8 * (words.HEADER + d * words.DIRECTION))
     first_row, rows = share(chain % load_int(context, words.GROUPS), load_int(context, words.GROUPS), batch)
@@ -73,7 +73,8 @@ def prepare(context, job, index, chain, part, which):
     store_int(job, words.ROWS, rows)
     store_int(job, words.BLOCKS, blocks)
     store_int(job, words.REVERSED, load_int(direction, words.REVERSE))
-    gates = offset(load_ptr(context, words.GATES), (chain * splits + part) * load_int(context, words.GATES_BYTES))
+    place = chain * load_int(context, words.SPLITS) + part
+    gates = offset(load_ptr(context, words.GATES), place * load_int(context, words.GATES_BYTES))
     if which == INPUT:
         narrow(job, load_ptr(direction, words.INPUT), first, blocks, blocks_of(units))
         store_ptr(job, at.OUT, gates)
@@ -128,7 +129,8 @@ def first_time(context, job, block):
 def move_input(context, job, index, block):
     """Point the job INPUT at a block of steps; gives its rows. Those of a group of the batch are brought together."""
     time, steps = first_time(context, job, block)
-    rows, batch, stride = load_int(job, words.ROWS), load_int(context, words.BATCH), load_int(context, words.INPUT_STRIDE)
+    rows, batch = load_int(job, words.ROWS), load_int(context, words.BATCH)
+    stride = load_int(context, words.INPUT_STRIDE)
     x = offset(load_ptr(job, words.SOURCE), time * batch * stride)
     if rows < batch:
         values = load_int(load_ptr(context, words.LAYER), words.INPUTS)

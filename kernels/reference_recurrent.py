@@ -46,7 +46,7 @@ def _functions(direction: Direction) -> tuple[Any, ...]:
         alpha, beta = direction.parameters[2 * i : 2 * i + 2]
 
         def apply(x: np.ndarray) -> np.ndarray:
-            if direction.clipped:
+            if direction.clipped and i < 2:  # the third, h of an LSTM, takes c as it is
                 x = _at_most(_at_least(x, -clip), clip)
             return ACTIVATIONS[name][0](x, alpha, beta)
 

@@ -54,7 +54,7 @@ def _parameters(packed: Any, d: int) -> np.ndarray:
 
 
 class Layer:
-    """A packed layer for the instruction set in force; `words` is what compiled code gets (kernels/recurrent_words.py)."""
+    """A packed layer for the instruction set in force; compiled code gets its `words` (kernels/recurrent_words.py)."""
 
     def __init__(self, packed: Any):
         parameters = np.stack([_parameters(packed, d) for d in range(packed.directions)])
@@ -119,7 +119,7 @@ def sequence(
     c0: np.ndarray | None,
     count: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """y [T, B, directions·P], h and c of float32 rows x [T·B, I]; `count` threads, 0 chooses. c is empty but for LSTM."""
+    """y [T, B, directions·P], h and c (empty but for LSTM) of float32 rows x [T·B, I]; `count` threads, 0 chooses."""
     directions, state, hidden = packed.directions, packed.state_size, packed.hidden_size
     y = np.empty((times, batch, directions * state), np.float32)
     h = np.empty((directions, batch, state), np.float32)
