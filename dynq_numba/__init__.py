@@ -21,6 +21,7 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
 
 from . import jitted as jitted  # these two register the functions below with numba
 from . import jitted_integers as jitted_integers
+from . import jitted_recurrent as jitted_recurrent
 from .ops import linear
 from .pack_recurrent import pack_gru, pack_lstm, pack_rnn
 from .packed import PackedLinear, pack_linear
