@@ -19,7 +19,7 @@ from pathlib import Path as _Path
 if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kernels` stands beside this folder
     __path__.append(str(_Path(__file__).parent.parent))
 
-from . import jitted as jitted  # these two register the functions below with numba
+from . import jitted as jitted  # these register the functions below with numba
 from . import jitted_integers as jitted_integers
 from . import jitted_recurrent as jitted_recurrent
 from .ops import linear

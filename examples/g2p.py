@@ -34,7 +34,12 @@ else:  # run as a script
 Array = NDArray[np.float32]
 
 LETTERS = ["<pad>", "<unk>", "</s>", *"abcdefghijklmnopqrstuvwxyz"]
-PHONEMES = ["<pad>", "<unk>", "<s>", "</s>", "AA0", "AA1", "AA2", "AE0", "AE1", "AE2", "AH0", "AH1", "AH2", "AO0", "AO1", "AO2", "AW0", "AW1", "AW2", "AY0", "AY1", "AY2", "B", "CH", "D", "DH", "EH0", "EH1", "EH2", "ER0", "ER1", "ER2", "EY0", "EY1", "EY2", "F", "G", "HH", "IH0", "IH1", "IH2", "IY0", "IY1", "IY2", "JH", "K", "L", "M", "N", "NG", "OW0", "OW1", "OW2", "OY0", "OY1", "OY2", "P", "R", "S", "SH", "T", "TH", "UH0", "UH1", "UH2", "UW", "UW0", "UW1", "UW2", "V", "W", "Y", "Z", "ZH"]
+SPOKEN = """
+    <pad> <unk> <s> </s> AA0 AA1 AA2 AE0 AE1 AE2 AH0 AH1 AH2 AO0 AO1 AO2 AW0 AW1 AW2 AY0 AY1 AY2 B CH D DH EH0 EH1
+    EH2 ER0 ER1 ER2 EY0 EY1 EY2 F G HH IH0 IH1 IH2 IY0 IY1 IY2 JH K L M N NG OW0 OW1 OW2 OY0 OY1 OY2 P R S SH T TH
+    UH0 UH1 UH2 UW UW0 UW1 UW2 V W Y Z ZH
+"""
+PHONEMES = SPOKEN.split()
 START, STOP, MAX_PHONEMES = 2, 3, 20
 FLOOR = 0.98  # of the words that must be spelt as in float32
 ROUNDS = 5
@@ -80,7 +85,8 @@ class Speller:
     def __init__(self, tensors: dict[str, Array], make_gru: Any) -> None:
         self.tensors = tensors
         names = ("w_ih", "w_hh", "b_ih", "b_hh")
-        self.encoder, self.decoder = (make_gru(*(tensors[f"{part}_{name}"] for name in names)) for part in ("enc", "dec"))
+        self.encoder = make_gru(*(tensors[f"enc_{name}"] for name in names))
+        self.decoder = make_gru(*(tensors[f"dec_{name}"] for name in names))
         self.gru_bytes = self.encoder.nbytes + self.decoder.nbytes
 
     def spell(self, words: list[str]) -> tuple[list[list[str]], Array]:
@@ -156,15 +162,17 @@ def demo(given: list[str], count: int, progress: Progress) -> int:
     progress.clear()
     (all_before, one_before), (all_after, one_after) = 1e3 * seconds.min(axis=1)
     same = sum(a == b for a, b in zip(original, ours, strict=True)) / len(words)
-    right = [sum(s in dictionary[w] for w, s in zip(words, part, strict=True)) / len(words) for part in (original, ours)]
+    right = [np.mean([s in dictionary[w] for w, s in zip(words, part, strict=True)]) for part in (original, ours)]
     distance = np.linalg.norm(quantized - states) / np.linalg.norm(states)
     before, after = (model.gru_bytes for model in models)
     print("g2p-en, its two GRUs (64 -> 128) in float32 (numpy) and in int8 (dynq-numba)")
     print(f"  {len(words)} words of the CMU dictionary, seed 0{'':16}{'float32':>12}{'int8':>12}")
     print(f"  spelt as the dictionary has it {'':27}{right[0]:>12.3f}{right[1]:>12.3f}")
     print(f"  bytes of the GRUs {'':40}{before:>12,}{after:>12,}   {after / before:.2f} of float32")
-    print(f"  ms for all words in one batch {'':28}{all_before:>12.1f}{all_after:>12.1f}   {all_before / all_after:.1f} times as fast")
-    print(f"  ms for one word {'':42}{one_before:>12.3f}{one_after:>12.3f}   {one_before / one_after:.1f} times as fast")
+    print(f"  ms for all words in one batch {'':28}{all_before:>12.1f}{all_after:>12.1f}", end="   ")
+    print(f"{all_before / all_after:.1f} times as fast")
+    print(f"  ms for one word {'':42}{one_before:>12.3f}{one_after:>12.3f}", end="   ")
+    print(f"{one_before / one_after:.1f} times as fast")
     print(f"  distance of the encoder's final states from float32: {distance:.4f} (relative norm)")
     if failed := not same >= FLOOR:
         print(f"error: too many words are spelt otherwise; wanted {FLOOR:.0%} the same", file=sys.stderr, flush=True)

@@ -121,7 +121,10 @@ def follow(context, jobs, index, chain, home):
 
 @kernel
 def recurrent_worker(context, index):
-    """Worker of a whole sequence; the context is that of recurrent_words.py."""
+    """Worker of a whole sequence; the context is that of recurrent_words.py.
+
+    There is a home for THREADS workers; who runs with fewer does the parts of the others as well.
+    """
     splits, threads = load_int(context, words.SPLITS), load_int(context, at.THREADS)
     chains = threads // splits
     store_release(load_ptr(context, words.SYNC), LINE * index, 1)

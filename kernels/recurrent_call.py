@@ -33,7 +33,7 @@ def step_micros(layer, batch):
 
 @kernel
 def plan(layer, times, batch, threads):
-    """(groups of rows of a direction, parts of a step) for at most `threads` threads; 0 chooses."""
+    """(groups of rows of a direction, parts of a step, threads) for at most `threads` threads; 0 chooses."""
     directions, pairs = load_int(layer, words.DIRECTIONS), row_bytes(load_int(layer, words.HIDDEN)) // 64 // 2
     micros = step_micros(layer, batch)
     most = threads
@@ -44,12 +44,12 @@ def plan(layer, times, batch, threads):
         if most > 1 and not worth_waking(pool, most, total):
             most = 1
     if most < 2:
-        return 1, 1
+        return 1, 1, 1
     splits = max(1, min(most // directions, pairs))
     if threads == 0:
         splits = max(1, min(splits, int(micros / SPLIT_US)))
     groups = max(1, min(most // (directions * splits), batch))
-    return groups, splits
+    return groups, splits, min(most, directions * groups * splits)
 
 
 @kernel
@@ -79,7 +79,7 @@ def sequence_into(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, 
     rows, has_cells = directions * batch, load_int(layer, words.HAS_CELLS)
     if batch == 0:
         return
-    groups, splits = plan(layer, times, batch, threads)
+    groups, splits, most = plan(layer, times, batch, threads)
     chains = directions * groups
     workers = chains * splits
     pairs = (hidden + words.UNITS - 1) // words.UNITS
@@ -124,7 +124,7 @@ def sequence_into(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, 
     store_int(context, words.SPLITS, splits)
     store_ptr(context, words.SYNC, offset(context, 8 * words.SEQUENCE))
     if times:
-        run(context, workers, workers * phases_of(context))
+        run(context, most, workers * phases_of(context))
     odd = times & 1
     end_states(offset(hiddens, odd * h_half), hn, rows, state)
     if has_cells:

@@ -26,7 +26,7 @@ from functools import cache
 from . import context as at
 from . import recurrent_words as words
 from .activations import ONE, ZERO, _at_least, _at_most
-from .emit.recurrent import copy_floats, load, store_first, store_second
+from .emit.recurrent import copy_floats, load, load_first, store_first, store_second
 from .jit import kernel
 from .memory import is_null, load_f32, load_int, load_ptr, offset, store_f32
 from .recurrent_activations import ACTIVATIONS
@@ -89,26 +89,30 @@ def lstm_cell(activations: tuple[str, ...], peepholes: bool, clipped: bool, coup
                     new = offset(load_ptr(job, words.MIDDLE), row * unit_stride)
                 else:
                     new = offset(load_ptr(job, words.NEW), row * load_int(job, words.STATE_STRIDE))
-                for _ in range(blocks):
+                # c, then h: one loop would be a chain so long that a CPU sees less than three blocks of it at a time
+                for block in range(blocks):
+                    g_x, g_r, g_p = offset(x, 256 * block), offset(r, 256 * block), offset(p, 192 * block)
+                    old, c_new = offset(before, 64 * block), offset(after, 64 * block)
                     for u in range(LANES):
-                        c = load(before, u)
-                        i = load(x, u) + load(r, u)
-                        o = load(x, LANES + u) + load(r, LANES + u)
-                        keep = load(x, 2 * LANES + u) + load(r, 2 * LANES + u)
-                        a = load(x, 3 * LANES + u) + load(r, 3 * LANES + u)
+                        c = load(old, u)
+                        i = load(g_x, u) + load(g_r, u)
+                        keep = load(g_x, 2 * LANES + u) + load(g_r, 2 * LANES + u)
+                        a = load(g_x, 3 * LANES + u) + load(g_r, 3 * LANES + u)
                         if peepholes:
-                            i += load(p, u) * c
-                            keep += load(p, 2 * LANES + u) * c
+                            i += load(g_p, u) * c
+                            keep += load(g_p, 2 * LANES + u) * c
                         i = f(limited(i, clip, clipped), fa, fb)
                         keep = ONE - i if coupled else f(limited(keep, clip, clipped), fa, fb)
-                        c = keep * c + i * g(limited(a, clip, clipped), ga, gb)
+                        store_first(c_new, u, keep * c + i * g(limited(a, clip, clipped), ga, gb))
+                for block in range(blocks):
+                    g_x, g_r, g_p = offset(x, 256 * block), offset(r, 256 * block), offset(p, 192 * block)
+                    c_new, h_new = offset(after, 64 * block), offset(new, 64 * block)
+                    for u in range(LANES):
+                        c = load_first(c_new, u)
+                        o = load(g_x, LANES + u) + load(g_r, LANES + u)
                         if peepholes:
-                            o += load(p, LANES + u) * c
-                        store_first(after, u, c)
-                        o = f(limited(o, clip, clipped), fa, fb)
-                        store_second(new, u, o * h(c, ha, hb))
-                    x, r, p = offset(x, 16 * LANES), offset(r, 16 * LANES), offset(p, 12 * LANES)
-                    before, after, new = offset(before, 4 * LANES), offset(after, 4 * LANES), offset(new, 4 * LANES)
+                            o += load(g_p, LANES + u) * c
+                        store_second(h_new, u, f(limited(o, clip, clipped), fa, fb) * h(c, ha, hb))
             if not projected:
                 finish_row(job, row, active)
 

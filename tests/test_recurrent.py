@@ -28,8 +28,8 @@ CASES = {
     "lstm peepholes, both": ("lstm", 2, {}, "peepholes"),
     "lstm projected, both": ("lstm", 2, {}, "projection"),
     "lstm coupled, clipped": ("lstm", 1, {"input_forget": True, "clip": 0.75}, "peepholes"),
-    "lstm others": ("lstm", 1, {"activations": ["HardSigmoid", "ScaledTanh", "softsign"], "activation_alpha": [0.3, 0.9],
-                                "activation_beta": [0.4, 1.1]}, ""),
+    "lstm others": ("lstm", 1, {"activations": ["HardSigmoid", "ScaledTanh", "softsign"],
+                                "activation_alpha": [0.3, 0.9], "activation_beta": [0.4, 1.1]}, ""),
     "gru": ("gru", 1, {}, ""),
     "gru before, both": ("gru", 2, {"linear_before_reset": True}, ""),
     "gru reverse, clipped": ("gru", 1, {"direction": "reverse", "clip": 0.5}, ""),
@@ -201,7 +201,7 @@ def test_steps_one_by_one_are_the_sequence(rng, case):
             CELL[p.kind](np.zeros((2, 13), F32), p.packed)
         return
     x = rng.standard_normal((5, 2, 13)).astype(F32)
-    y, h, c = p.run(x)
+    y, h, _ = p.run(x)
     state = ()
     for t in range(5)[:: -1 if p.packed.options.direction == "reverse" else 1]:
         state = CELL[p.kind](x[t], p.packed, *state)
@@ -270,10 +270,10 @@ def test_nothing_in_nothing_out(rng):
     for case in ("lstm both", "gru", "rnn"):
         p = Problem(rng, case)
         h0, c0 = p.states(rng, 2)
-        y, h, c = p.run(np.zeros((0, 2, 13), F32), h0, c0)
+        y, h, _ = p.run(np.zeros((0, 2, 13), F32), h0, c0)
         assert y.shape == (0, 2, p.packed.directions * p.state)
         oracle.assert_same_bits(h, h0)
-        y, h, c = p.run(np.zeros((3, 0, 13), F32))
+        y, h, _ = p.run(np.zeros((3, 0, 13), F32))
         assert y.shape == (3, 0, p.packed.directions * p.state) and h.shape == (p.packed.directions, 0, p.state)
 
 

@@ -27,16 +27,17 @@ def _apart(instruction: ir.Instruction, module: ir.Module, own: str) -> None:
     instruction.set_metadata("noalias", module.add_metadata([scope[name] for name in _SCOPES if name != own]))
 
 
-@intrinsic
-def load(typingctx, base, index):
-    """((float *)base)[index]"""
+def _loader(name: str) -> Callable:
+    @intrinsic
+    def load(typingctx, base, index):
+        def codegen(context, builder, signature, args):
+            value = builder.load(slot(builder, args[0], args[1], F32))
+            _apart(value, builder.module, name)
+            return value
 
-    def codegen(context, builder, signature, args):
-        value = builder.load(slot(builder, args[0], args[1], F32))
-        _apart(value, builder.module, "load")
-        return value
+        return types.float32(types.voidptr, types.intp), codegen
 
-    return types.float32(types.voidptr, types.intp), codegen
+    return load
 
 
 def _storer(name: str) -> Callable:
@@ -52,6 +53,8 @@ def _storer(name: str) -> Callable:
     return store
 
 
+#: ((float *)base)[index], of what no store here writes; and of what `store_first` wrote.
+load, load_first = _loader("load"), _loader("first")
 #: ((float *)base)[index] = value
 store_first, store_second = _storer("first"), _storer("second")
 
