@@ -22,6 +22,7 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
 from . import jitted as jitted  # these register the functions below with numba
 from . import jitted_integers as jitted_integers
 from . import jitted_projections as jitted_projections
+from .convolution import PackedConv, conv, pack_conv
 from .matmul import matmul
 from .ops import linear
 from .packed import PackedLinear, pack_linear
@@ -35,10 +36,12 @@ from .warmup import warmup
 __version__ = "0.1.0"
 
 __all__ = [
+    "PackedConv",
     "PackedLinear",
     "Quantized",
     "available_isas",
     "choose_scheme",
+    "conv",
     "current_isa",
     "dequantize",
     "force_isa",
@@ -47,6 +50,7 @@ __all__ = [
     "linear_many",
     "matmul",
     "matmul_integer",
+    "pack_conv",
     "pack_linear",
     "quantize",
     "set_num_threads",

@@ -22,6 +22,7 @@ from functools import cache
 
 from ..kernels.batched import batched_worker
 from ..kernels.conversion import dequantize_worker, quantize_worker
+from ..kernels.convolution import convolution_worker
 from ..kernels.emit.intrinsics import max_rows
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.emit.tile import Scheme
@@ -33,7 +34,7 @@ from .isa import INSTRUCTION_SETS
 
 GRAMMAR = re.compile(
     r"(qd8_f32_q([cd]8w|c4w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
-    r"|(f32_qd8|qd8_f32)_vcvt__[a-z0-9]+"
+    r"|(f32_qd8|qd8_f32)_vcvt__[a-z0-9]+|qd8_f32_qc8w_conv_\d+x\d+c[24]__[a-z0-9]+"
 )
 
 EIGHT_BIT = Scheme()
@@ -62,7 +63,7 @@ class Kernel:
             return f"{CONVERSIONS[self.operation]}_vcvt__{self.isa.name}"
         rows, columns = max_rows(self.form, self.scheme), self.form.columns
         data = OPERANDS.get(self.operation.removesuffix("_long")) or f"qd8_f32_{self.scheme.name}"
-        gemm = "gemm_longk" if self.operation.endswith("_long") else "gemm"
+        gemm = "conv" if self.operation == "conv" else "gemm_longk" if self.operation.endswith("_long") else "gemm"
         return f"{data}_{gemm}_{rows}x{columns}c{self.form.k_per_word}__{self.isa.name}"
 
     @property
@@ -81,6 +82,7 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
         table.append(Kernel("matmul_integer", EIGHT_BIT, isa, lambda isa=isa: integer_worker(isa)))
         table.append(Kernel("matmul", EIGHT_BIT, isa, lambda isa=isa: batched_worker(isa)))
         table.append(Kernel("matmul_long", EIGHT_BIT, isa, lambda isa=isa: batched_worker(isa, long=True)))
+        table.append(Kernel("conv", EIGHT_BIT, isa, lambda isa=isa: convolution_worker(isa)))
         table.append(Kernel("quantize", EIGHT_BIT, isa, lambda isa=isa: quantize_worker(isa)))
         table.append(Kernel("dequantize", EIGHT_BIT, isa, lambda isa=isa: dequantize_worker(isa)))
     return {(kernel.operation, kernel.scheme, kernel.isa.name): kernel for kernel in table}
