@@ -9,7 +9,7 @@ import importlib
 
 from .base import Topic
 
-TOPICS = ("projections",)
+TOPICS = ("convolution", "projections")
 
 
 def topic(name: str) -> Topic:
