@@ -20,6 +20,7 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
     __path__.append(str(_Path(__file__).parent.parent))
 
 from . import jitted as jitted  # these register the functions below with numba
+from . import jitted_convolution as jitted_convolution
 from . import jitted_integers as jitted_integers
 from . import jitted_projections as jitted_projections
 from .convolution import PackedConv, conv, pack_conv

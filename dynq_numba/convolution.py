@@ -20,7 +20,7 @@ Sizes = int | Sequence[int]
 
 
 class PackedConv:
-    """A convolution's weight as int8 with a scale for each output channel, packed for this machine. Made by `pack_conv`.
+    """A convolution's weight as int8, a scale for each output channel, packed for this machine. Made by `pack_conv`.
 
     Pickles, copies and compares by value; the pickle holds plain integers, so it moves between machines.
 
@@ -211,7 +211,8 @@ def pack_conv(
     """
     weight = checks.float_array("weight", weight)
     if weight.ndim not in (3, 4) or 0 in weight.shape:
-        raise ValueError(f"weight must be [O, C / groups, kW] or [O, C / groups, kH, kW], none of them 0; got {weight.shape}")
+        forms = "[O, C / groups, kW] or [O, C / groups, kH, kW], none of them 0"
+        raise ValueError(f"weight must be {forms}; got {weight.shape}")
     outputs, k = len(weight), weight[0].size
     if k > MAX_K:
         raise ValueError(f"weight must have at most {MAX_K} values for each output; got {k}, shape {weight.shape}")
@@ -247,8 +248,8 @@ def conv(
 ) -> np.ndarray:
     """activation(x * W + bias), a cross-correlation as in every deep-learning framework, in exact 8-bit integers.
 
-    Each image is quantized on its own, with one scale, when it is used; so its result has the same bits whatever else is
-    in the batch, on every instruction set and for every number of threads.
+    Each image is quantized on its own, with one scale, when it is used; so its result has the same bits whatever else
+    is in the batch, on every instruction set and for every number of threads.
 
     Parameters
     ----------

@@ -119,7 +119,7 @@ def within(value, most):
 
 @kernel
 def inside(before, size, step, first, count):
-    """Of positions (first + i)·step - before, i = 0 … count-1: the i from which, and up to which, they are 0 … size-1."""
+    """Of positions (first + i)·step - before, 0 ≤ i < count: from and up to which i they are 0 … size-1."""
     return (
         within((before + step - 1) // step - first, count), within((size + before + step - 1) // step - first, count)
     )  # fmt: skip

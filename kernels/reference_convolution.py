@@ -1,4 +1,4 @@
-"""The numpy twin of `convolution.py`: what a convolution's result is, rounding included. Normative; imports numpy only."""
+"""The numpy twin of `convolution.py`: what a result is, rounding included. Normative; imports numpy only."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ def convolve(
     Each image is quantized as one row (ONNX DynamicQuantizeLinear-11); outside it xq is its zero point.
     y = float32(Σ (xq - zero_point)·q) · (scale · scale_x) + bias
     """
-    images, channels, height, width = x.shape
+    images, _, *size = x.shape
     outputs, own, k_high, k_wide = q.shape
     flat = x.reshape(images, -1)
     scale_x, zero_point = row_parameters(flat)
     centred = quantize_rows(flat, scale_x, zero_point).astype(np.int32) - zero_point[:, None]
     padded = np.pad(centred.reshape(x.shape), ((0, 0), (0, 0), *padding))
-    sizes = [
-        (size + sum(around) - dilate * (taps - 1) - 1) // step + 1
-        for size, around, taps, dilate, step in zip((height, width), padding, (k_high, k_wide), dilation, stride, strict=True)
-    ]
+    along = zip(size, padding, (k_high, k_wide), dilation, stride, strict=True)
+    sizes = [(n + sum(around) - dilate * (taps - 1) - 1) // step + 1 for n, around, taps, dilate, step in along]
     y = np.empty((images, outputs, *sizes), F32)
     each = outputs // groups
     with np.errstate(all="ignore"):

@@ -1,7 +1,7 @@
 """The emitted parts of a convolution: rows of the image shifted, patches laid out as panels, and the tile.
 
-In a convolution the tile's sides change places: rows are output channels (weights, broadcast), columns are output pixels
-(activations, in panels), so that what it stores is channels × pixels, as the result lies in memory.
+In a convolution the tile's sides change places: rows are output channels (weights, broadcast), columns are output
+pixels (activations, in panels), so that what it stores is channels × pixels, as the result lies in memory.
 
     a        [words][R]       words of weights q: 4 signed bytes, or 2 signed halves
     b        [words][NR][KR]  patches: uint8 activations
@@ -60,7 +60,7 @@ def swapped(isa: InstructionSet) -> InstructionSet:
 
 
 class ConvolutionTile(Tile):
-    """A tile of `rows` output channels; the argument `zero_point` is the rows' words, `scale` and `columns` are moot."""
+    """A tile of `rows` output channels: `zero_point` is the rows' words, `scale` and `columns` are moot."""
 
     def __init__(self, isa: InstructionSet, rows: int):
         super().__init__(swapped(isa), Scheme(), Output.DEQUANTIZED, rows)
