@@ -14,7 +14,7 @@ from .checks import MAX_THREADS
 from .convolution import PackedConv, conv
 from .jitted import _DESCRIPTOR, _unbox_packed, absent, address_of, float_array, literal, no_address, value_type
 from .kernels import arrays
-from .kernels import convolution as at
+from .kernels import convolution_context as at
 from .kernels.activations import ACTIVATIONS
 from .kernels.convolution_call import convolve_into, output_size
 from .kernels.jit import FINGERPRINT

@@ -37,13 +37,32 @@ from numba import carray
 from . import context as at
 from .atomics import fetch_add_relaxed
 from .blocking import share
-from .emit.convolution import PIXELS, SHIFTS, convolution_strip, pack_patches, shift_rows
+from .convolution_context import (
+    CHANNELS,
+    CHUNKS,
+    DESCRIPTOR,
+    GROUPS,
+    HEIGHT,
+    K_HIGH,
+    K_WIDE,
+    LARGEST,
+    OUT_HEIGHT,
+    OUT_WIDTH,
+    OUTPUTS,
+    PARTS,
+    ROWS,
+    SCALES,
+    SLOTS,
+    WEIGHTS,
+    WIDTH,
+    WORDS,
+)
+from .emit.convolution import PIXELS, convolution_strip
 from .emit.isa import InstructionSet
 from .jit import kernel
 from .memory import (
     ALIGN,
     address_value,
-    allocate,
     call_finish,
     is_null,
     load_f32,
@@ -52,33 +71,15 @@ from .memory import (
     load_ptr,
     load_u8,
     offset,
-    release,
     store_f32,
     store_i32,
-    store_int,
-    store_u8,
 )
 from .pack import padded_length
 from .parallel import next_task
+from .patches import patch_packer, planes_bytes
 from .portable import Portable
+from .scratch import borrow, give_back
 
-#: A descriptor: what belongs to a packed weight and an instruction set, one int64 each (the worker's own address and
-#: the pool's are where a context has them).
-(
-    QUANTIZE,  # address of the worker of `quantize`
-    LAST_CACHE, L2_BYTES,
-    WEIGHTS,  # address of the row panels [groups][words of padded K][R], one after another
-    ROWS,  # address of [3][outputs]: int32 Σ q, float32 scale, float32 bias
-    OUTPUTS, CHANNELS, GROUPS, K_HIGH, K_WIDE, STEP_Y, STEP_X, TOP, BOTTOM, LEFT, RIGHT, DILATE_Y, DILATE_X,
-    NR, MR, K_PER_WORD,
-    WORDS,  # words of k to multiply
-) = range(2, 24)  # fmt: skip
-DESCRIPTOR_WORDS = 24
-#: A convolution's own words of the context. Pixels come in units of PIXELS; LARGEST is of a task.
-DESCRIPTOR, SCALES, HEIGHT, WIDTH, OUT_HEIGHT, OUT_WIDTH, CHUNKS, PARTS, LARGEST = range(at.SIZE, at.SIZE + 9)
-CONTEXT_WORDS = at.SIZE + 16
-#: Bytes of planes that are laid out at once: they stay in L1 until they are packed.
-PLANES = 1 << 14
 #: Panels of patches that one strip of tiles goes through.
 STRIP = 16
 
@@ -111,130 +112,13 @@ def portable_strip(isa: Portable) -> Callable:
     return portable_strip
 
 
-@kernel
-def within(value, most):
-    """`value` clipped to 0 … most."""
-    return min(max(value, 0), most)
-
-
-@kernel
-def inside(before, size, step, first, count):
-    """Of positions (first + i)·step - before, 0 ≤ i < count: from and up to which i they are 0 … size-1."""
-    return (
-        within((before + step - 1) // step - first, count), within((size + before + step - 1) // step - first, count)
-    )  # fmt: skip
-
-
-@kernel
-def fill(target, count, value):
-    for i in range(count):
-        store_u8(target, i, value)
-
-
-@kernel
-def gather_rows(source, source_stride, step, target, width, rows, low, high, zero):
-    """As `shift_rows`, for any step and whole rows."""
-    for r in range(rows):
-        for i in range(width):
-            value = zero
-            if low <= i and i < high:
-                value = load_u8(source, r * source_stride + i * step)
-            store_u8(target, r * width + i, value)
-
-
-@kernel
-def shift_plane(source, source_stride, step, target, width, rows, low, high, zero):
-    """Rows of a plane, side by side: source[r, step·i] for low ≤ i < high, else `zero`.
-
-    The last block of a row reaches into the next row, so all rows' last blocks are written first.
-    """
-    if rows <= 0:
-        return
-    if step > 2:
-        gather_rows(source, source_stride, step, target, width, rows, low, high, zero)
-        return
-    block = 16 if width <= 16 else (32 if width <= 32 and step == 1 else 64)
-    which = 0
-    for i in range(len(SHIFTS)):
-        if SHIFTS[i][0] == block and SHIFTS[i][1] == step:
-            which = i
-    for first in range((width - 1) // block * block, -1, -block):
-        shift_rows(
-            which, offset(source, first * step), source_stride, offset(target, first), width, rows,
-            within(low - first, block), within(high - first, block), np.int64(zero),
-        )  # fmt: skip
-
-
 @cache
 def convolution_worker(isa: InstructionSet) -> Callable:
     """The worker of one instruction set."""
     strip = portable_strip(isa) if isinstance(isa, Portable) else convolution_strip(isa)
-    patches = pack_patches(isa)
+    lay_out = patch_packer(isa)
     nr, kr, tallest = isa.columns, isa.k_per_word, isa.max_rows
     unit = PIXELS // nr
-
-    @kernel(variant=isa.name)
-    def lay_out(context, image, zero, first, count, channels, panels, panel_stride, planes, offsets):
-        """Patches of `count` pixels from the `first` on, of `channels` channels from `image` on, into panels."""
-        d = load_ptr(context, DESCRIPTOR)
-        k_high, k_wide = load_int(d, K_HIGH), load_int(d, K_WIDE)
-        step_y, step_x = load_int(d, STEP_Y), load_int(d, STEP_X)
-        top, left = load_int(d, TOP), load_int(d, LEFT)
-        dilate_y, dilate_x = load_int(d, DILATE_Y), load_int(d, DILATE_X)
-        height, width, out_width = load_int(context, HEIGHT), load_int(context, WIDTH), load_int(context, OUT_WIDTH)
-        y, lines = first // out_width, (first + count - 1) // out_width - first // out_width + 1
-        x, wide = 0, out_width
-        if lines == 1:
-            x, wide = first - y * out_width, count
-        skip = first - y * out_width - x
-        direct = is_direct(context)
-        together = channels
-        phases, tall = min(step_y, (k_high - 1) * dilate_y + 1), lines + (k_high - 1) * dilate_y // step_y
-        if not direct:
-            together = min(channels, planes_together(k_wide * phases * tall * wide))
-        area = tall * wide
-        for c in range(0, channels, together):
-            some = min(together, channels - c)
-            source = offset(image, c * height * width)
-            if c == 0 or some < together:
-                place = 0
-                for channel in range(some):
-                    for ky in range(k_high):
-                        phase, down = ky * dilate_y % step_y, ky * dilate_y // step_y
-                        for kx in range(k_wide):
-                            if direct:
-                                where = (channel * height + ky * dilate_y) * width
-                            else:
-                                where = ((kx * phases + phase) * some + channel) * area + down * wide
-                            store_int(offsets, place, where)
-                            place += 1
-                for beyond in range(kr - 1):  # the rest of the last word, where weights are 0
-                    store_int(offsets, place + beyond, 0)
-            base = offset(source, first)
-            if not direct:
-                target = planes
-                for kx in range(k_wide):
-                    low, high = inside(left - kx * dilate_x, width, step_x, x, wide)
-                    column = x * step_x + kx * dilate_x - left
-                    for phase in range(phases):
-                        above, below = inside(top - phase, height, step_y, y, tall)
-                        row = (y + above) * step_y + phase - top
-                        for channel in range(some):
-                            fill(target, above * wide, zero)
-                            shift_plane(
-                                offset(source, (channel * height + row) * width + column), step_y * width, step_x,
-                                offset(target, above * wide), wide, below - above, low, high, zero,
-                            )  # fmt: skip
-                            fill(offset(target, below * wide), (tall - below) * wide, zero)
-                            target = offset(target, area)
-                base = offset(planes, skip)
-            k = some * k_high * k_wide
-            word = c * k_high * k_wide // kr
-            for pixel in range(0, count, PIXELS):
-                patches(
-                    offset(base, pixel), offsets, (k + kr - 1) // kr,
-                    offset(panels, pixel // nr * panel_stride + word * nr * kr), panel_stride,
-                )  # fmt: skip
 
     @kernel(variant=isa.name)
     def row_words(d, group, outputs, scale, zero, words):
@@ -268,8 +152,10 @@ def convolution_worker(isa: InstructionSet) -> Callable:
         row_panels = (outputs + tallest - 1) // tallest
         # One piece of memory: panels, row words, offsets of streams, planes.
         sizes = load_int(context, LARGEST) * unit * panel_stride, (12 * outputs + 63) // 64 * 64, 8 * (padded + 8)
-        allocated = allocate(sizes[0] + sizes[1] + sizes[2] + planes_bytes(context) + ALIGN)
+        slots = load_ptr(d, SLOTS)
+        slot, allocated = borrow(slots, sizes[0] + sizes[1] + sizes[2] + planes_bytes(context) + ALIGN)
         if is_null(allocated):
+            give_back(slots, slot, allocated)
             return
         panels = offset(allocated, -address_value(allocated) % ALIGN)
         rows = offset(panels, sizes[0])
@@ -312,36 +198,6 @@ def convolution_worker(isa: InstructionSet) -> Callable:
             done += 1
             task, victim = next_task(counters, index, threads, tasks, victim)
         fetch_add_relaxed(context, at.DONE, done)
-        release(allocated)
+        give_back(slots, slot, allocated)
 
     return convolution_worker
-
-
-@kernel
-def is_direct(context):
-    """Whether the image itself serves as planes."""
-    d = load_ptr(context, DESCRIPTOR)
-    steps = load_int(d, K_WIDE) * load_int(d, STEP_X) * load_int(d, STEP_Y)
-    around = load_int(d, TOP) + load_int(d, BOTTOM) + load_int(d, LEFT) + load_int(d, RIGHT)
-    return steps == 1 and around == 0
-
-
-@kernel
-def planes_together(channel_bytes):
-    """Channels whose planes are laid out at once: a multiple of 4, whole words of k."""
-    return max(4, PLANES // max(1, channel_bytes) // 4 * 4)
-
-
-@kernel
-def planes_bytes(context):
-    """Bytes that the planes of a task take at most, and what is read and written beyond them."""
-    if is_direct(context):
-        return 0
-    d = load_ptr(context, DESCRIPTOR)
-    groups, step_y = load_int(d, GROUPS), load_int(d, STEP_Y)
-    reach, out_width = (load_int(d, K_HIGH) - 1) * load_int(d, DILATE_Y), load_int(context, OUT_WIDTH)
-    pixels = load_int(context, LARGEST) * PIXELS
-    lines = min(load_int(context, OUT_HEIGHT), pixels // out_width + 2)
-    wide = out_width if lines > 1 else min(out_width, pixels)
-    channel = load_int(d, K_WIDE) * min(step_y, reach + 1) * (lines + reach // step_y) * wide
-    return min(load_int(d, CHANNELS) // groups, 4 + PLANES // max(1, channel)) * channel + 4 * PIXELS

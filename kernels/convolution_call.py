@@ -8,7 +8,7 @@ from . import context as at
 from .batched_call import choose
 from .blocking import MACS_PER_US
 from .conversion_call import VALUES_PER_US, quantize_into
-from .convolution import (
+from .convolution_context import (
     BOTTOM,
     CHANNELS,
     CHUNKS,
@@ -33,6 +33,7 @@ from .convolution import (
     QUANTIZE,
     RIGHT,
     SCALES,
+    SLOTS,
     STEP_X,
     STEP_Y,
     TOP,
@@ -40,9 +41,10 @@ from .convolution import (
 )
 from .emit.convolution import PIXELS
 from .jit import kernel
-from .memory import data_ptr, keep, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
+from .memory import data_ptr, is_null, keep, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
 from .pack import padded_length
 from .parallel import LINE, run
+from .scratch import borrow, give_back
 
 #: Tasks for each thread, at least, and units of pixels that a task keeps where pixels are cut for their sake.
 TASKS, UNITS = 2, 4
@@ -97,9 +99,13 @@ def convolve_into(x, images, height, width, out, descriptor, finish, threads):
 
     # What vectors read around a row may lie before the first image and behind the last.
     slack = left + right + PIXELS * (load_int(d, STEP_X) + 2)
-    q = np.empty(images * values + 2 * slack, np.uint8)
+    slots = load_ptr(d, SLOTS)
+    slot, q = borrow(slots, images * values + 2 * slack)
+    if is_null(q):
+        give_back(slots, slot, q)
+        raise MemoryError("no memory for quantized images")
     scales, zeros = np.empty(images, np.float32), np.empty(images, np.uint8)
-    quantized = offset(data_ptr(q), slack)
+    quantized = offset(q, slack)
     quantize_into(
         x, 4 * values, images, values, quantized, values, data_ptr(scales), data_ptr(zeros), 0, 0,
         load_int(d, QUANTIZE), load_int(d, at.POOL), load_int(d, LAST_CACHE), threads,
@@ -126,7 +132,7 @@ def convolve_into(x, images, height, width, out, descriptor, finish, threads):
     store_int(context, at.THREADS, threads)
     store_ptr(context, at.COUNTERS, offset(context, 8 * CONTEXT_WORDS))
     run(context, threads, tasks)
-    keep(q)
+    give_back(slots, slot, q)
     keep(scales)
     keep(zeros)
 

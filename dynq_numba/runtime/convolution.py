@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..kernels import context as at
-from ..kernels import convolution as c
-from ..kernels import convolution_call, pack, reference_convolution
+from ..kernels import convolution_call, pack, reference_convolution, scratch
+from ..kernels import convolution_context as c
 from ..kernels.blocking import MACS_PER_US, WORTH_US, share
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.jit import JIT_ENABLED, address, entry
@@ -23,6 +23,8 @@ from .compiled import finishing_kernel
 from .signatures import WORD
 
 Pair = tuple[int, int]
+#: Scratch of all convolutions of this process.
+_SLOTS = np.zeros(scratch.SLOT_WORDS, np.int64)
 #: Multiply-adds from which a second thread may pay.
 FOR_TWO = int(2 * WORTH_US * MACS_PER_US)
 
@@ -54,7 +56,7 @@ class CompiledLayout:
     Attributes
     ----------
     descriptor : int64 array
-        See kernels/convolution.py. A view of the block that holds the panels, so it outlives this object safely.
+        See kernels/convolution_context.py. A view of the block that holds the panels, so it outlives this object safely.
     k : int
         Products of an output.
     nbytes : int
@@ -90,7 +92,7 @@ class CompiledLayout:
         moves = geometry.stride, *geometry.padding, geometry.dilation
         words[c.K_HIGH : c.NR] = k_high, k_wide, *(value for pair in moves for value in pair)
         words[c.NR], words[c.MR], words[c.K_PER_WORD] = isa.columns, isa.max_rows, isa.k_per_word
-        words[c.WORDS] = pack.multiplied_k(k, 0) // isa.k_per_word
+        words[c.WORDS], words[c.SLOTS] = pack.multiplied_k(k, 0) // isa.k_per_word, _SLOTS.ctypes.data
         self.run = _entry()
 
     def _blocks(self) -> Any:

@@ -34,8 +34,8 @@ from .vnni import Vnni
 
 #: Pixels that are laid out together.
 PIXELS = 64
-#: (bytes of a row written at once, step) for which there is code to shift rows.
-SHIFTS = ((16, 1), (32, 1), (64, 1), (16, 2), (64, 2))
+#: (bytes of a row written at once, step) for which there is code to shift rows, for each step in ascending order.
+SHIFTS = ((16, 1), (32, 1), (64, 1), (16, 2), (64, 2), (16, 3), (16, 4), (16, 8), (16, 14), (16, 16))
 
 
 class SwappedVnni(Vnni):
