@@ -23,10 +23,11 @@ from . import jitted as jitted  # these register the functions below with numba
 from . import jitted_convolution as jitted_convolution
 from . import jitted_integers as jitted_integers
 from . import jitted_projections as jitted_projections
-from .convolution import PackedConv, conv, pack_conv
+from .convolution import conv
 from .matmul import matmul
 from .ops import linear
 from .packed import PackedLinear, pack_linear
+from .packed_convolution import PackedConv, pack_conv
 from .projections import linear_many
 from .quantization import Quantized, dequantize, matmul_integer, quantize
 from .runtime.isa import available_isas, current_isa, force_isa

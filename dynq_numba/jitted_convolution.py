@@ -11,7 +11,7 @@ from numba.core.imputils import lower_constant
 from numba.extending import make_attribute_wrapper, models, overload, register_model, typeof_impl, unbox
 
 from .checks import MAX_THREADS
-from .convolution import PackedConv, conv
+from .convolution import conv
 from .jitted import _DESCRIPTOR, _unbox_packed, absent, address_of, float_array, literal, no_address, value_type
 from .kernels import arrays
 from .kernels import convolution_context as at
@@ -19,6 +19,7 @@ from .kernels.activations import ACTIVATIONS
 from .kernels.convolution_call import convolve_into, output_size
 from .kernels.jit import FINGERPRINT
 from .kernels.memory import FINISH_SIGNATURE, data_ptr, keep
+from .packed_convolution import PackedConv
 from .runtime.compiled import finishing_kernel
 
 

@@ -56,7 +56,7 @@ class CompiledLayout:
     Attributes
     ----------
     descriptor : int64 array
-        See kernels/convolution_context.py. A view of the block that holds the panels, so it outlives this object safely.
+        See kernels/convolution_context.py. A view of the block that holds the panels: it outlives this object safely.
     k : int
         Products of an output.
     nbytes : int
