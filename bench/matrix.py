@@ -23,7 +23,9 @@ def matrix() -> str:
     lines = [f"| operation | weights | {' | '.join(names)} |", "|---" * (2 + len(names)) + "|"]
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for kernel in registry.kernels().values():
-        if kernel.operation in registry.CONVERSIONS:
+        if operator := registry.OPERATORS.get(kernel.operation):
+            weights = operator.weights.format(bits=kernel.scheme.bits)
+            rows.setdefault((kernel.operation, weights), {})[kernel.isa.name] = "yes"
             continue
         scheme = kernel.scheme
         weights = f"int{scheme.bits}, " + (f"groups of {scheme.group}" if scheme.group else "per channel, per tensor")
@@ -32,6 +34,8 @@ def matrix() -> str:
             weights = "int8 or uint8, given at run time"
         elif kernel.operation.startswith("matmul"):
             weights = "float32, made int8 per column at run time"
+        elif kernel.operation == "conv":
+            weights = "int8, per channel"
         elif kernel.operation == "linear_long":
             weights = "per channel, per tensor; K beyond 65,793"
         tile = f"{max_rows(kernel.form, scheme)}×{kernel.form.columns}"

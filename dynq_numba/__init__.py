@@ -20,16 +20,25 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
     __path__.append(str(_Path(__file__).parent.parent))
 
 from . import jitted as jitted  # these register the functions below with numba
+from . import jitted_attention as jitted_attention
 from . import jitted_convolution as jitted_convolution
+from . import jitted_embedding as jitted_embedding
 from . import jitted_integers as jitted_integers
+from . import jitted_matmul as jitted_matmul
 from . import jitted_projections as jitted_projections
+from .attention import KVCache, attention
 from .convolution import conv
+from .elementwise import gelu, silu, swiglu
+from .embeddings import embedding, embedding_bag
+from .floats import layer_norm, rms_norm, softmax
 from .matmul import matmul
 from .ops import linear
 from .packed import PackedLinear, pack_linear
 from .packed_convolution import PackedConv, pack_conv
+from .packed_embedding import PackedEmbedding, pack_embedding
 from .projections import linear_many
 from .quantization import Quantized, dequantize, matmul_integer, quantize
+from .rotary import rotary, rotary_tables
 from .runtime.isa import available_isas, current_isa, force_isa
 from .runtime.threads import get_num_threads, set_num_threads
 from .schemes import choose_scheme
@@ -38,23 +47,37 @@ from .warmup import warmup
 __version__ = "0.1.0"
 
 __all__ = [
+    "KVCache",
     "PackedConv",
+    "PackedEmbedding",
     "PackedLinear",
     "Quantized",
+    "attention",
     "available_isas",
     "choose_scheme",
     "conv",
     "current_isa",
     "dequantize",
+    "embedding",
+    "embedding_bag",
     "force_isa",
+    "gelu",
     "get_num_threads",
+    "layer_norm",
     "linear",
     "linear_many",
     "matmul",
     "matmul_integer",
     "pack_conv",
+    "pack_embedding",
     "pack_linear",
     "quantize",
+    "rms_norm",
+    "rotary",
+    "rotary_tables",
     "set_num_threads",
+    "silu",
+    "softmax",
+    "swiglu",
     "warmup",
 ]

@@ -52,17 +52,17 @@ def byte_array(name: str, value: Any) -> np.ndarray:
     return value
 
 
-def out_array(out: Any, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-    """`out` is a writable array of that dtype and shape, contiguous along its last axis."""
+def out_array(out: Any, dtype: np.dtype, shape: tuple[int, ...], name: str = "out") -> None:
+    """The array `name` is a writable array of that dtype and shape, contiguous along its last axis."""
     if not isinstance(out, np.ndarray) or out.dtype != dtype:
         article = "an" if dtype.name == "int8" else "a"
-        raise TypeError(f"out must be {article} {dtype.name} numpy array; got {describe(out)}")
+        raise TypeError(f"{name} must be {article} {dtype.name} numpy array; got {describe(out)}")
     if out.shape != shape:
-        raise ValueError(f"out must have shape {shape}; got {out.shape}")
+        raise ValueError(f"{name} must have shape {shape}; got {out.shape}")
     if not out.flags.writeable:
-        raise ValueError("out must be writable; got a read-only array")
+        raise ValueError(f"{name} must be writable; got a read-only array")
     if out.ndim and shape[-1] > 1 and out.size and out.strides[-1] != out.itemsize:
-        raise ValueError(f"out must be contiguous along its last axis; got strides {out.strides}")
+        raise ValueError(f"{name} must be contiguous along its last axis; got strides {out.strides}")
 
 
 #: More threads than any machine has; each takes a cache line of every call's context.

@@ -62,7 +62,7 @@ def conv(
     >>> import numpy as np
     >>> import dynq_numba as dq
     >>> w = dq.pack_conv(np.ones((1, 1, 3, 3)), padding=1)
-    >>> dq.conv(np.ones((1, 3, 4)), w)
+    >>> dq.conv(np.ones((1, 3, 4)), w).round(3)
     array([[[4., 6., 6., 4.],
             [6., 9., 9., 6.],
             [4., 6., 6., 4.]]], dtype=float32)

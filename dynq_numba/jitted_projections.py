@@ -14,7 +14,7 @@ from .jitted import PackedLinearType, absent, address_of, float_array, literal, 
 from .kernels import call, call_many
 from .kernels import context as at
 from .kernels.activations import ACTIVATIONS
-from .kernels.memory import FINISH_SIGNATURE, address_value, data_ptr, keep, null, offset
+from .kernels.memory import FINISH_SIGNATURE, address_value, data_ptr, keep, load_ptr, null, offset
 from .projections import linear_many
 from .runtime.compiled import finishing_kernel
 
@@ -52,30 +52,33 @@ def _linear_many(x, weights, activation=None, threads=None):  # type: ignore[no-
 
     def run(x, weights, activation=None, threads=None):  # type: ignore[no-untyped-def]
         k, columns = weights[0].descriptor[at.K], 0
-        table = np.empty(number, np.int64)
+        table = np.empty((2, number), np.int64)
         for i in range(number):
             descriptor = weights[i].descriptor
             if descriptor[at.K] != x.shape[-1]:
                 raise ValueError("x must have as many columns as each of the packed weights")
-            table[i] = address_value(data_ptr(descriptor))
+            table[0, i] = address_value(data_ptr(descriptor))
             columns += descriptor[at.N]
         count = threads if chosen else 0
         if chosen and not 1 <= count <= MAX_THREADS:
             raise ValueError("threads must be an integer from 1 to 1024")
         rows = x_rows(x, k)
         m, block = rows.shape[0], np.empty(rows.shape[0] * columns, np.float32)
+        out = data_ptr(block)
+        for i in range(number):
+            table[1, i] = address_value(out)
+            out = offset(out, 4 * m * weights[i].descriptor[at.N])
         done = call_many.linear_many_into(
-            data_ptr(rows), m, rows.strides[0], data_ptr(block), data_ptr(table), number, address(), count
+            data_ptr(rows), m, rows.strides[0], data_ptr(table), number, address(), count
         )  # fmt: skip
         if done != call_many.DONE:
-            out = data_ptr(block)
             for i in range(number):
                 descriptor = weights[i].descriptor
-                n = descriptor[at.N]
+                out = load_ptr(data_ptr(table), number + i)
                 call.linear_into(
-                    data_ptr(rows), m, rows.strides[0], out, 4 * n, null(), 0, data_ptr(descriptor), address(), count
+                    data_ptr(rows), m, rows.strides[0], out, 4 * descriptor[at.N], null(), 0, data_ptr(descriptor),
+                    address(), count,
                 )  # fmt: skip
-                out = offset(out, 4 * m * n)
         keep(rows)
         keep(table)
         keep(weights)

@@ -76,6 +76,8 @@ def matmul(
     target = out if fits and out is not None else np.empty(shape, F32)
     if left.strides[-1] != 4 and k > 1:
         left = np.ascontiguousarray(left)
+    if right.strides[-1] != 4 != right.strides[-2] and n > 1 and k > 1:
+        right = np.ascontiguousarray(right)
     products = target.reshape(*batch, m, n)
     backend.matmul(_batched(left, batch, 2), _batched(right, batch, 2), _batched(products, batch, 2), count)
     if out is None or target is out:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 
@@ -14,8 +13,10 @@ from .kernels.reference_activations import ACTIVATIONS
 from .ops import linear
 from .packed import PackedLinear
 from .runtime import backend
+from .runtime.builtin import builtin
 
 
+@builtin
 def linear_many(
     x: np.ndarray,
     weights: Sequence[PackedLinear],
@@ -40,7 +41,7 @@ def linear_many(
     Returns
     -------
     tuple of float32 arrays [..., Ni]
-        Each contiguous; they share one block of memory. The same bits as from `linear`.
+        Each contiguous. The same bits as from `linear`.
 
     Raises
     ------
@@ -58,8 +59,8 @@ def linear_many(
     >>> q.shape, k.shape
     ((5, 2), (5, 3))
     """
-    ws = tuple(weights) if isinstance(weights, Sequence) else ()
-    if not isinstance(weights, Sequence) or any(type(w) is not PackedLinear for w in ws):
+    ws = tuple(weights) if isinstance(weights, Sequence) else (None,)
+    if any(type(w) is not PackedLinear for w in ws):
         raise TypeError(f"weights must be a sequence of PackedLinear from pack_linear; got {checks.describe(weights)}")
     if not ws:
         return ()
@@ -75,11 +76,7 @@ def linear_many(
     rows = x if x.ndim == 2 else x.reshape(math.prod(shape[:-1]), k)
     if rows.strides[1] != 4 and k > 1:
         rows = np.ascontiguousarray(rows)
-    ends = [0]
-    for w in ws:
-        ends.append(ends[-1] + len(rows) * w.shape[0])
-    block = np.empty(ends[-1], F32)
-    if not backend.linear_many(rows, [w._layout() for w in ws], activation, block, count):
+    outs = [np.empty((len(rows), w.shape[0]), F32) for w in ws]
+    if not backend.linear_many(rows, [w._layout() for w in ws], activation, outs, count):
         return tuple(linear(x, w, activation=activation, threads=threads) for w in ws)
-    outer = shape[:-1]
-    return tuple(block[a:b].reshape(*outer, w.shape[0]) for (a, b), w in zip(pairwise(ends), ws, strict=True))
+    return tuple(out.reshape(*shape[:-1], w.shape[0]) for out, w in zip(outs, ws, strict=True))

@@ -1,8 +1,8 @@
 """A real sentence-embedding model, all-MiniLM-L6-v2, in float32 and in int8 side by side.
 
-The model is a BERT encoder: 6 layers, 384 wide, 12 heads, 36 linear layers. It is written out below in
-numpy. Both runs share every line of it except one: what a "linear" is. In one run it is numpy's float32
-matmul, in the other `dynq_numba.linear`, with weights made int8 once and activations made int8 on the fly.
+The model is a BERT encoder: 6 layers, 384 wide, 12 heads, 36 linear layers. It is written out below, once. Both runs
+share it and differ in their operators: in one run numpy's, in float32; in the other dynq_numba's, with weights and the
+table of words made int8 once and activations made int8 on the fly.
 
     python examples/minilm.py                           # the demo; fetches the model (84 MB) on first use
     python examples/minilm.py --texts 50 --threads 1    # fewer reviews, and one thread for both
@@ -20,7 +20,6 @@ import ctypes
 import os
 import sys
 import time
-from collections.abc import Callable
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -39,93 +38,140 @@ else:  # run as a script
     from fetch import FetchError, Progress, fetch, load_reviews
 
 Array = NDArray[np.float32]
+Ids = NDArray[np.int64]
 
-LAYERS, HEADS, MAX_TOKENS = 6, 12, 128
+LAYERS, WIDTH, HEADS, MAX_TOKENS, EPSILON = 6, 384, 12, 128, 1e-12
+WORDS = "embeddings.word_embeddings.weight"
 ROUNDS, BLOCK, PATIENCE = 3, 20, 60  # of the timing: rounds, texts in a row, seconds after which no round begins
 PARTS = [*(f"attention.self.{part}" for part in ("query", "key", "value")),
          "attention.output.dense", "intermediate.dense", "output.dense"]
+LINEARS = [f"encoder.layer.{layer}.{part}" for layer in range(LAYERS) for part in PARTS]
 # Cosines to keep, mean and worst, by bits; on the default reviews .9987 and .9969, .9693 and .9168.
 FLOORS = {8: (0.998, 0.996), 4: (0.967, 0.9)}
 EXAMPLES = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
 PUBLISHED = ".6660 .1046 .1411"  # their cosines in the documentation of sentence-transformers
 
 
-class Float32Linear:
-    """The original: float32 weights, numpy's BLAS."""
+class Float32:
+    """The original: float32 weights, numpy's BLAS, and the rest of the operators in numpy."""
 
-    def __init__(self, weight: Array, bias: Array) -> None:
-        self.weight, self.bias = weight, bias
-        self.nbytes = weight.nbytes + bias.nbytes
+    def __init__(self, tensors: dict[str, Array]) -> None:
+        self.tensors = tensors
+        self.linears = {name: (tensors[f"{name}.weight"], tensors[f"{name}.bias"]) for name in LINEARS}
+        self.linear_bytes = sum(array.nbytes for pair in self.linears.values() for array in pair)
+        self.word_bytes = tensors[WORDS].nbytes
 
-    def __call__(self, x: Array, *, activation: str | None = None, residual: Array | None = None) -> Array:
-        y = x @ self.weight.T
-        y += self.bias
-        if activation == "gelu":
-            y = gelu(y)
-        if residual is not None:
-            y += residual
-        return y
+    def words(self, ids: Ids) -> Array:
+        return self.tensors[WORDS][ids]
+
+    def linear(self, x: Array, name: str, activation: str | None = None) -> Array:
+        weight, bias = self.linears[name]
+        y = x @ weight.T
+        y += bias
+        return gelu(y) if activation == "gelu" else y
+
+    def several(self, x: Array, names: list[str]) -> tuple[Array, ...]:
+        return tuple(self.linear(x, name) for name in names)
+
+    def norm(self, x: Array, name: str, residual: Array | None = None) -> Array:
+        x = x if residual is None else x + residual
+        return layer_norm(x, self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"])
+
+    def attention(self, query: Array, key: Array, value: Array, lengths: Ids | None) -> Array:
+        """Every token of a text looks at every other: [texts, heads, tokens, 32]."""
+        scores = (query * np.float32(query.shape[-1] ** -0.5)) @ key.swapaxes(-1, -2)
+        if lengths is not None:
+            scores[np.broadcast_to(np.arange(key.shape[-2]) >= lengths[:, None, None, None], scores.shape)] = -np.inf
+        scores -= scores.max(axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        return (scores @ value) / scores.sum(axis=-1, keepdims=True)
 
 
-class QuantizedLinear:
-    """Ours: weights packed once as int8 (or int4); bias, activation and residual happen inside the kernel."""
+class Quantized:
+    """Ours: weights and words packed once as small integers; every operator is dynq_numba's."""
 
-    def __init__(self, weight: Array, bias: Array, *, threads: int | None = None, **scheme: Any) -> None:
-        self.packed, self.threads = dq.pack_linear(weight, bias, **scheme), threads
-        self.nbytes = self.packed.nbytes
+    def __init__(self, tensors: dict[str, Array], *, threads: int | None = None, **scheme: Any) -> None:
+        self.tensors, self.threads = tensors, threads
+        self.packed = {
+            name: dq.pack_linear(tensors[f"{name}.weight"], tensors[f"{name}.bias"], **scheme) for name in LINEARS
+        }
+        self.table = dq.pack_embedding(tensors[WORDS])
+        self.linear_bytes = sum(packed.nbytes for packed in self.packed.values())
+        self.word_bytes = self.table.nbytes
 
-    def __call__(self, x: Array, *, activation: str | None = None, residual: Array | None = None) -> Array:
-        return dq.linear(x, self.packed, activation=activation, residual=residual, threads=self.threads)
+    def words(self, ids: Ids) -> Array:
+        return dq.embedding(ids, self.table)
+
+    def linear(self, x: Array, name: str, activation: str | None = None) -> Array:
+        return dq.linear(x, self.packed[name], activation=activation, threads=self.threads)
+
+    def several(self, x: Array, names: list[str]) -> tuple[Array, ...]:
+        return dq.linear_many(x, [self.packed[name] for name in names], threads=self.threads)
+
+    def norm(self, x: Array, name: str, residual: Array | None = None) -> Array:
+        weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
+        return dq.layer_norm(x, weight, bias, eps=EPSILON, residual=residual, threads=self.threads)
+
+    def attention(self, query: Array, key: Array, value: Array, lengths: Ids | None) -> Array:
+        # The result lies as the projection wants it: tokens first, then heads.
+        texts, heads, tokens, width = query.shape
+        out = np.empty((texts, tokens, heads, width), np.float32).swapaxes(1, 2)
+        return dq.attention(query, key, value, key_lengths=lengths, out=out, threads=self.threads)
 
 
 class MiniLM:
-    """The encoder; ``make_linear(weight, bias)`` decides what its 36 linear layers are."""
+    """The encoder; `operators` decide what it computes with."""
 
-    def __init__(self, tensors: dict[str, Array], make_linear: Callable[..., Float32Linear | QuantizedLinear]) -> None:
-        self.tensors = tensors
-        layers = (f"encoder.layer.{layer}.{part}" for layer in range(LAYERS) for part in PARTS)
-        self.linears = {name: make_linear(tensors[f"{name}.weight"], tensors[f"{name}.bias"]) for name in layers}
+    def __init__(self, operators: Float32 | Quantized) -> None:
+        self.operators, self.tensors = operators, operators.tensors
+        positions = self.tensors["embeddings.position_embeddings.weight"]
+        self.positions = positions + self.tensors["embeddings.token_type_embeddings.weight"][0]
 
     @property
     def linear_bytes(self) -> int:
         """Bytes of all the linear layers: weights, scales and biases."""
-        return sum(linear.nbytes for linear in self.linears.values())
+        return self.operators.linear_bytes
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of all that the file holds: the linear layers, the words, and the rest as it is."""
+        made = {WORDS, *(f"{name}.{part}" for name in LINEARS for part in ("weight", "bias"))}
+        rest = sum(tensor.nbytes for name, tensor in self.tensors.items() if name not in made)
+        return self.linear_bytes + self.operators.word_bytes + rest
 
     def encode(self, ids: list[int]) -> Array:
-        """Embed one sentence, given as token ids, as a unit vector [384]."""
-        x = self.tensors["embeddings.word_embeddings.weight"][ids]
-        x += self.tensors["embeddings.position_embeddings.weight"][: len(ids)]
-        x += self.tensors["embeddings.token_type_embeddings.weight"][0]
-        x = self._norm(x, "embeddings.LayerNorm")
+        """Embed one text, given as token ids, as a unit vector [384]."""
+        return self.encode_batch(np.array([ids]))[0]
+
+    def encode_batch(self, ids: Ids, lengths: Ids | None = None) -> Array:
+        """Embed texts [texts, tokens] as unit vectors [texts, 384]; beyond `lengths` a text is padding."""
+        texts, tokens = ids.shape
+        x = self.operators.words(ids)
+        x += self.positions[:tokens]
+        x = self.operators.norm(x.reshape(texts * tokens, WIDTH), "embeddings.LayerNorm")
         for layer in range(LAYERS):
-            x = self._layer(x, f"encoder.layer.{layer}")
-        mean = x.mean(axis=0)  # one sentence per call: no padding, so no mask
-        return mean / np.linalg.norm(mean)
+            x = self._layer(x, f"encoder.layer.{layer}", (texts, tokens), lengths)
+        x = x.reshape(texts, tokens, WIDTH)
+        if lengths is None:
+            mean = x.mean(axis=1)
+        else:
+            mean = np.stack([text[:length].mean(axis=0) for text, length in zip(x, lengths, strict=True)])
+        return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
-    def _layer(self, x: Array, name: str) -> Array:
-        query, key, value, project, up, down = (self.linears[f"{name}.{part}"] for part in PARTS)
-        x = self._norm(project(attention(query(x), key(x), value(x)), residual=x), f"{name}.attention.output.LayerNorm")
-        return self._norm(down(up(x, activation="gelu"), residual=x), f"{name}.output.LayerNorm")
-
-    def _norm(self, x: Array, name: str) -> Array:
-        return layer_norm(x, self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"])
-
-
-def attention(query: Array, key: Array, value: Array) -> Array:
-    """Every token [T, 384] looks at every other, in 12 heads of 32."""
-    q, k, v = (x.reshape(len(x), HEADS, -1).swapaxes(0, 1) for x in (query, key, value))  # [heads, T, 32]
-    scores = (q * np.float32(q.shape[-1] ** -0.5)) @ k.swapaxes(1, 2)  # scaled here: q is smaller than the scores
-    scores -= scores.max(axis=-1, keepdims=True)
-    np.exp(scores, out=scores)
-    context = (scores @ v) / scores.sum(axis=-1, keepdims=True)  # and divided here, for the same reason
-    return context.swapaxes(0, 1).reshape(query.shape)
+    def _layer(self, x: Array, name: str, shape: tuple[int, int], lengths: Ids | None) -> Array:
+        query, key, value, project, up, down = (f"{name}.{part}" for part in PARTS)
+        do = self.operators
+        heads = (y.reshape(*shape, HEADS, -1).swapaxes(1, 2) for y in do.several(x, [query, key, value]))
+        context = do.attention(*heads, lengths).swapaxes(1, 2).reshape(len(x), WIDTH)
+        x = do.norm(do.linear(context, project), f"{name}.attention.output.LayerNorm", residual=x)
+        return do.norm(do.linear(do.linear(x, up, "gelu"), down), f"{name}.output.LayerNorm", residual=x)
 
 
-def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float = 1e-12) -> Array:
+def layer_norm(x: Array, weight: Array, bias: Array) -> Array:
     """Shift and scale every row to mean 0 and variance 1, then by weight and bias."""
     x = x - x.mean(axis=-1, keepdims=True)
     variance = np.einsum("td,td->t", x, x)[:, None] / np.float32(x.shape[-1])
-    x *= 1 / np.sqrt(variance + np.float32(epsilon))
+    x *= 1 / np.sqrt(variance + np.float32(EPSILON))
     x *= weight
     x += bias
     return x
@@ -220,10 +266,9 @@ def demo(count: int, threads: int | None, scheme: dict[str, Any], progress: Prog
     tokenizer.enable_truncation(MAX_TOKENS)
     examples, texts = ([tokenizer.encode(text).ids for text in group] for group in (EXAMPLES, reviews))
     name, blas = f"int{scheme['bits']}", blas_threads(threads) or "?"
-    progress.step(f"packing 36 linear layers as {name}")
+    progress.step(f"packing 36 linear layers as {name}, the words as int8")
     tensors = load_file(folder / "model.safetensors")
-    original = MiniLM(tensors, Float32Linear)
-    quantized = MiniLM(tensors, lambda weight, bias: QuantizedLinear(weight, bias, threads=threads, **scheme))
+    original, quantized = MiniLM(Float32(tensors)), MiniLM(Quantized(tensors, threads=threads, **scheme))
     progress.step("compiling kernels for this machine, or loading them from disk")
     start = time.perf_counter()
     triples = [example_cosines(model, examples) for model in (original, quantized)]
@@ -237,13 +282,15 @@ def demo(count: int, threads: int | None, scheme: dict[str, Any], progress: Prog
     cosines = (embeddings[0] * embeddings[1]).sum(axis=1)
     mean, worst = cosines.mean(), cosines.min()
     before, after = original.linear_bytes, quantized.linear_bytes
-    print(f"all-MiniLM-L6-v2, its 36 linear layers in float32 (numpy) and in {name} (dynq-numba)")
+    print(f"all-MiniLM-L6-v2, its 36 linear layers in float32 (numpy) and in {name} (dynq-numba), its words in int8")
     ours = f"dynq-numba {dq.__version__} (numba {numba.__version__}): {threads or dq.get_num_threads()}"
     print(f"  versions and threads: numpy {np.__version__}: {blas}, {ours}; first {name} run {compiling:.1f} s")
     print(f"  {len(texts)} film reviews, median {np.median([*map(len, texts)]):.0f} tokens, one per call")
     print(f"{'':34}{'float32':>17}{name:>21}")
     print(f"  cosines of the three examples   {triples[0]:>19}{triples[1]:>21}   published {PUBLISHED}")
     print(f"  bytes of the linear layers      {before:>19,}{after:>21,}   {after / before:.2f} of float32")
+    whole = original.file_bytes, quantized.file_bytes
+    print(f"  bytes of the whole file         {whole[0]:>19,}{whole[1]:>21,}   {whole[1] / whole[0]:.3f} of float32")
     print(f"  ms per review, median           {slow:>19.2f}{fast:>21.2f}   {slow / fast:.1f} times as fast")
     print(f"  cosine of {name} to float32: mean {mean:.4f}, worst {worst:.4f} of {len(texts)} reviews")
     if disturbance > 1.5 or load > 0.75:
@@ -252,7 +299,7 @@ def demo(count: int, threads: int | None, scheme: dict[str, Any], progress: Prog
     if failed := not (mean >= floors[0] and worst >= floors[1]):  # a NaN fails, too
         print(f"error: too far from float32; wanted mean {floors[0]}, worst {floors[1]}", file=sys.stderr, flush=True)
     print(f"demo: mean_cosine={mean:.4f} worst_cosine={worst:.4f}", end=" ")
-    print(f"bytes_ratio={after / before:.2f} speedup={slow / fast:.1f}")
+    print(f"bytes_ratio={after / before:.2f} file_ratio={whole[1] / whole[0]:.3f} speedup={slow / fast:.1f}")
     return int(failed)
 
 

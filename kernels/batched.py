@@ -7,13 +7,13 @@
     worker   for each of my tasks: quantize the columns of b and lay them out as weight panels in this thread's
              scratch, then what a linear does (linear.py) with those
 
-        b[i], column by column (K values)         bytes [N][K]          panels [words][NR][KR]
-        ┌──────────────────┐                      ┌────────────┐        ┌───────────────┐
-        │ rows of floats   │ ── range, convert ──▶│ int8 rows  │ ──────▶│ words side by │
-        └──────────────────┘                      └────────────┘        └ side ─────────┘
+        NR columns of b, K floats each         uint8 words [K / 4][NR]         int8
+        ┌──────────────────┐                   ┌───────────────┐               ┌───────────────┐
+        │ … transposed if  │ ─ range, quantize │ as a linear's │ ─ flip, sum ─▶│ a weight      │
+        │ rows are K apart │   with zero 128 ─▶│ row panel     │               │ panel         │
+        └──────────────────┘                   └───────────────┘               └───────────────┘
 
-Where b's columns are not contiguous, floats of NR columns are copied first. A column with NaN or an infinity has scale
-NaN, and so has its result; no other column changes.
+A column with NaN or an infinity has scale NaN, and so has its result; no other column changes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
+from numba import carray
 
 from . import context as at
 from .atomics import fetch_add_relaxed
 from .blocking import share
 from .conversion import fit
-from .emit.intrinsics import quantize_row
+from .emit.columns import copy_columns
+from .emit.intrinsics import convert_rows
 from .emit.isa import InstructionSet
 from .emit.quantize import BOUNDS_STRIDE
 from .emit.tile import Scheme
@@ -38,15 +40,13 @@ from .memory import (
     address_value,
     allocate,
     is_null,
-    load_f32,
-    load_i32,
     load_int,
     load_ptr,
+    load_u8,
     offset,
     release,
     stack_bytes,
     stack_zeros,
-    store_f32,
     store_i32,
     store_int,
     store_ptr,
@@ -54,7 +54,8 @@ from .memory import (
 )
 from .pack import padded_length
 from .parallel import next_task
-from .quantize import BOUNDS_BYTES, find_ranges
+from .portable import PORTABLE
+from .quantize import BOUNDS_BYTES, find_ranges, together
 
 #: A product's own words of the context, where a linear has its weight: b and its strides in bytes (K, N); how many
 #: products there are in two levels, and strides in bytes from one to the next of a, b and out at each level.
@@ -64,87 +65,84 @@ B, B_ROW, B_COLUMN, INNER, A_OUTER, A_INNER, B_OUTER, B_INNER, OUT_OUTER, OUT_IN
 #: Words of a product's context.
 PRODUCT_WORDS = 48
 assert OUT_INNER < PRODUCT_WORDS
-#: Columns whose floats are copied, or whose ranges are found, at once.
-TOGETHER = 16
 
 
 @kernel
-def gather_columns(b, b_row, b_column, count, k, floats):
-    """`count` columns of b as rows of K floats. 16 values of a row of b lie side by side: a block of rows at a time."""
-    for first in range(0, k, TOGETHER):
-        for i in range(first, min(first + TOGETHER, k)):
-            row = offset(b, i * b_row)
-            for c in range(count):
-                store_f32(floats, c * k + i, load_f32(offset(row, c * b_column), 0))
+def flip_panel(panel, words, nr, columns):
+    """uint8 words of a panel to int8, and what the epilogue needs of their sums: columns[c] = -Σ."""
+    as_words, sums = carray(panel, (words, nr), np.uint32), carray(columns, (nr,), np.int32)
+    sums[:] = 0
+    for word in range(words):
+        row = as_words[word]
+        for c in range(nr):
+            four = np.uint32(row[c] ^ np.uint32(0x80808080))
+            row[c] = four
+            sums[c] -= (
+                np.int32(four) >> 24
+            ) + (np.int32(four << 8) >> 24) + (np.int32(four << 16) >> 24) + (np.int32(four << 24) >> 24)
+
+
+@kernel
+def spread_words(q, padded, k_per_word, nr, panel):
+    """NR rows of words of four values, [padded / 4][NR], as words of `k_per_word`."""
+    for word in range(padded // 4):
+        for c in range(nr):
+            for j in range(4):
+                i = 4 * word + j
+                value = load_u8(q, (word * nr + c) * 4 + j)
+                store_u8(panel, ((i // k_per_word) * nr + c) * k_per_word + i % k_per_word, value)
 
 
 @cache
 def column_packer(isa: InstructionSet) -> Callable:
-    """``pack_columns(b, b_row, b_column, first, count, k, room, panels, stride, columns)``."""
-    convert = quantize_row(isa)
+    """``pack_columns(b, b_row, b_column, count, k, room, panels, stride, columns)``."""
+    # Words of four values, whatever the set multiplies: most sets' row panels are like that, and portable's.
+    convert = convert_rows(isa if (isa.k_per_word, isa.parts) == (4, 1) else PORTABLE)
     nr, k_per_word = isa.columns, isa.k_per_word
 
     @kernel(variant=isa.name)
-    def lay_out(q, count, k, panel):
-        """int8 rows [count, padded K] as words of a panel, and the lanes beyond as zeros."""
-        padded = padded_length(k)
-        for c in range(nr):
-            row = offset(q, c * padded)
-            if k_per_word == 4:
-                for word in range(padded // 4):
-                    store_i32(panel, word * nr + c, load_i32(row, word) if c < count else np.int32(0))
-            else:
-                for i in range(padded):
-                    value = np.uint8(load_i32(offset(row, i & -4), 0) >> (8 * (i & 3))) if c < count else np.uint8(0)
-                    store_u8(panel, ((i // k_per_word) * nr + c) * k_per_word + i % k_per_word, value)
+    def pack_columns(b, b_row, b_column, count, k, room, panels, stride, columns):
+        """`count` columns of b into panels, and what the epilogue needs of each (emit.tile.Output).
 
-    @kernel(variant=isa.name)
-    def pack_columns(b, b_row, b_column, first, count, k, room, panels, stride, columns):
-        """Columns first … first+count of b into panels, and what the epilogue needs of each (emit.tile.Output).
-
-        `room`: NR rows of K floats, then NR rows of padded K bytes.
+        `room`: NR rows of padded K floats, then as many bytes.
         """
         padded = padded_length(k)
-        floats, q = room, offset(room, 4 * nr * k)
-        bounds = stack_bytes(BOUNDS_BYTES)
+        bounds, zeros = stack_bytes(BOUNDS_BYTES), stack_bytes(4 * nr)
         for p in range((count + nr - 1) // nr):
             width = min(nr, count - p * nr)
-            source, step = offset(b, (first + p * nr) * b_column), b_column
+            source, step = offset(b, p * nr * b_column), b_column
             if b_row != 4 and k > 1:
-                gather_columns(source, b_row, b_column, width, k, floats)
-                source, step = floats, 4 * k
+                for c in range(0, width, BOUNDS_STRIDE):
+                    target = offset(room, 4 * padded * c)
+                    copy_columns(offset(source, 4 * c), b_row, k, min(BOUNDS_STRIDE, width - c), target, 4 * padded)
+                source, step = room, 4 * padded
             words = offset(columns, 12 * p * nr)
-            for c in range(nr):
-                store_i32(words, c, np.int32(0))
-                store_f32(words, nr + c, np.float32(0))
-                store_f32(words, 2 * nr + c, np.float32(0))
+            scales = carray(offset(words, 4 * nr), (2, nr), np.float32)  # and biases
+            scales[:] = 0
             for c in range(0, width, BOUNDS_STRIDE):
                 some = min(BOUNDS_STRIDE, width - c)
                 find_ranges(offset(source, c * step), step, some, k, bounds)
+                ranges = carray(bounds, (3, BOUNDS_STRIDE), np.float32)
                 for j in range(some):
-                    scale, zero = fit(
-                        load_f32(bounds, j), load_f32(bounds, BOUNDS_STRIDE + j),
-                        load_f32(bounds, 2 * BOUNDS_STRIDE + j), True,
-                    )  # fmt: skip
-                    row = offset(q, (c + j) * padded)
-                    place = offset(words, 4 * (nr + c + j))
-                    store_f32(place, 0, scale)
-                    if scale == scale:
-                        convert(0, offset(source, (c + j) * step), k, place, zero, 1, 128, row, 0)
-                    else:
-                        for i in range(k):
-                            store_u8(row, i, np.uint8(0))
-                    for i in range(k, padded):
-                        store_u8(row, i, np.uint8(0))
-                    total = np.int32(0)
-                    for i in range(padded // 4):
-                        four = load_i32(row, i)
-                        total += (
-                            np.int32(np.int8(four)) + np.int32(np.int8(four >> 8)) + np.int32(np.int8(four >> 16))
-                            + (four >> 24)
-                        )  # fmt: skip
-                    store_i32(words, c + j, -total)
-            lay_out(q, width, k, offset(panels, p * stride))
+                    scale, zero = fit(ranges[0, j], ranges[1, j], ranges[2, j], True)
+                    scales[0, c + j] = scale
+                    store_i32(zeros, c + j, zero)
+            panel = offset(panels, p * stride)
+            q = panel if k_per_word == 4 else offset(room, 4 * padded * nr)
+            if width < nr:
+                all_words = carray(q, (padded * nr,), np.uint8)
+                all_words[:] = 128
+            c = 0
+            while c < width:
+                some = together(width - c)
+                convert(
+                    some, offset(source, c * step), step, k,
+                    offset(words, 4 * (nr + c)), offset(zeros, 4 * c), offset(q, 4 * c), nr,
+                )  # fmt: skip
+                c += some
+            flip_panel(q, padded // 4, nr, words)
+            if k_per_word != 4:
+                spread_words(q, padded, k_per_word, nr, panel)
 
     return pack_columns
 
@@ -167,7 +165,7 @@ def batched_worker(isa: InstructionSet, long: bool = False) -> Callable:
         # One piece of memory: packed rows with their scales and zero points, panels, column words, room of the packer.
         rows_bytes = (8 * m + 4 * m * words + 63) // 64 * 64
         sizes = most * stride, most * 12 * nr
-        room_bytes = nr * (4 * k + padded) + 64
+        room_bytes = nr * (4 * padded + padded)
         allocated = allocate(rows_bytes + sizes[0] + sizes[1] + room_bytes + ALIGN)
         if is_null(allocated):
             return
@@ -190,9 +188,12 @@ def batched_worker(isa: InstructionSet, long: bool = False) -> Callable:
             begin, count = share(part, parts, panels)
             width = min(n, (begin + count) * nr) - begin * nr
             if count > 0:
-                b = offset(load_ptr(shared, B), outer * load_int(shared, B_OUTER) + within * load_int(shared, B_INNER))
                 b_column = load_int(shared, B_COLUMN)
-                pack_columns(b, load_int(shared, B_ROW), b_column, begin * nr, width, k, room, weights, stride, columns)
+                b = outer * load_int(shared, B_OUTER) + within * load_int(shared, B_INNER) + begin * nr * b_column
+                pack_columns(
+                    offset(load_ptr(shared, B), b), load_int(shared, B_ROW), b_column, width, k,
+                    room, weights, stride, columns,
+                )  # fmt: skip
                 a = outer * load_int(shared, A_OUTER) + within * load_int(shared, A_INNER)
                 out = outer * load_int(shared, OUT_OUTER) + within * load_int(shared, OUT_INNER) + 4 * begin * nr
                 store_ptr(context, at.X, offset(load_ptr(shared, at.X), a))

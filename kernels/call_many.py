@@ -1,7 +1,6 @@
 """Several weights for the same rows in one call: one quantization of x, one round of the threads.
 
-    table    int64 [weights]: addresses of descriptors
-    results  one block: float32 [M, N0], then [M, N1], …
+    table    int64 [2, weights]: addresses of descriptors, and of results [M, Ni], contiguous
 
 Weights whose kernels differ (another scheme, long K) cannot share rows; they are told apart by the worker's address.
 """
@@ -31,8 +30,8 @@ def together(table, weights):
 
 
 @kernel
-def linear_many_into(x, m, x_stride, out, table, weights, finish, threads):
-    """out[i] [M, Ni] = finish(x [M, K] · weight i), for all descriptors of the table; `threads` 0 chooses."""
+def linear_many_into(x, m, x_stride, table, weights, finish, threads):
+    """Result i [M, Ni] = finish(x [M, K] · weight i), for all of the table; `threads` 0 chooses."""
     if not together(table, weights):
         return APART
     if m == 0 or weights == 0:
@@ -49,8 +48,8 @@ def linear_many_into(x, m, x_stride, out, table, weights, finish, threads):
     context = contexts
     for i in range(weights):
         descriptor = load_ptr(table, i)
-        n = load_int(descriptor, at.N)
-        describe(context, x, m, x_stride, out, 4 * n, null(), 0, descriptor, finish)
+        out, out_stride = load_ptr(table, weights + i), 4 * load_int(descriptor, at.N)
+        describe(context, x, m, x_stride, out, out_stride, null(), 0, descriptor, finish)
         if i > 0:
             store_ptr(context, at.FIXED_PARAMETERS, load_ptr(contexts, at.FIXED_PARAMETERS))
         else:
@@ -58,12 +57,12 @@ def linear_many_into(x, m, x_stride, out, table, weights, finish, threads):
         following = offset(context, 8 * at.SIZE + (head if i == 0 else 0))
         if i + 1 < weights:
             store_ptr(context, at.NEXT, following)
-        out, context = offset(out, 4 * m * n), following
+        context = following
     start(contexts, m, panels, threads)
     return DONE
 
 
 @kernel
-def many_entry(x, out, table, weights, finish, threads):
-    """`linear_many_into` on a view of x, and the addresses of `out` and `table`."""
-    return linear_many_into(x.data, x.rows, x.row_stride, out.data, table.data, weights, finish, threads)
+def many_entry(x, table, weights, finish, threads):
+    """`linear_many_into` on a view of x and the address of `table`."""
+    return linear_many_into(x.data, x.rows, x.row_stride, table.data, weights, finish, threads)

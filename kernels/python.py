@@ -18,21 +18,21 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .jit import kernel
-from .memory import BYTES, I32, I64, load_i32, load_int, load_ptr, null
+from .memory import BYTES, I32, I64, load_i32, load_int, load_ptr, null, offset
 from .view import DATA, DIMENSIONS, STRIDES
 
 #: Of every object, in bytes: where its type is; of an array, where dimensions' count, element type and flags are.
 TYPE = 8
 COUNT, DTYPE, FLAGS = DATA + 8, STRIDES + 16, STRIDES + 24
 WRITEABLE = 0x400
-#: Of a tuple: where its length and its items are.
-LENGTH, ITEMS = 16, tuple.__basicsize__
+#: Of tuples and lists: where the length is; of a tuple, where its items are, of a list, where their address is.
+LENGTH, ITEMS, LISTED = 16, tuple.__basicsize__, 24
 
-#: Process words. Addresses of objects: the array type, its float32 dtype, int, None, the class of packed weights, names
-#: of arguments. Of functions: numpy's PyArray_New, and what runs a function in Python. PLACE: at which byte of a packed
-#: weight its descriptor's array is. ON: 1 while quick paths may be taken. From NAMED on pairs: the name of an
-#: activation, and its finisher.
-ARRAY, FLOAT32, INT, NONE, PACKED, OUT, THREADS, ACTIVATION, NEW, INTERPRET, PLACE, ON, NAMED = range(13)
+#: Process words. Addresses of objects: the types of arrays, of float32, int, tuple and list, None, the class of packed
+#: weights, names of arguments. Of functions: numpy's PyArray_New, and what runs a function in Python. PLACE: at which
+#: byte of a packed weight its descriptor's array is. ON: 1 while quick paths may be taken. From NAMED on pairs: the
+#: name of an activation, and its finisher.
+(ARRAY, FLOAT32, INT, TUPLE, LIST, NONE, PACKED, OUT, THREADS, ACTIVATION, NEW, INTERPRET, PLACE, ON, NAMED) = range(15)
 #: Where they are; compiled code finds them by name.
 PROCESS = np.zeros(NAMED + 2 * 16, np.int64)
 _NAME = "dynq_process_words"
@@ -102,6 +102,17 @@ def new_matrix(typingctx, words, rows, columns):
 
 
 @intrinsic
+def new_tuple(typingctx, length):
+    """PyTuple_New."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(BYTES, [I64])
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, "PyTuple_New"), args)
+
+    return types.voidptr(types.intp), codegen
+
+
+@intrinsic
 def save_thread(typingctx):
     """Let other Python threads run until `restore_thread` of what this gives."""
 
@@ -158,6 +169,15 @@ def is_matrix(words, value):
         and same(load_ptr(value, DTYPE // 8), load_ptr(words, FLOAT32))
         and load_i32(value, COUNT // 4) == 2
     )
+
+
+@kernel
+def items_of(words, sequence):
+    """Address of the items of a tuple or a list; NULL where the object is neither."""
+    kind = load_ptr(sequence, TYPE // 8)
+    if same(kind, load_ptr(words, TUPLE)):
+        return offset(sequence, ITEMS)
+    return load_ptr(sequence, LISTED // 8) if same(kind, load_ptr(words, LIST)) else null()
 
 
 @kernel

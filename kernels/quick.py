@@ -100,6 +100,13 @@ def options(words, arguments, names):
 
 
 @kernel
+def takes(x, descriptor):
+    """Whether a weight takes a matrix as it is."""
+    k = load_int(descriptor, at.K)
+    return dimension(x, 1) == k and (stride(x, 1) == 4 or k <= 1)
+
+
+@kernel
 def compute(x, out, descriptor, finish, threads):
     """Whether it was done; False for want of memory."""
     try:
@@ -122,8 +129,8 @@ def quick_linear(function, arguments, count, names):
     x, descriptor = load_ptr(arguments, 0), descriptor_of(words, load_ptr(arguments, 1))
     if not plain or is_null(descriptor) or not is_matrix(words, x):
         return interpret(words, function, arguments, count, names)
-    m, k, n = dimension(x, 0), dimension(x, 1), load_int(descriptor, at.N)
-    if k != load_int(descriptor, at.K) or (stride(x, 1) != 4 and k > 1) or m == 0:
+    m, n = dimension(x, 0), load_int(descriptor, at.N)
+    if not takes(x, descriptor) or m == 0:
         return interpret(words, function, arguments, count, names)
     micros = micros_of(m, descriptor)
     pool = load_ptr(descriptor, at.POOL)

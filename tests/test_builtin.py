@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import product
 
 import numpy as np
 import oracle
 import pytest
 
 import dynq_numba as dq
-from dynq_numba import ops
+from dynq_numba import ops, projections
 from dynq_numba.kernels import python, quick
 from dynq_numba.runtime import builtin, isa
 
@@ -102,6 +103,45 @@ def test_references_are_neither_lost_nor_leaked(quickly, rng):
     assert abs(after[-1] - before[-1]) < 50
     y = dq.linear(x, w)
     assert sys.getrefcount(y) == 2
+
+
+@needs_builtin
+@pytest.mark.parametrize("m", [1, 40, 300])
+def test_linear_many_is_quick(quickly, monkeypatch, rng, m):
+    ws = layer(rng), layer(rng, n=7), layer(rng, n=0), layer(rng, n=64)
+    x = rng.standard_normal((m, 70)).astype(F32)
+    wanted = [slowly(x, w, activation="gelu") for w in ws]
+    dq.linear(x, ws[0], threads=2)
+    monkeypatch.setattr(projections, "checks", None)
+    for kind, threads in product((tuple, list), (None, 1, 2)):
+        for y, right in zip(dq.linear_many(x, kind(ws), activation="gelu", threads=threads), wanted, strict=True):
+            oracle.assert_same_bits(y, right)
+            assert y.flags.owndata
+            assert y.flags.writeable
+    with pytest.raises(AttributeError):
+        dq.linear_many(x.view(Other), ws)
+
+
+@needs_builtin
+def test_linear_many_keeps_count_of_references(quickly, rng):
+    ws, x = [layer(rng), layer(rng, n=3)], rng.standard_normal((3, 70)).astype(F32)
+    long = rng.standard_normal((9000, 70)).astype(F32)
+    first, second = dq.linear_many(x, ws)
+    assert sys.getrefcount(first) == sys.getrefcount(second) == 2
+    assert gc.is_tracked(dq.linear_many(x, ws))
+
+    def counts():
+        for _ in range(50):
+            dq.linear_many(x, ws)
+            dq.linear_many(x, tuple(ws), threads=1)
+            dq.linear_many(long, ws)
+            with pytest.raises(TypeError):
+                dq.linear_many(x, (*ws, 3))
+        gc.collect()
+        return [sys.getrefcount(thing) for thing in (x, ws, *ws, np.dtype(F32))]
+
+    counts()
+    assert counts() == counts()
 
 
 BAD = [

@@ -1,5 +1,6 @@
 """matmul: the bits of the numpy twin and of linear on a packed b, whatever the layout, batch, cut and thread count."""
 
+import numba
 import numpy as np
 import oracle
 import pytest
@@ -122,7 +123,7 @@ def test_errors_name_the_argument(rng):
     with pytest.raises(ValueError, match="b must have 4 rows"):
         dq.matmul(a, b[1:])
     with pytest.raises(ValueError, match="a must have at least one dimension"):
-        dq.matmul(np.float32(1) * np.ones(()), b)
+        dq.matmul(np.ones((), F32), b)
     with pytest.raises(TypeError, match="b must"):
         dq.matmul(a, b.astype(int))
     with pytest.raises(ValueError, match="broadcast"):
@@ -131,3 +132,34 @@ def test_errors_name_the_argument(rng):
         dq.matmul(a, b, out=np.empty((5, 3), F32))
     with pytest.raises(ValueError, match="threads"):
         dq.matmul(a, b, threads=0)
+
+
+@numba.njit
+def product(a, b):
+    return dq.matmul(a, b)
+
+
+@numba.njit
+def product_into(a, b, out):
+    return dq.matmul(a, b, out=out)
+
+
+def test_in_compiled_code(rng):
+    for batch in ((), (3,), (2, 3)):
+        a = rng.standard_normal((*batch, 7, 40)).astype(F32)
+        b = rng.standard_normal((*batch, 40, 33))
+        wanted = twin(a, b.astype(F32))
+        oracle.assert_same_bits(product(a, b), wanted)
+        turned = np.ascontiguousarray(b.astype(F32).swapaxes(-1, -2)).swapaxes(-1, -2)
+        oracle.assert_same_bits(product(a, turned), wanted)
+        out = np.empty_like(wanted)
+        product_into(a, b, out)
+        oracle.assert_same_bits(out, wanted)
+    square = rng.standard_normal((5, 5)).astype(F32)
+    wanted = twin(square, square)
+    product_into(square, square, square)
+    oracle.assert_same_bits(square, wanted)
+    with pytest.raises(ValueError, match="rows"):
+        product(a, b[:, :, 1:])
+    with pytest.raises(numba.TypingError, match="equally many dimensions"):
+        product(a[0], b)

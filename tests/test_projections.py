@@ -85,7 +85,7 @@ def test_errors_name_the_argument(rng):
     with pytest.raises(ValueError, match=r"x must have shape \[..., 9\]"):
         dq.linear_many(x, [w, other])
     with pytest.raises(ValueError, match="x must have shape"):
-        dq.linear_many(np.float32(3) * np.ones(()), [w])
+        dq.linear_many(np.ones((), F32), [w])
     with pytest.raises(TypeError, match="x must"):
         dq.linear_many(x.astype(int), [w])
     with pytest.raises(ValueError, match="activation"):

@@ -9,7 +9,7 @@ import importlib
 
 from .base import Topic
 
-TOPICS = ("convolution", "projections")
+TOPICS = ("projections", "matmul", "convolution")
 
 
 def topic(name: str) -> Topic:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,9 @@ class Way:
     name: str
     #: Distributions whose modules must be there.
     distributions: tuple[str, ...]
-    #: (case, inputs, threads) -> a call without arguments, from numpy arrays to a numpy array. Imports the framework.
-    build: Callable[[Case, Inputs, int], Callable[[], np.ndarray]]
+    #: (case, inputs, threads) -> a call without arguments, from numpy arrays to a numpy array, or to a sequence of
+    #: some, which stand side by side in `Topic.exact`. Imports the framework.
+    build: Callable[[Case, Inputs, int], Callable[[], np.ndarray | Sequence[np.ndarray]]]
     #: The largest relative error (norms, against `Topic.exact`) that is still believable.
     tolerance: float
     environment: Callable[[int], dict[str, str]] = no_environment
@@ -53,7 +54,7 @@ class Running:
         self.topic, self.threads = topic, threads
         self.way = {way.name: way for way in topic.ways}[name]
         self.warm = timing.WARM if threads > 1 else timing.WARM / 4
-        self.call: Callable[[], np.ndarray] | None = None
+        self.call: Callable[[], np.ndarray | Sequence[np.ndarray]] | None = None
 
     def prepare(self, case: str) -> dict:
         """Build, and compare with float64."""
@@ -61,7 +62,8 @@ class Running:
         inputs = self.topic.inputs(chosen)
         self.call = self.way.build(chosen, inputs, self.threads)
         exact = self.topic.exact(chosen, inputs)
-        found = np.asarray(self.call(), np.float64)
+        found = self.call()
+        found = np.asarray(found if isinstance(found, np.ndarray) else np.concatenate(found, axis=-1), np.float64)
         if found.shape != exact.shape:
             return {"failed": f"wrong: shape {found.shape} where {exact.shape} is right"}
         error = float(np.linalg.norm(found - exact) / max(np.linalg.norm(exact), 1e-30))

@@ -79,7 +79,7 @@ def _as_expected() -> bool:
     if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
         return False
     names, array = ("out",), np.empty((3, 5), np.float32)[:, 1:]
-    probe = _Probe(array)
+    probe, listed = _Probe(array), list(names)
     head = id(array)
     strides = [_word(_word(head + STRIDES) + 8 * axis) for axis in (0, 1)]
     shape = [_word(_word(head + DIMENSIONS) + 8 * axis) for axis in (0, 1)]
@@ -95,6 +95,7 @@ def _as_expected() -> bool:
         and (*shape, *strides) == (3, 4, 20, 4)
         and writeable != 0 == _word(head + python.FLAGS, ctypes.c_int) & python.WRITEABLE
         and (_word(id(names) + python.LENGTH), _word(id(names) + python.ITEMS)) == (1, id(names[0]))
+        and (_word(id(listed) + python.LENGTH), _word(_word(id(listed) + python.LISTED))) == (1, id(names[0]))
         and _vectorcall(_word).value == _address("_PyFunction_Vectorcall") != 0
         and _address("PyObject_Vectorcall") != 0
     )
@@ -139,7 +140,9 @@ def prepare(packed: type, slot: str) -> None:
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     words = python.PROCESS
     for word, thing in (
-        (python.ARRAY, np.ndarray), (python.FLOAT32, np.dtype(np.float32)), (python.INT, int), (python.NONE, None),
+        (python.ARRAY, np.ndarray), (python.FLOAT32, np.dtype(np.float32)), (python.INT, int), (python.TUPLE, tuple),
+        (python.LIST, list),
+        (python.NONE, None),
         (python.PACKED, packed), (python.OUT, sys.intern("out")), (python.THREADS, sys.intern("threads")),
         (python.ACTIVATION, sys.intern("activation")),
     ):  # fmt: skip

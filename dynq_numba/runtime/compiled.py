@@ -72,7 +72,7 @@ def linear(
     layout.run(x, out, x if residual is None else residual, layout.descriptor, finish, count)
 
 
-_MANY = (VIEW, ADDRESS, ADDRESS, WORD, WORD, WORD)
+_MANY = (VIEW, ADDRESS, WORD, WORD, WORD)
 
 
 @cache
@@ -80,13 +80,15 @@ def _many() -> Callable:
     return entry(call_many.many_entry, _MANY)
 
 
-def linear_many(x: np.ndarray, layouts: list[Layout], activation: str | None, block: np.ndarray, count: int) -> bool:
-    """Fill the block with each layout's [M, N] from x [M, K], or give False where the layouts do not go together."""
+def linear_many(
+    x: np.ndarray, layouts: list[Layout], activation: str | None, outs: list[np.ndarray], count: int
+) -> bool:
+    """Fill outs [M, Ni], contiguous, from x [M, K], or give False where the layouts do not go together."""
     if count > 1 or (count == 0 and len(x) >= min(layout.rows_for_two for layout in layouts)):
         threads.ready(count)
     finish = 0 if activation is None else _finish_address(activation, None, False)
-    table = np.array([layout.address for layout in layouts], np.int64)
-    return bool(_many()(x, block, table, len(layouts), finish, count) == call_many.DONE)
+    table = np.array([*(layout.address for layout in layouts), *(out.ctypes.data for out in outs)], np.int64)
+    return bool(_many()(x, table, len(layouts), finish, count) == call_many.DONE)
 
 
 def prepare_finish(activation: str | None, epilogue: Any, residual: bool) -> None:

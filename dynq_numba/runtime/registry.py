@@ -9,7 +9,8 @@
     │   └ output
     └ activations: quantized dynamically to 8 bits
 
-quantize and dequantize are f32_qd8_vcvt__… and qd8_f32_vcvt__…. The grammar is XNNPACK's; tests hold every name to
+Operators that multiply no panels are named by operands, result and what they do: f32_qd8_vcvt__…, f32_attention__…,
+qr8w_f32_vgather__… (rows of 8 bits with a scale and a minimum each). The grammar is XNNPACK's; tests hold every name to
 GRAMMAR.
 """
 
@@ -18,14 +19,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
+from ..kernels.attention import attention_worker
 from ..kernels.batched import batched_worker
 from ..kernels.conversion import dequantize_worker, quantize_worker
 from ..kernels.convolution import convolution_worker
+from ..kernels.embedding import lookup_worker
 from ..kernels.emit.intrinsics import max_rows
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.emit.tile import Scheme
+from ..kernels.floats import WORKERS as FLOATS
 from ..kernels.integer import integer_worker
 from ..kernels.jit import address
 from ..kernels.linear import linear_worker
@@ -34,12 +38,42 @@ from .isa import INSTRUCTION_SETS
 
 GRAMMAR = re.compile(
     r"(qd8_f32_q([cd]8w|c4w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
-    r"|(f32_qd8|qd8_f32)_vcvt__[a-z0-9]+|qd8_f32_qc8w_conv_\d+x\d+c[24]__[a-z0-9]+"
+    r"|qd8_f32_qc8w_conv_\d+x\d+c[24]__[a-z0-9]+"
+    r"|(f32|qd8|qr[48]w)(_f32|_qd8)?_[a-z_]+__[a-z0-9]+"
 )
 
-EIGHT_BIT = Scheme()
-#: Operations without weights, and how they are called.
-CONVERSIONS = {"quantize": "f32_qd8", "dequantize": "qd8_f32"}
+EIGHT_BIT, FOUR_BIT = Scheme(), Scheme(bits=4)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator whose kernels are no tiles of a product."""
+
+    #: What the names of its kernels begin with; {bits} are those of the scheme.
+    stem: str
+    #: (instruction set, scheme) -> worker.
+    build: Callable
+    schemes: tuple[Scheme, ...] = (EIGHT_BIT,)
+    #: What the support matrix says of its weights.
+    weights: str = "none"
+
+
+def lookup(stem: str, kind: str) -> Operator:
+    """Rows of a packed embedding."""
+    both, weights = (EIGHT_BIT, FOUR_BIT), "int{bits}, a scale and a minimum per row"
+    return Operator(f"qr{{bits}}w_f32_{stem}", lambda isa, scheme: lookup_worker(isa, scheme.bits, kind), both, weights)
+
+
+#: A new operator is a row here.
+OPERATORS: dict[str, Operator] = {
+    "quantize": Operator("f32_qd8_vcvt", lambda isa, scheme: quantize_worker(isa)),
+    "dequantize": Operator("qd8_f32_vcvt", lambda isa, scheme: dequantize_worker(isa)),
+    "attention": Operator("f32_attention", lambda isa, scheme: attention_worker(isa)),
+    "embedding": lookup("vgather", "rows"),
+    "embedding_bag": lookup("vbagsum", "sum"),
+    "embedding_bag_max": lookup("vbagmax", "max"),
+    **{name: Operator(f"f32_v{name}", lambda isa, scheme, worker=worker: worker) for name, worker in FLOATS.items()},
+}
 #: What products multiply that have no packed weight.
 OPERANDS = {"matmul_integer": "u8s8_s32", "matmul": "qd8_f32_qd8w"}
 SCHEMES = (
@@ -59,8 +93,8 @@ class Kernel:
 
     @property
     def name(self) -> str:
-        if self.operation in CONVERSIONS:
-            return f"{CONVERSIONS[self.operation]}_vcvt__{self.isa.name}"
+        if self.operation in OPERATORS:
+            return f"{OPERATORS[self.operation].stem.format(bits=self.scheme.bits)}__{self.isa.name}"
         rows, columns = max_rows(self.form, self.scheme), self.form.columns
         data = OPERANDS.get(self.operation.removesuffix("_long")) or f"qd8_f32_{self.scheme.name}"
         gemm = "conv" if self.operation == "conv" else "gemm_longk" if self.operation.endswith("_long") else "gemm"
@@ -83,8 +117,8 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
         table.append(Kernel("matmul", EIGHT_BIT, isa, lambda isa=isa: batched_worker(isa)))
         table.append(Kernel("matmul_long", EIGHT_BIT, isa, lambda isa=isa: batched_worker(isa, long=True)))
         table.append(Kernel("conv", EIGHT_BIT, isa, lambda isa=isa: convolution_worker(isa)))
-        table.append(Kernel("quantize", EIGHT_BIT, isa, lambda isa=isa: quantize_worker(isa)))
-        table.append(Kernel("dequantize", EIGHT_BIT, isa, lambda isa=isa: dequantize_worker(isa)))
+        for name, operator in OPERATORS.items():
+            table += [Kernel(name, s, isa, partial(operator.build, isa, s)) for s in operator.schemes]
     return {(kernel.operation, kernel.scheme, kernel.isa.name): kernel for kernel in table}
 
 

@@ -62,7 +62,9 @@ def linear(
     out[...] = y
 
 
-def linear_many(x: np.ndarray, layouts: list[Layout], activation: str | None, block: np.ndarray, count: int) -> bool:
+def linear_many(
+    x: np.ndarray, layouts: list[Layout], activation: str | None, outs: list[np.ndarray], count: int
+) -> bool:
     """Not here: let them run one after the other."""
     return False
 

@@ -1,0 +1,290 @@
+"""Scaled dot-product attention, and the keys and values that a decoder keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy import empty, ndarray
+
+from . import checks
+from .checks import F32
+from .runtime.attention import attention as run
+
+
+def attention(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    *,
+    mask: np.ndarray | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+    key_lengths: Any = None,
+    out: np.ndarray | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """softmax(q · kᵀ · scale + mask) · v in float32, without ever holding a matrix of all scores.
+
+    A row's result has the same bits whatever else is in the call, on every instruction set and for every number of
+    threads: a decode step (S = 1) gives those that the row has in a prefill of the same keys.
+
+    Parameters
+    ----------
+    q : array [..., H, S, D] of float16, float32, float64 or bfloat16
+    k : such an array [..., Hkv, T, D]
+    v : such an array [..., Hkv, T, Dv]
+        H is a multiple of Hkv: query heads i·H/Hkv … (i+1)·H/Hkv-1 share key head i. Leading dimensions broadcast. Read
+        where they lie when they are float32 with a contiguous last axis, whatever the other strides: projections
+        [S, H·D] as ``x.reshape(S, H, D).swapaxes(0, 1)`` are not copied.
+    mask : array that broadcasts to [..., H, S, T], optional
+        Booleans: True where a row sees a key. Or floats, added to the scores; -inf takes a key away.
+    causal : bool
+        Row i sees the first T - S + i + 1 keys: the last row sees all.
+    scale : float, optional
+        1 / sqrt(D) by default. q is multiplied by it, in float32.
+    key_lengths : int or array of integers that broadcasts to the leading dimensions, optional
+        How many of the T keys there are (0 … T) in each batch, also for `causal`. What lies beyond is not read.
+    out : float32 array [..., H, S, Dv], optional
+        Written and returned; its last axis must be contiguous. It may overlap the others.
+    threads : int, optional
+        At most how many threads, the calling one included; by default as many as the work is worth, at most
+        `get_num_threads()`.
+
+    Returns
+    -------
+    float32 array [..., H, S, Dv]
+        Rows that see no key are zeros.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what it was and what is allowed, before anything is written.
+    MemoryError
+        When there is no memory for the result or a block of scores.
+
+    Notes
+    -----
+    With u = 2^-24, V = max |v| and e = max_j (Σ_d |q_d·scale·k_jd| + |mask_j|) over the keys that a row sees:
+    |error| ≤ 1.01·u·V·(2·(D + 3)·e + 13·⌈T/64⌉ + 350), for results that are neither near float32's largest nor denormal.
+    A score is off by (D + 3)·u·e at most; its difference from the maximum, of at most 104, by 104·u; exp by 2.6 ulp, and
+    again where the maximum grows from one block of 64 keys to the next; the two sums by 64·u and 2·u for each block.
+    What is off about a weight counts twice, as it is in both sums.
+    NaN or an infinite score of a key that a row sees makes that row NaN, and no other. Keys that `causal` or
+    `key_lengths` take away may hold anything; those that `mask` takes away have weight 0, by which v is multiplied.
+    Source: Dao, FlashAttention-2 (2023), for the order of work: a block of keys, its maximum, then the sums rescaled.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> q = np.array([[[0.0, 0.0], [9.0, 0.0]]], np.float32)                 # 1 head, 2 rows
+    >>> k = np.array([[[1.0, 0.0], [-1.0, 0.0]]], np.float32)
+    >>> v = np.array([[[1.0, 2.0], [3.0, 4.0]]], np.float32)
+    >>> dq.attention(q, k, v).round(2)
+    array([[[2., 3.],
+            [1., 2.]]], dtype=float32)
+    """
+    if (
+        type(q) is type(k) is type(v) is ndarray and q.dtype is F32 and k.dtype is F32 and v.dtype is F32
+        and mask is None and key_lengths is None and out is None and q.ndim == k.ndim == v.ndim == 4
+        and k.shape[:3] == v.shape[:3] and q.shape[0] == k.shape[0] and q.shape[3] == k.shape[3] > 0
+        and k.shape[1] and q.shape[1] % k.shape[1] == 0 and type(causal) is bool and scale is None
+        and q.strides[3] == 4 and k.strides[3] == 4 and v.strides[3] == 4
+    ):  # fmt: skip
+        # What small calls are made of: no step more than the kernel needs.
+        batch, heads, rows, dim = q.shape
+        result = empty((batch, heads, rows, v.shape[3]), F32)
+        count = 0 if threads is None else checks.thread_count("threads", threads)
+        run(q, k, v, result, None, None, causal, dim**-0.5, count)
+        return result
+    q, k, v = _operand("q", q), _operand("k", k), _operand("v", v)
+    batch_shape = _fitting(q, k, v)
+    (heads, rows, dim), keys = q.shape[-3:], k.shape[-2]
+    if not isinstance(causal, (bool, np.bool_)):
+        raise TypeError(f"causal must be True or False; got {checks.describe(causal)}")
+    factor = (dim or 1) ** -0.5 if scale is None else _number("scale", scale)
+    chosen = None if mask is None else _mask(mask, (*batch_shape, heads, rows, keys))
+    seen = None if key_lengths is None else _lengths(key_lengths, batch_shape, keys)
+    count = 0 if threads is None else checks.thread_count("threads", threads)
+    shape = (*batch_shape, heads, rows, v.shape[-1])
+    target = out
+    if out is not None:
+        checks.out_array(out, F32, shape)
+    if out is None or any(np.may_share_memory(out, other) for other in (q, k, v, mask, key_lengths) if other is not None):
+        target = empty(shape, F32)
+    assert target is not None
+    arrays = [np.broadcast_to(array, (*batch_shape, *array.shape[-3:])) for array in (q, k, v)]
+    for i in np.ndindex(batch_shape[:-1]):
+        parts = [_four(array[i]) for array in (*arrays, target)]
+        run(
+            *parts, None if chosen is None else _four(chosen[i]), None if seen is None else np.atleast_1d(seen[i]),
+            bool(causal), factor, count,
+        )  # fmt: skip
+    if out is None:
+        return target
+    if target is not out:
+        out[...] = target
+    return out
+
+
+def _operand(name: str, value: Any) -> np.ndarray:
+    """A float32 array of at least three axes whose last is contiguous: the given one where it can be."""
+    array = checks.float_array(name, value)
+    if array.ndim < 3:
+        raise ValueError(f"{name} must have at least three dimensions, [..., heads, positions, dim]; got {array.shape}")
+    return array if array.strides[-1] == 4 or array.shape[-1] <= 1 else np.ascontiguousarray(array)
+
+
+def _fitting(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[int, ...]:
+    """The batch shape of arrays that fit each other."""
+    if k.shape[-1] != q.shape[-1]:
+        raise ValueError(f"k must have q's last dimension, {q.shape[-1]}; got {k.shape}")
+    if v.shape[-3:-1] != k.shape[-3:-1]:
+        raise ValueError(f"v must have k's heads and positions, {k.shape[-3:-1]}; got {v.shape}")
+    heads, key_heads = q.shape[-3], k.shape[-3]
+    if heads % key_heads if key_heads else heads:
+        raise ValueError(f"k must have heads that divide q's {heads}; got {key_heads}")
+    try:
+        return np.broadcast_shapes(q.shape[:-3], k.shape[:-3], v.shape[:-3])
+    except ValueError:
+        shapes = f"{q.shape}, {k.shape}, {v.shape}"
+        raise ValueError(f"q, k and v must broadcast in their leading dimensions; got {shapes}") from None
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number or None; got {checks.describe(value)}")
+    return float(value)
+
+
+def _mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Booleans or float32 of the full shape, the last axis contiguous; the others may have stride 0."""
+    if not isinstance(mask, ndarray) or not (mask.dtype == np.bool_ or checks.is_float(mask.dtype)):
+        raise TypeError(f"mask must be a numpy array of booleans or floats; got {checks.describe(mask)}")
+    if mask.dtype != np.bool_:
+        mask = checks.float_array("mask", mask)
+    try:
+        full = np.broadcast_to(mask, shape)
+    except ValueError:
+        raise ValueError(f"mask must broadcast to {shape}; got shape {mask.shape}") from None
+    if full.strides[-1] == full.itemsize or shape[-1] <= 1:
+        return full
+    last = np.broadcast_to(mask, (*mask.shape[:-1], shape[-1]))
+    return np.broadcast_to(np.ascontiguousarray(last), shape)
+
+
+def _lengths(key_lengths: Any, batch: tuple[int, ...], keys: int) -> np.ndarray:
+    """int64 of the batch shape, C contiguous."""
+    given = np.asarray(key_lengths)
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"key_lengths must hold integers; got {checks.describe(key_lengths)}")
+    if given.size and not 0 <= given.min() <= given.max() <= keys:
+        raise ValueError(f"key_lengths must lie in [0, {keys}], the keys of k; got {key_lengths}")
+    try:
+        return np.ascontiguousarray(np.broadcast_to(given.astype(np.int64), batch))
+    except ValueError:
+        raise ValueError(f"key_lengths must broadcast to {batch}; got shape {given.shape}") from None
+
+
+def _four(array: np.ndarray) -> np.ndarray:
+    """Four axes of what has three or four."""
+    return array if array.ndim == 4 else array[None]
+
+
+class KVCache:
+    """Keys and values of the positions so far, for `attention` of the positions to come.
+
+    Parameters
+    ----------
+    batch, heads, capacity, dim : int
+        `heads` of keys (Hkv); room for `capacity` positions, taken at once.
+    value_dim : int, optional
+        Of v, where it is not `dim`.
+
+    Attributes
+    ----------
+    length : int
+        Positions held. It may be set to fewer, to take positions back.
+    keys, values : float32 arrays [batch, heads, length, dim]
+        Views.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When an argument is no integer of 0 or more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> cache = dq.KVCache(1, 2, 100, 8)
+    >>> step = np.ones((1, 2, 1, 8), np.float32)
+    >>> for _ in range(3):
+    ...     y = dq.attention(step, *cache.append(step, step))
+    >>> cache.length, cache.keys.shape
+    (3, (1, 2, 3, 8))
+    """
+
+    def __init__(self, batch: int, heads: int, capacity: int, dim: int, *, value_dim: int | None = None):
+        value_dim = dim if value_dim is None else value_dim
+        sizes = {"batch": batch, "heads": heads, "capacity": capacity, "dim": dim, "value_dim": value_dim}
+        for name, size in sizes.items():
+            if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
+                raise TypeError(f"{name} must be an integer; got {checks.describe(size)}")
+            if size < 0:
+                raise ValueError(f"{name} must be 0 or more; got {size}")
+        self._keys = empty((batch, heads, capacity, dim), F32)
+        self._values = empty((batch, heads, capacity, value_dim), F32)
+        self._length = 0
+
+    @property
+    def length(self) -> int:
+        return self._length
+
+    @length.setter
+    def length(self, length: int) -> None:
+        if isinstance(length, (bool, np.bool_)) or not isinstance(length, (int, np.integer)):
+            raise TypeError(f"length must be an integer; got {checks.describe(length)}")
+        if not 0 <= length <= self._length:
+            raise ValueError(f"length must be from 0 to {self._length}, the positions held; got {length}")
+        self._length = int(length)
+
+    @property
+    def keys(self) -> np.ndarray:
+        return self._keys[:, :, : self._length]
+
+    @property
+    def values(self) -> np.ndarray:
+        return self._values[:, :, : self._length]
+
+    def append(self, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Hold k [batch, heads, S, dim] and v [batch, heads, S, value_dim] too; give `keys` and `values`.
+
+        Any floats and strides. Where batch is 1, k and v may be without it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            When k or v do not fit, or there is no room for S positions more; the cache is then as it was.
+        """
+        k, v = checks.float_array("k", k), checks.float_array("v", v)
+        for name, array, room in (("k", k, self._keys), ("v", v, self._values)):
+            wanted: Sequence[int] = room.shape
+            shape = array.shape if array.ndim == 4 else (1, *array.shape)
+            if len(shape) != 4 or (shape[0], shape[1], shape[3]) != (wanted[0], wanted[1], wanted[3]):
+                text = f"[{wanted[0]}, {wanted[1]}, S, {wanted[3]}]"
+                raise ValueError(f"{name} must have shape {text}; got {array.shape}")
+        if k.shape[-2] != v.shape[-2]:
+            raise ValueError(f"v must have k's {k.shape[-2]} positions; got {v.shape}")
+        end = self._length + k.shape[-2]
+        if end > self._keys.shape[2]:
+            free = self._keys.shape[2] - self._length
+            raise ValueError(f"k must have at most {free} positions, the room left in the cache; got {k.shape}")
+        self._keys[:, :, self._length : end] = k
+        self._values[:, :, self._length : end] = v
+        self._length = end
+        return self.keys, self.values
+
+

@@ -1,0 +1,93 @@
+"""The long way of the float operations: arguments that are not plain are checked and made rows of float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy import empty, may_share_memory, ndarray
+
+from . import checks
+from .checks import F32
+
+BOOL = np.dtype(np.bool_)
+
+
+def apart(mask: Any, out: Any) -> bool:
+    return type(mask) is ndarray is type(out) and not may_share_memory(mask, out)
+
+
+def canonical(array: np.ndarray) -> np.ndarray:
+    """A float32 array as exactly numpy's type, with numpy's own float32."""
+    return np.asarray(array).view(F32)
+
+
+def float_axes(name: str, value: Any) -> np.ndarray:
+    array = checks.float_array(name, value)
+    if not array.ndim:
+        raise ValueError(f"{name} must have at least one dimension; got {checks.describe(value)}")
+    return canonical(array)
+
+
+def vector(name: str, value: Any, k: int) -> np.ndarray:
+    array = float_axes(name, value)
+    if array.shape != (k,):
+        raise ValueError(f"{name} must have shape {(k,)}, x's last axis; got {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def same_shape(name: str, value: Any, shape: tuple[int, ...], of: str) -> np.ndarray:
+    array = float_axes(name, value)
+    if array.shape != shape:
+        raise ValueError(f"{name} must have the shape of {of}, {shape}; got {array.shape}")
+    return array
+
+
+def broadcast_mask(mask: Any, x: np.ndarray) -> np.ndarray:
+    """A mask broadcast to x."""
+    boolean = isinstance(mask, ndarray) and mask.dtype == BOOL
+    if not boolean and not (isinstance(mask, ndarray) and checks.is_float(mask.dtype)):
+        raise TypeError(f"mask must be a numpy array of booleans or floats; got {checks.describe(mask)}")
+    array = np.asarray(mask).view(BOOL) if boolean else canonical(checks.float_array("mask", mask))
+    try:
+        return np.broadcast_to(array, x.shape)
+    except ValueError:
+        raise ValueError(f"mask must broadcast to the shape of x, {x.shape}; got {array.shape}") from None
+
+
+def threads_asked(threads: Any) -> int | None:
+    return None if threads is None else checks.thread_count("threads", threads)
+
+
+def check_out(out: Any, shape: tuple[int, ...]) -> None:
+    if out is not None:
+        checks.out_array(out, F32, shape)
+
+
+def check_sum(sum_out: Any, residual: np.ndarray | None, out: Any, shape: tuple[int, ...]) -> None:
+    if sum_out is None:
+        return
+    if residual is None:
+        raise ValueError("sum_out needs a residual; got None")
+    checks.out_array(sum_out, F32, shape, "sum_out")
+    if out is not None and may_share_memory(sum_out, out):
+        raise ValueError("sum_out and out must not overlap")
+
+
+def target_of(out: np.ndarray | None, shape: tuple[int, ...], *read: np.ndarray | None) -> np.ndarray:
+    """What to write, in `shape`: `out` itself where that is rows and apart from all that is read, else a new array."""
+    if out is not None and not any(may_share_memory(out, each) for each in read if each is not None):
+        out = canonical(out)
+        if out.flags.c_contiguous:
+            return out.reshape(shape)
+        if out.shape == shape and out.ndim == 2 and out.strides[1] == 4:
+            return out
+    return empty(shape, F32)
+
+
+def delivered(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    if out is None:
+        return result
+    if not may_share_memory(result, out):
+        out[...] = result
+    return out

@@ -1,0 +1,136 @@
+"""attention inside compiled code (see jitted.py): on one thread, arrays of four axes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import overload
+
+from .attention import attention
+from .jitted import absent, address_of, value_type
+from .kernels import arrays
+from .kernels.attention_call import DESCRIPTOR_WORDS, MOST_VECTORS, attend_into
+from .kernels.emit.attention import max_vectors
+from .kernels.jit import kernel
+from .kernels.memory import WORKER_SIGNATURE, data_ptr, keep, null
+from .runtime import isa, registry
+
+
+@kernel
+def _as_is(array):
+    return array
+
+
+@kernel
+def _contiguous_last(array):
+    """The array itself where it will do: the part of a cache that is filled is not copied."""
+    return array if array.strides[3] == 4 or array.shape[3] <= 1 else np.ascontiguousarray(array)
+
+
+@kernel
+def _as_float(array):
+    return np.ascontiguousarray(array).astype(np.float32)
+
+
+@kernel
+def _no_mask(mask, shape):
+    return np.empty((1, 1, 1, 1), np.uint8)
+
+
+@kernel
+def _full_mask(mask, shape):
+    """A C-contiguous copy of the full shape, of the mask's own dtype."""
+    for axis in range(4):
+        if mask.shape[axis] != shape[axis] and mask.shape[axis] != 1:
+            raise ValueError("mask must broadcast to [B, H, S, T]")
+    return np.broadcast_to(mask, shape).copy()
+
+
+@kernel
+def _no_lengths(lengths, batch, keys):
+    return np.empty(1, np.int64)
+
+
+@kernel
+def _batch_lengths(lengths, batch, keys):
+    if lengths.shape[0] != batch:
+        raise ValueError("key_lengths must have one entry for each batch")
+    for length in lengths:
+        if not 0 <= length <= keys:
+            raise ValueError("key_lengths must lie in [0, T]")
+    return np.ascontiguousarray(lengths).astype(np.int64)
+
+
+@kernel
+def _one_length(lengths, batch, keys):
+    if not 0 <= lengths <= keys:
+        raise ValueError("key_lengths must lie in [0, T]")
+    return np.full(batch, lengths, np.int64)
+
+
+def _floats(name, array):  # type: ignore[no-untyped-def]
+    """What makes of an operand a float32 array whose last axis is contiguous."""
+    if not (isinstance(array, types.Array) and array.ndim == 4 and array.dtype in (types.float32, types.float64)):
+        raise TypingError(f"{name} must be a float32 or float64 array of four axes in compiled code; got {array}")
+    if array.dtype != types.float32:
+        return _as_float
+    return _as_is if array.layout == "C" else _contiguous_last
+
+
+@overload(attention)
+def _attention(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+    queries_of, keys_of, values_of = _floats("q", q), _floats("k", k), _floats("v", v)
+    has_mask, has_lengths, has_out = not absent(mask), not absent(key_lengths), not absent(out)
+    mask_of, mask_bytes = _no_mask, 0
+    if has_mask:
+        kinds = {types.boolean: 1, types.float32: 4}
+        if not (isinstance(mask, types.Array) and mask.ndim == 4 and mask.dtype in kinds):
+            raise TypingError(f"mask must be a boolean or float32 array of four axes in compiled code; got {mask}")
+        mask_of, mask_bytes = _full_mask, kinds[mask.dtype]
+    lengths_of = _no_lengths
+    if has_lengths:
+        several = isinstance(key_lengths, types.Array) and key_lengths.ndim == 1
+        if (key_lengths.dtype if several else value_type(key_lengths)) not in types.integer_domain:
+            raise TypingError(f"key_lengths must be an integer or a vector of them in compiled code; got {key_lengths}")
+        lengths_of = _batch_lengths if several else _one_length
+    if has_out and not (isinstance(out, types.Array) and out == types.Array(types.float32, 4, "C")):
+        raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
+    has_scale = not absent(scale)
+    target = isa.active()
+    worker = address_of(registry.kernel_for("attention", target).build(), WORKER_SIGNATURE)
+    vectors = max_vectors(target)
+
+    def run(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+        batch, heads, rows, dim = q.shape
+        if k.shape[0] != batch or k.shape[3] != dim:
+            raise ValueError("k must have the batch and the last dimension of q")
+        if v.shape[0] != batch or v.shape[1] != k.shape[1] or v.shape[2] != k.shape[2]:
+            raise ValueError("v must have the batch, heads and positions of k")
+        if heads % max(1, k.shape[1]) != 0 or (k.shape[1] == 0 and heads > 0):
+            raise ValueError("k must have heads that divide those of q")
+        shape = (batch, heads, rows, v.shape[3])
+        if has_out:
+            if out.shape != shape:
+                raise ValueError("out must have shape [B, H, S, Dv]")
+        queries, keys, values = queries_of(q), keys_of(k), values_of(v)
+        chosen = mask_of(mask, (batch, heads, rows, k.shape[2]))
+        seen = lengths_of(key_lengths, batch, k.shape[2])
+        factor = scale if has_scale else 1.0 / np.sqrt(max(dim, 1))
+        descriptor = np.zeros(DESCRIPTOR_WORDS, np.int64)
+        descriptor[0], descriptor[MOST_VECTORS] = worker(), vectors
+        target = np.empty(shape, np.float32)
+        strides = (chosen.strides[0], chosen.strides[1], chosen.strides[2])
+        attend_into(
+            queries, keys, values, target, data_ptr(chosen), mask_bytes, strides,
+            data_ptr(seen) if has_lengths else null(), 1 if causal else 0, factor, data_ptr(descriptor), 1,
+        )  # fmt: skip
+        keep(chosen)
+        keep(seen)
+        keep(descriptor)
+        if has_out:
+            arrays.deliver(target, out)
+            return out
+        return target
+
+    return run

@@ -1,0 +1,66 @@
+"""The numpy twin of `attention.py`: the same float32 operations in the same order, hence the same bits. Normative.
+
+For every query row, over the keys it sees, in blocks of BLOCK counted from key 0:
+
+    s_j = Σ_d fma(q_d · scale, k_jd)          one chain, ascending d;  + bias_j, and -inf where bias_j is -inf
+    m'  = max(m, s_j of the block);  c = m', or 0 while that is -inf
+    p_j = exp(s_j - c);  factor = exp(m - c)
+    l   = fma(l, factor, Σ_j p_j)             the sum: one chain, ascending j
+    o_d = fma(o_d, factor, Σ_j fma(p_j, v_jd))    likewise
+    out = o_d · (1 / l) + 0;  0 where l = 0
+
+from m = -inf, l = o = 0. Nothing in it knows of other rows: a decode step gives the bits that the row has in a prefill.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .reference import fma
+from .reference_activations import exp
+
+F32 = np.float32
+#: Keys of a block.
+BLOCK = 64
+
+
+def limits(lengths: np.ndarray, rows: int, causal: bool) -> np.ndarray:
+    """How many keys each query row sees, [B, S]; `lengths` [B] are the keys there are, and the last row sees all."""
+    before = np.arange(1 - rows, 1) if causal else np.zeros(rows, np.int64)
+    return np.maximum(lengths[:, None] + before, 0)
+
+
+def attention(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: np.float32, bias: np.ndarray | None, seen: np.ndarray
+) -> np.ndarray:
+    """float32 [B, H, S, Dv] of q [B, H, S, D], k [B, Hkv, T, D], v [B, Hkv, T, Dv]; bias [B, H, S, T]; seen [B, S]."""
+    batch, heads, rows, dim = q.shape
+    keys = k.shape[2]
+    groups = np.arange(heads) // max(1, heads // max(1, k.shape[1]))
+    k, v = np.broadcast_to(k, (batch, *k.shape[1:]))[:, groups], np.broadcast_to(v, (batch, *v.shape[1:]))[:, groups]
+    m = np.full((batch, heads, rows), -np.inf, F32)
+    total, out = np.zeros(m.shape, F32), np.zeros((*m.shape, v.shape[3]), F32)
+    with np.errstate(all="ignore"):
+        scaled = q * F32(scale)
+        for first in range(0, keys, BLOCK):
+            last = min(first + BLOCK, keys)
+            s = np.zeros((batch, heads, rows, last - first), F32)
+            for d in range(dim):
+                s = fma(scaled[..., d, None], k[:, :, None, first:last, d], s)
+            if bias is not None:
+                b = bias[..., first:last]
+                s = np.where(b == -np.inf, F32(-np.inf), s + b)
+            inside = (np.arange(first, last) < seen[:, :, None])[:, None]
+            s = np.where(inside, s, F32(-np.inf))
+            most = np.fmax(m, np.fmax.reduce(s, axis=-1))  # a NaN reaches the row by its weight
+            shift = np.where(most == -np.inf, F32(0), most)
+            p, factor = exp(s - shift[..., None]), exp(m - shift)
+            some, part = np.zeros(m.shape, F32), np.zeros(out.shape, F32)
+            for j in range(last - first):
+                some = some + p[..., j]
+                more = fma(p[..., j, None], v[:, :, None, first + j], part)
+                part = np.where(inside[..., j, None], more, part)
+            total, out = fma(total, factor, some), fma(out, factor[..., None], part)
+            m = most
+        result = out * (F32(1) / total)[..., None] + F32(0)
+    return np.where(total[..., None] == 0, F32(0), result)
