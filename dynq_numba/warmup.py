@@ -9,9 +9,11 @@ from functools import partial
 import numpy as np
 
 from . import ops, quantization
+from .convolution import conv
 from .kernels.jit import JIT_ENABLED
 from .kernels.reference_activations import ACTIVATIONS
 from .packed import pack_linear
+from .packed_convolution import pack_conv
 from .runtime import isa, registry
 
 
@@ -29,6 +31,8 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
     for name in ACTIVATIONS:
         yield f"linear, {name}", partial(ops.linear, x, w, activation=name)
         yield f"linear, {name}, residual", partial(ops.linear, x, w, activation=name, residual=residual)
+    taps = pack_conv(np.ones((2, 2, 1, 1), np.float32))
+    yield "conv", lambda: [conv(np.ones((2, 2, 2), np.float32), taps, threads=t) for t in (1, 2)]
     yield "quantize, dequantize", lambda: quantization.dequantize(quantization.quantize(x))
     ones = np.ones((2, 2), np.int8)
     yield "matmul_integer", lambda: quantization.matmul_integer(ones, ones)
