@@ -76,8 +76,8 @@ def conv(
         wanted = f"{channels}, H, W]" if dimensions == 4 else f"{channels}, W]"
         raise ValueError(f"x must have shape [N, {wanted} or [{wanted} for this weight; got {x.shape}")
     lead = x.shape[: x.ndim - dimensions + 1]
-    size = x.shape[-2:] if dimensions == 4 else (1, x.shape[-1])
-    high, wide = geometry.output(size, shape[-2:] if dimensions == 4 else (1, shape[-1]))
+    size, taps = ((of[-2] if dimensions == 4 else 1, of[-1]) for of in (x.shape, shape))  # sequences have one row
+    high, wide = geometry.output(size, taps)
     if high < 1 or wide < 1:
         raise ValueError(f"x must be at least as large as the kernel, padding included; got {x.shape} for {w!r}")
     if activation is not None:

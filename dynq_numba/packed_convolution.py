@@ -126,10 +126,11 @@ class PackedConv:
         """The same integers, scales, bias and geometry, whatever the layout."""
         if not isinstance(other, PackedConv):
             return NotImplemented
-        if self._form() != other._form() or (self.bias is None) != (other.bias is None):
+        if self._form() != other._form():
             return False
-        pairs = zip((*self._parts(), self.bias), (*other._parts(), other.bias), strict=True)
-        return all(a is b or np.array_equal(a, b) for a, b in pairs)
+        none = np.zeros(0)
+        mine, theirs = ((none if w.bias is None else w.bias, *w._parts()) for w in (self, other))
+        return all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
     def __hash__(self) -> int:
         return hash(self._form())

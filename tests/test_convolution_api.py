@@ -208,3 +208,30 @@ def test_without_jit_the_same_bits():
         return subprocess.run(command, env=os.environ | more, capture_output=True, text=True, timeout=240, check=True)
 
     assert run().stdout == run(NUMBA_DISABLE_JIT="1").stdout != ""
+
+
+OUT_OF_MEMORY = """
+import resource
+import numpy as np
+import dynq_numba as dq
+
+w = dq.pack_conv(np.ones((1, 256, 1, 1), np.float32))
+x = np.ones((64, 256, 32, 32), np.float32)
+out = np.full((64, 1, 32, 32), -5, np.float32)
+dq.conv(x[:2], w, out=out[:2], threads=1)
+pages = int(open("/proc/self/statm").read().split()[0])
+free = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (8 << 20), free[1]))
+try:
+    dq.conv(x, w, out=out, threads=1)
+except MemoryError as error:
+    print("MemoryError", error)
+resource.setrlimit(resource.RLIMIT_AS, free)
+print("usable", abs(float(dq.conv(x, w)[5, 0, 3, 4]) - 256) < 1)
+"""
+
+
+def test_without_memory_for_the_images():
+    command = [sys.executable, "-c", OUT_OF_MEMORY]
+    child = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=240, check=True)
+    assert child.stdout.splitlines() == ["MemoryError no memory for quantized images", "usable True"]
