@@ -34,6 +34,8 @@ def matrix() -> str:
             weights = "int8 or uint8, given at run time"
         elif kernel.operation.startswith("matmul"):
             weights = "float32, made int8 per column at run time"
+        elif kernel.operation == "conv":
+            weights = "int8, per channel"
         elif kernel.operation == "linear_long":
             weights = "per channel, per tensor; K beyond 65,793"
         tile = f"{max_rows(kernel.form, scheme)}×{kernel.form.columns}"

@@ -21,6 +21,7 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
 
 from . import jitted as jitted  # these register the functions below with numba
 from . import jitted_attention as jitted_attention
+from . import jitted_convolution as jitted_convolution
 from . import jitted_embedding as jitted_embedding
 from . import jitted_elementwise as jitted_elementwise
 from . import jitted_floats as jitted_floats
@@ -28,6 +29,7 @@ from . import jitted_integers as jitted_integers
 from . import jitted_matmul as jitted_matmul
 from . import jitted_projections as jitted_projections
 from .attention import KVCache, attention
+from .convolution import conv
 from .elementwise import gelu, silu, swiglu
 from .embeddings import embedding, embedding_bag
 from .floats import layer_norm, rms_norm, softmax
@@ -36,6 +38,7 @@ from . import jitted_recurrent as jitted_recurrent
 from .ops import linear
 from .pack_recurrent import pack_gru, pack_lstm, pack_rnn
 from .packed import PackedLinear, pack_linear
+from .packed_convolution import PackedConv, pack_conv
 from .packed_embedding import PackedEmbedding, pack_embedding
 from .projections import linear_many
 from .quantization import Quantized, dequantize, matmul_integer, quantize
@@ -52,6 +55,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "KVCache",
+    "PackedConv",
     "PackedEmbedding",
     "PackedGRU",
     "PackedLSTM",
@@ -62,6 +66,7 @@ __all__ = [
     "Smoothed",
     "available_isas",
     "choose_scheme",
+    "conv",
     "current_isa",
     "dequantize",
     "embedding",
@@ -74,6 +79,7 @@ __all__ = [
     "linear_many",
     "matmul",
     "matmul_integer",
+    "pack_conv",
     "pack_embedding",
     "gru",
     "gru_cell",

@@ -12,9 +12,11 @@ from . import ops, quantization
 from .attention import attention
 from . import elementwise, floats, ops, quantization
 from . import rotary as rotaries
+from .convolution import conv
 from .kernels.jit import JIT_ENABLED
 from .kernels.reference_activations import ACTIVATIONS
 from .packed import pack_linear
+from .packed_convolution import pack_conv
 from .runtime import isa, registry
 
 
@@ -32,6 +34,8 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
     for name in ACTIVATIONS:
         yield f"linear, {name}", partial(ops.linear, x, w, activation=name)
         yield f"linear, {name}, residual", partial(ops.linear, x, w, activation=name, residual=residual)
+    taps = pack_conv(np.ones((2, 2, 1, 1), np.float32))
+    yield "conv", lambda: [conv(np.ones((2, 2, 2), np.float32), taps, threads=t) for t in (1, 2)]
     yield "quantize, dequantize", lambda: quantization.dequantize(quantization.quantize(x))
     yield "softmax, norms", lambda: [f(x) for f in (floats.softmax, floats.layer_norm, floats.rms_norm)]
     yield "gelu, swiglu, rotary", lambda: [

@@ -9,7 +9,11 @@ import importlib
 
 from .base import Topic
 
+<<<<<<< HEAD
 TOPICS = ("projections", "matmul", "minilm")
+=======
+TOPICS = ("projections", "matmul", "convolution")
+>>>>>>> conv
 
 
 def topic(name: str) -> Topic:

@@ -24,6 +24,7 @@ from functools import cache, partial
 from ..kernels.attention import attention_worker
 from ..kernels.batched import batched_worker
 from ..kernels.conversion import dequantize_worker, quantize_worker
+from ..kernels.convolution import convolution_worker
 from ..kernels.embedding import lookup_worker
 from ..kernels.emit.intrinsics import max_rows
 from ..kernels.emit.isa import InstructionSet
@@ -37,6 +38,7 @@ from .isa import INSTRUCTION_SETS
 
 GRAMMAR = re.compile(
     r"(qd8_f32_q([cd]8w|c4w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
+    r"|qd8_f32_qc8w_conv_\d+x\d+c[24]__[a-z0-9]+"
     r"|(f32|qd8|qr[48]w)(_f32|_qd8)?_[a-z_]+__[a-z0-9]+"
 )
 
@@ -95,7 +97,7 @@ class Kernel:
             return f"{OPERATORS[self.operation].stem.format(bits=self.scheme.bits)}__{self.isa.name}"
         rows, columns = max_rows(self.form, self.scheme), self.form.columns
         data = OPERANDS.get(self.operation.removesuffix("_long")) or f"qd8_f32_{self.scheme.name}"
-        gemm = "gemm_longk" if self.operation.endswith("_long") else "gemm"
+        gemm = "conv" if self.operation == "conv" else "gemm_longk" if self.operation.endswith("_long") else "gemm"
         return f"{data}_{gemm}_{rows}x{columns}c{self.form.k_per_word}__{self.isa.name}"
 
     @property
@@ -114,6 +116,7 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
         table.append(Kernel("matmul_integer", EIGHT_BIT, isa, lambda isa=isa: integer_worker(isa)))
         table.append(Kernel("matmul", EIGHT_BIT, isa, lambda isa=isa: batched_worker(isa)))
         table.append(Kernel("matmul_long", EIGHT_BIT, isa, lambda isa=isa: batched_worker(isa, long=True)))
+        table.append(Kernel("conv", EIGHT_BIT, isa, lambda isa=isa: convolution_worker(isa)))
         for name, operator in OPERATORS.items():
             table += [Kernel(name, s, isa, partial(operator.build, isa, s)) for s in operator.schemes]
     return {(kernel.operation, kernel.scheme, kernel.isa.name): kernel for kernel in table}

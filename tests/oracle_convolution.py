@@ -1,0 +1,68 @@
+"""The oracle of convolutions, pixel by pixel and tap by tap in int64 and float64; imports nothing of the project."""
+
+import numpy as np
+import oracle
+from oracle_weights import symmetric_rows
+
+F32 = np.float32
+
+
+def two(value):
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def geometry(weight, stride=1, padding=0, dilation=1, groups=1):
+    """The options for two spatial dimensions."""
+    if weight.ndim == 3:
+        (before, after) = padding[0] if isinstance(padding, tuple) else (padding, padding)
+        return (1, stride), ((0, 0), (before, after)), (1, dilation), groups
+    padding = padding if isinstance(padding, tuple) else (padding, padding)
+    return two(stride), tuple(two(side) for side in padding), two(dilation), groups
+
+
+def naive(x, weight, bias, **options):
+    """(float32 result, bound of its distance from the float64 convolution, that one): pixel by pixel, tap by tap."""
+    if weight.ndim == 3:
+        parts = naive(x[:, :, None], weight[:, :, None], bias, two_dimensions=geometry(weight, **options))
+        return tuple(part[:, :, 0] for part in parts)
+    step, around, apart, groups = options.get("two_dimensions") or geometry(weight, **options)
+    images, _, height, width = x.shape
+    outputs, own, k_high, k_wide = weight.shape
+    high = (height + sum(around[0]) - apart[0] * (k_high - 1) - 1) // step[0] + 1
+    wide = (width + sum(around[1]) - apart[1] * (k_wide - 1) - 1) // step[1] + 1
+    data, scale_x, zero = oracle.quantize_rows(x.reshape(images, -1))
+    data = (data - zero[:, None]).reshape(x.shape)
+    q, scale_w = symmetric_rows(weight.reshape(outputs, -1), 127)
+    q = q.astype(np.int64).reshape(weight.shape)
+    acc = np.zeros((images, outputs, high, wide), np.int64)
+    real, size_x = np.zeros(acc.shape), np.zeros(acc.shape)
+    each = outputs // groups
+    for o in range(outputs):
+        inputs = slice(o // each * own, (o // each + 1) * own)
+        for ky in range(k_high):
+            for kx in range(k_wide):
+                ys = np.arange(high) * step[0] + ky * apart[0] - around[0][0]
+                xs = np.arange(wide) * step[1] + kx * apart[1] - around[1][0]
+                in_y, in_x = (ys >= 0) & (ys < height), (xs >= 0) & (xs < width)
+                at = np.ix_(range(images), [o], in_y, in_x)
+                here = (slice(None), inputs, ys[in_y][:, None], xs[in_x])
+                acc[at] += np.einsum("nchw,c->nhw", data[here], q[o, :, ky, kx])[:, None]
+                with np.errstate(invalid="ignore"):
+                    values, w = x[here].astype(np.float64), weight[o, :, ky, kx].astype(np.float64)
+                    real[at] += np.einsum("nchw,c->nhw", values, w)[:, None]
+                    size_x[at] += np.abs(values).sum(axis=1)[:, None]
+    with np.errstate(all="ignore"):
+        factor = scale_w[:, None, None] * scale_x[:, None, None, None]
+        y = acc.astype(F32) * factor + bias[:, None, None]
+        # |x w - x^ w^| <= |x| |ew| + |ex| |w^|: half a step each (see oracle.float_value); then four roundings
+        half = 0.5 + 2.0**-14
+        used = (np.abs(q).reshape(outputs, -1).sum(axis=1) * scale_w.astype(np.float64))[:, None, None]
+        bound = size_x * scale_w[:, None, None] * half + scale_x[:, None, None, None] * half * used
+        bound = bound + 5 * oracle.U * (np.abs(acc * factor.astype(np.float64)) + np.abs(bias)[:, None, None])
+    return y, bound * (1 + 2.0**-20), real + bias[:, None, None]
+
+
+def problem(rng, shape, size, images=1, groups=1):
+    x = rng.standard_normal((images, shape[1] * groups, *size)) * 2.0 ** rng.integers(-9, 9)
+    weight = rng.standard_normal(shape) * 2.0 ** rng.integers(-5, 5, (shape[0], *(1,) * (len(shape) - 1)))
+    return x.astype(F32), weight.astype(F32), rng.standard_normal(shape[0]).astype(F32)
