@@ -22,29 +22,29 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
 from . import jitted as jitted  # these register the functions below with numba
 from . import jitted_attention as jitted_attention
 from . import jitted_convolution as jitted_convolution
-from . import jitted_embedding as jitted_embedding
 from . import jitted_elementwise as jitted_elementwise
+from . import jitted_embedding as jitted_embedding
 from . import jitted_floats as jitted_floats
 from . import jitted_integers as jitted_integers
 from . import jitted_matmul as jitted_matmul
 from . import jitted_projections as jitted_projections
+from . import jitted_recurrent as jitted_recurrent
 from .attention import KVCache, attention
 from .convolution import conv
 from .elementwise import gelu, silu, swiglu
 from .embeddings import embedding, embedding_bag
 from .floats import layer_norm, rms_norm, softmax
 from .matmul import matmul
-from . import jitted_recurrent as jitted_recurrent
 from .ops import linear
 from .pack_recurrent import pack_gru, pack_lstm, pack_rnn
 from .packed import PackedLinear, pack_linear
 from .packed_convolution import PackedConv, pack_conv
 from .packed_embedding import PackedEmbedding, pack_embedding
+from .packed_recurrent import PackedGRU, PackedLSTM, PackedRNN
 from .projections import linear_many
 from .quantization import Quantized, dequantize, matmul_integer, quantize
-from .rotary import rotary, rotary_tables
-from .packed_recurrent import PackedGRU, PackedLSTM, PackedRNN
 from .recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from .rotary import rotary, rotary_tables
 from .runtime.isa import available_isas, current_isa, force_isa
 from .runtime.threads import get_num_threads, set_num_threads
 from .schemes import choose_scheme
@@ -62,8 +62,8 @@ __all__ = [
     "PackedLinear",
     "PackedRNN",
     "Quantized",
-    "attention",
     "Smoothed",
+    "attention",
     "available_isas",
     "choose_scheme",
     "conv",
@@ -74,31 +74,31 @@ __all__ = [
     "force_isa",
     "gelu",
     "get_num_threads",
+    "gru",
+    "gru_cell",
     "layer_norm",
     "linear",
     "linear_many",
+    "lstm",
+    "lstm_cell",
     "matmul",
     "matmul_integer",
     "pack_conv",
     "pack_embedding",
-    "gru",
-    "gru_cell",
-    "lstm",
-    "lstm_cell",
     "pack_gru",
     "pack_linear",
     "pack_lstm",
     "pack_rnn",
     "quantize",
     "rms_norm",
-    "rotary",
-    "rotary_tables",
     "rnn",
     "rnn_cell",
+    "rotary",
+    "rotary_tables",
     "set_num_threads",
     "silu",
+    "smooth",
     "softmax",
     "swiglu",
-    "smooth",
     "warmup",
 ]

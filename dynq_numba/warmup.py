@@ -8,10 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from . import ops, quantization
-from .attention import attention
 from . import elementwise, floats, ops, quantization
 from . import rotary as rotaries
+from .attention import attention
 from .convolution import conv
 from .kernels.jit import JIT_ENABLED
 from .kernels.reference_activations import ACTIVATIONS

@@ -18,6 +18,67 @@ from .quantize import tensor_parameters
 
 
 @kernel
+def describe(context, x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish):
+    """Fill a context with one weight's descriptor, and the arrays of a call."""
+    for i in range(at.DESCRIPTOR_WORDS):
+        store_int(context, i, load_int(descriptor, i))
+    store_int(context, at.M, m)
+    store_ptr(context, at.X, x)
+    store_int(context, at.X_STRIDE, x_stride)
+    store_ptr(context, at.OUT, out)
+    store_int(context, at.OUT_STRIDE, out_stride)
+    store_ptr(context, at.RESIDUAL, residual)
+    store_int(context, at.RESIDUAL_STRIDE, residual_stride)
+    store_int(context, at.FINISH, finish)
+
+
+@kernel
+def choose_threads(micros, descriptor, threads):
+    """`threads`, or where that is 0 as many as `micros` microseconds of work are worth and the setting allows."""
+    if threads == 0:
+        threads = worthwhile_threads(micros)
+        if threads > 1:
+            pool = load_ptr(descriptor, at.POOL)
+            threads = min(threads, load_int(pool, SETTING))
+            if threads > 1 and not worth_waking(pool, threads, micros):
+                threads = 1
+    return threads
+
+
+@kernel
+def micros_of(m, descriptor):
+    """`blocking.estimate` for m rows times a packed weight."""
+    weight_bytes = load_int(descriptor, at.PANELS) * load_int(descriptor, at.PANEL_STRIDE)
+    return estimate(m, load_int(descriptor, at.N), load_int(descriptor, at.K), weight_bytes)
+
+
+@kernel
+def start(context, m, panels, threads):
+    """Cut m rows × `panels` weight panels, fill in the rest of the (first) context, and run."""
+    row_tasks, column_tasks, row_block = cut(m, panels, load_int(context, at.MR), threads)
+    tasks = row_tasks * column_tasks
+    store_int(context, at.ALL_PANELS, panels)
+    store_int(context, at.ROW_TASKS, row_tasks)
+    store_int(context, at.COLUMN_TASKS, column_tasks)
+    store_int(context, at.ROW_BLOCK, row_block)
+    store_int(context, at.THREADS, min(threads, tasks))
+    store_ptr(context, at.COUNTERS, offset(context, 8 * at.SIZE))
+    run(context, min(threads, tasks), tasks)
+
+
+@kernel
+def fix_parameters(context):
+    """One scale and zero point for all of x, where the weight was packed for that."""
+    if load_int(context, at.PER_TENSOR):
+        x, x_stride = load_ptr(context, at.X), load_int(context, at.X_STRIDE)
+        scale, zero_point = tensor_parameters(x, x_stride, load_int(context, at.M), load_int(context, at.K))
+        fixed = offset(context, 8 * at.SCRATCH)
+        store_f32(fixed, 0, scale)
+        store_i32(fixed, 1, zero_point)
+        store_ptr(context, at.FIXED_PARAMETERS, fixed)
+
+
+@kernel
 def linear_into(x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish, threads):
     """out [M, N] = finish(x [M, K] · packed weight), float32.
 
@@ -40,44 +101,13 @@ def linear_into(x, m, x_stride, out, out_stride, residual, residual_stride, desc
 @kernel
 def product_into(x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish, threads):
     """`linear_into` for x that is rotated, if it is to be."""
-    n, k = load_int(descriptor, at.N), load_int(descriptor, at.K)
-    if m == 0 or n == 0:
+    if m == 0 or load_int(descriptor, at.N) == 0:
         return
-    panels = load_int(descriptor, at.PANELS)
-    if threads == 0:
-        micros = estimate(m, n, k, panels * load_int(descriptor, at.PANEL_STRIDE))
-        threads = worthwhile_threads(micros)
-        if threads > 1:
-            pool = load_ptr(descriptor, at.POOL)
-            threads = min(threads, load_int(pool, SETTING))
-            if threads > 1 and not worth_waking(pool, threads, micros):
-                threads = 1
-    row_tasks, column_tasks, row_block = cut(m, panels, load_int(descriptor, at.MR), threads)
-    tasks = row_tasks * column_tasks
-    threads = min(threads, tasks)
+    threads = choose_threads(micros_of(m, descriptor), descriptor, threads)
     context = stack_zeros(8 * (at.SIZE + LINE * threads))
-    for i in range(at.DESCRIPTOR_WORDS):
-        store_int(context, i, load_int(descriptor, i))
-    store_int(context, at.M, m)
-    store_ptr(context, at.X, x)
-    store_int(context, at.X_STRIDE, x_stride)
-    store_ptr(context, at.OUT, out)
-    store_int(context, at.OUT_STRIDE, out_stride)
-    store_ptr(context, at.RESIDUAL, residual)
-    store_int(context, at.RESIDUAL_STRIDE, residual_stride)
-    store_int(context, at.FINISH, finish)
-    if load_int(descriptor, at.PER_TENSOR):
-        scale, zero_point = tensor_parameters(x, x_stride, m, k)
-        fixed = offset(context, 8 * at.SCRATCH)
-        store_f32(fixed, 0, scale)
-        store_i32(fixed, 1, zero_point)
-        store_ptr(context, at.FIXED_PARAMETERS, fixed)
-    store_int(context, at.ROW_TASKS, row_tasks)
-    store_int(context, at.COLUMN_TASKS, column_tasks)
-    store_int(context, at.ROW_BLOCK, row_block)
-    store_int(context, at.THREADS, threads)
-    store_ptr(context, at.COUNTERS, offset(context, 8 * at.SIZE))
-    run(context, threads, tasks)
+    describe(context, x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish)
+    fix_parameters(context)
+    start(context, m, load_int(descriptor, at.PANELS), threads)
 
 
 @kernel

@@ -7,10 +7,13 @@ Weights whose kernels differ (another scheme, long K) cannot share rows; they ar
 
 from __future__ import annotations
 
+import numpy as np
+
 from . import context as at
 from .call import choose_threads, describe, fix_parameters, micros_of, start
+from .emit.rotation import rotate
 from .jit import kernel
-from .memory import load_int, load_ptr, null, offset, stack_zeros, store_ptr
+from .memory import data_ptr, keep, load_int, load_ptr, null, offset, stack_zeros, store_ptr
 from .parallel import LINE
 
 #: What `linear_many_into` gives: done, or the weights do not go together; then nothing is written.
@@ -23,7 +26,7 @@ def together(table, weights):
     first = load_ptr(table, 0)
     for i in range(1, weights):
         other = load_ptr(table, i)
-        for word in (at.WORKER, at.K, at.PER_TENSOR):
+        for word in (at.WORKER, at.K, at.PER_TENSOR, at.ROTATION):
             if load_int(other, word) != load_int(first, word):
                 return False
     return True
@@ -36,12 +39,28 @@ def linear_many_into(x, m, x_stride, table, weights, finish, threads):
         return APART
     if m == 0 or weights == 0:
         return DONE
+    first = load_ptr(table, 0)
+    rotation = load_int(first, at.ROTATION)
+    if rotation == 0:
+        products_into(x, m, x_stride, table, weights, finish, threads)
+    else:
+        k = load_int(first, at.K)
+        rotated = np.empty(m * k, np.float32)
+        rotate(rotation, x, x_stride, m, k, data_ptr(rotated))
+        products_into(data_ptr(rotated), m, 4 * k, table, weights, finish, threads)
+        keep(rotated)
+    return DONE
+
+
+@kernel
+def products_into(x, m, x_stride, table, weights, finish, threads):
+    """`linear_many_into` for weights that go together and x that is rotated, if it is to be."""
     micros, panels, first = 0.0, 0, load_ptr(table, 0)
     for i in range(weights):
         micros += micros_of(m, load_ptr(table, i))
         panels += load_int(load_ptr(table, i), at.PANELS)
     if panels == 0:
-        return DONE
+        return
     threads = choose_threads(micros, first, threads)
     contexts = stack_zeros(8 * (at.SIZE * weights + LINE * threads))
     head = LINE * threads * 8  # followers stand behind the first one's counters
@@ -59,7 +78,6 @@ def linear_many_into(x, m, x_stride, table, weights, finish, threads):
             store_ptr(context, at.NEXT, following)
         context = following
     start(contexts, m, panels, threads)
-    return DONE
 
 
 @kernel

@@ -44,7 +44,9 @@ parallel.run reads WORKER, POOL and DONE. The worker of matmul_integer uses the 
     COUNTERS,  # address of the counters
     DONE,  # tasks finished
     SCRATCH,  # eight bytes for the scale and zero point that FIXED_PARAMETERS may point to
-) = range(32)
+    ALL_PANELS,  # weight panels of this context and of those that follow it
+    NEXT,  # address of the context of the next weight for the same rows, or 0
+) = range(34)
 
 DESCRIPTOR_WORDS = M
-SIZE = 32
+SIZE = 40

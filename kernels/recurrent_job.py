@@ -54,6 +54,7 @@ def narrow(job, weight, first, blocks, all_blocks):
     panel, stride = first * columns // nr, 4 * columns * blocks + RESULT_GAP
     store_int(job, at.N, columns * blocks)
     store_int(job, at.PANELS, (columns * blocks + nr - 1) // nr)
+    store_int(job, at.ALL_PANELS, load_int(job, at.PANELS))
     store_ptr(job, at.WEIGHTS, offset(load_ptr(weight, at.WEIGHTS), panel * load_int(weight, at.PANEL_STRIDE)))
     store_ptr(job, at.COLUMNS, offset(load_ptr(weight, at.COLUMNS), 12 * nr * panel))
     store_int(job, at.THREADS, 1)

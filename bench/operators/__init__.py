@@ -9,11 +9,7 @@ import importlib
 
 from .base import Topic
 
-<<<<<<< HEAD
-TOPICS = ("projections", "matmul", "minilm")
-=======
-TOPICS = ("projections", "matmul", "convolution")
->>>>>>> conv
+TOPICS = ("projections", "matmul", "convolution", "minilm")
 
 
 def topic(name: str) -> Topic:
