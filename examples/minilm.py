@@ -92,6 +92,8 @@ class Quantized:
 
     def __init__(self, tensors: dict[str, Array], *, threads: int | None = None, **scheme: Any) -> None:
         self.tensors, self.threads = tensors, threads
+        # glibc then keeps the memory of arrays up to this size, instead of clearing it anew at every call.
+        np.empty(32_000_000, np.uint8)
         self.packed = {
             name: dq.pack_linear(tensors[f"{name}.weight"], tensors[f"{name}.bias"], **scheme) for name in LINEARS
         }
