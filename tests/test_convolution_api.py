@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -208,6 +209,21 @@ def test_without_jit_the_same_bits():
         return subprocess.run(command, env=os.environ | more, capture_output=True, text=True, timeout=240, check=True)
 
     assert run().stdout == run(NUMBA_DISABLE_JIT="1").stdout != ""
+
+
+def test_callers_at_once(rng):
+    cases = []
+    for size in (9, 30, 60, 100):
+        x, weight, bias = problem(rng, (20, 8, 3, 3), (size, size), 2)
+        w = dq.pack_conv(weight, bias, padding=1)
+        cases.append((x, w, dq.conv(x, w, threads=1)))
+
+    def call(i):
+        x, w, wanted = cases[i % len(cases)]
+        return oracle.same_bits(dq.conv(x, w, threads=i % 3 + 1), wanted)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(call, range(200)))
 
 
 OUT_OF_MEMORY = """
