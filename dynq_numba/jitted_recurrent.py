@@ -26,7 +26,8 @@ class PackedRecurrentType(types.Type):
         super().__init__(name=f"Packed{kind.upper()}[{FINGERPRINT}]")
 
 
-_TYPES = {kind: PackedRecurrentType(kind.kind) for kind in (PackedLSTM, PackedGRU, PackedRNN)}
+_KINDS = (PackedLSTM, PackedGRU, PackedRNN)
+_TYPES: dict[type, PackedRecurrentType] = {kind: PackedRecurrentType(kind.kind) for kind in _KINDS}
 
 
 def _typeof(value: PackedRecurrent, context: Any) -> PackedRecurrentType:

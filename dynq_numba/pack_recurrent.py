@@ -15,7 +15,7 @@ from .packed import PackedLinear, pack_linear
 from .packed_recurrent import Options, PackedGRU, PackedLSTM, PackedRNN
 
 #: Where each gate of the kernels' order (i o f c; z r h) stands in a layout.
-ORDERS = {
+ORDERS: dict[str, dict[str, tuple[int, ...]]] = {
     "lstm": {"onnx": (0, 1, 2, 3), "torch": (0, 3, 1, 2)},
     "gru": {"onnx": (0, 1, 2), "torch": (1, 0, 2)},
     "rnn": {"onnx": (0,), "torch": (0,)},
@@ -326,10 +326,13 @@ def _options(
         clip = float(clip)
         if not 0 < clip < math.inf:
             raise ValueError(f"clip must be positive and finite; got {clip}")
-    numbers = [_numbers(name, given, chosen, i) for i, (name, given) in enumerate(
-        (("activation_alpha", alpha), ("activation_beta", beta)))]  # fmt: skip
-    per = [tuple(tuple(values[i * wanted : (i + 1) * wanted]) for i in range(count)) for values in (chosen, *numbers)]
-    return Options(direction, *per, clip, coupled, before)
+    def each(values: list) -> tuple[tuple, ...]:
+        """Direction by direction."""
+        return tuple(tuple(values[i * wanted : (i + 1) * wanted]) for i in range(count))
+
+    alphas = _numbers("activation_alpha", alpha, chosen, 0)
+    betas = _numbers("activation_beta", beta, chosen, 1)
+    return Options(direction, each(chosen), each(alphas), each(betas), clip, coupled, before)
 
 
 def _numbers(name: str, given: Any, activations: list[str], which: int) -> list[float]:

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .activations import HALF, ONE, ZERO, _at_least, _at_most, exp, relu, sigmoid, tanh
+from .activations import _at_least, _at_most, exp, relu, sigmoid, tanh
 from .jit import kernel
+from .reference_activations import HALF, ONE, ZERO
 from .reference_recurrent_activations import LOG1P_P, TWO
 
 

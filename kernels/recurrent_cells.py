@@ -25,12 +25,13 @@ from functools import cache
 
 from . import context as at
 from . import recurrent_words as words
-from .activations import ONE, ZERO, _at_least, _at_most
+from .activations import _at_least, _at_most
 from .emit.recurrent import copy_floats, load, load_first, store_first, store_second
 from .jit import kernel
 from .memory import is_null, load_f32, load_int, load_ptr, offset, store_f32
 from .recurrent_activations import ACTIVATIONS
 from .recurrent_words import LANES
+from .reference_activations import ONE, ZERO
 
 #: Parameters: alpha and beta of three activations, then the clip.
 CLIP = 6
