@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
@@ -56,12 +57,17 @@ make_attribute_wrapper(PackedEmbeddingType, "descriptor", "descriptor")
 
 @unbox(PackedEmbeddingType)
 def _unbox_packed(kind: PackedEmbeddingType, value: Any, c: Any) -> NativeValue:
+    slot = cgutils.alloca_once_value(c.builder, ir.Constant(c.context.get_value_type(kind), None))
+    failed = cgutils.alloca_once_value(c.builder, cgutils.true_bit)
     array = c.pyapi.call_method(value, "_descriptor", ())
-    native = c.unbox(_DESCRIPTOR, array)
-    c.pyapi.decref(array)
-    proxy = cgutils.create_struct_proxy(kind)(c.context, c.builder)
-    proxy.descriptor = native.value
-    return NativeValue(proxy._getvalue(), is_error=native.is_error)
+    with c.builder.if_then(cgutils.is_not_null(c.builder, array)):  # NULL: it raised, and numba passes that on
+        native = c.unbox(_DESCRIPTOR, array)
+        c.pyapi.decref(array)
+        proxy = cgutils.create_struct_proxy(kind)(c.context, c.builder)
+        proxy.descriptor = native.value
+        c.builder.store(proxy._getvalue(), slot)
+        c.builder.store(native.is_error, failed)
+    return NativeValue(c.builder.load(slot), is_error=c.builder.load(failed))
 
 
 @lower_constant(PackedEmbeddingType)
