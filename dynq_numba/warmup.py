@@ -9,13 +9,13 @@ from functools import partial
 import numpy as np
 
 from . import elementwise, floats, ops, quantization
-from . import rotary as rotaries
 from .attention import attention
 from .convolution import conv
 from .kernels.jit import JIT_ENABLED
 from .kernels.reference_activations import ACTIVATIONS
 from .packed import pack_linear
 from .packed_convolution import pack_conv
+from .rotary import rotary
 from .runtime import isa, registry
 
 
@@ -38,7 +38,7 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "quantize, dequantize", lambda: quantization.dequantize(quantization.quantize(x))
     yield "softmax, norms", lambda: [f(x) for f in (floats.softmax, floats.layer_norm, floats.rms_norm)]
     yield "gelu, swiglu, rotary", lambda: [
-        elementwise.gelu(x), elementwise.swiglu(x), rotaries.rotary(x, x[:, :32], x[:, :32]),
+        elementwise.gelu(x), elementwise.swiglu(x), rotary(x, x[:, :32], x[:, :32]),
     ]  # fmt: skip
     ones = np.ones((2, 2), np.int8)
     yield "matmul_integer", lambda: quantization.matmul_integer(ones, ones)

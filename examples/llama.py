@@ -254,8 +254,8 @@ def main(argv: list[str] | None = None) -> int:
     cache = 2 * 4 * config.layers * config.kv_heads * (len(ids) + args.steps // 2) * config.head_dim
     read, limit = model.nbytes + cache, read_bandwidth()
     weights, kept, table = (size / MB for size in (model.nbytes, cache, model.embedding.nbytes))
-    print(f"int{args.bits}, {dq.get_num_threads()} threads; {weights:.0f} MB of weights, {kept:.0f} of keys and values, "
-          f"{table:.0f} of embedding (float32)")  # fmt: skip
+    print(f"int{args.bits}, {dq.get_num_threads()} threads; {weights:.0f} MB of weights, {kept:.0f} of keys and values,"
+          f" {table:.0f} of embedding (float32)")  # fmt: skip
     print(f"  prompt   {len(ids) / prompt:8.1f} tokens/s   ({len(ids)} tokens in {prompt * 1e3:.0f} ms)")
     print(f"  decode   {1 / step:8.1f} tokens/s   ({step * 1e3:.2f} ms a token, "
           f"{read / step / limit:.0%} of the {limit / 1e9:.0f} GB/s that reads alone reach)")  # fmt: skip
