@@ -36,6 +36,7 @@ bench: $(VENV)/.stamp-bench  ## ours beside every peer; fills in the README (20 
 	@$(PY) -m bench.roofline
 	@$(PY) -m bench.report --avx2 --files transformer --budget 1 $(ARGS)
 	@$(PY) -m bench.report --readme $(ARGS)
+	@$(PY) -m bench.operators --write
 
 bench-smoke: $(VENV)/.stamp-test  ## one quick round of every benchmark
 	@$(PY) -m bench.roofline --smoke
@@ -43,6 +44,7 @@ bench-smoke: $(VENV)/.stamp-test  ## one quick round of every benchmark
 	@$(PY) -m bench.matrix
 	@$(PY) -m pytest bench -q
 	@$(PY) -m bench.report --shapes 16,64,96 --only dynq numpy --rounds 1
+	@$(PY) -m bench.operators projections matmul floats attention convolution --smoke --threads 1
 	@$(PY) -m bench.startup 1
 	@$(PY) -m bench.calls
 	@$(PY) -m bench.breakdown 1 16,64,96

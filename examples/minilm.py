@@ -28,7 +28,6 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
-from tokenizers import Tokenizer
 
 import dynq_numba as dq
 
@@ -260,6 +259,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def demo(count: int, threads: int | None, scheme: dict[str, Any], progress: Progress) -> int:
     """Fetch, pack, compare, time and print; 1 if the scheme (arguments of pack_linear) lost too much, else 0."""
+    from tokenizers import Tokenizer  # here, so that the bench can do without
+
     load = os.getloadavg()[0] / (os.cpu_count() or 1)  # of others: we have not begun
     folder = fetch("minilm", progress)
     reviews = load_reviews(fetch("reviews", progress), count)

@@ -15,6 +15,7 @@ import importlib.metadata
 import json
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from bench import machine, plan, readme
@@ -107,6 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("topics", nargs="*", default=TOPICS, metavar="TOPIC", help=f"of {', '.join(TOPICS)}")
     parser.add_argument("--threads", nargs="+", type=int, default=plan.thread_counts(), help="(default: 1 and all)")
+    parser.add_argument("--smoke", action="store_true", help="ours alone on each topic's first case, one round")
     parser.add_argument("--quick", action="store_true", help="3 rounds: a look, not a result")
     parser.add_argument("--write", action="store_true", help="keep the record, and fill in README.md")
     args = parser.parse_args(argv)
@@ -117,12 +119,15 @@ def main(argv: list[str] | None = None) -> int:
     with Awake():
         for each in args.topics:
             found, here = topic(each), len(groups)
+            if args.smoke:
+                ours = tuple(way for way in found.ways if way.name.startswith("dynq"))
+                found = replace(found, ways=ours, cases=dict(list(found.cases.items())[:1]))
             for threads in args.threads:
                 remotes: dict[str, Remote] = {}
                 try:
                     for case in found.cases:
                         print(f"{each}: {case}, {threads} threads", file=sys.stderr, flush=True)
-                        rounds = QUICK if args.quick else ROUNDS
+                        rounds = 1 if args.smoke else QUICK if args.quick else ROUNDS
                         groups.append(measure(each, found, case, threads, rounds, remotes))
                         for name, reason in groups[-1]["missing"].items():
                             print(f"  {name} is missing: {reason}", file=sys.stderr)
@@ -130,6 +135,8 @@ def main(argv: list[str] | None = None) -> int:
                     for remote in remotes.values():
                         remote.stop()
             print(f"{found.title}:\n\n{table(groups[here:])}\n", flush=True)
+    if args.smoke and any(group["missing"] for group in groups):
+        return 1
     if args.write:
         write({"stamp": machine.stamp(sorted(distributions)), "groups": groups})
     return 0

@@ -29,7 +29,8 @@ def inputs(case: Case) -> Inputs:
     """x, another array like it, a row of weights and biases, a mask of the last axis, angles' cosines and sines."""
     normal, shape = partial(np.random.default_rng(0).standard_normal, dtype=np.float32), case["shape"]
     keep = np.arange(shape[-1]) < shape[-1] * 3 // 4
-    angles = np.outer(np.arange(shape[-2] if len(shape) > 1 else 1), 10000.0 ** -np.linspace(0, 1, shape[-1] // 2, False))
+    positions, speeds = np.arange(shape[-2] if len(shape) > 1 else 1), np.linspace(0, 1, shape[-1] // 2, endpoint=False)
+    angles = np.outer(positions, 10000.0**-speeds)
     return {
         "x": normal(shape) * np.float32(2), "r": normal(shape), "w": normal(shape[-1:]), "b": normal(shape[-1:]),
         "m": np.where(keep, 0, -1e9).astype(np.float32), "keep": keep,
