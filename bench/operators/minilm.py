@@ -69,7 +69,8 @@ def ort(case: Case, given: Inputs, threads: int, *, quantized: bool, fused: bool
             optimized = optimize_model(str(path), "bert", num_heads=bert_graph.HEADS, hidden_size=bert_graph.WIDTH)
             optimized.save_model_to_file(str(path))
         if quantized:
-            quantize_dynamic(path, final, per_channel=True)
+            # Of what the fusions made, shape inference knows no types.
+            quantize_dynamic(path, final, per_channel=True, extra_options={"DefaultTensorType": 1})
         model = (final if quantized else path).read_bytes()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
