@@ -10,16 +10,13 @@ attention's last linear: its factors go into the rows of the value's); "smooth, 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
-from tokenizers import Tokenizer
 
 import dynq_numba as dq
 from examples.fetch import Progress, fetch, load_reviews
-from examples.minilm import LAYERS, MAX_TOKENS, Array, Float32Linear, MiniLM, QuantizedLinear
+from examples.minilm import LAYERS, MAX_TOKENS, Array, Float32, MiniLM
 
 CALIBRATION = 50
 SCHEMES: dict[str, dict[str, Any]] = {
@@ -30,27 +27,35 @@ SCHEMES: dict[str, dict[str, Any]] = {
 }
 
 
-class Watching(Float32Linear):
-    """A float32 layer that remembers max|x| of each column."""
+class Watching(Float32):
+    """The float32 model, which remembers max|x| of each column of each linear layer's input."""
 
-    def __init__(self, weight: Array, bias: Array) -> None:
-        super().__init__(weight, bias)
-        self.amax = np.zeros(weight.shape[1], np.float32)
+    def __init__(self, tensors: dict[str, Array]) -> None:
+        super().__init__(tensors)
+        self.amax = {name: np.zeros(weight.shape[1], np.float32) for name, (weight, _) in self.linears.items()}
 
-    def __call__(self, x: Array, **options: Any) -> Array:
-        np.maximum(self.amax, np.abs(x).max(axis=0), out=self.amax)
-        return super().__call__(x, **options)
+    def linear(self, x: Array, name: str, activation: str | None = None) -> Array:
+        np.maximum(self.amax[name], np.abs(x).max(axis=0), out=self.amax[name])
+        return super().linear(x, name, activation)
 
 
-class Divided:
-    """A quantized layer whose input is divided first."""
+class Packed(Float32):
+    """The model with quantized linear layers; with `amax` and `alpha` their inputs are divided first."""
 
-    def __init__(self, weight: Array, bias: Array, amax: Array, alpha: float, **scheme: Any) -> None:
-        smoothed = dq.smooth(weight, amax, alpha)
-        self.factors, self.inner = smoothed.factors, QuantizedLinear(smoothed.weight, bias, **scheme)
+    def __init__(
+        self, tensors: dict[str, Array], amax: dict[str, Array] | None = None, alpha: float = 0.5, **scheme: Any
+    ) -> None:
+        super().__init__(tensors)
+        self.factors: dict[str, Array] = {}
+        self.packed = {}
+        for name, (weight, bias) in self.linears.items():
+            if amax is not None:
+                weight, self.factors[name] = dq.smooth(weight, amax[name], alpha)
+            self.packed[name] = dq.pack_linear(weight, bias, **scheme)
 
-    def __call__(self, x: Array, **options: Any) -> Array:
-        return self.inner(x / self.factors, **options)
+    def linear(self, x: Array, name: str, activation: str | None = None) -> Array:
+        x = x / self.factors[name] if name in self.factors else x
+        return dq.linear(x, self.packed[name], activation=activation)
 
 
 def folded(tensors: dict[str, Array], amax: dict[str, Array], alpha: float) -> dict[str, Array]:
@@ -66,15 +71,11 @@ def folded(tensors: dict[str, Array], amax: dict[str, Array], alpha: float) -> d
     return changed
 
 
-def quantized(tensors: dict[str, Array], change: Callable[[str, Array, Array], Any]) -> MiniLM:
-    """The model with `change(name, weight, bias)` for its linear layers."""
-    model = MiniLM(tensors, Float32Linear)
-    model.linears = {name: change(name, linear.weight, linear.bias) for name, linear in model.linears.items()}
-    return model
-
-
 def main() -> int:
     """Print a line for each way."""
+    from safetensors.numpy import load_file
+    from tokenizers import Tokenizer
+
     count = int(sys.argv[1]) if sys.argv[1:] else 100
     folder = fetch("minilm", Progress(quiet=True))
     reviews = load_reviews(fetch("reviews", Progress(quiet=True)), count + CALIBRATION)
@@ -83,25 +84,21 @@ def main() -> int:
     tokenizer.enable_truncation(MAX_TOKENS)
     texts = [tokenizer.encode(text).ids for text in reviews]
     tensors = load_file(folder / "model.safetensors")
-    watching = MiniLM(tensors, Watching)
+    watching = Watching(tensors)
+    original = MiniLM(watching)
     for text in texts[count:]:
-        watching.encode(text)
-    amax = {name: linear.amax for name, linear in watching.linears.items()}
-    wanted = np.array([watching.encode(text) for text in texts[:count]])
-    ways: list[tuple[str, MiniLM]] = []
+        original.encode(text)
+    wanted, amax = np.array([original.encode(text) for text in texts[:count]]), watching.amax
+    ways: list[tuple[str, Packed]] = []
     for name, scheme in SCHEMES.items():
-        ways.append((name, MiniLM(tensors, lambda w, b, s=scheme: QuantizedLinear(w, b, **s))))
+        ways.append((name, Packed(tensors, **scheme)))
         for alpha in (0.35, 0.5):
-            smoothed = folded(tensors, amax, alpha)
-            plain = MiniLM(smoothed, lambda w, b, s=scheme: QuantizedLinear(w, b, **s))
-            ways.append((f"{name}, smooth {alpha}, folded", plain))
-            ways.append((f"{name}, smooth {alpha}, all", quantized(
-                tensors, lambda n, w, b, s=scheme, a=alpha: Divided(w, b, amax[n], a, **s))))  # fmt: skip
-        for rotate in (32, 64, 128):
-            ways.append((f"{name}, rotate {rotate}", MiniLM(
-                tensors, lambda w, b, s=scheme, r=rotate: QuantizedLinear(w, b, rotate=r, **s))))  # fmt: skip
+            ways.append((f"{name}, smooth {alpha}, folded", Packed(folded(tensors, amax, alpha), **scheme)))
+            ways.append((f"{name}, smooth {alpha}, all", Packed(tensors, amax, alpha, **scheme)))
+        ways += [(f"{name}, rotate {rotate}", Packed(tensors, rotate=rotate, **scheme)) for rotate in (32, 64, 128)]
     print(f"{'mean cosine':>12}{'worst':>9}{'1 - mean':>10}   of {count} reviews, to float32")
-    for name, model in ways:
+    for name, operators in ways:
+        model = MiniLM(operators)
         cosines = (np.array([model.encode(text) for text in texts[:count]]) * wanted).sum(axis=1)
         print(f"{cosines.mean():>12.5f}{cosines.min():>9.4f}{1 - cosines.mean():>10.5f}   {name}", flush=True)
     return 0

@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 from statistics import median
 from time import perf_counter, sleep
+from typing import Any
 
 import numpy as np
-import torch
 
 import dynq_numba as dq
 
@@ -45,8 +45,10 @@ def timed(functions: list, arguments: list) -> list[float]:
     return [1e6 * median(values) for values in times]
 
 
-def random_table(rows: int, columns: int, bits: int) -> tuple[dq.PackedEmbedding, torch.Tensor]:
+def random_table(rows: int, columns: int, bits: int) -> tuple[dq.PackedEmbedding, Any]:
     """The same table packed by both, made from a small float one again and again."""
+    import torch
+
     base = np.random.default_rng(0).standard_normal((min(rows, 1000), columns)).astype(np.float32)
     ours = dq.PackedEmbedding((rows, columns), bits)
     part = dq.pack_embedding(base, bits=bits)._store.rows
@@ -60,6 +62,8 @@ def random_table(rows: int, columns: int, bits: int) -> tuple[dq.PackedEmbedding
 
 def main() -> int:
     """Print the table."""
+    import torch
+
     rng = np.random.default_rng(1)
     print(f"{'':14}{'rows x D':>16}{'ids/bags':>14}{'bits':>5}{'threads':>8}{'ours':>10}{'torch µs':>10}{'ratio':>7}")
     for threads in [int(a) for a in sys.argv[1:]] or [1, 2]:

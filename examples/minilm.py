@@ -27,7 +27,6 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 import dynq_numba as dq
 
@@ -259,7 +258,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def demo(count: int, threads: int | None, scheme: dict[str, Any], progress: Progress) -> int:
     """Fetch, pack, compare, time and print; 1 if the scheme (arguments of pack_linear) lost too much, else 0."""
-    from tokenizers import Tokenizer  # here, so that the bench can do without
+    from safetensors.numpy import load_file  # here, so that the bench can do without
+    from tokenizers import Tokenizer
 
     load = os.getloadavg()[0] / (os.cpu_count() or 1)  # of others: we have not begun
     folder = fetch("minilm", progress)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import batched_call, pack, reference
+from ..kernels import batched_call, blocking, pack, reference
 from ..kernels import context as at
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.jit import JIT_ENABLED, entry
@@ -32,7 +32,7 @@ def product(target: InstructionSet, long: bool) -> tuple[Callable, np.ndarray]:
 def _compiled(a: np.ndarray, b: np.ndarray, out: np.ndarray, count: int) -> None:
     (outer, inner, m, k), n = a.shape, b.shape[-1]
     micros = batched_call.estimate.py_func(m, n, k, outer * inner)
-    if count > 1 or (count == 0 and batched_call.worthwhile_threads.py_func(micros) > 1):
+    if count > 1 or (count == 0 and blocking.worthwhile_threads.py_func(micros) > 1):
         threads.ready(count)
     run, words = product(isa.active(), k > pack.MAX_K)
     a_strides, b_strides, out_strides = a.strides, b.strides, out.strides
