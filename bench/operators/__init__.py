@@ -9,7 +9,7 @@ import importlib
 
 from .base import Topic
 
-TOPICS = ("projections", "matmul", "floats", "attention", "convolution", "minilm")
+TOPICS = ("projections", "matmul", "floats", "attention", "convolution", "recurrent", "minilm")
 
 
 def topic(name: str) -> Topic:
