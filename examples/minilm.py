@@ -39,11 +39,13 @@ Array = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 LAYERS, WIDTH, HEADS, MAX_TOKENS, EPSILON = 6, 384, 12, 128, 1e-12
-WORDS = "embeddings.word_embeddings.weight"
+WORDS, EMBEDDED = "embeddings.word_embeddings.weight", "embeddings.LayerNorm"
 ROUNDS, BLOCK, PATIENCE = 3, 20, 60  # of the timing: rounds, texts in a row, seconds after which no round begins
 PARTS = [*(f"attention.self.{part}" for part in ("query", "key", "value")),
          "attention.output.dense", "intermediate.dense", "output.dense"]
 LINEARS = [f"encoder.layer.{layer}.{part}" for layer in range(LAYERS) for part in PARTS]
+NORMED = ("attention.output", "output")
+NORMS = [f"encoder.layer.{layer}.{part}.LayerNorm" for layer in range(LAYERS) for part in NORMED]
 # Cosines to keep, mean and worst, by bits; on the default reviews .9987 and .9969, .9693 and .9168.
 FLOORS = {8: (0.998, 0.996), 4: (0.967, 0.9)}
 EXAMPLES = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
@@ -90,6 +92,7 @@ class Quantized:
 
     def __init__(self, tensors: dict[str, Array], *, threads: int | None = None, **scheme: Any) -> None:
         self.tensors, self.threads = tensors, threads
+        self.norms = {name: (tensors[f"{name}.weight"], tensors[f"{name}.bias"]) for name in (EMBEDDED, *NORMS)}
         # glibc then keeps the memory of arrays up to this size, instead of clearing it anew at every call.
         np.empty(32_000_000, np.uint8)
         self.packed = {
@@ -109,7 +112,7 @@ class Quantized:
         return dq.linear_many(x, [self.packed[name] for name in names], threads=self.threads)
 
     def norm(self, x: Array, name: str, residual: Array | None = None) -> Array:
-        weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
+        weight, bias = self.norms[name]
         return dq.layer_norm(x, weight, bias, eps=EPSILON, residual=residual, threads=self.threads)
 
     def attention(self, query: Array, key: Array, value: Array, lengths: Ids | None) -> Array:
@@ -148,9 +151,9 @@ class MiniLM:
         texts, tokens = ids.shape
         x = self.operators.words(ids)
         x += self.positions[:tokens]
-        x = self.operators.norm(x.reshape(texts * tokens, WIDTH), "embeddings.LayerNorm")
+        x = self.operators.norm(x.reshape(texts * tokens, WIDTH), EMBEDDED)
         for layer in range(LAYERS):
-            x = self._layer(x, f"encoder.layer.{layer}", (texts, tokens), lengths)
+            x = self._layer(x, LINEARS[6 * layer : 6 * layer + 6], NORMS[2 * layer : 2 * layer + 2], ids.shape, lengths)
         x = x.reshape(texts, tokens, WIDTH)
         if lengths is None:
             mean = x.mean(axis=1)
@@ -158,13 +161,14 @@ class MiniLM:
             mean = np.stack([text[:length].mean(axis=0) for text, length in zip(x, lengths, strict=True)])
         return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
-    def _layer(self, x: Array, name: str, shape: tuple[int, int], lengths: Ids | None) -> Array:
-        query, key, value, project, up, down = (f"{name}.{part}" for part in PARTS)
-        do = self.operators
-        heads = (y.reshape(*shape, HEADS, -1).swapaxes(1, 2) for y in do.several(x, [query, key, value]))
-        context = do.attention(*heads, lengths).swapaxes(1, 2).reshape(len(x), WIDTH)
-        x = do.norm(do.linear(context, project), f"{name}.attention.output.LayerNorm", residual=x)
-        return do.norm(do.linear(do.linear(x, up, "gelu"), down), f"{name}.output.LayerNorm", residual=x)
+    def _layer(
+        self, x: Array, linears: list[str], norms: list[str], shape: tuple[int, ...], lengths: Ids | None
+    ) -> Array:
+        do, (project, up, down), heads = self.operators, linears[3:], (*shape, HEADS, WIDTH // HEADS)
+        query, key, value = (y.reshape(heads).swapaxes(1, 2) for y in do.several(x, linears[:3]))
+        context = do.attention(query, key, value, lengths).swapaxes(1, 2).reshape(x.shape)
+        x = do.norm(do.linear(context, project), norms[0], residual=x)
+        return do.norm(do.linear(do.linear(x, up, "gelu"), down), norms[1], residual=x)
 
 
 def layer_norm(x: Array, weight: Array, bias: Array) -> Array:
