@@ -65,7 +65,8 @@ def lstm(
     -----
     NaN or an infinity in x makes the rest of that sequence NaN, and no other. Errors of a step are those of `linear`
     for x and for h, which lies in (-1, 1) with the usual activations, and so do not pile up: the trained GRUs of
-    ``examples/g2p.py`` stay within 0.7 % of float32 (relative norm). Sources: ONNX LSTM-14, PyTorch's LSTM; formulas in kernels/recurrent_cells.py.
+    ``examples/g2p.py`` stay within 0.7 % of float32 (relative norm). Sources: ONNX LSTM-14, PyTorch's LSTM; formulas in
+    kernels/recurrent_cells.py.
 
     Examples
     --------
