@@ -16,6 +16,8 @@ from .jit import kernel
 from .memory import data_ptr, keep, load_int, load_ptr, null, offset, stack_zeros, store_ptr
 from .parallel import LINE
 
+#: As many weights as go together: their contexts stand on the stack.
+MOST = 64
 #: What `linear_many_into` gives: done, or the weights do not go together; then nothing is written.
 DONE, APART = 0, 1
 
@@ -23,6 +25,8 @@ DONE, APART = 0, 1
 @kernel
 def together(table, weights):
     """Whether one worker can serve all weights with the same quantized rows."""
+    if weights > MOST:
+        return False
     first = load_ptr(table, 0)
     for i in range(1, weights):
         other = load_ptr(table, i)

@@ -258,6 +258,8 @@ def rotary_entry(x, cos, sin, positions, start, interleaved, out, threads, words
         if not 0 <= first <= dimension(cos, 0) - period:
             return 1
     else:
+        if not trusted:  # they are read again while the caller, or `out` itself, might change them: Python copies them
+            return 1
         period = places(words, positions, rows, period, dimension(cos, 0))
         if period == 0:
             return 1

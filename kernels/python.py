@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .jit import kernel
-from .memory import BYTES, I32, I64, load_i32, load_int, load_ptr, null, offset
+from .memory import BYTES, I32, I64, is_null, load_i32, load_int, load_ptr, null, offset
 from .view import DATA, DIMENSIONS, STRIDES
 
 #: Of every object, in bytes: where its type is; of an array, where dimensions' count, element type and flags are.
@@ -197,8 +197,10 @@ def data_of(array):
 
 @kernel
 def descriptor_of(words, value):
-    """The descriptor of a PackedLinear, or NULL where the object is none."""
+    """The descriptor of a PackedLinear, or NULL where the object is none, or none that is complete."""
     if not same(load_ptr(value, TYPE // 8), load_ptr(words, PACKED)):
         return null()
     held = load_ptr(value, load_int(words, PLACE) // 8)
+    if is_null(held) or not same(load_ptr(held, TYPE // 8), load_ptr(words, ARRAY)):
+        return null()
     return data_of(held)

@@ -76,12 +76,12 @@ def fits(words, out, m, n, x):
 
 
 @kernel
-def options(words, arguments, names):
+def options(words, arguments, names, has_out):
     """(plain, out or NULL, threads or 0, finisher or 0) of the arguments given by keyword, which follow x and w."""
     out, threads, finish = null(), 0, 0
     for i in range(0 if is_null(names) else load_int(names, LENGTH // 8)):
         name, value = load_ptr(names, ITEMS // 8 + i), load_ptr(arguments, 2 + i)
-        if same(name, load_ptr(words, OUT)):
+        if has_out and same(name, load_ptr(words, OUT)):
             out = null() if same(value, load_ptr(words, NONE)) else value
         elif same(name, load_ptr(words, THREADS)):
             threads = 0 if same(value, load_ptr(words, NONE)) else integer(words, value)
@@ -107,13 +107,10 @@ def takes(x, descriptor):
 
 
 @kernel
-def compute(x, out, descriptor, finish, threads):
-    """Whether it was done; False for want of memory."""
+def compute(x, m, x_stride, out, out_stride, descriptor, finish, threads):
+    """Whether it was done; False for want of memory. On addresses: objects may change when other threads run."""
     try:
-        linear_into(
-            data_of(x), dimension(x, 0), stride(x, 0), data_of(out), stride(out, 0), null(), 0,
-            descriptor, finish, threads,
-        )  # fmt: skip
+        linear_into(x, m, x_stride, out, out_stride, null(), 0, descriptor, finish, threads)
     except Exception:
         return False
     return True
@@ -125,7 +122,7 @@ def quick_linear(function, arguments, count, names):
     words = process_words()
     if load_int(words, ON) != 1 or count & COUNT_MASK != 2:
         return interpret(words, function, arguments, count, names)
-    plain, given, threads, finish = options(words, arguments, names)
+    plain, given, threads, finish = options(words, arguments, names, True)
     x, descriptor = load_ptr(arguments, 0), descriptor_of(words, load_ptr(arguments, 1))
     if not plain or is_null(descriptor) or not is_matrix(words, x):
         return interpret(words, function, arguments, count, names)
@@ -140,11 +137,12 @@ def quick_linear(function, arguments, count, names):
     out = new_matrix(words, m, n) if is_null(given) else given
     if is_null(out):
         return out
+    source, x_stride, target, out_stride = data_of(x), stride(x, 0), data_of(out), stride(out, 0)
     if micros < LET_RUN_US:
-        done = compute(x, out, descriptor, finish, threads)
+        done = compute(source, m, x_stride, target, out_stride, descriptor, finish, threads)
     else:
         state = save_thread()
-        done = compute(x, out, descriptor, finish, threads)
+        done = compute(source, m, x_stride, target, out_stride, descriptor, finish, threads)
         restore_thread(state)
     if not is_null(given):
         hold(out)

@@ -144,6 +144,43 @@ def test_linear_many_keeps_count_of_references(quickly, rng):
     assert counts() == counts()
 
 
+@needs_builtin
+def test_what_could_crash_does_not(quickly, rng):
+    """Half-made weights, more weights than go together, a list that changes when garbage is collected, reloading."""
+    x, w = rng.standard_normal((2, 70)).astype(F32), layer(rng)
+    with pytest.raises(AttributeError):
+        dq.linear(x, object.__new__(dq.PackedLinear))
+    with pytest.raises(AttributeError):
+        dq.linear_many(x, [object.__new__(dq.PackedLinear)])
+    wanted = dq.linear(x, w)
+    for y in dq.linear_many(x, [w] * 5000, threads=1)[::500]:
+        oracle.assert_same_bits(y, wanted)
+    with pytest.raises(TypeError, match="out"):
+        dq.linear_many(x, [w], out=None)
+    ws = [w, layer(rng)]
+
+    class Spiteful:
+        def __del__(self):
+            ws.clear()
+
+    for _ in range(3):
+        ws[:] = w, layer(rng)
+        cycle = Spiteful()
+        cycle.self = cycle
+        del cycle
+        before = gc.get_threshold()
+        gc.set_threshold(1)
+        try:
+            assert len(dq.linear_many(x, ws)) in (0, 2)
+        finally:
+            gc.set_threshold(*before)
+    old = dq.linear
+    again = builtin.builtin(old.__self__)
+    oracle.assert_same_bits(again(x, w), wanted)
+    gc.collect()
+    oracle.assert_same_bits(old(x, w), wanted)
+
+
 BAD = [
     (lambda x, w, out: dq.linear(), TypeError, "linear"),
     (lambda x, w, out: dq.linear(x), TypeError, "w"),

@@ -143,3 +143,15 @@ def test_errors():
     error("^positions", lambda: dq.rotary_tables(-1, 4))
     error("^positions", lambda: dq.rotary_tables(np.zeros((2, 2)), 4))
     error("^positions", lambda: dq.rotary_tables(2.5, 4), TypeError)
+
+
+def test_positions_may_lie_in_out(rng):
+    """They are read before anything is written over them."""
+    x = rng.standard_normal((32, 8)).astype(F32)
+    cos, sin = dq.rotary_tables(64, 8)
+    positions = np.arange(32)[::-1].copy()
+    wanted = dq.rotary(x, cos, sin, positions)
+    room = np.zeros(256, F32)
+    inside = room.view(np.int64)[:32]
+    inside[:] = positions
+    oracle.assert_same_bits(dq.rotary(x, cos, sin, inside, out=room.reshape(32, 8)).copy(), wanted)

@@ -16,6 +16,7 @@ import ctypes
 import inspect
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable
 from functools import cache
 from types import MemberDescriptorType
@@ -102,7 +103,10 @@ def _as_expected() -> bool:
 
 
 POSSIBLE = JIT_ENABLED and _as_expected()
-_functions: dict[str, tuple[Any, _Method]] = {}
+_functions: dict[str, Any] = {}
+#: What CPython or the process words hold by address alone, kept alive: whatever is reloaded, old objects go on working.
+_kept: list[Any] = []
+_filing = threading.Lock()
 
 
 def builtin(function: F) -> F:
@@ -116,7 +120,8 @@ def builtin(function: F) -> F:
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
     made = make(ctypes.addressof(method), function, function.__module__)
-    _functions[name] = function, method
+    _functions[name] = function
+    _kept.append(method)
     # A built-in function pickles as an attribute of what it belongs to, and that as one of the module it says.
     setattr(function, name, made)
     function.__module__, globals()[name] = __name__, function
@@ -127,7 +132,7 @@ def builtin(function: F) -> F:
 def install(name: str, quick: Any) -> None:
     """Let calls of the built-in function `name` come to the kernel `quick` first."""
     if name in _functions:
-        _vectorcall(_functions[name][0]).value = address(quick, python.VECTORCALL)
+        _vectorcall(_functions[name]).value = address(quick, python.VECTORCALL)
 
 
 def prepare(packed: type, slot: str) -> None:
@@ -147,6 +152,7 @@ def prepare(packed: type, slot: str) -> None:
         (python.ACTIVATION, sys.intern("activation")),
     ):  # fmt: skip
         words[word] = id(thing)
+        _kept.append(thing)
     words[python.NEW] = _word(pointer(capsule, None) + 8 * _PYARRAY_NEW)
     words[python.INTERPRET] = _address("_PyFunction_Vectorcall")
     words[python.PLACE] = _place(packed, slot)
@@ -158,8 +164,10 @@ _names: list[str] = []
 
 def know_finisher(activation: str, finisher: int) -> None:
     """Let quick paths find the finisher of an activation."""
-    if activation not in _names:
-        _names.append(sys.intern(activation))
-        entry = python.NAMED + 2 * _names.index(activation)
-        python.PROCESS[entry + 1] = finisher
-        python.PROCESS[entry] = id(_names[-1])
+    name = sys.intern(activation)
+    with _filing:
+        if name not in _names:
+            entry = python.NAMED + 2 * len(_names)
+            _names.append(name)
+            python.PROCESS[entry + 1] = finisher
+            python.PROCESS[entry] = id(name)
