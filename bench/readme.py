@@ -111,22 +111,11 @@ def breakdowns(record: dict) -> str:
 def conversions(record: dict) -> str:
     names = "array", "operation", "result", "threads", "GB/s", "limit GB/s", "of it", "of reads alone"
     rows = [[*names, "numpy's time / ours"]]
-    if "result" not in record["conversions"][0]:  # a record from before there was `out`
-        return earlier_conversions(record)
     for r in record["conversions"]:
         array = f"{r['rows']} × {r['columns']}, {r['where']}"
         limits = cell(r["move_gb_s"]), percent(r["of_move"]), percent(r["of_limit"])
         figures = str(r["threads"]), cell(r["gb_s"]), *limits, ratio(r["ratio_numpy"])
         rows.append([array, r["operation"], r["result"], *figures])
-    return markdown(rows)
-
-
-def earlier_conversions(record: dict) -> str:
-    rows = [["array", "operation", "threads", "GB/s", "read GB/s", "of it", "numpy's time / ours"]]
-    for r in record["conversions"]:
-        array = f"{r['rows']} × {r['columns']}, {r['where']}"
-        figures = cell(r["gb_s"]), cell(r["read_gb_s"]), percent(r["of_limit"]), ratio(r["ratio_numpy"])
-        rows.append([array, r["operation"], str(r["threads"]), *figures])
     return markdown(rows)
 
 

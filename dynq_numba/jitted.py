@@ -22,73 +22,34 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
-from numba.core.imputils import lower_constant
-from numba.extending import (
-    NativeValue,
-    intrinsic,
-    make_attribute_wrapper,
-    models,
-    overload,
-    register_model,
-    typeof_impl,
-    unbox,
-)
+from numba.extending import intrinsic, overload, typeof_impl
 
 from .checks import MAX_THREADS
+from .jitted_packed import PackedType, register_packed
 from .kernels import arrays, call
 from .kernels import context as at
 from .kernels.activations import ACTIVATIONS
-from .kernels.jit import FINGERPRINT, compiled
+from .kernels.jit import compiled
 from .kernels.memory import FINISH_SIGNATURE, data_ptr, keep, null
 from .ops import linear
 from .packed import PackedLinear
 from .runtime.compiled import finishing_kernel
 
-_DESCRIPTOR = types.Array(types.int64, 1, "C")
 
-
-class PackedLinearType(types.Type):
-    """numba's view of a PackedLinear. The fingerprint keeps users' cached functions from outliving a layout."""
+class PackedLinearType(PackedType):
+    """numba's view of a PackedLinear."""
 
     def __init__(self) -> None:
-        super().__init__(name=f"PackedLinear[{FINGERPRINT}]")
+        super().__init__("PackedLinear")
 
 
 PACKED = PackedLinearType()
+register_packed(PackedLinearType)
 
 
 @typeof_impl.register(PackedLinear)
 def _typeof_packed(value: PackedLinear, context: Any) -> PackedLinearType:
     return PACKED
-
-
-@register_model(PackedLinearType)
-class _PackedModel(models.StructModel):
-    def __init__(self, manager: Any, kind: PackedLinearType):
-        super().__init__(manager, kind, [("descriptor", _DESCRIPTOR)])
-
-
-make_attribute_wrapper(PackedLinearType, "descriptor", "descriptor")
-
-
-@unbox(PackedLinearType)
-def _unbox_packed(kind: PackedLinearType, value: ir.Value, c: Any) -> NativeValue:
-    slot = cgutils.alloca_once_value(c.builder, ir.Constant(c.context.get_value_type(kind), None))
-    failed = cgutils.alloca_once_value(c.builder, cgutils.true_bit)
-    array = c.pyapi.call_method(value, "_descriptor", ())
-    with c.builder.if_then(cgutils.is_not_null(c.builder, array)):  # NULL: it raised, and numba passes that on
-        native = c.unbox(_DESCRIPTOR, array)
-        c.pyapi.decref(array)
-        proxy = cgutils.create_struct_proxy(kind)(c.context, c.builder)
-        proxy.descriptor = native.value
-        c.builder.store(proxy._getvalue(), slot)
-        c.builder.store(native.is_error, failed)
-    return NativeValue(c.builder.load(slot), is_error=c.builder.load(failed))
-
-
-@lower_constant(PackedLinearType)
-def _constant_packed(context: Any, builder: Any, kind: PackedLinearType, value: PackedLinear) -> None:
-    raise TypingError("a PackedLinear cannot be a global or closure variable of compiled code: pass it as an argument")
 
 
 def address_of(function: Callable, signature: tuple) -> Callable:

@@ -7,48 +7,35 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.core.imputils import lower_constant
-from numba.extending import make_attribute_wrapper, models, overload, register_model, typeof_impl, unbox
+from numba.extending import overload, typeof_impl
 
 from .checks import MAX_THREADS
 from .convolution import conv
-from .jitted import _DESCRIPTOR, _unbox_packed, absent, address_of, float_array, literal, no_address, value_type
+from .jitted import absent, address_of, float_array, literal, no_address, value_type
+from .jitted_packed import PackedType, register_packed
 from .kernels import arrays
 from .kernels import convolution_context as at
 from .kernels.activations import ACTIVATIONS
 from .kernels.convolution_call import convolve_into, output_size
-from .kernels.jit import FINGERPRINT
 from .kernels.memory import FINISH_SIGNATURE, data_ptr, keep
 from .packed_convolution import PackedConv
 from .runtime.compiled import finishing_kernel
 
 
-class PackedConvType(types.Type):
+class PackedConvType(PackedType):
     """numba's view of a PackedConv of `spatial` dimensions."""
 
     def __init__(self, spatial: int) -> None:
+        super().__init__(f"PackedConv{spatial}d")
         self.spatial = spatial
-        super().__init__(name=f"PackedConv{spatial}d[{FINGERPRINT}]")
+
+
+register_packed(PackedConvType)
 
 
 @typeof_impl.register(PackedConv)
 def _typeof_packed(value: PackedConv, context: Any) -> PackedConvType:
     return PackedConvType(len(value.shape) - 2)
-
-
-@register_model(PackedConvType)
-class _PackedModel(models.StructModel):
-    def __init__(self, manager: Any, kind: PackedConvType):
-        super().__init__(manager, kind, [("descriptor", _DESCRIPTOR)])
-
-
-make_attribute_wrapper(PackedConvType, "descriptor", "descriptor")
-unbox(PackedConvType)(_unbox_packed)
-
-
-@lower_constant(PackedConvType)
-def _constant_packed(context: Any, builder: Any, kind: PackedConvType, value: PackedConv) -> None:
-    raise TypingError("a PackedConv cannot be a global or closure variable of compiled code: pass it as an argument")
 
 
 @overload(conv, prefer_literal=True)

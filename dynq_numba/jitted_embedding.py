@@ -10,69 +10,39 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.core.errors import TypingError
-from numba.core.imputils import lower_constant
-from numba.extending import NativeValue, make_attribute_wrapper, models, overload, register_model, typeof_impl, unbox
+from numba.extending import overload, typeof_impl
 
 from . import embeddings
 from .checks import MAX_THREADS
 from .jitted import absent, address_of, float_array, literal, value_type
+from .jitted_packed import PackedType, register_packed
 from .kernels import arrays
 from .kernels import embedding as kernels
 from .kernels.emit.tile import Scheme
-from .kernels.jit import FINGERPRINT
 from .kernels.memory import WORKER_SIGNATURE, data_ptr, keep
 from .packed_embedding import PackedEmbedding
 from .runtime import isa, registry
 from .runtime.embedding import OPERATIONS
 
-_DESCRIPTOR = types.Array(types.int64, 1, "C")
 FINE = kernels.FINE
 
 
-class PackedEmbeddingType(types.Type):
+class PackedEmbeddingType(PackedType):
     """numba's view of a PackedEmbedding of some bits."""
 
     def __init__(self, bits: int) -> None:
-        super().__init__(name=f"PackedEmbedding[{bits}, {FINGERPRINT}]")
+        super().__init__(f"PackedEmbedding{bits}")
         self.bits = bits
+
+
+register_packed(PackedEmbeddingType)
 
 
 @typeof_impl.register(PackedEmbedding)
 def _typeof_packed(value: PackedEmbedding, context: Any) -> PackedEmbeddingType:
     return PackedEmbeddingType(value.bits)
-
-
-@register_model(PackedEmbeddingType)
-class _PackedModel(models.StructModel):
-    def __init__(self, manager: Any, kind: PackedEmbeddingType):
-        super().__init__(manager, kind, [("descriptor", _DESCRIPTOR)])
-
-
-make_attribute_wrapper(PackedEmbeddingType, "descriptor", "descriptor")
-
-
-@unbox(PackedEmbeddingType)
-def _unbox_packed(kind: PackedEmbeddingType, value: Any, c: Any) -> NativeValue:
-    slot = cgutils.alloca_once_value(c.builder, ir.Constant(c.context.get_value_type(kind), None))
-    failed = cgutils.alloca_once_value(c.builder, cgutils.true_bit)
-    array = c.pyapi.call_method(value, "_descriptor", ())
-    with c.builder.if_then(cgutils.is_not_null(c.builder, array)):  # NULL: it raised, and numba passes that on
-        native = c.unbox(_DESCRIPTOR, array)
-        c.pyapi.decref(array)
-        proxy = cgutils.create_struct_proxy(kind)(c.context, c.builder)
-        proxy.descriptor = native.value
-        c.builder.store(proxy._getvalue(), slot)
-        c.builder.store(native.is_error, failed)
-    return NativeValue(c.builder.load(slot), is_error=c.builder.load(failed))
-
-
-@lower_constant(PackedEmbeddingType)
-def _constant_packed(context: Any, builder: Any, kind: PackedEmbeddingType, value: PackedEmbedding) -> None:
-    raise TypingError("a PackedEmbedding cannot be a global or closure variable of compiled code: pass it as argument")
 
 
 def _prepared(packed: Any, ids: Any, out: Any, threads: Any, operation: str) -> Any:

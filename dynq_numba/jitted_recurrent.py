@@ -7,23 +7,22 @@ from typing import Any
 
 from numba import types
 from numba.core.errors import TypingError
-from numba.core.imputils import lower_constant
-from numba.extending import make_attribute_wrapper, overload, register_model, typeof_impl, unbox
+from numba.extending import overload, typeof_impl
 
 from . import recurrent
-from .jitted import _constant_packed, _PackedModel, _unbox_packed, absent, float_array, rows_function, value_type
+from .jitted import absent, float_array, rows_function, value_type
+from .jitted_packed import PackedType, register_packed
 from .kernels import recurrent_arrays as arrays
 from .kernels import recurrent_words as words
-from .kernels.jit import FINGERPRINT
 from .packed_recurrent import PackedGRU, PackedLSTM, PackedRecurrent, PackedRNN
 
 
-class PackedRecurrentType(types.Type):
+class PackedRecurrentType(PackedType):
     """numba's view of a PackedLSTM, PackedGRU or PackedRNN: its words."""
 
     def __init__(self, kind: str) -> None:
+        super().__init__(f"Packed{kind.upper()}")
         self.kind = kind
-        super().__init__(name=f"Packed{kind.upper()}[{FINGERPRINT}]")
 
 
 _KINDS = (PackedLSTM, PackedGRU, PackedRNN)
@@ -36,10 +35,7 @@ def _typeof(value: PackedRecurrent, context: Any) -> PackedRecurrentType:
 
 for _kind in _TYPES:
     typeof_impl.register(_kind)(_typeof)
-register_model(PackedRecurrentType)(_PackedModel)
-make_attribute_wrapper(PackedRecurrentType, "descriptor", "descriptor")
-unbox(PackedRecurrentType)(_unbox_packed)
-lower_constant(PackedRecurrentType)(_constant_packed)
+register_packed(PackedRecurrentType)
 
 
 def _pieces(kind: str, ndim: int, x: Any, packed: Any, lengths: Any, threads: Any, **states: Any) -> list[Callable]:

@@ -25,7 +25,7 @@ from .memory import (
     store_int,
     store_ptr,
 )
-from .parallel import LINE, SETTING, run, worth_waking
+from .parallel import LINE, run, worthwhile
 
 #: A descriptor: WORKER and POOL as in the context, then the vectors of rows that a register tile has.
 MOST_VECTORS = 2
@@ -34,19 +34,6 @@ DESCRIPTOR_WORDS = 3
 #: second thread may be asked.
 MACS_PER_US, WORTH_US = 50_000, 1.0
 FOR_TWO = int(2 * WORTH_US * MACS_PER_US)
-
-
-@kernel
-def threads_for(macs, pool, threads):
-    """`threads`, or where that is 0 as many as the work is worth and the setting allows."""
-    if threads == 0:
-        threads = 1
-        if macs >= FOR_TWO:
-            micros = macs / MACS_PER_US
-            threads = min(int(micros / WORTH_US), load_int(pool, SETTING))
-            if threads > 1 and not worth_waking(pool, threads, micros):
-                threads = 1
-    return threads
 
 
 @kernel
@@ -74,7 +61,8 @@ def attend_into(q, k, v, out, mask, mask_bytes, mask_strides, seen, causal, scal
     few = few_rows(group * rows) if rows == 1 or causal == 0 else 0
     tasks = batch * key_heads * (1 if few else blocks)
     pool = load_ptr(descriptor, at.POOL)
-    threads = min(tasks, threads_for(batch * heads * rows * keys * (dim + value_dim), pool, threads))
+    macs = batch * heads * rows * keys * (dim + value_dim)
+    threads = min(tasks, worthwhile(pool, threads, macs / MACS_PER_US, WORTH_US))
     context = stack_zeros(8 * (words.SIZE + LINE * threads))
     store_ptr(context, at.WORKER, load_ptr(descriptor, at.WORKER))
     store_ptr(context, at.POOL, pool)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from . import context as at
 from .batched import A_INNER, A_OUTER, B_COLUMN, B_INNER, B_OUTER, B_ROW, INNER, OUT_INNER, OUT_OUTER, PRODUCT_WORDS, B
-from .blocking import BYTES_PER_US, MACS_PER_US, worthwhile_threads
+from .blocking import BYTES_PER_US, MACS_PER_US, WORTH_US
 from .emit.isa import K_STEP
 from .jit import kernel
 from .memory import load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
 from .pack import padded_length
-from .parallel import LINE, SETTING, run, worth_waking
+from .parallel import LINE, run, worthwhile
 
 #: What a call says of its products, one int64 each: sizes, numbers of products in two levels, strides in bytes.
 SIZES = ("m", "n", "k", "outer", "inner", "a_row", "b_row", "b_column", "out_row", "a_outer", "a_inner", "b_outer",
@@ -19,18 +19,6 @@ NR, K_PER_WORD, L2_BYTES = range(2, 5)
 DESCRIPTOR_WORDS = 5
 #: Tasks for each thread, at least.
 TASKS = 2
-
-
-@kernel
-def choose(micros, pool, threads):
-    """`threads`, or where that is 0 as many as the work is worth and the setting allows."""
-    if threads == 0:
-        threads = worthwhile_threads(micros)
-        if threads > 1:
-            threads = min(threads, load_int(pool, SETTING))
-            if threads > 1 and not worth_waking(pool, threads, micros):
-                threads = 1
-    return threads
 
 
 @kernel
@@ -50,7 +38,7 @@ def matmul_into(a, b, out, sizes, descriptor, threads):
     if m == 0 or n == 0 or products == 0:
         return
     pool, nr = load_ptr(descriptor, at.POOL), load_int(descriptor, NR)
-    threads = choose(estimate(m, n, k, products), pool, threads)
+    threads = worthwhile(pool, threads, estimate(m, n, k, products), WORTH_US)
     panels, stride = (n + nr - 1) // nr, padded_length(k) * nr
     parts = 1
     if products < TASKS * threads and threads > 1:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from . import context as at
-from .blocking import cut, estimate, worthwhile_threads
+from .blocking import WORTH_US, cut, estimate
 from .emit.rotation import rotate
 from .jit import kernel
 from .memory import data_ptr, keep, load_int, load_ptr, offset, stack_zeros, store_f32, store_i32, store_int, store_ptr
-from .parallel import LINE, SETTING, run, worth_waking
+from .parallel import LINE, run, worthwhile
 from .quantize import tensor_parameters
 
 
@@ -30,19 +30,6 @@ def describe(context, x, m, x_stride, out, out_stride, residual, residual_stride
     store_ptr(context, at.RESIDUAL, residual)
     store_int(context, at.RESIDUAL_STRIDE, residual_stride)
     store_int(context, at.FINISH, finish)
-
-
-@kernel
-def choose_threads(micros, descriptor, threads):
-    """`threads`, or where that is 0 as many as `micros` microseconds of work are worth and the setting allows."""
-    if threads == 0:
-        threads = worthwhile_threads(micros)
-        if threads > 1:
-            pool = load_ptr(descriptor, at.POOL)
-            threads = min(threads, load_int(pool, SETTING))
-            if threads > 1 and not worth_waking(pool, threads, micros):
-                threads = 1
-    return threads
 
 
 @kernel
@@ -103,7 +90,7 @@ def product_into(x, m, x_stride, out, out_stride, residual, residual_stride, des
     """`linear_into` for x that is rotated, if it is to be."""
     if m == 0 or load_int(descriptor, at.N) == 0:
         return
-    threads = choose_threads(micros_of(m, descriptor), descriptor, threads)
+    threads = worthwhile(load_ptr(descriptor, at.POOL), threads, micros_of(m, descriptor), WORTH_US)
     context = stack_zeros(8 * (at.SIZE + LINE * threads))
     describe(context, x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish)
     fix_parameters(context)

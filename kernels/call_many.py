@@ -10,11 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from . import context as at
-from .call import choose_threads, describe, fix_parameters, micros_of, start
+from .blocking import WORTH_US
+from .call import describe, fix_parameters, micros_of, start
 from .emit.rotation import rotate
 from .jit import kernel
 from .memory import data_ptr, keep, load_int, load_ptr, null, offset, stack_zeros, store_ptr
-from .parallel import LINE
+from .parallel import LINE, worthwhile
 
 #: As many weights as go together: their contexts stand on the stack.
 MOST = 64
@@ -65,7 +66,7 @@ def products_into(x, m, x_stride, table, weights, finish, threads):
         panels += load_int(load_ptr(table, i), at.PANELS)
     if panels == 0:
         return
-    threads = choose_threads(micros, first, threads)
+    threads = worthwhile(load_ptr(first, at.POOL), threads, micros, WORTH_US)
     contexts = stack_zeros(8 * (at.SIZE * weights + LINE * threads))
     head = LINE * threads * 8  # followers stand behind the first one's counters
     context = contexts

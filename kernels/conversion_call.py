@@ -38,7 +38,7 @@ from .memory import (
     store_ptr,
     store_u8,
 )
-from .parallel import LINE, SETTING, run, worth_waking
+from .parallel import LINE, run, worthwhile
 from .quantize import BOUNDS_BYTES
 
 #: Words of a descriptor: what stays the same from call to call (WORKER and POOL are those of the context).
@@ -148,15 +148,7 @@ def dequantize_into(
 
 @kernel
 def threads_for(values, descriptor, threads):
-    """`threads`, or where that is 0 as many as the work is worth and the setting allows."""
-    if threads == 0:
-        threads = 1
-        if values >= FOR_TWO:
-            micros, pool = values / VALUES_PER_US, load_ptr(descriptor, at.POOL)
-            threads = min(int(micros / WORTH_US), load_int(pool, SETTING))
-            if threads > 1 and not worth_waking(pool, threads, micros):
-                threads = 1
-    return threads
+    return worthwhile(load_ptr(descriptor, at.POOL), threads, values / VALUES_PER_US, WORTH_US)
 
 
 @kernel

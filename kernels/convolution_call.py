@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import context as at
-from .batched_call import choose
-from .blocking import MACS_PER_US
+from .blocking import MACS_PER_US, WORTH_US
 from .conversion_call import VALUES_PER_US, quantize_into
 from .convolution_context import (
     BOTTOM,
@@ -43,7 +42,7 @@ from .emit.convolution import PIXELS
 from .jit import kernel
 from .memory import data_ptr, is_null, keep, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
 from .pack import padded_length
-from .parallel import LINE, run
+from .parallel import LINE, run, worthwhile
 from .scratch import borrow, give_back
 
 #: Tasks for each thread, at least, and units of pixels that a task keeps where pixels are cut for their sake.
@@ -90,7 +89,7 @@ def convolve_into(x, images, height, width, out, descriptor, finish, threads):
     if images == 0:
         return
     pool, nr, tallest = load_ptr(d, at.POOL), load_int(d, NR), load_int(d, MR)
-    threads = choose(estimate(images, outputs, pixels, k, values), pool, threads)
+    threads = worthwhile(pool, threads, estimate(images, outputs, pixels, k, values), WORTH_US)
     units, per_unit = (pixels + PIXELS - 1) // PIXELS, PIXELS // nr
     most = max(1, load_int(d, L2_BYTES) // 2 // (per_unit * nr * padded_length(k)))
     row_panels = (outputs // groups + tallest - 1) // tallest

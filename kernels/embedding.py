@@ -21,7 +21,7 @@ from .emit.isa import InstructionSet
 from .emit.quantize import LANES
 from .jit import kernel
 from .memory import load_i32, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
-from .parallel import LINE, SETTING, next_task, run, worth_waking
+from .parallel import LINE, next_task, run, worthwhile
 
 #: Words of a packed table's descriptor (dynq_numba/runtime/embedding.py).
 D_TABLE, D_ROW_BYTES, D_FAR, D_ROWS, D_COLUMNS, D_POOL = range(6)
@@ -129,19 +129,6 @@ def ends_of_rows(ids, offsets):
 
 
 @kernel
-def threads_for(bytes_, pool, threads):
-    """`threads`, or where that is 0 as many as the work is worth and the setting allows."""
-    if threads == 0:
-        threads = 1
-        if bytes_ >= FOR_TWO:
-            micros = bytes_ / BYTES_PER_US
-            threads = min(int(micros / WORTH_US), load_int(pool, SETTING))
-            if threads > 1 and not worth_waking(pool, threads, micros):
-                threads = 1
-    return threads
-
-
-@kernel
 def lookup_into(
     ids, id_bytes, count, offsets, bags, weights, weight_stride, mean, out, out_stride, descriptor, worker, threads
 ):  # fmt: skip
@@ -150,7 +137,8 @@ def lookup_into(
     if bags == 0 or columns == 0:
         return
     pool = load_ptr(descriptor, D_POOL)
-    threads = min(threads_for(count * row_bytes + 4 * bags * columns, pool, threads), bags)
+    micros = (count * row_bytes + 4 * bags * columns) / BYTES_PER_US
+    threads = min(worthwhile(pool, threads, micros, WORTH_US), bags)
     tasks = 1 if threads == 1 else min(bags, PARTS * threads)
     context = stack_zeros(8 * (at.SIZE + LINE * threads))
     store_int(context, at.WORKER, worker)

@@ -25,7 +25,7 @@ from .operands import (
     thread_count,
     writeable,
 )
-from .parallel import HELPERS, SETTING, worth_waking
+from .parallel import HELPERS, worthwhile
 from .python import ARRAY, COUNT, DTYPE, NAMED, TYPE, data_of, dimension, integer, same, stride
 from .view import DIMENSIONS
 
@@ -42,11 +42,7 @@ def threads_for(words, threads, values, trusted):
     """Threads of a call on so many values; 0 where that is for Python to decide."""
     wanted, pool = thread_count(words, threads), load_ptr(words, POOL)
     if wanted == 0:
-        wanted, rate = 1, load_int(words, RATE)
-        if values >= 2 * WORTH_US * rate:
-            wanted = min(int(values / (rate * WORTH_US)), load_int(pool, SETTING))
-            if wanted > 1 and not worth_waking(pool, wanted, values / rate):
-                wanted = 1
+        wanted = worthwhile(pool, 0, values / load_int(words, RATE), WORTH_US)
     return wanted if 0 < wanted and (trusted or wanted <= load_int(pool, HELPERS) + 1) else 0
 
 

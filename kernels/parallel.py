@@ -116,6 +116,20 @@ def worth_waking(pool, threads, micros):
 
 
 @kernel
+def worthwhile(pool, threads, micros, least):
+    """`threads`, or where that is 0 as many as have `least` of so many microseconds of work each.
+
+    Never more than the setting then, and one where sleeping helpers are not worth waking. `pool` may be 0 with threads.
+    """
+    if threads != 0:
+        return threads
+    wanted = int(micros / least)
+    if wanted > 1:
+        wanted = min(wanted, load_int(pool, SETTING))
+    return wanted if wanted > 1 and worth_waking(pool, wanted, micros) else 1
+
+
+@kernel
 def enter(pool):
     """This helper's worker index if the gate lets it in, else 0."""
     gate = load_acquire(pool, GATE)

@@ -14,7 +14,7 @@ from .blocking import estimate
 from .emit.recurrent import copy_floats
 from .jit import kernel
 from .memory import data_ptr, is_null, keep, load_int, load_ptr, null, offset, stack_zeros, store_int, store_ptr
-from .parallel import LINE, SETTING, run, worth_waking
+from .parallel import LINE, run, worthwhile
 from .recurrent import phases_of
 from .recurrent_job import RESULT_GAP, blocks_of, row_bytes
 
@@ -36,13 +36,7 @@ def plan(layer, times, batch, threads):
     """(groups of rows of a direction, parts of a step, threads) for at most `threads` threads; 0 chooses."""
     directions, pairs = load_int(layer, words.DIRECTIONS), row_bytes(load_int(layer, words.HIDDEN)) // 64 // 2
     micros = step_micros(layer, batch)
-    most = threads
-    if threads == 0:
-        total = micros * directions * times
-        pool = load_ptr(layer, words.POOL)
-        most = min(load_int(pool, SETTING), int(total / WORTH_US)) if total >= 2 * WORTH_US else 1
-        if most > 1 and not worth_waking(pool, most, total):
-            most = 1
+    most = worthwhile(load_ptr(layer, words.POOL), threads, micros * directions * times, WORTH_US)
     if most < 2:
         return 1, 1, 1
     splits = max(1, min(most // directions, pairs))

@@ -96,12 +96,15 @@ def test_packed_pickles_copies_compares_and_says_what_it_is():
 
 
 # ------------------------------------------------------------------------------------------------------ errors
-@pytest.mark.parametrize("kind", [np.int32, np.int64])
-@pytest.mark.parametrize("bad", [-1, 50, 2**31 - 1, -(2**31), 2**32 + 3, -(2**63), 2**63 - 1])
+@pytest.mark.parametrize(
+    ("kind", "bad"),
+    [
+        *((np.int32, bad) for bad in (-1, 50, 2**31 - 1, -(2**31))),
+        *((np.int64, bad) for bad in (-1, 50, 2**31 - 1, -(2**31), 2**32 + 3, -(2**63), 2**63 - 1)),
+    ],
+)
 @pytest.mark.parametrize("place", [0, 3, 16, 59])
 def test_an_id_out_of_range_is_named_before_anything_is_written(isa, rng, kind, bad, place):
-    if abs(bad) > 2**31 and kind == np.int32:
-        pytest.skip("no int32")
     packed, ids = packed_of(33, 8), ids_of(rng, kind)
     ids[place] = bad
     out = np.full((N, 33), 7, F32)

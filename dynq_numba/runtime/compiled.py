@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 from numba.core.errors import NumbaError
 
-from ..kernels import call_many, integer, weights
+from ..kernels import call_many, integer, quick_many, weights
 from ..kernels import context as at
 from ..kernels import conversion_call as conversion
 from ..kernels.activations import ACTIVATIONS
@@ -77,6 +77,7 @@ _MANY = (VIEW, ADDRESS, WORD, WORD, WORD)
 
 @cache
 def _many() -> Callable:
+    builtin.install("linear_many", quick_many.quick_linear_many)  # only now: few callers need it compiled
     return entry(call_many.many_entry, _MANY)
 
 

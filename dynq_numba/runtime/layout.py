@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from ..kernels import call, pack, quick, quick_many
+from ..kernels import call, pack, quick
 from ..kernels import context as at
 from ..kernels.blocking import rows_for_two, strip_panels
 from ..kernels.emit.intrinsics import max_rows
@@ -95,7 +95,6 @@ class Layout:
         words[at.WORDS] = pack.multiplied_k(k, group) // isa.k_per_word
         self.run = entry(call.entry, _LINEAR)
         install("linear", quick.quick_linear)
-        install("linear_many", quick_many.quick_linear_many)
         self.n = n
         self.rows_for_two = rows_for_two(n, k, panels * self._stride)
         words[at.WEIGHTS] = self._panels.ctypes.data
