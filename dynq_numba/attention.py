@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,7 +56,8 @@ def attention(
     Returns
     -------
     float32 array [..., H, S, Dv]
-        Rows that see no key are zeros.
+        Rows that see no key are zeros. In memory heads come before positions, or after them where they do in q: of
+        q = x.reshape(B, S, H, D).swapaxes(1, 2) the result's ``.swapaxes(1, 2).reshape(B, S, H * Dv)`` is no copy.
 
     Raises
     ------
@@ -95,7 +97,7 @@ def attention(
     ):  # fmt: skip
         # What small calls are made of: no step more than the kernel needs.
         batch, heads, rows, dim = q.shape
-        result = empty((batch, heads, rows, v.shape[3]), F32)
+        result = _room(batch, heads, rows, v.shape[3], q.strides)
         count = 0 if threads is None else checks.thread_count("threads", threads)
         run(q, k, v, result, None, None, causal, dim**-0.5, count)
         return result
@@ -113,7 +115,7 @@ def attention(
     if out is not None:
         checks.out_array(out, F32, shape)
     if out is None or any(np.may_share_memory(out, other) for other in (q, k, v, chosen) if other is not None):
-        target = empty(shape, F32)
+        target = _room(math.prod(batch_shape), *shape[-3:], q.strides).reshape(shape)
     assert target is not None
     arrays = [_spread(array, (*batch_shape, *array.shape[-3:])) for array in (q, k, v)]
     for i in np.ndindex(batch_shape[:-1]) if len(batch_shape) > 1 else ((),):
@@ -128,6 +130,13 @@ def attention(
     if target is not out:
         out[...] = target
     return out
+
+
+def _room(batch: int, heads: int, rows: int, dim: int, like: tuple[int, ...]) -> np.ndarray:
+    """A new array [batch, heads, rows, dim] whose heads and rows lie in memory in the order of those strides."""
+    if like[-3] < like[-2]:
+        return empty((batch, rows, heads, dim), F32).swapaxes(1, 2)
+    return empty((batch, heads, rows, dim), F32)
 
 
 def _operand(name: str, value: Any) -> np.ndarray:

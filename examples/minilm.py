@@ -116,10 +116,7 @@ class Quantized:
         return dq.layer_norm(x, weight, bias, eps=EPSILON, residual=residual, threads=self.threads)
 
     def attention(self, query: Array, key: Array, value: Array, lengths: Ids | None) -> Array:
-        # The result lies as the projection wants it: tokens first, then heads.
-        texts, heads, tokens, width = query.shape
-        out = np.empty((texts, tokens, heads, width), np.float32).swapaxes(1, 2)
-        return dq.attention(query, key, value, key_lengths=lengths, out=out, threads=self.threads)
+        return dq.attention(query, key, value, key_lengths=lengths, threads=self.threads)
 
 
 class MiniLM:

@@ -14,6 +14,16 @@ from test_attention import F32, INF, operands, twin
 import dynq_numba as dq
 
 
+def test_the_result_lies_in_memory_as_q_does(rng):
+    q, k, v = operands(rng, (2, 4, 2, 9, 11, 16, 12))
+    assert dq.attention(q, k, v).flags.c_contiguous
+    y = np.ascontiguousarray(q.swapaxes(1, 2)).swapaxes(1, 2)
+    for result in (dq.attention(y, k, v), dq.attention(y, k, v, causal=True, scale=0.5), dq.attention(y[:1], k, v)):
+        assert result.swapaxes(1, 2).flags.c_contiguous and result.swapaxes(1, 2).reshape(18, -1).base is not None
+        assert result.shape == (2, 4, 9, 12)
+    oracle.assert_same_bits(dq.attention(y, k, v).copy(order="C"), dq.attention(q, k, v))
+
+
 # -- the cache ----------------------------------------------------------------------------------
 def test_a_cache_decodes_as_one_call_does(rng):
     q, k, v = operands(rng, (2, 4, 2, 90, 90, 16, 12))
