@@ -88,7 +88,8 @@ def matmul(
 
 def _batched(array: np.ndarray, batch: tuple[int, ...], levels: int) -> np.ndarray:
     """[*batch, rows, columns] with as many leading dimensions as `levels`; a copy only where they do not merge."""
-    whole = np.broadcast_to(array, (*batch, *array.shape[-2:]))
+    shape = (*batch, *array.shape[-2:])
+    whole = array if array.shape == shape else np.broadcast_to(array, shape)  # whose result cannot be written
     if len(batch) < levels:
         return whole.reshape((1,) * (levels - len(batch)) + whole.shape)
     return whole.reshape(math.prod(batch[: len(batch) - levels + 1]), *whole.shape[len(batch) - levels + 1 :])
