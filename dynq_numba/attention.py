@@ -115,7 +115,7 @@ def attention(
     if out is not None:
         checks.out_array(out, F32, shape)
     if out is None or any(np.may_share_memory(out, other) for other in (q, k, v, chosen) if other is not None):
-        target = _room(math.prod(batch_shape), *shape[-3:], q.strides).reshape(shape)
+        target = _room(math.prod(batch_shape), heads, rows, v.shape[-1], q.strides).reshape(shape)
     assert target is not None
     arrays = [_spread(array, (*batch_shape, *array.shape[-3:])) for array in (q, k, v)]
     for i in np.ndindex(batch_shape[:-1]) if len(batch_shape) > 1 else ((),):
