@@ -22,6 +22,14 @@ def seconds(call: Callable[[], object], count: int = 1) -> float:
     return (time.perf_counter() - start) / count
 
 
+def each(call: Callable[[], object], duration: float) -> list[float]:
+    """Seconds of every single call that began within `duration` seconds."""
+    times, end = [], time.perf_counter() + duration
+    while time.perf_counter() < end:
+        times.append(seconds(call))
+    return times
+
+
 def burst(call: Callable[[], object], warm: float = WARM) -> float:
     """The median seconds of a call over BURST, after `warm` seconds of calls (and one at least, unless that is 0)."""
     begin = time.perf_counter()

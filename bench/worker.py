@@ -5,6 +5,7 @@ prints goes to standard error.
 
     {"do": "prepare", "folder": …, "copies": 1}   build, check against float64 -> {"error"} or {"failed"}
     {"do": "burst"}                               -> {"called": seconds, "bare": seconds or null}
+    {"do": "each", "duration": …}                 -> {"times": seconds of every call}
     {"do": "release"}                             forget the layers
 
 The contestant "limits" is the machine itself: its answers are rates (`bench.limits`). TOPIC:WAY is a way to run an
@@ -74,6 +75,9 @@ class Linear:
         if getattr(self.layers[0], "bare", None) is None:
             return {"called": called, "bare": None}
         return {"called": called, "bare": timing.burst(self.bare, warm=0) / count}
+
+    def each(self, duration: float) -> dict:
+        return {"times": timing.each(self.called, duration)}
 
     def release(self) -> dict:
         self.layers = []

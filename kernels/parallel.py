@@ -11,6 +11,10 @@ each for the one task it is in. One call has the helpers at a time; another that
 thread) goes alone, so nothing can deadlock. Helpers spin for SPIN_NS after their last task: in a loop of calls they
 are there at once, and an idle process costs nothing.
 
+A helper may lose its core to another program in the middle of a task, for as long as that one's time slice. A caller
+that had to wait so long backs off: calls that choose their threads go alone for a while, which is longer the sooner it
+happens again. So a machine that others keep busy costs the second core's help, and no more.
+
 The pool is a few int64 words shared by all threads of the process (dynq_numba/runtime/threads.py owns
 them and starts the helpers). GATE holds four 16-bit fields, so that one compare-and-swap enters:
 
@@ -39,15 +43,16 @@ from .atomics import (
 )
 from .blocking import share
 from .jit import kernel
-from .memory import call_worker, data_ptr, keep, load_int, load_ptr, store_ptr
+from .memory import call_worker, data_ptr, keep, load_int, load_ptr, store_int, store_ptr
 
 #: int64 words between two words that different threads write: a cache line.
 LINE = 8
 #: The pool's words: what helpers look at; who has the pool; how many sleep; what seldom changes: how many there are,
-#: what threads=None means, and when a short call last did without.
+#: what threads=None means, when a short call last did without, until when calls go alone and how long that is, and
+#: whether a caller sleeps until a helper leaves.
 SIGNAL, GATE, JOB, STOP = range(4)
 OWNER, SLEEPERS = LINE, 2 * LINE
-HELPERS, SETTING, LAST = range(3 * LINE, 3 * LINE + 3)
+HELPERS, SETTING, LAST, ALONE_UNTIL, ALONE_FOR, AWAITED = range(3 * LINE, 3 * LINE + 6)
 POOL_WORDS = 4 * LINE
 
 _FIELD = 16
@@ -58,9 +63,13 @@ _LIMIT = 2 * _FIELD
 SPIN_NS = 200_000
 #: Microseconds that waking a sleeping thread takes from the one that wakes it (8 were measured), with its delay.
 WAKE_US = 20.0
-#: Pauses between two looks at the clock, and before a waiting caller lets others run on its core.
+#: Pauses between two looks at the clock, and before a waiting caller sleeps.
 PAUSES = 64
 PATIENCE = 2000
+#: A wait for a helper that is longer than the caller's own part of the call, by this much, is no matter of the tasks.
+STALL_NS = 200_000
+#: How long calls go alone after a stall: the least, and the most after one stall soon after another.
+ALONE_NS, MOST_ALONE_NS = 20_000_000, 2_000_000_000
 
 
 @kernel
@@ -74,6 +83,7 @@ def run(context, threads, tasks):
     if threads == 1 or exchange(pool, OWNER, 1) != 0:
         call_worker(worker, context, 0)
     else:
+        begin = now()
         store_ptr(pool, JOB, context)
         store_release(pool, GATE, (threads - 1) << _LIMIT)
         fetch_add(pool, SIGNAL, 1)
@@ -82,16 +92,45 @@ def run(context, threads, tasks):
             futex_wake(pool, SIGNAL, missing)
         call_worker(worker, context, 0)
         fetch_and(pool, GATE, _INSIDE)
-        waited = 0
-        while load_acquire(pool, GATE) != 0:
-            waited += 1
-            if waited < PATIENCE:
-                pause()
-            else:
-                give_way()
+        if load_acquire(pool, GATE) != 0:
+            await_helpers(pool, begin)
         store_release(pool, OWNER, 0)
     if load_int(context, at.DONE) != tasks:
         raise MemoryError("no memory for packed rows")
+
+
+@kernel
+def await_helpers(pool, begin):
+    """Return once no helper is inside; `begin` is when the call began.
+
+    It sleeps rather than yield: a core without work takes over a thread that waits for another one, and what of its
+    time slice is not spent on waiting is left for the work.
+    """
+    since, waited = now(), 0
+    gate = load_acquire(pool, GATE)
+    while gate != 0:
+        waited += 1
+        if waited < PATIENCE:
+            pause()
+        else:
+            exchange(pool, AWAITED, 1)
+            futex_wait(pool, GATE, gate)
+        gate = load_acquire(pool, GATE)
+    if waited >= PATIENCE:
+        store_release(pool, AWAITED, 0)
+        time = now()
+        if time - since > since - begin + STALL_NS:
+            back_off(pool, time)
+
+
+@kernel
+def back_off(pool, time):
+    """Let calls go alone from `time` on: twice as long as the last time if that ended but so long ago."""
+    last = load_int(pool, ALONE_FOR)
+    soon = time - load_int(pool, ALONE_UNTIL) < last
+    length = min(2 * last, MOST_ALONE_NS) if soon else ALONE_NS
+    store_int(pool, ALONE_FOR, length)
+    store_int(pool, ALONE_UNTIL, time + length)
 
 
 @kernel
@@ -119,14 +158,17 @@ def worth_waking(pool, threads, micros):
 def worthwhile(pool, threads, micros, least):
     """`threads`, or where that is 0 as many as have `least` of so many microseconds of work each.
 
-    Never more than the setting then, and one where sleeping helpers are not worth waking. `pool` may be 0 with threads.
+    Never more than the setting then, and one where sleeping helpers are not worth waking, or other programs took their
+    cores a while ago. `pool` may be 0 with threads.
     """
     if threads != 0:
         return threads
     wanted = int(micros / least)
     if wanted > 1:
         wanted = min(wanted, load_int(pool, SETTING))
-    return wanted if wanted > 1 and worth_waking(pool, wanted, micros) else 1
+    if wanted < 2 or (load_int(pool, ALONE_UNTIL) != 0 and now() < load_int(pool, ALONE_UNTIL)):
+        return 1
+    return wanted if worth_waking(pool, wanted, micros) else 1
 
 
 @kernel
@@ -169,6 +211,8 @@ def serve(words):
             context = load_ptr(pool, JOB)
             call_worker(load_ptr(context, at.WORKER), context, index)
             fetch_add(pool, GATE, -1)
+            if load_acquire(pool, AWAITED) != 0:
+                futex_wake(pool, GATE, 1)
             until = now() + SPIN_NS
         until = await_signal(pool, seen, until)
 

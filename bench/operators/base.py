@@ -74,6 +74,9 @@ class Running:
     def burst(self) -> dict:
         return {"called": timing.burst(self.call, self.warm)}
 
+    def each(self, duration: float) -> dict:
+        return {"times": timing.each(self.call, duration)}
+
     def release(self) -> dict:
         self.call = None
         gc.collect()
