@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m bench.neighbours", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=8, help="of calls for each row (default: 8)")
-    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="contestants whose names hold one of these")
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="names hold one of these")
     args = parser.parse_args(argv)
     groups, threads = [], plan.thread_counts()[-1]
     with tempfile.TemporaryDirectory() as folder:

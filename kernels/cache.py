@@ -191,7 +191,10 @@ class KernelCache(_Cache):
         if not self._enabled or data.library.has_dynamic_globals or any(not part.can_cache for part in data.lifted):
             return
         name, key = self._file(sig, data.codegen)
-        code = dumps(data._reduce())
+        try:
+            code = dumps(data._reduce())
+        except RuntimeError:  # Ctrl-C came in LLVM's call back to numba that hands over the code, where it is lost
+            return
         any(_write(folder, name, key, code) for folder in places())
 
 

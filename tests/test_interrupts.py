@@ -1,0 +1,109 @@
+"""Ctrl-C at any moment of compiling, packing and running: no partial file, and a process that goes on as before."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+COMMON = """
+import hashlib, json, os, random, signal, sys, threading, time
+import numpy as np
+import dynq_numba as dq
+
+rng = np.random.default_rng(0)
+x, weight = rng.standard_normal((40, 131), np.float32), rng.standard_normal((70, 131), np.float32)
+
+def trial(work, seconds):
+    '''Whether an interrupt reached `work`: from so many seconds on, one after another until then.
+
+    One that comes while LLVM calls numba back is lost, as ctypes prints and drops what such a function raises.
+    '''
+    working, reached = threading.Event(), False
+    working.set()
+
+    def send():
+        time.sleep(seconds)
+        while working.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+
+    sender = threading.Thread(target=send, daemon=True)
+    try:
+        sender.start()
+        work()
+    except KeyboardInterrupt:
+        reached = True
+    while True:
+        try:  # one more may be on its way
+            working.clear()
+            sender.join()
+            time.sleep(0.01)
+            return reached
+        except KeyboardInterrupt:
+            pass
+
+def results():
+    for options in ({}, {"bits": 4, "granularity": "per_group", "group_size": 32}):
+        w = dq.pack_linear(weight, **options)
+        for threads in (1, 2):
+            yield dq.linear(x, w, activation="gelu", threads=threads)
+
+def digest():
+    return hashlib.sha256(b"".join(y.tobytes() for y in results())).hexdigest()
+"""
+
+
+def child(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", COMMON + textwrap.dedent(code)], env=os.environ | environment, capture_output=True,
+        text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return child("print(json.dumps(digest()))")
+
+
+def test_while_compiling(tmp_path, expected):
+    report = child(
+        """
+        seconds = (0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4)
+        print(json.dumps([sum(trial(digest, s) for s in seconds), digest()]))
+        """,
+        NUMBA_CACHE_DIR=str(tmp_path),
+    )
+    assert report[0] >= 5, "hardly an interrupt came in time: this test proves nothing"
+    assert report[1] == expected
+    assert {path.suffix for path in (tmp_path / "dynq_numba").iterdir()} == {".nbc"}
+    assert child("print(json.dumps(digest()))", NUMBA_CACHE_DIR=str(tmp_path)) == expected
+
+
+def test_while_packing_and_running(expected):
+    interrupted, found, threads = child(
+        """
+        random.seed(0)
+        before = digest(), dq.get_num_threads()
+        large = rng.standard_normal((2000, 3000), np.float32)
+        rows, kept = rng.standard_normal((300, 3000), np.float32), dq.pack_linear(large)
+        y = dq.linear(rows, kept)
+
+        def work():
+            w = dq.pack_linear(large)
+            for _ in range(5):
+                assert np.array_equal(dq.linear(rows, w), y) and np.array_equal(dq.linear(rows, kept, threads=2), y)
+
+        interrupted = sum(trial(work, random.random() * 0.06) for _ in range(60))
+        work()
+        assert (digest(), dq.get_num_threads()) == before
+        print(json.dumps([interrupted, digest(), dq.get_num_threads()]))
+        """
+    )
+    assert interrupted >= 10, "hardly an interrupt came in time: this test proves nothing"
+    assert found == expected and threads >= 1
