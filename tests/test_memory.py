@@ -51,7 +51,7 @@ def test_no_byte_is_read_that_was_not_written(byte):
 
 
 def test_many_calls_keep_nothing():
-    done = child("soak.py", "0.02")
+    done = child("soak.py")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

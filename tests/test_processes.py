@@ -1,0 +1,153 @@
+"""In servers: many threads at once, processes made by fork, forkserver and spawn, preloaded workers, few cores."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+LAYERS = ("omp", "tbb", "workqueue")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="helpers run on Linux")
+
+
+def child(*arguments, **environment):
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=HERE, env=os.environ | environment, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == "", "nothing is said that nobody asked for"
+    return done.stdout
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_32_threads_on_shared_weights(layer):
+    assert "calls from 32 threads" in child("load.py", "4", "32", NUMBA_THREADING_LAYER=layer)
+
+
+INSIDE = """
+import numba, numpy as np
+import dynq_numba as dq
+
+@numba.njit(parallel=True)
+def batches(x, w, threads, out):
+    for i in numba.prange(len(x)):
+        out[i] = dq.linear(x[i], w, threads=threads)
+
+rng = np.random.default_rng(0)
+x, w = rng.standard_normal((20, 60, 300), np.float32), dq.pack_linear(rng.standard_normal((400, 300), np.float32))
+want, out = np.stack([dq.linear(part, w, threads=1) for part in x]), np.empty((20, 60, 400), np.float32)
+numba.set_num_threads(1)
+numba.set_num_threads(most := numba.config.NUMBA_NUM_THREADS)
+for threads in (1, 2, 3):
+    batches(x, w, threads, out)
+    assert np.array_equal(out, want) and numba.get_num_threads() == most
+print(numba.threading_layer())
+"""
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_inside_parallel_loops_of_the_caller(layer):
+    """Its threads and ours do not know of each other, and `threads=` does not touch the caller's setting."""
+    assert child("-c", INSIDE, NUMBA_THREADING_LAYER=layer).strip() == layer
+
+
+POOL = """
+import hashlib, multiprocessing, sys
+import numpy as np
+import dynq_numba as dq
+
+def problem():
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((300, 400), np.float32), rng.standard_normal((500, 400), np.float32)
+    q, lstm = x.reshape(1, 4, 300, 100), dq.pack_lstm(w[None, :160, :40], w[None, :160, 40:80])
+    return x, dq.pack_linear(w), q, lstm, np.ascontiguousarray(x[:36, :40].reshape(12, 3, 40))
+
+def digest(parts=None):
+    x, w, q, lstm, steps = parts or problem()
+    results = [dq.linear(x, w, threads=2), dq.attention(q, q, q, threads=2), dq.lstm(steps, lstm, threads=2)[0]]
+    return hashlib.sha256(b"".join(r.tobytes() for r in results)).hexdigest()
+
+def inherited(_):
+    return digest(PARTS)
+
+PARTS = problem() if __name__ == "__main__" else None
+if __name__ == "__main__":
+    want = digest(PARTS)  # the parent has run in parallel before it makes the others
+    context = multiprocessing.get_context(sys.argv[1])
+    with context.Pool(4) as pool:
+        found = pool.map(inherited if sys.argv[1] == "fork" else digest, [None] * 12, chunksize=1)
+    assert set(found) == {want} == {digest(PARTS)}
+    print("fine")
+"""
+
+
+@linux
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_multiprocessing(tmp_path, method):
+    (tmp_path / "pool.py").write_text(POOL)
+    assert child(str(tmp_path / "pool.py"), method).strip() == "fine"
+
+
+PRELOADED = """
+# As gunicorn --preload: load and warm up once, fork 8 workers, serve from each; one that dies is replaced.
+import json, os, signal, sys
+import numpy as np
+import dynq_numba as dq
+
+rng = np.random.default_rng(0)
+x, w = rng.standard_normal((200, 300), np.float32), dq.pack_linear(rng.standard_normal((400, 300), np.float32))
+want = dq.linear(x, w, threads=2).tobytes()
+
+def worker():
+    served = 0
+    for _ in range(40):
+        served += dq.linear(x, w, threads=2).tobytes() == want
+        served += dq.linear(x, w).tobytes() == want
+    return served
+
+def start():
+    inlet, outlet = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(outlet, str(worker()).encode())
+        os._exit(0)
+    os.close(outlet)
+    return pid, inlet
+
+workers = [start() for _ in range(8)]
+os.kill(workers[0][0], signal.SIGKILL)
+workers.append(start())
+dq.linear(x, w, threads=2)
+served = []
+for pid, inlet in workers:
+    served.append(os.read(inlet, 100).decode())
+    os.waitpid(pid, 0)
+print(json.dumps([served, dq.linear(x, w, threads=2).tobytes() == want]))
+"""
+
+
+@linux
+def test_preloaded_workers():
+    served, parent = json.loads(child("-c", PRELOADED))
+    assert served[1:] == ["80"] * 8 and parent
+
+
+@linux
+@pytest.mark.parametrize(("quota", "threads"), [("50000 100000", 1), ("max 100000", None), ("150000 100000", None)])
+def test_a_container_with_half_a_core_gets_one_thread(tmp_path, quota, threads):
+    """The control group's limit, as /sys/fs/cgroup/cpu.max has it."""
+    (tmp_path / "cpu.max").write_text(quota)
+    code = f"""
+import os, pathlib
+read = pathlib.Path.read_text
+pathlib.Path.read_text = lambda self, *a, **o: read(
+    pathlib.Path({str(tmp_path / "cpu.max")!r}) if str(self) == "/sys/fs/cgroup/cpu.max" else self, *a, **o)
+import dynq_numba as dq
+print(dq.get_num_threads(), len(os.sched_getaffinity(0)))
+"""
+    found, cores = map(int, child("-c", code).split())
+    assert found == (threads or min(2, cores) if quota != "max 100000" else cores)
