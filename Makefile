@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint style types bench bench-smoke roofline wheel clean
+.PHONY: help demo test versions lint style types bench bench-smoke roofline wheel clean
 
 help:  ## show this list
 	@echo "make TARGET [PYTHON=python3] [ARGS=...]"
@@ -18,6 +18,9 @@ demo: $(VENV)/.stamp-demo  ## a real sentence-embedding model, int8 beside float
 
 test: $(VENV)/.stamp-test  ## the test suite
 	@$(PY) -m pytest $(ARGS)
+
+versions:  ## the oldest and the newest numba and numpy that are allowed (10 minutes)
+	@bash tests/versions.sh $(ARGS)
 
 lint: style types  ## ruff and mypy
 

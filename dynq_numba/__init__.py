@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from pathlib import Path as _Path
 
+if not _Path(__file__).exists():
+    raise ImportError(f"dynq_numba cannot run from an archive, {_Path(__file__).parent}: install it (pip install FILE)")
 if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kernels` stands beside this folder
     __path__.append(str(_Path(__file__).parent.parent))
 

@@ -173,8 +173,7 @@ def _number(name: str, value: Any) -> float:
 
 def _mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Booleans or float32 of the full shape, the last axis contiguous; the others may have stride 0."""
-    if not isinstance(mask, ndarray) or not (mask.dtype == np.bool_ or checks.is_float(mask.dtype)):
-        raise TypeError(f"mask must be a numpy array of booleans or floats; got {checks.describe(mask)}")
+    mask = checks.mask_array("mask", mask)
     if mask.dtype != np.bool_:
         mask = checks.float_array("mask", mask)
     try:
@@ -189,9 +188,7 @@ def _mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 def _lengths(key_lengths: Any, batch: tuple[int, ...], keys: int) -> np.ndarray:
     """int64 of the batch shape, C contiguous."""
-    given = np.asarray(key_lengths)
-    if given.dtype.kind not in "iu":
-        raise TypeError(f"key_lengths must hold integers; got {checks.describe(key_lengths)}")
+    given = checks.integers("key_lengths", key_lengths)
     if given.size and not 0 <= given.min() <= given.max() <= keys:
         raise ValueError(f"key_lengths must lie in [0, {keys}], the keys of k; got {key_lengths}")
     try:

@@ -31,10 +31,28 @@ def is_float(dtype: np.dtype) -> bool:
     return (dtype.kind == "f" and dtype.itemsize in (2, 4, 8)) or dtype.name == "bfloat16"
 
 
+def plain(name: str, value: Any, what: str) -> np.ndarray:
+    """`value` as numpy's own kind of array, without what a subclass adds; a mask is nothing to leave out."""
+    if type(value) is np.ndarray:
+        return value
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be {what}; got {describe(value)}")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be {what} without a mask; got a masked array: fill it, or take its .data")
+    return value.view(np.ndarray)
+
+
+def integers(name: str, value: Any) -> np.ndarray:
+    """An array of integers of any type, from whatever numpy makes one."""
+    array = plain(name, value if isinstance(value, np.ndarray) else np.asarray(value), "integers")
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers; got {describe(value)}")
+    return array
+
+
 def float_array(name: str, value: Any, *, ndim: int | None = None) -> np.ndarray:
     """`value` as a float32 array (the same one where it is float32 already)."""
-    if not isinstance(value, np.ndarray):
-        raise TypeError(f"{name} must be a numpy array of floats; got {describe(value)}")
+    value = plain(name, value, "a numpy array of floats")
     if not is_float(value.dtype):
         raise TypeError(f"{name} must be float16, float32, float64 or bfloat16; got {describe(value)}")
     if ndim is not None and value.ndim != ndim:
@@ -47,22 +65,31 @@ def float_array(name: str, value: Any, *, ndim: int | None = None) -> np.ndarray
 
 def byte_array(name: str, value: Any) -> np.ndarray:
     """An int8 or uint8 array of at least one dimension."""
-    if not isinstance(value, np.ndarray) or value.dtype not in (np.dtype(np.int8), np.dtype(np.uint8)):
+    array = plain(name, value, "an int8 or uint8 numpy array")
+    if array.dtype not in (np.dtype(np.int8), np.dtype(np.uint8)):
         raise TypeError(f"{name} must be an int8 or uint8 numpy array; got {describe(value)}")
-    return value
+    return array
 
 
 def out_array(out: Any, dtype: np.dtype, shape: tuple[int, ...], name: str = "out") -> None:
     """The array `name` is a writable array of that dtype and shape, contiguous along its last axis."""
-    if not isinstance(out, np.ndarray) or out.dtype != dtype:
-        article = "an" if dtype.name == "int8" else "a"
-        raise TypeError(f"{name} must be {article} {dtype.name} numpy array; got {describe(out)}")
+    what = f"{'an' if dtype.name == 'int8' else 'a'} {dtype.name} numpy array"
+    if plain(name, out, what).dtype != dtype:
+        raise TypeError(f"{name} must be {what}; got {describe(out)}")
     if out.shape != shape:
         raise ValueError(f"{name} must have shape {shape}; got {out.shape}")
     if not out.flags.writeable:
         raise ValueError(f"{name} must be writable; got a read-only array")
     if out.ndim and shape[-1] > 1 and out.size and out.strides[-1] != out.itemsize:
         raise ValueError(f"{name} must be contiguous along its last axis; got strides {out.strides}")
+
+
+def mask_array(name: str, value: Any) -> np.ndarray:
+    """An array of booleans or floats."""
+    array = plain(name, value, "a numpy array of booleans or floats")
+    if array.dtype != np.bool_ and not is_float(array.dtype):
+        raise TypeError(f"{name} must be a numpy array of booleans or floats; got {describe(value)}")
+    return array
 
 
 #: More threads than any machine has; each takes a cache line of every call's context.

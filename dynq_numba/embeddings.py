@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy import empty, ndarray
+from numpy import empty
 
 from . import checks
 from .checks import F32
@@ -148,9 +148,14 @@ def _ids(ids: Any, packed: Any) -> np.ndarray:
     """ids as a contiguous vector."""
     if type(packed) is not PackedEmbedding:
         raise TypeError(f"packed must be a PackedEmbedding from pack_embedding; got {checks.describe(packed)}")
-    if not isinstance(ids, ndarray) or (ids.dtype != I64 and ids.dtype != I32):
-        raise TypeError(f"ids must be an int32 or int64 numpy array; got {checks.describe(ids)}")
-    return np.ascontiguousarray(ids).reshape(-1)
+    return np.ascontiguousarray(_integers("ids", ids, "an int32 or int64 numpy array")).reshape(-1)
+
+
+def _integers(name: str, value: Any, what: str) -> np.ndarray:
+    array = checks.plain(name, value, what)
+    if array.dtype != I64 and array.dtype != I32:
+        raise TypeError(f"{name} must be {what}; got {checks.describe(value)}")
+    return array
 
 
 def _ends(ids: np.ndarray, n: int, offsets: Any, last: Any) -> np.ndarray:
@@ -163,8 +168,7 @@ def _ends(ids: np.ndarray, n: int, offsets: Any, last: Any) -> np.ndarray:
         return np.arange(ids.shape[0] + 1, dtype=np.int64) * ids.shape[1]
     if ids.ndim != 1:
         raise ValueError(f"ids must have 1 dimension beside offsets; got {checks.describe(ids)}")
-    if not isinstance(offsets, ndarray) or (offsets.dtype != I64 and offsets.dtype != I32):
-        raise TypeError(f"offsets must be an int32 or int64 numpy array, or None; got {checks.describe(offsets)}")
+    offsets = _integers("offsets", offsets, "an int32 or int64 numpy array, or None")
     if offsets.ndim != 1 or (last and not offsets.size):
         least = ", at least 1 value with include_last_offset" if last else ""
         raise ValueError(f"offsets must have 1 dimension{least}; got {checks.describe(offsets)}")

@@ -45,10 +45,8 @@ def same_shape(name: str, value: Any, shape: tuple[int, ...], of: str) -> np.nda
 
 def broadcast_mask(mask: Any, x: np.ndarray) -> np.ndarray:
     """A mask broadcast to x."""
-    boolean = isinstance(mask, ndarray) and mask.dtype == BOOL
-    if not boolean and not (isinstance(mask, ndarray) and checks.is_float(mask.dtype)):
-        raise TypeError(f"mask must be a numpy array of booleans or floats; got {checks.describe(mask)}")
-    array = np.asarray(mask).view(BOOL) if boolean else canonical(checks.float_array("mask", mask))
+    given = checks.mask_array("mask", mask)
+    array = given.view(BOOL) if given.dtype == BOOL else canonical(checks.float_array("mask", given))
     try:
         return np.broadcast_to(array, x.shape)
     except ValueError:

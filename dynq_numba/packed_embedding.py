@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy import ndarray
 
 from . import checks
 from .checks import F32
@@ -147,8 +146,7 @@ def pack_embedding(table: np.ndarray, *, bits: int = 8) -> PackedEmbedding:
            [0., 1., 2.]], dtype=float32)
     """
     checks.choice("bits", bits, (8, 4))
-    if not isinstance(table, ndarray):
-        raise TypeError(f"table must be a numpy array of floats; got {checks.describe(table)}")
+    table = checks.plain("table", table, "a numpy array of floats")
     checks.float_array("table", table[:0] if table.ndim else table, ndim=2)
     if len(table) >= MAX_ROWS:
         raise ValueError(f"table must have fewer than 2^32 rows; got {len(table)}")

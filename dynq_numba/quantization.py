@@ -259,9 +259,7 @@ def _zero_points(
     name: str, value: Any, dtype: np.dtype, batch: tuple[int, ...], rows: int, columns: int
 ) -> np.ndarray:
     """Zero points as int32 [*batch, rows, columns], one of which is 1: from a scalar, a vector, or that shape."""
-    given = np.asarray(value)
-    if given.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integers; got {checks.describe(value)}")
+    given = checks.integers(name, value)
     limits = np.iinfo(dtype)
     if given.size and not (limits.min <= given.min() and given.max() <= limits.max):
         raise ValueError(f"{name} must lie in [{limits.min}, {limits.max}], the range of {dtype}; got {value}")

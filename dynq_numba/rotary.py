@@ -112,9 +112,7 @@ def _places(positions: Any, offset: int, shape: tuple[int, ...], limit: int) -> 
             raise ValueError(f"cos must have at least {length} rows, one for each position; got {limit}")
         given = np.arange(offset, offset + length)
     else:
-        given = np.asarray(positions)
-        if not isinstance(positions, ndarray) or given.dtype.kind not in "iu":
-            raise TypeError(f"positions must be a numpy array of integers; got {checks.describe(positions)}")
+        given = checks.integers("positions", checks.plain("positions", positions, "a numpy array of integers"))
         if given.size and not 0 <= given.min() <= given.max() < limit:
             raise ValueError(f"positions must be in [0, {limit}), the tables' rows; got {given.min()} to {given.max()}")
     try:

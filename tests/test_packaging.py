@@ -135,6 +135,13 @@ def test_wheel_works_in_an_empty_environment(wheel, tmp_path):
     run(python, "-I", "-c", NOT_OURS, environment, ROOT, cwd=tmp_path)
 
 
+def test_a_zipped_wheel_is_refused(wheel, tmp_path):
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(wheel)!r}); import dynq_numba"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ImportError: dynq_numba cannot run from an archive")
+
+
 def test_kernels_is_no_top_level_name_in_this_environment(tmp_path):
     run(sys.executable, "-I", "-c", "import dynq_numba.kernels", cwd=tmp_path)
     run(sys.executable, "-I", "-c", NOT_OURS, ROOT, cwd=tmp_path)

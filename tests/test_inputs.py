@@ -1,0 +1,326 @@
+"""Odd arguments to every public function: each gives what the plain array of the same values gives, or an error that
+names the argument; nothing is written before an error."""
+
+import ctypes
+import mmap
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+from golden import SCHEMES
+from hypothesis import given
+from hypothesis import strategies as st
+
+import dynq_numba as dq
+
+F32 = np.float32
+_rng = np.random.default_rng(7)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return _rng.standard_normal(shape, F32)
+
+
+def every_row(packed: dq.PackedEmbedding) -> np.ndarray:
+    return dq.embedding(np.arange(packed.shape[0]), packed)
+
+
+W, W4 = dq.pack_linear(normal(20, 24), normal(20)), dq.pack_linear(normal(20, 24), bits=4)
+CONV, TABLE = dq.pack_conv(normal(6, 4, 3, 3), padding=1), dq.pack_embedding(normal(30, 24))
+LSTM = dq.pack_lstm(normal(1, 64, 24), normal(1, 64, 16))
+GRU, RNN = dq.pack_gru(normal(1, 48, 24), normal(1, 48, 16)), dq.pack_rnn(normal(1, 16, 24), normal(1, 16, 16))
+Q = dq.quantize(normal(5, 24))
+COS, SIN = dq.rotary_tables(9, 24)
+#: Per function: how to call it by these arguments, and plain arrays for them. "out" is tried wherever it is taken.
+CASES: dict[str, tuple[Callable[..., Any], dict[str, np.ndarray]]] = {
+    "linear": (lambda x, residual, **o: dq.linear(x, W, residual=residual, **o),
+               {"x": normal(5, 24), "residual": normal(5, 20)}),
+    "linear, 4 bits": (lambda x, **o: dq.linear(x, W4, activation="silu", **o), {"x": normal(3, 2, 24)}),
+    "linear_many": (lambda x: dq.linear_many(x, [W, W4, W]), {"x": normal(5, 24)}),
+    "pack_linear": (lambda weight, bias: dq.pack_linear(weight, bias).dequantize(),
+                    {"weight": normal(8, 24), "bias": normal(8)}),
+    "conv": (lambda x, **o: dq.conv(x, CONV, **o), {"x": normal(2, 4, 6, 7)}),
+    "pack_conv": (lambda weight, bias: dq.conv(np.ones((4, 6, 6), F32), dq.pack_conv(weight, bias)),
+                  {"weight": normal(5, 4, 3, 3), "bias": normal(5)}),
+    "quantize": (lambda x: dq.quantize(x)[:3], {"x": normal(5, 24)}),
+    "quantize, per tensor": (lambda x: dq.quantize(x, granularity="per_tensor")[:3], {"x": normal(5, 24)}),
+    "matmul": (dq.matmul, {"a": normal(2, 5, 24), "b": normal(2, 24, 9)}),
+    "matmul_integer": (dq.matmul_integer, {"a": Q.data, "b": np.ascontiguousarray(Q.data.T).view(np.int8)}),
+    "attention": (lambda q, k, v, mask, **o: dq.attention(q, k, v, mask=mask, **o),
+                  {"q": normal(1, 4, 5, 8), "k": normal(1, 2, 7, 8), "v": normal(1, 2, 7, 6),
+                   "mask": normal(1, 1, 5, 7)}),
+    "attention, lengths": (lambda q, k, key_lengths: dq.attention(q, k, k, key_lengths=key_lengths),
+                           {"q": normal(2, 2, 5, 8), "k": normal(2, 2, 7, 8), "key_lengths": np.array([3, 7])}),
+    "pack_embedding": (lambda table: every_row(dq.pack_embedding(table)), {"table": normal(9, 24)}),
+    "embedding": (lambda ids, **o: dq.embedding(ids, TABLE, **o), {"ids": np.array([3, 29, 0, 3])}),
+    "embedding_bag": (lambda ids, offsets, weights, **o: dq.embedding_bag(ids, offsets, TABLE, weights=weights, **o),
+                      {"ids": np.array([3, 29, 0, 3]), "offsets": np.array([0, 1]), "weights": normal(4)}),
+    "softmax": (lambda x, mask, **o: dq.softmax(x, mask=mask, **o), {"x": normal(5, 24), "mask": normal(5, 24) > 0}),
+    "layer_norm": (lambda x, weight, bias, residual, **o: dq.layer_norm(x, weight, bias, residual=residual, **o),
+                   {"x": normal(5, 24), "weight": normal(24), "bias": normal(24), "residual": normal(5, 24)}),
+    "rms_norm": (dq.rms_norm, {"x": normal(5, 24), "weight": normal(24)}),
+    "gelu": (dq.gelu, {"x": normal(5, 24)}),
+    "silu": (dq.silu, {"x": normal(5, 24)}),
+    "swiglu": (dq.swiglu, {"gate": normal(5, 24), "up": normal(5, 24)}),
+    "rotary": (lambda x, cos, sin, positions, **o: dq.rotary(x, cos, sin, positions, **o),
+               {"x": normal(1, 2, 4, 24), "cos": COS, "sin": SIN, "positions": np.array([3, 0, 8, 1])}),
+    "lstm": (lambda x, h0, c0, lengths: dq.lstm(x, LSTM, h0, c0, lengths)[0],
+             {"x": normal(4, 3, 24), "h0": normal(1, 3, 16), "c0": normal(1, 3, 16), "lengths": np.array([4, 1, 2])}),
+    "gru": (lambda x, h0: dq.gru(x, GRU, h0)[0], {"x": normal(4, 3, 24), "h0": normal(1, 3, 16)}),
+    "rnn": (lambda x, h0: dq.rnn(x, RNN, h0)[0], {"x": normal(4, 3, 24), "h0": normal(1, 3, 16)}),
+    "lstm_cell": (lambda x, h, c: dq.lstm_cell(x, LSTM, h, c)[0],
+                  {"x": normal(3, 24), "h": normal(3, 16), "c": normal(3, 16)}),
+    "pack_lstm": (lambda W, R, B: dq.lstm(np.ones((2, 1, 8), F32), dq.pack_lstm(W, R, B))[0],
+                  {"W": normal(1, 16, 8), "R": normal(1, 16, 4), "B": normal(1, 32)}),
+    "smooth": (lambda weight, activation_amax: dq.smooth(weight, activation_amax).weight,
+               {"weight": normal(8, 24), "activation_amax": np.abs(normal(24)) + F32(0.1)}),
+}  # fmt: skip
+TAKES_OUT = [name for name in CASES if name.split(",")[0] in (
+    "linear", "conv", "matmul", "attention", "embedding", "embedding_bag", "softmax", "layer_norm", "rms_norm", "gelu",
+    "silu", "swiglu", "rotary") and name != "attention, lengths"]  # fmt: skip
+
+
+class Subclass(np.ndarray):
+    """What somebody else made of arrays."""
+
+
+def reversed_in_memory(a):
+    return np.ascontiguousarray(a[(slice(None, None, -1),) * a.ndim])[(slice(None, None, -1),) * a.ndim]
+
+
+def every_other(a):
+    room = np.zeros(tuple(2 * n for n in a.shape), a.dtype)[(slice(None, None, 2),) * a.ndim]
+    room[...] = a
+    return room
+
+
+def misaligned(a):
+    room = np.zeros(a.nbytes + 1, np.uint8)[1:].view(a.dtype).reshape(a.shape)
+    room[...] = a
+    return room
+
+
+def read_only(a):
+    copy = a.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def broadcast(a):
+    """Along every axis of equal values; the others as they are."""
+    for axis in range(a.ndim):
+        if a.shape[axis] > 1 and (a == a.take([0], axis)).all():
+            return np.broadcast_to(a.take([0], axis), a.shape)
+    return np.broadcast_to(a, a.shape)
+
+
+#: The same values in other guises.
+GUISES = {
+    "reversed": reversed_in_memory,
+    "every other": every_other,
+    "columns first": np.asfortranarray,
+    "misaligned": misaligned,
+    "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder()),
+    "read-only": read_only,
+    "broadcast": broadcast,
+    "a subclass": lambda a: a.view(Subclass),
+    "a matrix": lambda a: a.view(np.matrix) if a.ndim == 2 else a.view(Subclass),
+    "float64": lambda a: a.astype(np.float64) if a.dtype == F32 else a,
+    "int32": lambda a: a.astype(np.int32) if a.dtype.kind == "i" and a.dtype.itemsize > 1 else a,
+    "uint64": lambda a: a.astype(np.uint64) if a.dtype.kind == "i" and a.dtype.itemsize > 1 else a,
+    "a list": lambda a: a.tolist(),
+}
+#: What no function can take for an array of its own.
+WRONG = {
+    "masked": lambda a: np.ma.masked_array(a, mask=np.arange(a.size).reshape(a.shape) % 2 == 0),
+    "objects": lambda a: a.astype(object),
+    "complex": lambda a: a.astype(np.complex64),
+    "strings": lambda a: a.astype(str),
+    "dates": lambda a: np.zeros(a.shape, "datetime64[s]"),
+    "records": lambda a: np.zeros(a.shape, [("a", F32)]),
+    "long double": lambda a: a.astype(np.longdouble) if a.dtype == F32 else a.astype(object),
+    "0-d": lambda a: np.array(a.flat[0]),
+    "one more axis": lambda a: a[None, None, None, None, None],
+    "one row more": lambda a: np.concatenate([a, a[:1]]) if a.shape[0] > 1 else np.concatenate([a] * 3),
+    "a string": lambda a: "x",
+    "a number": lambda a: 3.5,
+    "an object": lambda a: object(),
+    "a type": lambda a: np.ndarray,
+}
+
+
+def same(found: Any, expected: Any) -> bool:
+    if isinstance(expected, tuple):
+        return len(found) == len(expected) and all(map(same, found, expected))
+    found, expected = np.asarray(found), np.asarray(expected)
+    return found.dtype == expected.dtype and found.shape == expected.shape and found.tobytes() == expected.tobytes()
+
+
+def right_or_told(name: str, argument: str, value: Any, **options: Any) -> BaseException | None:
+    """Call with one argument replaced: the result is the plain one, or the error that comes back names the argument."""
+    call, arrays = CASES[name]
+    try:
+        found = call(**{**arrays, argument: value}, **options)
+    except (TypeError, ValueError) as error:
+        assert re.search(rf"\b{argument}\b", str(error)), f"{name}: {error!r} does not name {argument}"
+        return error
+    assert same(found, call(**arrays)), f"{name}: another result, and no error"
+    return None
+
+
+def each_argument() -> list[tuple[str, str]]:
+    return [(name, argument) for name, (_, arrays) in CASES.items() for argument in arrays]
+
+
+@pytest.mark.parametrize("guise", GUISES)
+@pytest.mark.parametrize(("name", "argument"), each_argument())
+def test_the_same_values_in_another_guise(name, argument, guise):
+    array = CASES[name][1][argument]
+    right_or_told(name, argument, GUISES[guise](array))
+    if array.dtype == F32 and guise not in ("a list",):
+        assert right_or_told(name, argument, GUISES[guise](array)) is None, "floats are taken however they lie"
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize(("name", "argument"), each_argument())
+def test_what_is_no_such_array_is_told(name, argument, wrong):
+    value = WRONG[wrong](CASES[name][1][argument])
+    error = right_or_told_shape(name, argument, value, wrong)
+    if wrong in ("masked", "objects", "complex", "strings", "dates", "records", "an object", "a type", "a string"):
+        assert isinstance(error, (TypeError, ValueError)), f"{name}: took {wrong} for {argument}"
+
+
+def right_or_told_shape(name, argument, value, wrong):
+    """As `right_or_told`; another shape may be a shape that fits, or be told of the argument that it must fit."""
+    if wrong not in ("0-d", "one more axis", "one row more", "a number"):
+        return right_or_told(name, argument, value)
+    call, arrays = CASES[name]
+    try:
+        call(**{**arrays, argument: value})
+    except (TypeError, ValueError, IndexError) as error:
+        assert re.search(rf"\b({'|'.join(arrays)})\b", str(error)), f"{name}: {error}"
+        return error
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------------- out
+
+
+@pytest.mark.parametrize("name", TAKES_OUT)
+def test_out_in_every_guise(name):
+    call, arrays = CASES[name]
+    expected = call(**arrays)
+    for guise, make in GUISES.items():
+        out = make(np.full_like(expected, 7))
+        try:
+            found = call(**arrays, out=out)
+        except (TypeError, ValueError) as error:
+            assert "out" in str(error), f"{name}, {guise}: {error}"
+            assert guise == "a list" or (np.asarray(out) == 7).all(), "written before the error"
+            continue
+        assert found is out and same(np.asarray(out), expected), guise
+    wrong = np.ma.masked_array(np.full_like(expected, 7), mask=True)
+    with pytest.raises(TypeError, match="out"):
+        call(**arrays, out=wrong)
+    assert (wrong.data == 7).all()
+    for bad in (expected[..., :-1].copy(), expected.astype(np.float64), expected[None], 3, "out", [[0.0]]):
+        with pytest.raises((TypeError, ValueError), match="out"):
+            call(**arrays, out=bad)
+
+
+@pytest.mark.parametrize("name", TAKES_OUT)
+@given(st.data())
+def test_out_that_overlaps_what_is_read(name, data):
+    """Argument and result in one buffer, at any distance: as if the argument had been copied first."""
+    call, arrays = CASES[name]
+    expected = call(**arrays)
+    argument = data.draw(st.sampled_from([key for key, array in arrays.items() if array.itemsize >= 4]))
+    array = arrays[argument]
+    room = np.zeros(array.nbytes + expected.nbytes + 64, np.uint8)
+    at = data.draw(st.integers(0, (expected.nbytes + 60) // 4)) * 4
+    shift = data.draw(st.integers(0, (array.nbytes + 60) // 4)) * 4
+    given_ = room[at : at + array.nbytes].view(array.dtype).reshape(array.shape)
+    out = room[shift : shift + expected.nbytes].view(expected.dtype).reshape(expected.shape)
+    given_[...] = array
+    assert same(call(**{**arrays, argument: given_}, out=out), expected)
+
+
+# --------------------------------------------------------------------------------------------------- sizes, strides
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n not in ("attention, lengths", "lstm", "embedding_bag")])
+@given(st.data())
+def test_sizes_of_zero(name, data):
+    """Any axes of any arguments empty: a result of finite numbers, or an error that names an argument."""
+    call, arrays = CASES[name]
+    cut = {}
+    for argument, array in arrays.items():
+        axes = data.draw(st.sets(st.integers(0, array.ndim - 1), max_size=2))
+        cut[argument] = array[tuple(slice(0 if axis in axes else None) for axis in range(array.ndim))]
+    try:
+        found = call(**cut)
+    except (TypeError, ValueError) as error:
+        assert re.search(rf"\b({'|'.join(arrays)}|w|ids)\b", str(error)), error
+        return
+    for part in found if isinstance(found, tuple) else (found,):
+        assert np.isfinite(np.asarray(part, np.float64)).all()
+
+
+def far_apart(array, gap=3 << 30):
+    """A copy whose rows are 3 GB apart; only the pages that are touched take memory."""
+    rows = array.reshape(-1, array.shape[-1])
+    room = mmap.mmap(-1, gap * (len(rows) - 1) + rows[0].nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)
+    first = np.frombuffer(room, array.dtype, rows.shape[1])
+    copy = np.lib.stride_tricks.as_strided(first, rows.shape, (gap, array.itemsize))
+    copy[...] = rows
+    return copy
+
+
+@pytest.mark.skipif(ctypes.sizeof(ctypes.c_void_p) < 8 or not hasattr(mmap, "MAP_ANONYMOUS"), reason="64-bit Linux")
+@pytest.mark.parametrize("name", ["linear", "softmax", "layer_norm", "gelu", "swiglu", "quantize", "matmul"])
+def test_strides_beyond_32_bits(name):
+    call, arrays = CASES[name]
+    arrays = {key: a.reshape(-1, a.shape[-1])[:5] if a.ndim > 1 and key != "b" else a for key, a in arrays.items()}
+    if name == "matmul":
+        arrays["b"] = arrays["b"][0]
+    expected = call(**arrays)
+    first = next(iter(arrays))
+    assert same(call(**{**arrays, first: far_apart(arrays[first])}), expected)
+    if name in TAKES_OUT:
+        out = far_apart(np.zeros_like(expected))
+        assert call(**arrays, out=out) is out and same(out, expected)
+
+
+# ----------------------------------------------------------------------------------------------------------- values
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.0, 1e-45, 1e-39, 1.0, 3e38, np.inf, -np.inf, np.nan, -2.5])
+def test_dequantize_takes_any_scale(scale):
+    q = Q._replace(scale=np.full(5, scale, F32))
+    with np.errstate(all="ignore"):
+        difference = Q.data.astype(np.int32) - Q.zero_point[:, None].astype(np.int32)
+        oracle.assert_same_bits(dq.dequantize(q), difference.astype(F32) * F32(scale))
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1e-45, -1e-39, 1e-30, 3.4e38, -3.4e38])
+@pytest.mark.parametrize("scheme", ["int8 per channel", "int4 per channel", "int4 groups of 32"])
+def test_weights_of_any_size(value, scheme):
+    weight = np.full((3, 64), value, F32)
+    w = dq.pack_linear(weight, **SCHEMES[scheme])
+    assert np.isfinite(w.scale).all() and (w.scale != 0).all() and np.isfinite(w.dequantize()).all()
+    assert np.abs(w.dequantize().astype(np.float64) - weight).max() <= np.abs(w.scale).max()
+    assert not np.isnan(dq.linear(np.zeros((2, 64), F32), w)).any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["pack_linear", "pack_conv", "pack_embedding", "pack_lstm"])
+def test_weights_that_are_no_numbers_are_told(name, value):
+    call, arrays = CASES[name]
+    first = next(iter(arrays))
+    spoilt = arrays[first].copy()
+    spoilt.flat[-1] = value
+    with pytest.raises(ValueError, match=first):
+        call(**{**arrays, first: spoilt})
