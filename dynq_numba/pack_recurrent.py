@@ -288,9 +288,9 @@ def _pack(weight: np.ndarray, bias: np.ndarray | None, order: tuple[int, ...], u
 
     def arranged(array: np.ndarray) -> np.ndarray:
         whole = np.zeros((len(order), padded(units), *array.shape[1:]), np.float32)
-        whole[:, :units] = array.reshape(-1, units, *array.shape[1:])[list(order)]
-        blocks = whole.reshape(len(order), -1, LANES, *array.shape[1:]).swapaxes(0, 1)
-        return np.ascontiguousarray(blocks).reshape(-1, *array.shape[1:])
+        whole[:, :units] = array.reshape(len(array) // units, units, *array.shape[1:])[list(order)]
+        blocks = whole.reshape(len(order), padded(units) // LANES, LANES, *array.shape[1:]).swapaxes(0, 1)
+        return np.ascontiguousarray(blocks).reshape(len(order) * padded(units), *array.shape[1:])
 
     return pack_linear(arranged(weight), None if bias is None else arranged(bias), granularity="per_channel")
 

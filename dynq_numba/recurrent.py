@@ -330,9 +330,7 @@ def _stack(kind: type[PackedRecurrent], packed: Any) -> tuple[PackedRecurrent, .
 
 
 def _lengths(lengths: Any, times: int, batch: int) -> np.ndarray:
-    array = np.asarray(lengths)
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"lengths must be integers; got {checks.describe(lengths)}")
+    array = checks.integers("lengths", lengths)
     if array.shape != (batch,):
         raise ValueError(f"lengths must have shape ({batch},), one for each sequence; got {array.shape}")
     if array.size and not (array.min() >= 0 and array.max() <= times):

@@ -62,7 +62,7 @@ def bfloat16_up(values: np.ndarray) -> np.ndarray:
 def quantize_weight(weight: np.ndarray, group: int, limit: int, short: bool) -> tuple[np.ndarray, np.ndarray]:
     """int8 [N, K] and scale [N, groups] of float32 weight [N, K]: symmetric, scale = max|w| / limit.
 
-    `short`: scales are rounded up to bfloat16.
+    `short`: scales are rounded up to bfloat16. A scale whose limit-fold is no float32 gives way to the next smaller one.
     """
     n, k = weight.shape
     groups = max(1, -(-k // group))
@@ -71,6 +71,9 @@ def quantize_weight(weight: np.ndarray, group: int, limit: int, short: bool) -> 
         part = weight[:, g * group : (g + 1) * group]
         step = np.abs(part).max(axis=1, initial=0).astype(F32) / F32(limit)
         step = bfloat16_up(step) if short else step
+        with np.errstate(over="ignore"):
+            beyond = np.isinf(step * F32(limit))
+        step[beyond] = (step[beyond].view(np.uint32) - np.uint32(0x10000 if short else 1)).view(F32)
         scale[:, g] = np.where(step == 0, F32(1), step)
         q[:, g * group : (g + 1) * group] = np.clip(np.rint(part / scale[:, g, None]), -limit, limit)
     return q, scale
@@ -81,7 +84,7 @@ def search_groups(weight: np.ndarray, group: int, zero_points: bool) -> tuple[np
 
     Each group takes the first candidate of the least cost = scale² · Σ (w / scale - q)², where
     q = clip(rint(w / scale) + zero_point, low, high) - zero_point; the sum in float32 in the order of k, its product
-    with scale² in float64. A candidate whose scale is 0 is none.
+    with scale² in float64. A candidate is none whose scale is 0, or whose largest value is no float32.
     """
     n, k = weight.shape
     groups = max(1, -(-k // group))
@@ -96,9 +99,11 @@ def search_groups(weight: np.ndarray, group: int, zero_points: bool) -> tuple[np
                 ratio = column[:, None] / steps
                 gap = ratio - (np.clip(np.rint(ratio) + zeros, low, high).astype(F32) - zeros)
                 total = total + gap * gap
-            cost = np.where(steps == 0, np.inf, total.astype(np.float64) * steps.astype(np.float64) ** 2)
+            cost = total.astype(np.float64) * steps.astype(np.float64) ** 2
+            none = (steps == 0) | np.isinf(steps * np.maximum(zeros - F32(low), F32(high) - zeros))
+            cost = np.where(none, np.inf, cost)
         rows, best = np.arange(n), cost.argmin(axis=1)
-        empty = steps[rows, best] == 0
+        empty = none[rows, best]
         scale[:, g] = np.where(empty, F32(1), steps[rows, best])
         zero_point[:, g] = np.where(empty, 0, zeros[rows, best])
         shift = zero_point[:, g, None].astype(F32)

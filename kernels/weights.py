@@ -2,7 +2,8 @@
 
 Per tensor, channel, or group of 8 bits, what shares a scale is divided by it in float32, ties to even:
 
-    scale = max |w| / L          L = 127 (8 bit) or 7 (4 bit); of a group, rounded up to bfloat16; 1 where it is 0
+    scale = max |w| / L          L = 127 (8 bit) or 7 (4 bit); of a group, rounded up to bfloat16; 1 where it is 0, and
+                                 the next smaller one where L·scale is no float32
     q     = clip(rint(w / scale), -L, L)
 
 Groups of 4 bits take the best of a few candidates, of which the first is the plain choice:
@@ -14,8 +15,8 @@ Groups of 4 bits take the best of a few candidates, of which the first is the pl
     q = clip(rint(w / scale) + z, low, high) - z            cost = scale² · Σ (w / scale - q)²
 
 The sum runs in float32 in the order of k, its product with scale² in float64; the first candidate of the lowest cost
-wins; one whose scale is 0 is none, and a group without any has scale 1 and zero point 0. `up` rounds to the next
-bfloat16 away from zero, so that two bytes hold a group's scale (of 4 bits symmetric: scale / 16) and nothing is clipped
+wins; one whose scale is 0 or whose largest value is no float32 is none, and a group without any has scale 1 and zero
+point 0. `up` rounds to the next bfloat16 away from zero, so that two bytes hold a group's scale (of 4 bits symmetric: scale / 16) and nothing is clipped
 by the rounding. The candidates of a group are the lanes of a vector: each sum keeps its order, and none waits.
 """
 
@@ -44,6 +45,8 @@ def quantize_weight(weight, group, limit, short, scale, q):
             scale[i, g] = np.float32(largest / top)
             if short:
                 round_up(scale[i, g : g + 1])
+            if np.isinf(np.float32(top * scale[i, g])):
+                scale[i : i + 1, g].view(np.uint32)[0] -= np.uint32(0x10000 if short else 1)
             if scale[i, g] == np.float32(0):
                 scale[i, g] = np.float32(1)
             step = scale[i, g]
@@ -121,7 +124,8 @@ def cheapest(values, scales, zeros, low, high, sums):
     for c in range(len(scales)):
         step = np.float64(scales[c])
         cost = np.float64(sums[c]) * (step * step)
-        if step != 0 and cost < least:
+        reach = max(zeros[c] - low, high - zeros[c])
+        if step != 0 and cost < least and np.isfinite(np.float32(reach * scales[c])):
             least, chosen = cost, c
     return chosen
 

@@ -18,6 +18,7 @@ def symmetric_rows(x, limit):
     with np.errstate(all="ignore"):
         scale = np.max(np.abs(x), axis=1, initial=F32(0)) / F32(limit)
         scale = np.where(scale == 0, F32(1), scale)
+        scale = np.where(np.isinf(scale * F32(limit)), np.nextafter(scale, F32(0)), scale)
         return np.clip(np.rint(x / scale[:, None]), -limit, limit), scale
 
 
@@ -75,7 +76,8 @@ def least_error(part, steps, zeros, low, high):
             squares = (ratio - integers(ratio, zero[:, None])) ** 2
             total = np.cumsum(squares, axis=1, dtype=F32)[:, -1]  # one after the other: np.sum adds in pairs
             cost = total.astype(np.float64) * step.astype(np.float64) ** 2
-            better = (step != 0) & (cost < best)
+            largest = step * np.maximum(zero - F32(low), F32(high) - zero)
+            better = (step != 0) & (cost < best) & np.isfinite(largest)
             best[better], scale[better], zero_point[better] = cost[better], step[better], zero[better]
         return integers(part / scale[:, None], zero_point[:, None]), scale, zero_point
 
@@ -103,7 +105,10 @@ def whole_groups(part):
     """8-bit groups, one per row: integers -127..127, scale up(max|w| / 127)."""
     scale = up_to_bfloat16(np.max(np.abs(part), axis=1, initial=F32(0)) / F32(127))
     scale = np.where(scale == 0, F32(1), scale)
-    return np.rint(part / scale[:, None]), scale, np.zeros(len(part))
+    with np.errstate(over="ignore"):  # near float32's largest, down instead: 8 bits of a significand in [1/2, 1)
+        down = scale - np.ldexp(F32(1), np.frexp(scale)[1] - 8)
+        scale = np.where(np.isinf(scale * F32(127)), down, scale)
+    return np.clip(np.rint(part / scale[:, None]), -127, 127), scale, np.zeros(len(part))
 
 
 def pack(weight, bias=None, *, bits=8, granularity="per_channel", group_size=None, symmetric=True):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import dynq_numba as dq
 
 F32 = np.float32
+LARGEST = float(np.finfo(F32).max)
 _rng = np.random.default_rng(7)
 
 
@@ -73,7 +74,7 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, np.ndarray]]] = {
     "rnn": (lambda x, h0: dq.rnn(x, RNN, h0)[0], {"x": normal(4, 3, 24), "h0": normal(1, 3, 16)}),
     "lstm_cell": (lambda x, h, c: dq.lstm_cell(x, LSTM, h, c)[0],
                   {"x": normal(3, 24), "h": normal(3, 16), "c": normal(3, 16)}),
-    "pack_lstm": (lambda W, R, B: dq.lstm(np.ones((2, 1, 8), F32), dq.pack_lstm(W, R, B))[0],
+    "pack_lstm": (lambda W, R, B: dq.lstm(np.ones((2, 1, W.shape[-1]), F32), dq.pack_lstm(W, R, B))[0],
                   {"W": normal(1, 16, 8), "R": normal(1, 16, 4), "B": normal(1, 32)}),
     "smooth": (lambda weight, activation_amax: dq.smooth(weight, activation_amax).weight,
                {"weight": normal(8, 24), "activation_amax": np.abs(normal(24)) + F32(0.1)}),
@@ -305,11 +306,17 @@ def test_dequantize_takes_any_scale(scale):
         oracle.assert_same_bits(dq.dequantize(q), difference.astype(F32) * F32(scale))
 
 
-@pytest.mark.parametrize("value", [0.0, -0.0, 1e-45, -1e-39, 1e-30, 3.4e38, -3.4e38])
-@pytest.mark.parametrize("scheme", ["int8 per channel", "int4 per channel", "int4 groups of 32"])
+@pytest.mark.parametrize("value", [0.0, -0.0, 1e-45, -1e-39, 1e-30, 2.9e38, 3.4e38, -3.4e38, LARGEST, -LARGEST])
+@pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if "rotated" not in scheme])
 def test_weights_of_any_size(value, scheme):
     weight = np.full((3, 64), value, F32)
+    if "groups" in scheme and 64 * abs(value) > LARGEST:  # their sums are float32, too
+        with pytest.raises(ValueError, match="weight"):
+            dq.pack_linear(weight, **SCHEMES[scheme])
+        weight[:, 1:] = 0
     w = dq.pack_linear(weight, **SCHEMES[scheme])
+    form = {key: option for key, option in SCHEMES[scheme].items() if key != "activations"}
+    oracle.assert_same_bits(w.dequantize(), oracle.pack(weight, **form).values)
     assert np.isfinite(w.scale).all() and (w.scale != 0).all() and np.isfinite(w.dequantize()).all()
     assert np.abs(w.dequantize().astype(np.float64) - weight).max() <= np.abs(w.scale).max()
     assert not np.isnan(dq.linear(np.zeros((2, 64), F32), w)).any()
