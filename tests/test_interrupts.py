@@ -14,6 +14,7 @@ import hashlib, json, os, random, signal, sys, threading, time
 import numpy as np
 import dynq_numba as dq
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background may have passed on its ignoring
 rng = np.random.default_rng(0)
 x, weight = rng.standard_normal((40, 131), np.float32), rng.standard_normal((70, 131), np.float32)
 

@@ -162,16 +162,18 @@ def without(*families):
     return ",".join("-" + flag[1:] if flag[1:].startswith(families) else flag for flag in flags)
 
 
+# Without AVX-512 the 256-bit dot needs a feature of its own, which a Zen 4 for one lacks.
+WITHOUT_512 = {"avx2", "portable"} | ({"avxvnni"} if llvmlite.binding.get_host_cpu_features().get("avxvnni") else set())
 # What each assumed target may use; names absent from this machine's own list are left out below.
 TARGETS = {
     "generic": ({"NUMBA_CPU_NAME": "generic"}, {"portable"}),
     # numba names the older CPU to LLVM and still switches this machine's features on.
     "haswell": ({"NUMBA_CPU_NAME": "haswell"}, set(ISAS)),
     "generic with AVX2": ({"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "+avx2"}, {"avx2", "portable"}),
-    "no AVX-512": ({"NUMBA_CPU_FEATURES": without("avx512")}, {"avxvnni", "avx2", "portable"}),
+    "no AVX-512": ({"NUMBA_CPU_FEATURES": without("avx512")}, WITHOUT_512),
     "no VNNI": ({"NUMBA_CPU_FEATURES": without("avx512vnni", "avxvnni")}, {"avx2", "portable"}),
     # Nothing else named: LLVM derives the rest from the CPU's name, and drops what builds on avx512f.
-    "only minus AVX-512": ({"NUMBA_CPU_FEATURES": "-avx512f"}, {"avxvnni", "avx2", "portable"}),
+    "only minus AVX-512": ({"NUMBA_CPU_FEATURES": "-avx512f"}, WITHOUT_512),
 }
 
 
