@@ -31,7 +31,9 @@ from . import jitted_integers as jitted_integers
 from . import jitted_matmul as jitted_matmul
 from . import jitted_projections as jitted_projections
 from . import jitted_recurrent as jitted_recurrent
+from . import step as step
 from .attention import KVCache, attention
+from .chain import Chain
 from .convolution import conv
 from .elementwise import gelu, silu, swiglu
 from .embeddings import embedding, embedding_bag
@@ -56,6 +58,7 @@ from .warmup import warmup
 __version__ = "0.1.0"
 
 __all__ = [
+    "Chain",
     "KVCache",
     "PackedConv",
     "PackedEmbedding",
@@ -101,6 +104,7 @@ __all__ = [
     "silu",
     "smooth",
     "softmax",
+    "step",
     "swiglu",
     "warmup",
 ]

@@ -62,6 +62,23 @@ def strip_panels(panels, panel_stride, l2_bytes):
 
 
 @kernel
+def rows_in_blocks(m, block, least, threads):
+    """Whether a chain of steps (chain.py) goes by blocks of rows: when each thread has one of at least `least` rows.
+
+    `block` is 0 where it never does: what the steps' weights exceed the last cache, and would be fetched per block.
+    """
+    return block > 0 and m >= least * threads
+
+
+def chain_block(row_bytes, weight_bytes, tallest, l2_bytes, last_cache_bytes):
+    """(block, least) rows for a chain whose scratch takes `row_bytes` a row: half of L2, two row panels at least."""
+    least = 2 * tallest
+    if 2 * weight_bytes > last_cache_bytes:
+        return 0, least
+    return max(least, l2_bytes // 2 // max(1, row_bytes)), least
+
+
+@kernel
 def cut(m, panels, tallest, threads):
     """(row_tasks, column_tasks, row_block) for m > 0 rows and panels > 0 weight panels."""
     if threads == 1 and m <= BLOCK_ROWS:

@@ -41,7 +41,7 @@ def finishing_kernel(activation: str | None, epilogue: Any, residual: bool) -> C
 
 
 @cache
-def _finish_address(activation: str | None, epilogue: Any, residual: bool) -> int:
+def finish_address(activation: str | None, epilogue: Any, residual: bool) -> int:
     finish = finishing_kernel(activation, epilogue, residual)
     if finish is None:
         return 0
@@ -68,7 +68,7 @@ def linear(
         threads.ready(count)
     finish = 0
     if activation is not None or epilogue is not None or residual is not None:
-        finish = _finish_address(activation, epilogue, residual is not None)
+        finish = finish_address(activation, epilogue, residual is not None)
     layout.run(x, out, x if residual is None else residual, layout.descriptor, finish, count)
 
 
@@ -87,14 +87,14 @@ def linear_many(
     """Fill outs [M, Ni], contiguous, from x [M, K], or give False where the layouts do not go together."""
     if count > 1 or (count == 0 and len(x) >= min(layout.rows_for_two for layout in layouts)):
         threads.ready(count)
-    finish = 0 if activation is None else _finish_address(activation, None, False)
+    finish = 0 if activation is None else finish_address(activation, None, False)
     table = np.array([*(layout.address for layout in layouts), *(out.ctypes.data for out in outs)], np.int64)
     return bool(_many()(x, table, len(layouts), finish, count) == call_many.DONE)
 
 
 def prepare_finish(activation: str | None, epilogue: Any, residual: bool) -> None:
     """Compile a finisher, so that an epilogue that does not compile is told before anything is written."""
-    _finish_address(activation, epilogue, residual)
+    finish_address(activation, epilogue, residual)
 
 
 # -- the pieces ---------------------------------------------------------------------------------

@@ -1,0 +1,166 @@
+"""Chain: row-wise operators of a model that run as one, each block of rows through all of them in one core's cache."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from . import checks, step
+from .chain_plan import Plan
+from .checks import F32
+from .elementwise import swiglu
+from .floats import layer_norm, rms_norm
+from .ops import linear
+from .runtime import chain as runtime
+from .runtime import isa
+
+
+class Chain:
+    """Operators that work row by row, one after another: linears, norms, swiglu.
+
+    The results have the bits that the functions give one by one; a chain is faster. Of many rows a block at a time goes
+    through all steps on one core, so what is between them never leaves its cache: a feed-forward layer writes and reads
+    no array of its inner width, and the activation and the next layer's quantization, or residual, norm and
+    quantization, are one pass over memory. Of few rows every step is shared out to the threads. Either way it is one
+    call.
+
+    Parameters
+    ----------
+    steps : mapping of str to step
+        In order; the key names the step's result. Steps are ``dq.step.Linear``, ``LayerNorm``, ``RMSNorm`` and
+        ``SwiGLU``; they name what they take: another step, a `sum` of a norm, or an array of the call.
+    returns : str or sequence of str, optional
+        What a call gives: an array for one name, a tuple for a sequence. By default the last step's result.
+
+    Attributes
+    ----------
+    arguments : tuple of str
+        What a call takes: names that no step gives, in the order in which steps ask for them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the step and what is wrong with it.
+
+    Notes
+    -----
+    A weight whose x is not quantized row by row (``activations="per_tensor"``) makes results depend on the batch and is
+    refused. A rotated one makes the steps run as single calls, and so does NUMBA_DISABLE_JIT=1.
+    Error bounds are those of the functions. Measured: bench/NOTES.md, ``python -m bench.operators chain``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> up, down, scale = dq.pack_linear(np.eye(8, 4)), dq.pack_linear(np.eye(4, 8)), np.ones(4, np.float32)
+    >>> block = dq.Chain({
+    ...     "up": dq.step.Linear(up, activation="gelu"),
+    ...     "down": dq.step.Linear(down),
+    ...     "y": dq.step.LayerNorm(scale, residual="x"),
+    ... })
+    >>> block.arguments
+    ('x',)
+    >>> x = np.random.default_rng(0).standard_normal((3, 4), np.float32)
+    >>> h = dq.linear(dq.linear(x, up, activation="gelu"), down)
+    >>> np.array_equal(block(x), dq.layer_norm(h, scale, residual=x))
+    True
+    """
+
+    def __init__(self, steps: Mapping[str, step.Step], returns: str | Sequence[str] | None = None):
+        self._plan = Plan(steps, returns)
+        self.arguments = self._plan.arguments
+        self._single = isinstance(returns, str) or returns is None
+        self._programs: dict[str, runtime.Program | None] = {}
+
+    def __call__(
+        self, x: np.ndarray, /, *, threads: int | None = None, **others: np.ndarray
+    ) -> np.ndarray | tuple[np.ndarray, ...]:
+        """Run the steps.
+
+        Parameters
+        ----------
+        x : array [..., width] of floats
+            The first of `arguments`.
+        threads : int, optional
+            As for `linear`.
+        **others : arrays [..., width] of floats
+            The other arguments by name; all but the last axis as x.
+
+        Returns
+        -------
+        float32 array [..., width], or a tuple of them
+            What `returns` names; each new and contiguous.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument, what it was and what is allowed.
+        MemoryError
+            When there is no memory for results or what is between the steps.
+        """
+        plan = self._plan
+        first = plan.arguments[0]
+        if len(others) != len(plan.arguments) - 1 or any(name not in others for name in plan.arguments[1:]):
+            wanted = ", ".join(plan.arguments[1:]) or "none"
+            raise TypeError(f"arguments beside {first} must be: {wanted}; got {', '.join(others) or 'none'}")
+        count = 0 if threads is None else checks.thread_count("threads", threads)
+        arrays = [_rows(first, x, plan.widths[first])]
+        lead = x.shape[:-1]
+        for name in plan.arguments[1:]:
+            if others[name].shape[:-1] != lead if type(others[name]) is ndarray else False:
+                raise ValueError(f"{name} must have shape {(*lead, plan.widths[name])}; got {others[name].shape}")
+            arrays.append(_rows(name, others[name], plan.widths[name], len(arrays[0])))
+        results = [np.empty((len(arrays[0]), plan.widths[name]), F32) for name in plan.returns]
+        name = isa.active().name
+        if name not in self._programs:
+            self._programs[name] = runtime.program(plan)
+        program = self._programs[name]
+        if program is None:
+            results = self._one_by_one(arrays, threads)
+        elif len(arrays[0]):
+            program.run(tuple(arrays + results), count)
+        if len(lead) != 1:
+            results = [result.reshape(*lead, result.shape[1]) for result in results]
+        return results[0] if self._single else tuple(results)
+
+    def _one_by_one(self, arrays: list[np.ndarray], threads: int | None) -> list[np.ndarray]:
+        """The steps as calls of the functions."""
+        values = dict(zip(self._plan.arguments, arrays, strict=True))
+        for name, each, source in self._plan.steps:
+            x = values[source]
+            if isinstance(each, step.Linear):
+                addend = None if each.residual is None else values[each.residual]
+                values[name] = linear(x, each.w, activation=each.activation, residual=addend, threads=threads)
+            elif isinstance(each, step.SwiGLU):
+                values[name] = swiglu(x, values[each.up], threads=threads)
+            else:
+                addend = None if each.residual is None else values[each.residual]
+                total = None if each.sum is None else np.empty(x.shape, F32)
+                options: dict[str, Any] = {"eps": each.eps, "residual": addend, "sum_out": total, "threads": threads}
+                if isinstance(each, step.LayerNorm):
+                    values[name] = layer_norm(x, each.weight, each.bias, **options)
+                else:
+                    values[name] = rms_norm(x, each.weight, **options)
+                if each.sum is not None and total is not None:
+                    values[each.sum] = total
+        return [values[name] for name in self._plan.returns]
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(f"{name}: {type(each).__name__}" for name, each, _ in self._plan.steps)
+        return f"Chain({', '.join(self.arguments)} -> {', '.join(self._plan.returns)}; {kinds})"
+
+
+def _rows(name: str, value: Any, width: int, count: int | None = None) -> np.ndarray:
+    """An argument as float32 [rows, width] with a contiguous last axis."""
+    if type(value) is not ndarray or value.dtype is not F32:
+        value = checks.float_array(name, value)
+    if not value.ndim or value.shape[-1] != width:
+        raise ValueError(f"{name} must have shape [..., {width}]; got {value.shape}")
+    rows = value if value.ndim == 2 else value.reshape(math.prod(value.shape[:-1]), width)
+    if count is not None and len(rows) != count:
+        raise ValueError(f"{name} must have {count} rows, as the first argument; got {value.shape}")
+    return rows if rows.strides[1] == 4 or width <= 1 else np.ascontiguousarray(rows)
