@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy import ndarray
+from numpy import empty, ndarray
 
 from . import checks, step
 from .chain_plan import Plan
@@ -74,7 +74,10 @@ class Chain:
         self._plan = Plan(steps, returns)
         self.arguments = self._plan.arguments
         self._single = isinstance(returns, str) or returns is None
+        self._others = self.arguments[1:]
+        self._takes, self._gives = ([self._plan.widths[n] for n in names] for names in (self.arguments, self._plan.returns))
         self._programs: dict[str, runtime.Program | None] = {}
+        self._first = self._program()
 
     def __call__(
         self, x: np.ndarray, /, *, threads: int | None = None, **others: np.ndarray
@@ -102,30 +105,52 @@ class Chain:
         MemoryError
             When there is no memory for results or what is between the steps.
         """
-        plan = self._plan
-        first = plan.arguments[0]
-        if len(others) != len(plan.arguments) - 1 or any(name not in others for name in plan.arguments[1:]):
-            wanted = ", ".join(plan.arguments[1:]) or "none"
-            raise TypeError(f"arguments beside {first} must be: {wanted}; got {', '.join(others) or 'none'}")
+        given = [x]
+        try:
+            for name in self._others:
+                given.append(others[name])
+        except KeyError:
+            pass
+        if len(given) != len(self.arguments) or len(others) != len(self._others):
+            wanted = ", ".join(self._others) or "none"
+            raise TypeError(f"arguments beside {self.arguments[0]} must be: {wanted}; got {', '.join(others) or 'none'}")
         count = 0 if threads is None else checks.thread_count("threads", threads)
-        arrays = [_rows(first, x, plan.widths[first])]
-        lead = x.shape[:-1]
-        for name in plan.arguments[1:]:
-            if others[name].shape[:-1] != lead if type(others[name]) is ndarray else False:
-                raise ValueError(f"{name} must have shape {(*lead, plan.widths[name])}; got {others[name].shape}")
-            arrays.append(_rows(name, others[name], plan.widths[name], len(arrays[0])))
-        results = [np.empty((len(arrays[0]), plan.widths[name]), F32) for name in plan.returns]
-        name = isa.active().name
-        if name not in self._programs:
-            self._programs[name] = runtime.program(plan)
-        program = self._programs[name]
+        lead = None
+        if not all(map(_plain, given)) or [array.shape for array in given] != [(len(x), k) for k in self._takes]:
+            given, lead = self._made_plain(given)
+        rows = len(given[0])
+        results = [empty((rows, width), F32) for width in self._gives]
+        program = self._program() if isa.ever_forced else self._first
         if program is None:
-            results = self._one_by_one(arrays, threads)
-        elif len(arrays[0]):
-            program.run(tuple(arrays + results), count)
-        if len(lead) != 1:
+            results = self._one_by_one(given, threads)
+        elif rows:
+            program.run((*given, *results), count)
+        if lead is not None:
             results = [result.reshape(*lead, result.shape[1]) for result in results]
         return results[0] if self._single else tuple(results)
+
+    def _made_plain(self, given: list[Any]) -> tuple[list[np.ndarray], tuple[int, ...]]:
+        """The arguments as float32 matrices with contiguous rows, and the axes before the last that they have."""
+        arrays: list[np.ndarray] = []
+        lead: tuple[int, ...] | None = None
+        for name, value, width in zip(self.arguments, given, self._takes, strict=True):
+            array = checks.float_array(name, value)
+            if lead is None and array.ndim:
+                lead = array.shape[:-1]
+            if lead is None or array.shape != (*lead, width):
+                shape = f"[..., {width}]" if lead is None or not arrays else str((*lead, width))
+                raise ValueError(f"{name} must have shape {shape}; got {array.shape}")
+            array = array.reshape(math.prod(lead), width)
+            arrays.append(array if array.strides[1] == 4 or width <= 1 else np.ascontiguousarray(array))
+        assert lead is not None
+        return arrays, lead
+
+    def _program(self) -> runtime.Program | None:
+        """What runs on the instruction set in force; made on first use of another one."""
+        name = isa.active().name
+        if name not in self._programs:
+            self._programs[name] = runtime.program(self._plan)
+        return self._programs[name]
 
     def _one_by_one(self, arrays: list[np.ndarray], threads: int | None) -> list[np.ndarray]:
         """The steps as calls of the functions."""
@@ -149,18 +174,15 @@ class Chain:
                     values[each.sum] = total
         return [values[name] for name in self._plan.returns]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        returns = self._plan.returns
+        return Chain, ({name: each for name, each, _ in self._plan.steps}, returns[0] if self._single else returns)
+
     def __repr__(self) -> str:
         kinds = ", ".join(f"{name}: {type(each).__name__}" for name, each, _ in self._plan.steps)
         return f"Chain({', '.join(self.arguments)} -> {', '.join(self._plan.returns)}; {kinds})"
 
 
-def _rows(name: str, value: Any, width: int, count: int | None = None) -> np.ndarray:
-    """An argument as float32 [rows, width] with a contiguous last axis."""
-    if type(value) is not ndarray or value.dtype is not F32:
-        value = checks.float_array(name, value)
-    if not value.ndim or value.shape[-1] != width:
-        raise ValueError(f"{name} must have shape [..., {width}]; got {value.shape}")
-    rows = value if value.ndim == 2 else value.reshape(math.prod(value.shape[:-1]), width)
-    if count is not None and len(rows) != count:
-        raise ValueError(f"{name} must have {count} rows, as the first argument; got {value.shape}")
-    return rows if rows.strides[1] == 4 or width <= 1 else np.ascontiguousarray(rows)
+def _plain(value: Any) -> bool:
+    """Whether an argument is a float32 matrix with contiguous rows."""
+    return type(value) is ndarray and value.dtype is F32 and value.ndim == 2 and value.strides[1] == 4
