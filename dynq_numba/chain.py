@@ -50,7 +50,7 @@ class Chain:
     -----
     A weight whose x is not quantized row by row (``activations="per_tensor"``) makes results depend on the batch and is
     refused. A rotated one makes the steps run as single calls, and so does NUMBA_DISABLE_JIT=1.
-    Error bounds are those of the functions. Measured: bench/NOTES.md, ``python -m bench.operators chain``.
+    Error bounds are those of the functions. What it gains is measured by ``python -m bench.operators chain``.
 
     Examples
     --------
@@ -75,7 +75,8 @@ class Chain:
         self.arguments = self._plan.arguments
         self._single = isinstance(returns, str) or returns is None
         self._others = self.arguments[1:]
-        self._takes, self._gives = ([self._plan.widths[n] for n in names] for names in (self.arguments, self._plan.returns))
+        self._takes = [self._plan.widths[name] for name in self.arguments]
+        self._gives = [self._plan.widths[name] for name in self._plan.returns]
         self._programs: dict[str, runtime.Program | None] = {}
         self._first = self._program()
 
@@ -112,8 +113,8 @@ class Chain:
         except KeyError:
             pass
         if len(given) != len(self.arguments) or len(others) != len(self._others):
-            wanted = ", ".join(self._others) or "none"
-            raise TypeError(f"arguments beside {self.arguments[0]} must be: {wanted}; got {', '.join(others) or 'none'}")
+            wanted, got = (", ".join(names) or "none" for names in (self._others, others))
+            raise TypeError(f"arguments beside {self.arguments[0]} must be: {wanted}; got {got}")
         count = 0 if threads is None else checks.thread_count("threads", threads)
         lead = None
         if not all(map(_plain, given)) or [array.shape for array in given] != [(len(x), k) for k in self._takes]:

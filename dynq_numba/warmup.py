@@ -8,8 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from . import elementwise, floats, ops, quantization
+from . import elementwise, floats, ops, quantization, step
 from .attention import attention
+from .chain import Chain
 from .convolution import conv
 from .kernels.jit import JIT_ENABLED
 from .kernels.reference_activations import ACTIVATIONS
@@ -35,6 +36,8 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
         yield f"linear, {name}, residual", partial(ops.linear, x, w, activation=name, residual=residual)
     taps = pack_conv(np.ones((2, 2, 1, 1), np.float32))
     yield "conv", lambda: [conv(np.ones((2, 2, 2), np.float32), taps, threads=t) for t in (1, 2)]
+    chain = Chain({"a": step.Linear(w), "y": step.Linear(w, x="x")}, "y")
+    yield "Chain", lambda: [chain(np.ones((m, 64), np.float32), threads=2) for m in (1, 200)]
     yield "quantize, dequantize", lambda: quantization.dequantize(quantization.quantize(x))
     yield "softmax, norms", lambda: [f(x) for f in (floats.softmax, floats.layer_norm, floats.rms_norm)]
     yield "gelu, swiglu, rotary", lambda: [
@@ -75,8 +78,8 @@ def warmup(*, progress: Callable[[str], object] | None = None) -> float:
     if not JIT_ENABLED:
         return 0.0
     steps = list(_steps())
-    for i, (name, step) in enumerate(steps, 1):
+    for i, (name, build) in enumerate(steps, 1):
         if progress is not None:
             progress(f"[{i}/{len(steps)}] {name}")
-        step()
+        build()
     return time.perf_counter() - start

@@ -7,7 +7,7 @@
     few rows     the steps one after another on all rows, each shared out to the threads as when it is called alone
 
 A row's result depends on that row alone in every step, so both give the bits of the single calls. What this saves is
-memory traffic: at 1024 rows a layer of 384 → 1536 → 384 writes and reads 6 MB in between, here a block of it stays in L2.
+calls, and memory traffic: 1024 rows of a layer 384 → 1536 → 384 are 6 MB in between, of which here a block is in L2.
 
 Program (int64), made once for an instruction set by dynq_numba/runtime/chain.py, never written while it runs:
 

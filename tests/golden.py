@@ -95,6 +95,21 @@ def linear_many() -> Arrays:
 
 
 @case
+def chain() -> Arrays:
+    sizes = (64, 90, 40), (66, 90, 40), (68, 40, 90)
+    up, gate, down = (dq.pack_linear(values(seed, n, k), values(seed + 1, n)) for seed, n, k in sizes)
+    steps = {
+        "n": dq.step.RMSNorm(values(70, 40), residual="r", sum="h"),
+        "gate": dq.step.Linear(gate), "up": dq.step.Linear(up, x="n", activation="gelu"),
+        "inner": dq.step.SwiGLU("up", x="gate"), "down": dq.step.Linear(down, residual="h"),
+        "y": dq.step.LayerNorm(values(71, 40), values(72, 40), residual="h"),
+    }  # fmt: skip
+    run = dq.Chain(steps, ("h", "up", "y"))
+    for m in (1, 9, 130):
+        yield from run(values(73, m, 40), r=values(74, m, 40), threads=2)
+
+
+@case
 def activations() -> Arrays:
     x = np.concatenate([special(15, 20_000), values(16, 20_000) * np.float32(8)])
     eye = dq.pack_linear(np.ones((1, 1)))

@@ -63,6 +63,17 @@ def linear() -> Iterator[None]:
             yield
 
 
+def chain() -> Iterator[None]:
+    for k, n in product((1, 15, 33), (16, 70)):
+        up, down = dq.pack_linear(values(1, n, k), values(2, n)), dq.pack_linear(values(3, k, n))
+        steps = {"up": dq.step.Linear(up, activation="gelu"), "down": dq.step.Linear(down),
+                 "y": dq.step.LayerNorm(values(4, k), residual="r")}  # fmt: skip
+        run = dq.Chain(steps, "y")
+        for m in (1, 2, 13, 57, 60):
+            check(lambda x, r, run=run, **given: run(x, r=r, **given), [values(5, m, k), values(6, m, k)], into=False)
+        yield
+
+
 def quantized() -> Iterator[None]:
     for rows, columns in product((1, 3, 8), (1, 15, 16, 17, 63, 64, 65, 130)):
         x = values(5, rows, columns)
@@ -142,7 +153,10 @@ def recurrent() -> Iterator[None]:
             yield
 
 
-OPERATORS = {f.__name__: f for f in (linear, quantized, matmul, conv, attention, embedding, floats, rotary, recurrent)}
+OPERATORS = {
+    f.__name__: f
+    for f in (linear, chain, quantized, matmul, conv, attention, embedding, floats, rotary, recurrent)
+}
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ import importlib
 
 from .base import Topic
 
-TOPICS = ("projections", "matmul", "floats", "attention", "convolution", "recurrent", "minilm")
+TOPICS = ("projections", "chain", "matmul", "floats", "attention", "convolution", "recurrent", "minilm")
 
 
 def topic(name: str) -> Topic:
