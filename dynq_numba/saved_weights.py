@@ -70,10 +70,12 @@ def _within(name: str, values: np.ndarray, low: int, high: int) -> None:
         raise ValueError(f"{name} must be from {low} to {high}; got {values.min()} … {values.max()}")
 
 
-def _steps(scale: np.ndarray, signed: bool = False) -> None:
-    """Scales are such: finite, and not 0."""
-    if not (np.isfinite(scale) & (scale != 0 if signed else scale > 0)).all():
-        raise ValueError(f"scale must be finite and {'not 0' if signed else 'positive'}")
+def _steps(scale: np.ndarray, most: int, signed: bool = False) -> None:
+    """Scales are such: not 0, and finite times the largest integer."""
+    with np.errstate(all="ignore"):
+        fine = np.isfinite(scale * np.float32(most)) & (scale != 0 if signed else scale > 0)
+    if not fine.all():
+        raise ValueError(f"scale must be {'other than 0' if signed else 'positive'}, and finite times {most}")
 
 
 def _bias(about: Any, take: Take, count: int) -> np.ndarray | None:
@@ -161,10 +163,10 @@ def restore_linear(about: dict[str, Any], take: Take) -> PackedLinear:
     else:
         scale = take("scale", "F32", () if granularity == "per_tensor" else (n,)).reshape(-1, 1).copy()
     four_in_groups = bits == 4 and group is not None
-    _steps(scale, signed=four_in_groups and symmetric)
+    limit, zero_point = schemes.LIMITS[bits] + (four_in_groups and symmetric), None
+    _steps(scale, limit, signed=four_in_groups and symmetric)
     if four_in_groups and symmetric and not _sixteenths(scale):
         raise ValueError("scale of groups of 4 bits must be 16 times a bfloat16")
-    limit, zero_point = schemes.LIMITS[bits], None
     if bits == 8:
         q = take("qweight", "I8", (n, k)).copy()
         _within("qweight", q, -limit, limit)
@@ -172,7 +174,7 @@ def restore_linear(about: dict[str, Any], take: Take) -> PackedLinear:
         q = _from_nibbles(take("qweight", "U8", (n, _half(k))), k)
         if symmetric:
             q = (q ^ 8) - 8
-            _within("qweight", q, -limit - four_in_groups, limit)
+            _within("qweight", q, -limit, schemes.LIMITS[bits])
         else:
             zero_point = take("zero_point", "U8", (n, groups)).copy()
             _within("zero_point", zero_point, 0, 15)
@@ -201,7 +203,7 @@ def restore_conv(about: dict[str, Any], take: Take) -> PackedConv:
     geometry = convolution_geometry(shape := _shape(shape, 3, 4), stride, padding, dilation, groups)
     q, scale = take("qweight", "I8", shape).copy(), take("scale", "F32", shape[:1]).copy()
     _within("qweight", q, -schemes.LIMITS[8], schemes.LIMITS[8])
-    _steps(scale)
+    _steps(scale, schemes.LIMITS[8])
     return PackedConv(q, scale, _bias(bias, take, shape[0]), geometry)
 
 
@@ -224,7 +226,7 @@ def restore_embedding(about: dict[str, Any], take: Take) -> PackedEmbedding:
         raise ValueError(f"shape must have fewer than 2^32 rows; got {v}")
     q = take("qweight", "U8", (v, row_bytes(d, bits) - HEAD))
     scale, minimum = take("scale", "F32", (v,)), take("minimum", "F32", (v,))
-    _steps(scale)
+    _steps(scale, 1)
     if not np.isfinite(minimum).all():
         raise ValueError("minimum must be finite")
     if bits == 4 and d % 2:
