@@ -69,7 +69,8 @@ def save(path: str | os.PathLike[str], objects: Mapping[str, Any]) -> None:
     Notes
     -----
     Integers take the bits that they have (two of 4 bits share a byte), scales of groups two bytes. The format is that
-    of the safetensors package, which reads the arrays in it; dynq_numba/saving.py says the rest.
+    of the safetensors package, which reads the arrays in it (with complex64 among them, only recent versions);
+    dynq_numba/saving.py says the rest.
 
     Examples
     --------

@@ -28,13 +28,13 @@ def entry(code="F32", shape=(2,), begin=0, end=8):
 
 
 def test_the_package_reads_ours(rng, path):
-    arrays = saved.arrays(rng)
+    arrays = {name: array for name, array in saved.arrays(rng).items() if array.dtype != np.complex64}
     w = dq.pack_linear(rng.standard_normal((5, 70), np.float32), rng.standard_normal(5), granularity="per_channel")
     dq.save(path, arrays | {"w": w, "grouped": dq.pack_linear(np.ones((2, 70)), granularity="per_group")})
     with safe_open(path, "np") as opened:
         assert opened.metadata()["format"] == "dynq_numba" and opened.metadata()["dynq_numba.version"] == "1"
         for name, array in arrays.items():
-            if array.dtype.name not in ("bfloat16", "complex64"):  # not in every version of the package
+            if array.dtype.name != "bfloat16":  # numpy has none
                 assert saved.same(np.ascontiguousarray(array).reshape(array.shape), opened.get_tensor(name)), name
         for role, part in {"qweight": w.qweight, "scale": w.scale, "bias": w.bias}.items():
             assert saved.same(part, opened.get_tensor(f"w.{role}"))
