@@ -34,8 +34,7 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
     x = np.ones((2, 64), np.float32)
     w = pack_linear(x)
     residual = np.ones((2, 2), np.float32)
-    for bits in (8, 4):
-        yield f"packing, {bits} bits in groups", lambda b=bits: pack_linear(x, bits=b, granularity="per_group").qweight
+    yield "packing in groups", lambda: [pack_linear(x, bits=b, granularity="per_group").qweight for b in (8, 4)]
     yield "packing with zero points", lambda: pack_linear(x, bits=4, granularity="per_group", symmetric=False).qweight
     yield "linear", lambda: [ops.linear(x, w, threads=t) for t in (1, 2)]
     yield "linear, residual", lambda: ops.linear(x, w, residual=residual)

@@ -7,7 +7,6 @@ and save to the same bytes again.
 import copy
 import hashlib
 import json
-import os
 import tempfile
 from pathlib import Path
 
@@ -294,14 +293,3 @@ def test_rows_that_no_byte_stands_for_are_refused():
     (HERE / "file").write_bytes(forged(header, objects, stored))
     with pytest.raises(ValueError, match="rows"):
         dq.load(HERE / "file")
-
-
-class Loud:
-    def __reduce__(self):
-        return os.mkdir, (str(HERE / "ran"),)
-
-
-def test_a_pickle_is_no_file_of_ours():
-    import pickle
-
-    assert load(pickle.dumps(Loud())) is None and not (HERE / "ran").exists()
