@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test versions lint style types bench bench-smoke roofline wheel clean
+.PHONY: help demo test versions lint style types audit bench bench-smoke roofline wheel clean
 
 help:  ## show this list
 	@echo "make TARGET [PYTHON=python3] [ARGS=...]"
@@ -34,6 +34,13 @@ types: $(VENV)/.stamp-dev  ## mypy alone
 	@ln -s $(CURDIR)/dynq_numba/*.py $(CURDIR)/dynq_numba/py.typed $(VENV)/types/dynq_numba/
 	@ln -s $(CURDIR)/dynq_numba/*/ $(CURDIR)/kernels $(VENV)/types/dynq_numba/
 	@$(PY) -m mypy | sed -E 's#^$(VENV)/types/(dynq_numba/(kernels/))?#\2#'
+
+# Strict: a package that no database was asked about is a failure, not a pass.
+audit: $(VENV)/.stamp-test $(VENV)/.stamp-demo  ## known vulnerabilities of what test and demo install (asks pypi.org)
+	@[ -x $(VENV)/audit/bin/pip-audit ] || { $(PYTHON) -m venv --clear $(VENV)/audit && \
+	    $(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
+	@$(PY) -m pip freeze --exclude-editable > $(VENV)/audit/installed.txt
+	@$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)/audit/installed.txt $(ARGS)
 
 bench: $(VENV)/.stamp-bench  ## ours beside every peer; fills in the README (20 minutes)
 	@$(PY) -m bench.roofline

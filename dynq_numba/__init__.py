@@ -51,6 +51,7 @@ from .recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from .rotary import rotary, rotary_tables
 from .runtime.isa import available_isas, current_isa, force_isa
 from .runtime.threads import get_num_threads, set_num_threads
+from .saving import load, save
 from .schemes import choose_scheme
 from .smoothing import Smoothed, smooth
 from .warmup import warmup
@@ -84,6 +85,7 @@ __all__ = [
     "layer_norm",
     "linear",
     "linear_many",
+    "load",
     "lstm",
     "lstm_cell",
     "matmul",
@@ -100,6 +102,7 @@ __all__ = [
     "rnn_cell",
     "rotary",
     "rotary_tables",
+    "save",
     "set_num_threads",
     "silu",
     "smooth",

@@ -103,7 +103,7 @@ def pack_lstm(
             raise ValueError(f"peepholes must have shape ({count}, {3 * hidden}); got {peepholes.shape}")
         peepholes = np.array(peepholes).reshape(count, 3, hidden)
     coupled = _switch("input_forget", input_forget)
-    options = _options("lstm", count, direction, activations, activation_alpha, activation_beta, clip, coupled)
+    options = layer_options("lstm", count, direction, activations, activation_alpha, activation_beta, clip, coupled)
     order = ORDERS["lstm"][layout]
     weights = []
     for d in range(count):
@@ -172,7 +172,9 @@ def pack_gru(
     given = linear_before_reset is not None and _switch("linear_before_reset", linear_before_reset)
     after = layout == "onnx" and not given
     w, r, b, hidden = _weights("gru", W, R, B, None)
-    options = _options("gru", len(w), direction, activations, activation_alpha, activation_beta, clip, before=not after)
+    options = layer_options(
+        "gru", len(w), direction, activations, activation_alpha, activation_beta, clip, before=not after
+    )
     order = ORDERS["gru"][layout]
     weights = []
     for d in range(len(w)):
@@ -242,7 +244,7 @@ def pack_rnn(
     """
     checks.choice("layout", layout, ("onnx", "torch"))
     w, r, b, hidden = _weights("rnn", W, R, B, None)
-    options = _options("rnn", len(w), direction, activations, activation_alpha, activation_beta, clip)
+    options = layer_options("rnn", len(w), direction, activations, activation_alpha, activation_beta, clip)
     biases = [None] * len(w) if b is None else [pair[0] + pair[1] for pair in b]
     weights = tuple(
         (_pack(w[d], biases[d], (0,), hidden), _pack(r[d], None, (0,), hidden)) for d in range(len(w))
@@ -301,7 +303,7 @@ def _switch(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def _options(
+def layer_options(
     kind: str, count: int, direction: Any, names: Any, alpha: Any, beta: Any, clip: Any, coupled: bool = False,
     before: bool = False,
 ) -> Options:  # fmt: skip

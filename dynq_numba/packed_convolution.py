@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -164,6 +165,30 @@ def _padding(value: Any, count: int) -> tuple[tuple[int, ...], ...]:
     return tuple((each, each) for each in _integers("padding", value, count, 0))
 
 
+def convolution_geometry(
+    shape: tuple[int, ...], stride: Any, padding: Any, dilation: Any, groups: Any
+) -> Geometry:
+    """How a weight of that shape moves, having checked it and these."""
+    if len(shape) not in (3, 4) or 0 in shape:
+        forms = "[O, C / groups, kW] or [O, C / groups, kH, kW], none of them 0"
+        raise ValueError(f"weight must be {forms}; got {shape}")
+    if math.prod(shape[1:]) > MAX_K:
+        k = math.prod(shape[1:])
+        raise ValueError(f"weight must have at most {MAX_K} values for each output; got {k}, shape {shape}")
+    spatial = len(shape) - 2
+    (groups,) = _integers("groups", groups, 1, 1)
+    if shape[0] % groups:
+        raise ValueError(f"groups must divide the {shape[0]} outputs of weight; got {groups}")
+    flat = ((0, 0),) * (2 - spatial)
+    ones = (1,) * (2 - spatial)
+    return Geometry(
+        (*ones, *_integers("stride", stride, spatial, 1)),  # type: ignore[arg-type]
+        (*flat, *_padding(padding, spatial)),  # type: ignore[arg-type]
+        (*ones, *_integers("dilation", dilation, spatial, 1)),  # type: ignore[arg-type]
+        groups,
+    )
+
+
 def pack_conv(
     weight: np.ndarray,
     bias: np.ndarray | None = None,
@@ -210,29 +235,13 @@ def pack_conv(
     ((8, 3, 3, 3), (2, 2), ((1, 1), (1, 1)))
     """
     weight = checks.float_array("weight", weight)
-    if weight.ndim not in (3, 4) or 0 in weight.shape:
-        forms = "[O, C / groups, kW] or [O, C / groups, kH, kW], none of them 0"
-        raise ValueError(f"weight must be {forms}; got {weight.shape}")
-    outputs, k = len(weight), weight[0].size
-    if k > MAX_K:
-        raise ValueError(f"weight must have at most {MAX_K} values for each output; got {k}, shape {weight.shape}")
+    geometry = convolution_geometry(weight.shape, stride, padding, dilation, groups)
+    outputs = len(weight)
     if bias is not None:
         bias = checks.float_array("bias", bias, ndim=1)
         if bias.shape != (outputs,):
             raise ValueError(f"bias must have shape ({outputs},), one for each output of weight; got {bias.shape}")
         bias = np.array(bias)
-    spatial = weight.ndim - 2
-    (groups,) = _integers("groups", groups, 1, 1)
-    if outputs % groups:
-        raise ValueError(f"groups must divide the {outputs} outputs of weight; got {groups}")
-    flat = ((0, 0),) * (2 - spatial)
-    ones = (1,) * (2 - spatial)
-    geometry = Geometry(
-        (*ones, *_integers("stride", stride, spatial, 1)),  # type: ignore[arg-type]
-        (*flat, *_padding(padding, spatial)),  # type: ignore[arg-type]
-        (*ones, *_integers("dilation", dilation, spatial, 1)),  # type: ignore[arg-type]
-        groups,
-    )
-    matrix = schemes.weight_matrix(weight.reshape(outputs, k))
+    matrix = schemes.weight_matrix(weight.reshape(outputs, -1))
     q, scale, _ = schemes.quantize_weight(matrix, 8, "per_channel", None)
     return PackedConv(q.reshape(weight.shape), scale[:, 0].copy(), bias, geometry)

@@ -12,10 +12,16 @@ from . import elementwise, floats, ops, quantization, step
 from .attention import attention
 from .chain import Chain
 from .convolution import conv
+from .embeddings import embedding, embedding_bag
 from .kernels.jit import JIT_ENABLED
 from .kernels.reference_activations import ACTIVATIONS
+from .matmul import matmul
+from .pack_recurrent import pack_gru, pack_lstm, pack_rnn
 from .packed import pack_linear
 from .packed_convolution import pack_conv
+from .packed_embedding import pack_embedding
+from .projections import linear_many
+from .recurrent import gru, lstm, rnn
 from .rotary import rotary
 from .runtime import isa, registry
 
@@ -29,11 +35,15 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
     x = np.ones((2, 64), np.float32)
     w = pack_linear(x)
     residual = np.ones((2, 2), np.float32)
+    yield "packing in groups", lambda: [pack_linear(x, bits=b, granularity="per_group").qweight for b in (8, 4)]
+    yield "packing with zero points", lambda: pack_linear(x, bits=4, granularity="per_group", symmetric=False).qweight
     yield "linear", lambda: [ops.linear(x, w, threads=t) for t in (1, 2)]
     yield "linear, residual", lambda: ops.linear(x, w, residual=residual)
     for name in ACTIVATIONS:
         yield f"linear, {name}", partial(ops.linear, x, w, activation=name)
         yield f"linear, {name}, residual", partial(ops.linear, x, w, activation=name, residual=residual)
+    yield "linear_many", lambda: [linear_many(x, [w, w], threads=t) for t in (1, 2)]
+    yield "matmul", lambda: [matmul(x, x.T, threads=t) for t in (1, 2)]
     taps = pack_conv(np.ones((2, 2, 1, 1), np.float32))
     yield "conv", lambda: [conv(np.ones((2, 2, 2), np.float32), taps, threads=t) for t in (1, 2)]
     chain = Chain({"a": step.Linear(w), "y": step.Linear(w, x="x")}, "y")
@@ -43,14 +53,24 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "gelu, swiglu, rotary", lambda: [
         elementwise.gelu(x), elementwise.swiglu(x), rotary(x, x[:, :32], x[:, :32]),
     ]  # fmt: skip
-    ones = np.ones((2, 2), np.int8)
-    yield "matmul_integer", lambda: quantization.matmul_integer(ones, ones)
+    whole = np.ones((2, 2), np.int8)
+    yield "matmul_integer", lambda: quantization.matmul_integer(whole, whole)
+    table, ids = pack_embedding(x), np.zeros((1, 2), np.int64)
+    yield "embedding", lambda: [embedding(ids, table), *(embedding_bag(ids, None, table, m) for m in ("sum", "max"))]
+    steps, wide = np.ones((1, 1, 2), np.float32), np.ones((4, 2), np.float32)
+    yield "lstm, gru, rnn", lambda: [
+        lstm(steps, pack_lstm(np.tile(wide, (2, 1)), np.tile(wide, (2, 1)))), rnn(steps, pack_rnn(wide[:2], wide[:2])),
+        *(gru(steps, pack_gru(np.ones((6, 2)), np.ones((6, 2)), linear_before_reset=b)) for b in (False, True)),
+    ]  # fmt: skip
     q = np.ones((1, 1, 2, 2), np.float32)
     yield "attention", lambda: [attention(q, q, q, mask=m, threads=2) for m in (None, np.ones((2, 2), bool))]
 
 
 def warmup(*, progress: Callable[[str], object] | None = None) -> float:
-    """Compile, or load from the disk cache, every kernel of the instruction set in force.
+    """Compile, or load from the disk cache, every kernel of the instruction set in force, and what leads to it.
+
+    Not: a user's own epilogues and jitted functions, and recurrent layers with other activations than the default, or a
+    clip, peepholes, coupled gates or a projection, whose cells are made when one is packed.
 
     Parameters
     ----------

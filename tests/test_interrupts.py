@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment of compiling, packing and running: no partial file, and a process that goes on as before."""
+"""Ctrl-C at any moment of compiling, packing, running, saving: no partial file, and a process that goes on."""
 
 import json
 import os
@@ -108,3 +108,31 @@ def test_while_packing_and_running(expected):
     )
     assert interrupted >= 10, "hardly an interrupt came in time: this test proves nothing"
     assert found == expected and threads >= 1
+
+
+def test_while_saving_and_loading(tmp_path):
+    interrupted, found, left = child(
+        f"""
+        random.seed(0)
+        path, small = {str(tmp_path / "model")!r}, dq.pack_linear(weight)
+        contents = [{{"w": small, "a": np.full(1_000_000, i, np.float32)}} for i in range(3)]
+        dq.save(path, contents[0])
+
+        def whole():
+            got = dq.load(path)
+            return got["w"] == small and len(got["a"]) == 1_000_000 and (got["a"] == got["a"][0]).all()
+
+        def work():
+            for content in contents:
+                dq.save(path, content)
+                assert whole()
+
+        interrupted, found = 0, True
+        for _ in range(60):
+            interrupted += trial(work, random.random() * 0.03)
+            found &= bool(whole())
+        print(json.dumps([interrupted, found, os.listdir(os.path.dirname(path))]))
+        """
+    )
+    assert interrupted >= 10, "hardly an interrupt came in time: this test proves nothing"
+    assert found and left == ["model"]

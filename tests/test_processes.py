@@ -136,6 +136,41 @@ def test_preloaded_workers():
     assert served[1:] == ["80"] * 8 and parent
 
 
+COMPILING = """
+# numba compiles under a lock, which a child must not inherit from a thread that it has not.
+import os, signal, threading
+import numba, numpy as np
+import dynq_numba as dq
+
+done, x = threading.Event(), np.ones((3, 40), np.float32)
+
+def compile_on():
+    while not done.is_set():
+        numba.njit(lambda v: v + 1)(2.0)
+
+thread = threading.Thread(target=compile_on)
+thread.start()
+statuses = []
+for i in range(5):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        assert numba.njit(lambda v: v * i)(2.0) == 2 * i
+        assert dq.linear(x, dq.pack_linear(np.ones((30, 40), np.float32)), activation="silu").shape == (3, 30)
+        os._exit(0)
+    statuses.append(os.waitpid(pid, 0)[1])
+done.set()
+thread.join()
+assert numba.njit(lambda v: v - 1)(2.0) == 1
+print(statuses)
+"""
+
+
+@linux
+def test_a_fork_while_another_thread_compiles():
+    assert child("-c", COMPILING).strip() == "[0, 0, 0, 0, 0]"
+
+
 @linux
 @pytest.mark.parametrize(("quota", "threads"), [("50000 100000", 1), ("max 100000", None), ("150000 100000", None)])
 def test_a_container_with_half_a_core_gets_one_thread(tmp_path, quota, threads):

@@ -2,7 +2,9 @@
 
 Helpers start with the first call that is worth several threads. They are daemons without the GIL, in compiled code all
 their life. Before a fork they are stopped, after the call that has them, and the pool is held until after it: no child
-inherits one half-way through a call. Parent and child start their own helpers again when they need them.
+inherits one half-way through a call. Parent and child start their own helpers again when they need them. numba's lock
+is held likewise, or a child forked while another thread compiles would wait for that thread, which it has not, at the
+first thing that it compiles or loads.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numba.core import config
+from numba.core.compiler_lock import global_compiler_lock
 
 from .. import checks
 from ..kernels import parallel
@@ -111,6 +114,7 @@ def _start(count: int) -> None:
 
 def _hold() -> None:
     """Take the pool, after the call that has it, and end the helpers. Calls that come meanwhile go alone."""
+    global_compiler_lock.acquire()
     _changing.acquire()
     if _used:
         entry(parallel.dismiss, (WORDS, WORD))(_WORDS, len(_helpers))
@@ -124,6 +128,7 @@ def _release() -> None:
         _WORDS[[parallel.HELPERS, parallel.SLEEPERS, parallel.STOP, parallel.GATE]] = 0
         _WORDS[parallel.OWNER] = 0
     _changing.release()
+    global_compiler_lock.release()
 
 
 def stop() -> None:
