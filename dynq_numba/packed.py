@@ -278,6 +278,4 @@ def pack_linear(
     elif granularity == "per_group":
         group_size = group_size or schemes.GROUP_SIZES[0]
     q, scales, zero_point = schemes.quantize_weight(weight, bits, granularity, group_size, bool(symmetric))
-    if group_size and not schemes.sums_fit(q, scales, group_size):
-        raise ValueError(f"weight must have rows whose sums are float32, for groups; got up to {np.abs(weight).max()}")
     return PackedLinear(q, scales, bias, bits, granularity, group_size, activations, zero_point, rotate)

@@ -179,8 +179,6 @@ def restore_linear(about: dict[str, Any], take: Take) -> PackedLinear:
             zero_point = take("zero_point", "U8", (n, groups)).copy()
             _within("zero_point", zero_point, 0, 15)
             q -= schemes.expand(zero_point, k, group).astype(np.int8)
-    if group and not schemes.sums_fit(q, scale, group):
-        raise ValueError("scale must be such that sums of a row are float32")
     return PackedLinear(q, scale, _bias(bias, take, n), bits, granularity, group, activations, zero_point, rotate)
 
 

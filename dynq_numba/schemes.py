@@ -78,15 +78,6 @@ def expand(scale: np.ndarray, k: int, group_size: int | None) -> np.ndarray:
     return np.repeat(scale, group_size, axis=1)[:, :k] if group_size else scale
 
 
-def sums_fit(q: np.ndarray, scale: np.ndarray, group_size: int) -> bool:
-    """Whether the sums of a row's groups, which the zero point of x multiplies, stay in float32 in any order."""
-    most = float(np.finfo(np.float32).max)
-    if not q.size or 128.0 * q.shape[1] * float(np.abs(scale).max()) <= most:  # whatever q is
-        return True
-    sums = np.add.reduceat(q, range(0, q.shape[1], group_size), axis=1, dtype=np.int64)
-    return bool(np.abs(sums * scale.astype(np.float64)).sum(axis=1).max() <= most)
-
-
 def _candidates(weight: np.ndarray, bits: int) -> list[Candidate]:
     n, k = weight.shape
     norm = float(np.linalg.norm(weight.astype(np.float64))) or 1.0

@@ -47,6 +47,8 @@ def panel_bytes(k: int, columns: int, bits: int, group: int, zero_points: bool =
         return integers
     scales = padded // group * columns * (3 if zero_points else 2)
     return -(-(integers + scales) // 64) * 64
+#: Sums of columns stay finite, so that 0 times one is 0.
+LARGEST = np.finfo(np.float32).max
 
 
 @kernel
@@ -163,7 +165,7 @@ def column_words(q, scale, bias, bits, group, words):
                 total = 0
                 for j in range(g * group, min((g + 1) * group, k)):
                     total += q[i, j]
-                weighted = fma(np.float32(total), scale[i, g], weighted)
+                weighted = min(max(fma(np.float32(total), scale[i, g], weighted), -LARGEST), LARGEST)
             floats[p, 0, lane] = weighted
         else:
             total = 0

@@ -47,6 +47,7 @@ def dequantize(data: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> n
     return (data.astype(np.int32) - zero_point[:, None].astype(np.int32)).astype(F32) * scale[:, None]
 
 
+LARGEST = np.finfo(F32).max
 #: Of a group of symmetric 4-bit weights: the candidates for max|w| / scale. The first is the plain choice.
 DIVISORS = np.array([7, *(d / 4 for d in range(24, 40) if d != 28)], F32)
 #: Of a group with zero points: the candidates for how far its range is shrunk.
@@ -166,7 +167,8 @@ def linear(
 
     y = float32(Σ (qx - zero_point)·q) · (scale_x · scale) + bias                       one scale per channel
     y = (t - float32(zero_point) · weighted_sum) · scale_x + bias                       per group, where
-        t = fma(float32(Σ qx·q), scale_g, t) and weighted_sum = fma(float32(Σ q), scale_g, weighted_sum) for all g
+        t = fma(float32(Σ qx·q), scale_g, t) and weighted_sum = fma(float32(Σ q), scale_g, weighted_sum) for all g,
+        the latter kept finite: what is beyond the largest float32 becomes that
     """
     rows = x.reshape(1, -1) if per_tensor else x
     scale_x, zero_point = row_parameters(rows)
@@ -183,6 +185,7 @@ def linear(
             part = slice(g * group, (g + 1) * group)
             total = fma(exact_product(qx[:, part], q[:, part]).astype(F32), scale[:, g], total)
             weighted = fma(q[:, part].sum(axis=1, dtype=np.int64).astype(F32), scale[:, g], weighted)
+            weighted = np.clip(weighted, -LARGEST, LARGEST)
         return (total - zero_point.astype(F32)[:, None] * weighted) * scale_x[:, None] + bias
 
 

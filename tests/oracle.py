@@ -162,6 +162,8 @@ def linear(x, w, activations="per_token"):
             for group, cols in enumerate(w.groups):
                 total = fma(exact_product(q[:, cols], w.q[:, cols]).astype(F32), w.scale[:, group], total)
                 column_sum = fma(w.q[:, cols].sum(axis=1).astype(F32), w.scale[:, group], column_sum)
+                infinite = np.isinf(column_sum)  # stays finite, so that no zero point makes a NaN of it
+                column_sum[infinite] = np.copysign(np.finfo(F32).max, column_sum[infinite])
             y = (total - zx.astype(F32) * column_sum) * sx + w.bias
     return y.reshape(*np.shape(x)[:-1], len(w.q))
 

@@ -310,10 +310,6 @@ def test_dequantize_takes_any_scale(scale):
 @pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if "rotated" not in scheme])
 def test_weights_of_any_size(value, scheme):
     weight = np.full((3, 64), value, F32)
-    if "groups" in scheme and 64 * abs(value) > LARGEST:  # their sums are float32, too
-        with pytest.raises(ValueError, match="weight"):
-            dq.pack_linear(weight, **SCHEMES[scheme])
-        weight[:, 1:] = 0
     w = dq.pack_linear(weight, **SCHEMES[scheme])
     form = {key: option for key, option in SCHEMES[scheme].items() if key != "activations"}
     oracle.assert_same_bits(w.dequantize(), oracle.pack(weight, **form).values)
