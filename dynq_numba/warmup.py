@@ -13,8 +13,10 @@ from .attention import attention
 from .convolution import conv
 from .kernels.jit import JIT_ENABLED
 from .kernels.reference_activations import ACTIVATIONS
+from .pack_recurrent import pack_gru, pack_lstm, pack_rnn
 from .packed import pack_linear
 from .packed_convolution import pack_conv
+from .recurrent import gru, lstm, rnn
 from .rotary import rotary
 from .runtime import isa, registry
 
@@ -35,6 +37,8 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
         yield f"linear, {name}, residual", partial(ops.linear, x, w, activation=name, residual=residual)
     taps = pack_conv(np.ones((2, 2, 1, 1), np.float32))
     yield "conv", lambda: [conv(np.ones((2, 2, 2), np.float32), taps, threads=t) for t in (1, 2)]
+    for name, gates, pack, run in (("lstm", 4, pack_lstm, lstm), ("gru", 3, pack_gru, gru), ("rnn", 1, pack_rnn, rnn)):
+        yield name, partial(_recur, x, pack, run, 2 * gates)
     yield "quantize, dequantize", lambda: quantization.dequantize(quantization.quantize(x))
     yield "softmax, norms", lambda: [f(x) for f in (floats.softmax, floats.layer_norm, floats.rms_norm)]
     yield "gelu, swiglu, rotary", lambda: [
@@ -44,6 +48,11 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "matmul_integer", lambda: quantization.matmul_integer(ones, ones)
     q = np.ones((1, 1, 2, 2), np.float32)
     yield "attention", lambda: [attention(q, q, q, mask=m, threads=2) for m in (None, np.ones((2, 2), bool))]
+
+
+def _recur(x: np.ndarray, pack: Callable, run: Callable, rows: int) -> None:
+    w = np.ones((rows, x.shape[1]), np.float32)
+    run(x, pack(w, w[:, :2]))
 
 
 def warmup(*, progress: Callable[[str], object] | None = None) -> float:
