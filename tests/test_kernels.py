@@ -171,6 +171,7 @@ def test_kernel_names_follow_the_grammar():
         assert registry.GRAMMAR.fullmatch(name), name
     assert "qd8_f32_qc8w_gemm_14x32c4__avx512vnni" in names
     assert "qd8_f32_qb4w32z_gemm_4x16c4__portable" in names
+    assert "qd8_f32_qc8w_lstm__avx2" in names
     for wrong in ("qc9w", "qb8w32z", "qc4wz"):
         assert not re.fullmatch(registry.GRAMMAR, f"qd8_f32_{wrong}_gemm_14x32c4__avx512vnni")
 

@@ -13,9 +13,8 @@ from ..kernels import recurrent_words as at
 from ..kernels import reference_recurrent as reference
 from ..kernels.jit import JIT_ENABLED, address, entry
 from ..kernels.memory import WORKER_SIGNATURE
-from ..kernels.recurrent import recurrent_worker
 from ..kernels.view import ADDRESS, VIEW
-from . import threads
+from . import isa, registry, threads
 from .signatures import WORD
 
 _SEQUENCE = (VIEW, WORD, WORD, ADDRESS, ADDRESS, ADDRESS, WORD, ADDRESS, ADDRESS, ADDRESS, ADDRESS, WORD)
@@ -69,7 +68,7 @@ class Layer:
         if not JIT_ENABLED:
             self.references = tuple(direction_of(packed, d) for d in range(packed.directions))
             return
-        words[at.SEQUENCE_WORKER] = address(recurrent_worker, WORKER_SIGNATURE)
+        words[at.SEQUENCE_WORKER] = registry.worker_address(packed.kind, isa.active())
         words[at.POOL] = threads.POOL
         words[at.INPUTS], words[at.HIDDEN], words[at.STATE] = packed.input_size, packed.hidden_size, packed.state_size
         words[at.DIRECTIONS], words[at.GATE_COLUMNS] = packed.directions, packed.weights[0][0].shape[0]

@@ -10,8 +10,8 @@
     └ activations: quantized dynamically to 8 bits
 
 Operators that multiply no panels are named by operands, result and what they do: f32_qd8_vcvt__…, f32_attention__…,
-qr8w_f32_vgather__… (rows of 8 bits with a scale and a minimum each). The grammar is XNNPACK's; tests hold every name to
-GRAMMAR.
+qr8w_f32_vgather__… (rows of 8 bits with a scale and a minimum each); so are recurrent layers (qd8_f32_qc8w_lstm__…),
+whose products are those of `linear`. The grammar is XNNPACK's; tests hold every name to GRAMMAR.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ from ..kernels.integer import integer_worker
 from ..kernels.jit import address
 from ..kernels.linear import linear_worker
 from ..kernels.memory import WORKER_SIGNATURE
+from ..kernels.recurrent import recurrent_worker
 from .isa import INSTRUCTION_SETS
 
 GRAMMAR = re.compile(
     r"(qd8_f32_q([cd]8w|c4w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
-    r"|qd8_f32_qc8w_conv_\d+x\d+c[24]__[a-z0-9]+"
+    r"|qd8_f32_qc8w_(conv_\d+x\d+c[24]|lstm|gru|rnn)__[a-z0-9]+"
     r"|(f32|qd8|qr[48]w)(_f32|_qd8)?_[a-z_]+__[a-z0-9]+"
 )
 
@@ -47,7 +48,7 @@ EIGHT_BIT, FOUR_BIT = Scheme(), Scheme(bits=4)
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator whose kernels are no tiles of a product."""
+    """An operator whose kernels have no tile of their own."""
 
     #: What the names of its kernels begin with; {bits} are those of the scheme.
     stem: str
@@ -64,6 +65,11 @@ def lookup(stem: str, kind: str) -> Operator:
     return Operator(f"qr{{bits}}w_f32_{stem}", lambda isa, scheme: lookup_worker(isa, scheme.bits, kind), both, weights)
 
 
+def recurrent(kind: str) -> Operator:
+    """A recurrent layer: one time loop for all kinds and sets, which calls the set's `linear` and the layer's cells."""
+    return Operator(f"qd8_f32_qc8w_{kind}", lambda isa, scheme: recurrent_worker, weights="int8, per channel")
+
+
 #: A new operator is a row here.
 OPERATORS: dict[str, Operator] = {
     "quantize": Operator("f32_qd8_vcvt", lambda isa, scheme: quantize_worker(isa)),
@@ -72,6 +78,7 @@ OPERATORS: dict[str, Operator] = {
     "embedding": lookup("vgather", "rows"),
     "embedding_bag": lookup("vbagsum", "sum"),
     "embedding_bag_max": lookup("vbagmax", "max"),
+    **{kind: recurrent(kind) for kind in ("lstm", "gru", "rnn")},
     **{name: Operator(f"f32_v{name}", lambda isa, scheme, worker=worker: worker) for name, worker in FLOATS.items()},
 }
 #: What products multiply that have no packed weight.
