@@ -10,6 +10,7 @@ import numpy as np
 
 from . import checks, step
 from .checks import F32
+from .kernels.call_many import MOST
 from .kernels.reference_activations import ACTIVATIONS
 from .packed import PackedLinear
 
@@ -102,7 +103,7 @@ class Plan:
             names = {self.steps[j][0] for j in groups[-1]} if groups else set()
             if (
                 head is not None and isinstance(each, step.Linear) and isinstance(head[1], step.Linear)
-                and source == head[2] and not names & {source, each.residual} and _alike(each.w, head[1].w)
+                and source == head[2] and len(groups[-1]) < MOST and not names & {source, each.residual} and _alike(each.w, head[1].w)
             ):  # fmt: skip
                 groups[-1].append(i)
             else:

@@ -25,6 +25,10 @@ def normal(*shape: int) -> np.ndarray:
     return _rng.standard_normal(shape, F32)
 
 
+def run_lstm(packed: dq.PackedLSTM) -> np.ndarray:
+    return dq.lstm(np.ones((2, 1, packed.input_size), F32), packed)[0]
+
+
 def every_row(packed: dq.PackedEmbedding) -> np.ndarray:
     return dq.embedding(np.arange(packed.shape[0]), packed)
 
@@ -74,7 +78,7 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, np.ndarray]]] = {
     "rnn": (lambda x, h0: dq.rnn(x, RNN, h0)[0], {"x": normal(4, 3, 24), "h0": normal(1, 3, 16)}),
     "lstm_cell": (lambda x, h, c: dq.lstm_cell(x, LSTM, h, c)[0],
                   {"x": normal(3, 24), "h": normal(3, 16), "c": normal(3, 16)}),
-    "pack_lstm": (lambda W, R, B: dq.lstm(np.ones((2, 1, W.shape[-1]), F32), dq.pack_lstm(W, R, B))[0],
+    "pack_lstm": (lambda W, R, B: run_lstm(dq.pack_lstm(W, R, B)),
                   {"W": normal(1, 16, 8), "R": normal(1, 16, 4), "B": normal(1, 32)}),
     "smooth": (lambda weight, activation_amax: dq.smooth(weight, activation_amax).weight,
                {"weight": normal(8, 24), "activation_amax": np.abs(normal(24)) + F32(0.1)}),
