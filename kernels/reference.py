@@ -62,7 +62,7 @@ def bfloat16_up(values: np.ndarray) -> np.ndarray:
 def quantize_weight(weight: np.ndarray, group: int, limit: int, short: bool) -> tuple[np.ndarray, np.ndarray]:
     """int8 [N, K] and scale [N, groups] of float32 weight [N, K]: symmetric, scale = max|w| / limit.
 
-    `short`: scales are rounded up to bfloat16. A scale whose limit-fold is no float32 gives way to the next smaller one.
+    `short`: scales are rounded up to bfloat16. A scale whose limit-fold is no float32 gives way to the next smaller.
     """
     n, k = weight.shape
     groups = max(1, -(-k // group))

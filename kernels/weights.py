@@ -16,8 +16,9 @@ Groups of 4 bits take the best of a few candidates, of which the first is the pl
 
 The sum runs in float32 in the order of k, its product with scale² in float64; the first candidate of the lowest cost
 wins; one whose scale is 0 or whose largest value is no float32 is none, and a group without any has scale 1 and zero
-point 0. `up` rounds to the next bfloat16 away from zero, so that two bytes hold a group's scale (of 4 bits symmetric: scale / 16) and nothing is clipped
-by the rounding. The candidates of a group are the lanes of a vector: each sum keeps its order, and none waits.
+point 0. `up` rounds to the next bfloat16 away from zero, so that two bytes hold a group's scale (of 4 bits symmetric:
+scale / 16) and nothing is clipped by the rounding. The candidates of a group are the lanes of a vector: each sum keeps
+its order, and none waits.
 """
 
 from __future__ import annotations
