@@ -13,8 +13,8 @@ from .attention import attention
 from .convolution import conv
 from .kernels.jit import JIT_ENABLED
 from .kernels.reference_activations import ACTIVATIONS
-from .packed import pack_linear
 from .packed_convolution import pack_conv
+from .packing import pack_linear
 from .rotary import rotary
 from .runtime import isa, registry
 

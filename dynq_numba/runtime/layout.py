@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from ..kernels import call, pack, quick
+from ..kernels import call, outliers, pack, quick
 from ..kernels import context as at
 from ..kernels.blocking import rows_for_two, strip_panels
 from ..kernels.emit.intrinsics import max_rows
@@ -37,7 +37,7 @@ class Layout:
     """q int8 [N, K], scales float32 [N, groups], zero_point uint8 [N, groups] and bias float32 [N] packed for `isa`.
 
     q is what multiplies the scale, its zero point already subtracted. Scales and zero points of groups are in the
-    panels, and nowhere else.
+    panels, and nowhere else. `columns` of K stay float32: `floats` [columns, N] are their weights, and q is 0 there.
 
     Attributes
     ----------
@@ -47,12 +47,14 @@ class Layout:
         Where the descriptor is.
     run : callable
         kernels.call.entry: run(x, out, residual, descriptor, finish, threads) on float32 matrices.
+    floats : float32 array [columns, N]
+        A view of the block's own.
     n : int
         Columns of a result.
     rows_for_two : int
         Rows from which a call by default uses helper threads.
     nbytes : int
-        Panels with their padding, the epilogue's column words, and the descriptor.
+        Panels with their padding, the epilogue's column words, the descriptor, and outlier columns.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class Layout:
         per_tensor: bool,
         isa: InstructionSet,
         rotate: int = 0,
+        columns: tuple[int, ...] = (),
+        floats: np.ndarray | None = None,
     ):
         n, k = q.shape
         long = k > pack.MAX_K and not group
@@ -78,11 +82,12 @@ class Layout:
         self._stride = pack.panel_bytes(k, isa.columns, self._bits, group, self._zero_points)
         panels = -(-n // isa.columns)
         # One block for all: inside jitted code only the descriptor is left, and it keeps alive what it points to.
-        ends = np.cumsum([panels * self._stride, panels * 12 * isa.columns, 8 * at.DESCRIPTOR_WORDS])
+        sizes = (panels * self._stride, panels * 12 * isa.columns, 8 * at.DESCRIPTOR_WORDS)
+        ends = np.cumsum([*sizes, outliers.block_bytes(len(columns), n, k)[-1] if columns else 0])
         room = _aligned_zeros(int(ends[-1]))
-        self._panels, columns, words = np.split(room, ends[:-1])
-        self._columns = columns.view(np.int32).reshape(panels, 3, isa.columns)
-        self.descriptor = words = words.view(np.int64)
+        self._panels, column_words, descriptor, block = np.split(room, ends[:-1])
+        self._columns = column_words.view(np.int32).reshape(panels, 3, isa.columns)
+        self.descriptor = words = descriptor.view(np.int64)
         self.nbytes = room.nbytes
         zero = np.empty((0, 0), np.uint8) if zero_point is None else zero_point
         entry(pack.pack_panels, _PACK)(q, scales, zero, *self._form(), self._panels)
@@ -103,6 +108,15 @@ class Layout:
         words[at.NR], words[at.MR] = isa.columns, max_rows(isa, scheme)
         words[at.PANELS], words[at.STRIP_PANELS] = panels, strip_panels(panels, self._stride, cpu.l2_bytes())
         words[at.PER_TENSOR], words[at.ROTATION] = per_tensor, rotate
+        self.floats = np.empty((0, n), np.float32)
+        if columns:
+            words[at.OUTLIERS] = block.ctypes.data
+            head, mask, weights = np.split(block, outliers.block_bytes(len(columns), n, k)[:-1])
+            head.view(np.int64)[:] = len(columns), *(4 * column for column in columns)
+            mask.view(np.int32)[:] = -1
+            mask.view(np.int32)[list(columns)] = 0
+            self.floats = weights.view(np.float32).reshape(len(columns), n)
+            self.floats[...] = floats
 
     def _form(self) -> tuple[int, ...]:
         isa = self._isa
