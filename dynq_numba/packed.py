@@ -46,7 +46,7 @@ class PackedLinear:
     """
 
     __slots__ = (
-        "__weakref__", "_first", "_floats", "_layouts", "_scales", "_words",
+        "__weakref__", "_first", "_layouts", "_scales", "_words",
         "activations", "bias", "bits", "granularity", "group_size", "outliers", "rotate", "shape", "symmetric",
     )  # fmt: skip
 
@@ -71,14 +71,15 @@ class PackedLinear:
         for array in (scales, bias):
             if array is not None:
                 array.flags.writeable = False  # the panels hold copies: a change here would change no result
-        self.outliers, self._floats = outliers, floats
+        self.outliers = outliers
         self._layouts: dict[str, Any] = {}
-        self._first = self._layout_of(q, scales, zero_point)
-        self._floats = self._first.floats  # the weights [outliers, N], which lie with the panels
+        self._first = self._layout_of(q, scales, zero_point, floats)
         self._words = self._first.descriptor
 
-    def _layout_of(self, q: np.ndarray, scales: np.ndarray, zero_point: np.ndarray | None) -> Any:
-        """Lay q out for the instruction set in force."""
+    def _layout_of(
+        self, q: np.ndarray, scales: np.ndarray, zero_point: np.ndarray | None, floats: np.ndarray | None
+    ) -> Any:
+        """Lay q and the outliers' weights [outliers, N] out for the instruction set in force."""
         n = self.shape[0]
         scales = np.broadcast_to(scales, (n, scales.shape[1])).copy()
         bias = np.zeros(n, np.float32) if self.bias is None else self.bias
@@ -86,7 +87,7 @@ class PackedLinear:
         layout = backend.Layout(
             q, scales, bias, zero_point, bits=self.bits, group=self.group_size or 0,
             per_tensor=self.activations == "per_tensor", isa=target, rotate=self.rotate or 0,
-            columns=self.outliers, floats=self._floats,
+            columns=self.outliers, floats=floats,
         )  # fmt: skip
         return self._layouts.setdefault(target.name, layout)  # the first of two threads wins
 
@@ -94,7 +95,7 @@ class PackedLinear:
         """The layout for the instruction set in force; made on first use of another one."""
         if not isa.ever_forced:
             return self._first
-        return self._layouts.get(isa.active().name) or self._layout_of(*self._parts())
+        return self._layouts.get(isa.active().name) or self._layout_of(*self._parts(), self._first.floats)
 
     def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The integers, scales [N or 1, groups] and zero points."""
@@ -147,7 +148,7 @@ class PackedLinear:
         with np.errstate(over="ignore"):  # 127 · (the largest float32 / 127, rounded up) is inf
             q, scales, _ = self._parts()
             weight = q * schemes.expand(scales, self.shape[1], self.group_size)
-        weight[:, self.outliers] = self._floats.T
+        weight[:, self.outliers] = self._first.floats.T
         return rotated(weight, self.rotate) if self.rotate else weight
 
     def __repr__(self) -> str:
@@ -171,7 +172,7 @@ class PackedLinear:
         none = np.zeros(0)
         return all(
             np.array_equal(none if a is None else a, none if b is None else b)
-            for a, b in zip(*((w.bias, w._floats, *w._parts()) for w in (self, other)), strict=True)
+            for a, b in zip(*((w.bias, w._first.floats, *w._parts()) for w in (self, other)), strict=True)
         )
 
     def __hash__(self) -> int:
@@ -182,7 +183,7 @@ class PackedLinear:
 
     def __reduce__(self) -> tuple[Any, ...]:
         q, scales, zero_point = self._parts()
-        more = (zero_point, self.rotate, self.outliers, self._floats)
+        more = (zero_point, self.rotate, self.outliers, self._first.floats)
         return PackedLinear, (q, scales, self.bias, *self._form()[1:], *more)
 
 

@@ -58,8 +58,9 @@ def add_function(module: ir.Module) -> ir.Function:
         e.loop(rows, [x, out], one_row)
 
     def whole(state: list[ir.Value]) -> list[ir.Value]:
-        stripe(*state, WIDE, lambda p: e.load(FLOATS, p, 4), lambda value, p: e.store(value, p, 4))
-        return [e.at(p, 4 * LANES * WIDE) for p in state]
+        w, out = state
+        stripe(w, out, WIDE, lambda p: e.load(FLOATS, p, 4), lambda value, p: e.store(value, p, 4))
+        return [e.at(w, 4 * LANES * WIDE), e.at(out, 4 * LANES * WIDE)]
 
     def part(state: list[ir.Value]) -> list[ir.Value]:
         w, out, left = state
