@@ -76,6 +76,9 @@ def pack_linear(
     outliers: x and weight count as 0 in these columns; to x · Wᵀ + bias is added the sum of their products, in float32
     by fma, in ascending order (kernels/outliers.py). NaN or an infinity in such a column reaches its own row only, also
     with ``activations="per_tensor"``. Source: LLM.int8() (Dettmers et al., 2022), whose columns change with x.
+    Measured (likewise, each layer's 4 columns of largest max|x| over 50 other reviews): 8 bits go from .9987 to .9997,
+    4 bits per channel from .901 to .933, in groups of 128 from .954 to .974, of 32 from .970 to .983; 8 columns give
+    .9997, .937, .976 and .984. In int8 at 128, 384, 1536 on one thread 4 columns take 6 % more time, 8 take 11 %.
 
     Examples
     --------

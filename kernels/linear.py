@@ -39,7 +39,7 @@ from .memory import (
     store_f32,
     store_i32,
 )
-from .outliers import add_outliers, mask_of
+from .outliers import mask_of, outlier_adder
 from .parallel import next_task
 from .portable import strip_for
 from .quantize import fit_rows, together
@@ -74,7 +74,7 @@ def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tupl
     """(row_words, run_task) of an instruction set and weight scheme; `long` for K beyond pack.MAX_K (see long_k.py)."""
     output = Output.GROUPED if scheme.group else Output.DEQUANTIZED
     strip = long_strip(isa) if long else strip_for(isa, scheme, output)
-    pack_rows = row_packer(isa)
+    pack_rows, add_outliers = row_packer(isa), outlier_adder(isa)
     tallest = max_rows(isa, scheme)
     nr = isa.columns
     variant = f"{scheme.name}{'_long' if long else ''}__{isa.name}"

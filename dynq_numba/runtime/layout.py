@@ -37,7 +37,7 @@ class Layout:
     """q int8 [N, K], scales float32 [N, groups], zero_point uint8 [N, groups] and bias float32 [N] packed for `isa`.
 
     q is what multiplies the scale, its zero point already subtracted. Scales and zero points of groups are in the
-    panels, and nowhere else. `columns` of K stay float32: `floats` [columns, N] are their weights, and q is 0 there.
+    panels, and nowhere else. `columns` of K stay float32, with the weights `floats` [columns, N], and q is 0 there.
 
     Attributes
     ----------
@@ -47,8 +47,6 @@ class Layout:
         Where the descriptor is.
     run : callable
         kernels.call.entry: run(x, out, residual, descriptor, finish, threads) on float32 matrices.
-    floats : float32 array [columns, N]
-        A view of the block's own.
     n : int
         Columns of a result.
     rows_for_two : int
@@ -82,10 +80,10 @@ class Layout:
         self._stride = pack.panel_bytes(k, isa.columns, self._bits, group, self._zero_points)
         panels = -(-n // isa.columns)
         # One block for all: inside jitted code only the descriptor is left, and it keeps alive what it points to.
-        sizes = (panels * self._stride, panels * 12 * isa.columns, 8 * at.DESCRIPTOR_WORDS)
-        ends = np.cumsum([*sizes, outliers.block_bytes(len(columns), n, k)[-1] if columns else 0])
+        block = outliers.block_bytes(columns, panels * isa.columns, k)
+        ends = np.cumsum([*block, panels * self._stride, panels * 12 * isa.columns, 8 * at.DESCRIPTOR_WORDS])
         room = _aligned_zeros(int(ends[-1]))
-        self._panels, column_words, descriptor, block = np.split(room, ends[:-1])
+        *parts, self._panels, column_words, descriptor = np.split(room, ends[:-1])
         self._columns = column_words.view(np.int32).reshape(panels, 3, isa.columns)
         self.descriptor = words = descriptor.view(np.int64)
         self.nbytes = room.nbytes
@@ -108,15 +106,14 @@ class Layout:
         words[at.NR], words[at.MR] = isa.columns, max_rows(isa, scheme)
         words[at.PANELS], words[at.STRIP_PANELS] = panels, strip_panels(panels, self._stride, cpu.l2_bytes())
         words[at.PER_TENSOR], words[at.ROTATION] = per_tensor, rotate
-        self.floats = np.empty((0, n), np.float32)
-        if columns:
-            words[at.OUTLIERS] = block.ctypes.data
-            head, mask, weights = np.split(block, outliers.block_bytes(len(columns), n, k)[:-1])
-            head.view(np.int64)[:] = len(columns), *(4 * column for column in columns)
-            mask.view(np.int32)[:] = -1
-            mask.view(np.int32)[list(columns)] = 0
-            self.floats = weights.view(np.float32).reshape(len(columns), n)
-            self.floats[...] = floats
+        if columns and floats is not None:
+            words[at.OUTLIERS] = outliers.fill_block(parts, columns, floats)
+        self._outliers, self._floats = len(columns), parts[0]
+
+    @property
+    def floats(self) -> np.ndarray:
+        """The weights of the outlier columns, float32 [columns, N]."""
+        return outliers.floats_of(self._floats, self._outliers, self.n)
 
     def _form(self) -> tuple[int, ...]:
         isa = self._isa
