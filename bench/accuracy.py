@@ -5,6 +5,7 @@
 Each way quantizes the 36 linear layers (the words stay float32, so that nothing else differs). Largest activations come
 from 50 other reviews. "smooth, folded" is smooth where the layer before can divide in this model (the input of
 attention's last linear: its factors go into the rows of the value's); "smooth, all" divides every input in numpy.
+"outliers 8" leaves each layer's 8 columns of largest activations in float32.
 """
 
 from __future__ import annotations
@@ -40,16 +41,26 @@ class Watching(Float32):
 
 
 class Packed(Float32):
-    """The model with quantized linear layers; with `amax` and `alpha` their inputs are divided first."""
+    """The model with quantized linear layers.
+
+    With `amax` and `alpha` their inputs are divided first, with `amax` and `loudest` so many columns stay float32.
+    """
 
     def __init__(
-        self, tensors: dict[str, Array], amax: dict[str, Array] | None = None, alpha: float = 0.5, **scheme: Any
+        self,
+        tensors: dict[str, Array],
+        amax: dict[str, Array] | None = None,
+        alpha: float = 0.5,
+        loudest: int = 0,
+        **scheme: Any,
     ) -> None:
         super().__init__(tensors)
         self.factors: dict[str, Array] = {}
         self.packed = {}
         for name, (weight, bias) in self.linears.items():
-            if amax is not None:
+            if loudest:
+                scheme["outliers"] = np.argsort(amax[name])[-loudest:]
+            elif amax is not None:
                 weight, self.factors[name] = dq.smooth(weight, amax[name], alpha)
             self.packed[name] = dq.pack_linear(weight, bias, **scheme)
 
@@ -96,6 +107,7 @@ def main() -> int:
             ways.append((f"{name}, smooth {alpha}, folded", Packed(folded(tensors, amax, alpha), **scheme)))
             ways.append((f"{name}, smooth {alpha}, all", Packed(tensors, amax, alpha, **scheme)))
         ways += [(f"{name}, rotate {rotate}", Packed(tensors, rotate=rotate, **scheme)) for rotate in (32, 64, 128)]
+        ways += [(f"{name}, outliers {c}", Packed(tensors, amax, loudest=c, **scheme)) for c in (1, 4, 8, 32)]
     print(f"{'mean cosine':>12}{'worst':>9}{'1 - mean':>10}   of {count} reviews, to float32")
     for name, operators in ways:
         model = MiniLM(operators)

@@ -28,7 +28,7 @@ from dynq_numba.kernels.emit.isa import InstructionSet
 from dynq_numba.kernels.emit.quantize import LANES
 from dynq_numba.kernels.jit import kernel
 from dynq_numba.kernels.linear import row_packer
-from dynq_numba.kernels.memory import data_ptr, keep, offset
+from dynq_numba.kernels.memory import data_ptr, keep, null, offset
 from dynq_numba.kernels.quantize import fit_rows
 from dynq_numba.runtime.isa import active
 
@@ -48,7 +48,7 @@ def row_pass(isa: InstructionSet) -> Callable:
             first, count = share(p, panels, rows)
             source, target = offset(data_ptr(x), first * stride), offset(data_ptr(packed), first * packed.shape[1])
             scale, zero_point = offset(data_ptr(scales), 4 * first), offset(data_ptr(zero_points), 4 * first)
-            fit_rows(source, stride, count, k, scale, zero_point)
+            fit_rows(source, stride, count, k, null(), scale, zero_point)
             pack_rows(source, stride, count, k, scale, zero_point, target)
         keep(x)
         keep(packed)

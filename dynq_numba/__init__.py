@@ -41,10 +41,11 @@ from .floats import layer_norm, rms_norm, softmax
 from .matmul import matmul
 from .ops import linear
 from .pack_recurrent import pack_gru, pack_lstm, pack_rnn
-from .packed import PackedLinear, pack_linear
+from .packed import PackedLinear
 from .packed_convolution import PackedConv, pack_conv
 from .packed_embedding import PackedEmbedding, pack_embedding
 from .packed_recurrent import PackedGRU, PackedLSTM, PackedRNN
+from .packing import pack_linear
 from .projections import linear_many
 from .quantization import Quantized, dequantize, matmul_integer, quantize
 from .recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell

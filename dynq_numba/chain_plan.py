@@ -103,7 +103,8 @@ class Plan:
             names = {self.steps[j][0] for j in groups[-1]} if groups else set()
             if (
                 head is not None and isinstance(each, step.Linear) and isinstance(head[1], step.Linear)
-                and source == head[2] and len(groups[-1]) < MOST and not names & {source, each.residual} and _alike(each.w, head[1].w)
+                and source == head[2] and not names & {source, each.residual}
+                and len(groups[-1]) < MOST and _alike(each.w, head[1].w)
             ):  # fmt: skip
                 groups[-1].append(i)
             else:
@@ -175,7 +176,8 @@ def _others(each: Any) -> list[tuple[str, str]]:
 
 def _alike(a: PackedLinear, b: PackedLinear) -> bool:
     """Whether two weights of one x may run as one step (kernels/call_many.py, `together`)."""
-    return (a.bits, a.group_size, a.symmetric, a.rotate) == (b.bits, b.group_size, b.symmetric, b.rotate)
+    mine, theirs = ((w.bits, w.group_size, w.symmetric, w.rotate, w.outliers) for w in (a, b))
+    return mine == theirs
 
 
 def _vector(where: str, value: Any) -> np.ndarray:

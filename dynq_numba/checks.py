@@ -44,7 +44,10 @@ def plain(name: str, value: Any, what: str) -> np.ndarray:
 
 def integers(name: str, value: Any) -> np.ndarray:
     """An array of integers of any type, from whatever numpy makes one."""
-    array = plain(name, value if isinstance(value, np.ndarray) else np.asarray(value), "integers")
+    try:
+        array = plain(name, value if isinstance(value, np.ndarray) else np.asarray(value), "integers")
+    except ValueError as error:  # lists of different lengths
+        raise TypeError(f"{name} must hold integers; got {describe(value)}") from error
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers; got {describe(value)}")
     return array

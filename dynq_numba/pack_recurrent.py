@@ -11,8 +11,9 @@ import numpy as np
 from . import checks
 from .kernels.recurrent_words import LANES, padded
 from .kernels.reference_recurrent_activations import ACTIVATIONS
-from .packed import PackedLinear, pack_linear
+from .packed import PackedLinear
 from .packed_recurrent import Options, PackedGRU, PackedLSTM, PackedRNN
+from .packing import pack_linear
 
 #: Where each gate of the kernels' order (i o f c; z r h) stands in a layout.
 ORDERS: dict[str, dict[str, tuple[int, ...]]] = {

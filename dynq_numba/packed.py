@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, schemes
-from .kernels.emit.rotation import BLOCKS
+from . import schemes
 from .kernels.reference_rotation import rotate as rotated
-from .kernels.reference_rotation import rotate_weight
 from .runtime import backend, isa, threads
 from .runtime.builtin import prepare
 
@@ -43,11 +41,13 @@ class PackedLinear:
     rotate : int or None
         The block of the Hadamard rotation of x and the weight; `qweight`, `scale` and `zero_point` are the rotated
         weight's.
+    outliers : tuple of int
+        Columns of K that stay float32, ascending; `qweight` is 0 in them.
     """
 
     __slots__ = (
         "__weakref__", "_first", "_layouts", "_scales", "_words",
-        "activations", "bias", "bits", "granularity", "group_size", "rotate", "shape", "symmetric",
+        "activations", "bias", "bits", "granularity", "group_size", "outliers", "rotate", "shape", "symmetric",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +61,8 @@ class PackedLinear:
         activations: str,
         zero_point: np.ndarray | None = None,
         rotate: int | None = None,
+        outliers: tuple[int, ...] = (),
+        floats: np.ndarray | None = None,
     ):
         self.shape: tuple[int, int] = q.shape
         self.bits, self.granularity, self.group_size, self.rotate = bits, granularity, group_size, rotate
@@ -69,12 +71,15 @@ class PackedLinear:
         for array in (scales, bias):
             if array is not None:
                 array.flags.writeable = False  # the panels hold copies: a change here would change no result
+        self.outliers = outliers
         self._layouts: dict[str, Any] = {}
-        self._first = self._layout_of(q, scales, zero_point)
+        self._first = self._layout_of(q, scales, zero_point, floats)
         self._words = self._first.descriptor
 
-    def _layout_of(self, q: np.ndarray, scales: np.ndarray, zero_point: np.ndarray | None) -> Any:
-        """Lay q out for the instruction set in force."""
+    def _layout_of(
+        self, q: np.ndarray, scales: np.ndarray, zero_point: np.ndarray | None, floats: np.ndarray | None
+    ) -> Any:
+        """Lay q and the outliers' weights [outliers, N] out for the instruction set in force."""
         n = self.shape[0]
         scales = np.broadcast_to(scales, (n, scales.shape[1])).copy()
         bias = np.zeros(n, np.float32) if self.bias is None else self.bias
@@ -82,6 +87,7 @@ class PackedLinear:
         layout = backend.Layout(
             q, scales, bias, zero_point, bits=self.bits, group=self.group_size or 0,
             per_tensor=self.activations == "per_tensor", isa=target, rotate=self.rotate or 0,
+            columns=self.outliers, floats=floats,
         )  # fmt: skip
         return self._layouts.setdefault(target.name, layout)  # the first of two threads wins
 
@@ -89,7 +95,7 @@ class PackedLinear:
         """The layout for the instruction set in force; made on first use of another one."""
         if not isa.ever_forced:
             return self._first
-        return self._layouts.get(isa.active().name) or self._layout_of(*self._parts())
+        return self._layouts.get(isa.active().name) or self._layout_of(*self._parts(), self._first.floats)
 
     def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The integers, scales [N or 1, groups] and zero points."""
@@ -124,7 +130,7 @@ class PackedLinear:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held: panels with their padding (of each instruction set used so far), scales, sums, bias."""
+        """Bytes held: panels with their padding (of each instruction set used so far), scales, sums, bias, outliers."""
         others = sum(array.nbytes for array in (self._scales, self.bias) if array is not None)
         return others + sum(layout.nbytes for layout in self._layouts.values())
 
@@ -137,11 +143,12 @@ class PackedLinear:
     def dequantize(self) -> np.ndarray:
         """The weight the integers stand for: float32 [N, K] = qweight · scale, one multiplication each.
 
-        Rotated back, where it was rotated.
+        Rotated back, where it was rotated; outlier columns as they were given.
         """
         with np.errstate(over="ignore"):  # 127 · (the largest float32 / 127, rounded up) is inf
             q, scales, _ = self._parts()
             weight = q * schemes.expand(scales, self.shape[1], self.group_size)
+        weight[:, self.outliers] = self._first.floats.T
         return rotated(weight, self.rotate) if self.rotate else weight
 
     def __repr__(self) -> str:
@@ -149,22 +156,23 @@ class PackedLinear:
         layouts = "+".join(self._layouts)
         bias = "no bias" if self.bias is None else "bias"
         scheme = f"{self.scheme} rotated_{self.rotate}" if self.rotate else self.scheme
+        floats = f", {len(self.outliers)} float32 columns" if self.outliers else ""
         return (
-            f"PackedLinear({k} -> {n}, {scheme} weights, {self.activations} uint8 activations, {bias}, "
+            f"PackedLinear({k} -> {n}, {scheme} weights{floats}, {self.activations} uint8 activations, {bias}, "
             f"{self.nbytes} bytes, {layouts})"
         )
 
     def __eq__(self, other: object) -> bool:
-        """The same scheme, integers, scales, zero points and bias, whatever the layout."""
+        """The same scheme, integers, scales, zero points, float columns and bias, whatever the layout."""
         if not isinstance(other, PackedLinear):
             return NotImplemented
-        if self._form() != other._form() or (self.symmetric, self.rotate) != (other.symmetric, other.rotate):
+        mine, theirs = ((w._form(), w.symmetric, w.rotate, w.outliers) for w in (self, other))
+        if mine != theirs:
             return False
-        mine, theirs = ((w.bias, *w._parts()) for w in (self, other))
         none = np.zeros(0)
         return all(
             np.array_equal(none if a is None else a, none if b is None else b)
-            for a, b in zip(mine, theirs, strict=True)
+            for a, b in zip(*((w.bias, w._first.floats, *w._parts()) for w in (self, other)), strict=True)
         )
 
     def __hash__(self) -> int:
@@ -175,107 +183,8 @@ class PackedLinear:
 
     def __reduce__(self) -> tuple[Any, ...]:
         q, scales, zero_point = self._parts()
-        return PackedLinear, (q, scales, self.bias, *self._form()[1:], zero_point, self.rotate)
+        more = (zero_point, self.rotate, self.outliers, self._first.floats)
+        return PackedLinear, (q, scales, self.bias, *self._form()[1:], *more)
 
 
 prepare(PackedLinear, "_words")
-
-
-def pack_linear(
-    weight: np.ndarray,
-    bias: np.ndarray | None = None,
-    *,
-    bits: int = 8,
-    granularity: str = "auto",
-    group_size: int | None = None,
-    activations: str = "per_token",
-    symmetric: bool = True,
-    rotate: int | None = None,
-) -> PackedLinear:
-    """Quantize and pack the weight of a linear layer, once, for any number of `linear` calls.
-
-    Parameters
-    ----------
-    weight : array [N, K] of float16, float32, float64 or bfloat16
-        Outputs by inputs, as PyTorch stores it; finite.
-    bias : array [N] of floats, optional
-    bits : {8, 4}
-        Integers of a weight, symmetric: in [-127, 127], or [-7, 7] ([-8, 7] in groups).
-    granularity : {"auto", "per_channel", "per_tensor", "per_group"}
-        What shares a scale; "auto" asks `choose_scheme`.
-    group_size : {32, 64, 128}, optional
-        For "per_group", 32 unless given.
-    activations : {"per_token", "per_tensor"}
-        Whether `linear` quantizes each row of x on its own (then no row's result depends on another) or all
-        of x together.
-    symmetric : bool
-        False: a zero point for each group, with bits=4.
-    rotate : {16, 32, 64, 128}, optional
-        Multiply x and the weight by a Hadamard matrix, in blocks of so many k: the product stays, and what is loud in a
-        few columns of either is spread over a block. `linear` rotates x in the same call. K must be a multiple.
-
-    Returns
-    -------
-    PackedLinear
-
-    Raises
-    ------
-    TypeError, ValueError
-        Naming the argument, what it was and what is allowed.
-
-    Notes
-    -----
-    scale = max|w| / 127 (8 bit) or / 7 (4 bit) over what shares it, in groups rounded up to bfloat16, and
-    q = clip(rint(w / scale)), in float32: |w - q·scale| ≤ scale / 2 · (1 + 2^-15).
-    A group of 4 bits takes, among 32 scales of either sign (16 ranges with zero points), the one with the least squared
-    error over the group, which is thus no larger than that of max|w| / 7 (of min … max over 15 steps).
-    Source: ONNX QuantizeLinear-13, symmetric; ARCHITECTURE.md, Numerics.
-    rotate: x·H in float32, by additions in the order of kernels/reference_rotation.py (a value beyond the largest
-    float32 / block may overflow, and its row is NaN), W·H / block in float64, rounded once; all bounds are of these.
-    Measured (``python -m bench.accuracy``, MiniLM, 60 reviews, mean cosine to float32): rotate=128 takes 8 bits from
-    .9987 to .9997; rotate=32 takes 4 bits per channel from .901 to .923, in groups of 128 from .954 to .959, in groups
-    of 32, which confine what is loud already, from .970 to .971. More than 32 is worse there.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import dynq_numba as dq
-    >>> w = dq.pack_linear(np.eye(4, 6, dtype=np.float32), granularity="per_channel")
-    >>> w.shape, w.scheme
-    ((4, 6), 'int8_per_channel')
-    >>> dq.linear(np.arange(6, dtype=np.float32), w).round(2)
-    array([0., 1., 2., 3.], dtype=float32)
-    """
-    weight = schemes.weight_matrix(weight)
-    checks.choice("bits", bits, schemes.LIMITS)
-    checks.choice("granularity", granularity, ("auto", *schemes.GRANULARITIES))
-    checks.choice("activations", activations, ACTIVATION_SCHEMES)
-    if group_size is not None:
-        checks.choice("group_size", group_size, schemes.GROUP_SIZES)
-        if granularity not in ("auto", "per_group"):
-            raise ValueError(f'group_size={group_size} goes with granularity="per_group"; got {granularity!r}')
-        granularity = "per_group"
-    if not isinstance(symmetric, (bool, np.bool_)):
-        raise TypeError(f"symmetric must be True or False; got {checks.describe(symmetric)}")
-    if not symmetric and (bits != 4 or granularity != "per_group"):
-        raise ValueError(
-            f'symmetric=False goes with bits=4 and granularity="per_group"; got bits={bits}, {granularity!r}'
-        )
-    if rotate is not None:
-        checks.choice("rotate", rotate, BLOCKS)
-        if weight.shape[1] % rotate:
-            raise ValueError(f"rotate must divide K, the columns of weight; got rotate={rotate}, K={weight.shape[1]}")
-    if bias is not None:
-        bias = checks.float_array("bias", bias, ndim=1)
-        if bias.shape != weight.shape[:1]:
-            raise ValueError(f"bias must have shape ({weight.shape[0]},), one for each row of weight; got {bias.shape}")
-        bias = np.array(bias)
-    if rotate is not None:
-        weight = rotate_weight(weight, rotate)
-    if granularity == "auto":
-        choice = schemes.choose_scheme(weight, bits=bits)
-        granularity, group_size = choice.granularity, choice.group_size
-    elif granularity == "per_group":
-        group_size = group_size or schemes.GROUP_SIZES[0]
-    q, scales, zero_point = schemes.quantize_weight(weight, bits, granularity, group_size, bool(symmetric))
-    return PackedLinear(q, scales, bias, bits, granularity, group_size, activations, zero_point, rotate)

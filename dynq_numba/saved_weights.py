@@ -22,6 +22,7 @@ before there is an object: a file may be forged, and compiled code trusts a pack
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,7 @@ def describe_linear(w: PackedLinear) -> Described:
     about = {
         "shape": [n, k], "bits": w.bits, "granularity": w.granularity, "group_size": w.group_size,
         "activations": w.activations, "symmetric": w.symmetric, "rotate": w.rotate, "bias": w.bias is not None,
+        "outliers": list(w.outliers),
     }  # fmt: skip
     scale, zero_point = w.scale, w.zero_point
 
@@ -134,6 +136,8 @@ def describe_linear(w: PackedLinear) -> Described:
         tensors["zero_point"] = given("U8", zero_point)
     if w.bias is not None:
         tensors["bias"] = given("F32", w.bias)
+    if w.outliers:
+        tensors["floats"] = given("F32", w._first.floats)
     return about, tensors
 
 
@@ -143,8 +147,8 @@ def _check_empty(n: int, k: int) -> None:
 
 
 def restore_linear(about: dict[str, Any], take: Take) -> PackedLinear:
-    shape, bits, granularity, group, activations, symmetric, rotate, bias = attributes(
-        about, "shape", "bits", "granularity", "group_size", "activations", "symmetric", "rotate", "bias"
+    shape, bits, granularity, group, activations, symmetric, rotate, bias, outliers = attributes(
+        about, "shape", "bits", "granularity", "group_size", "activations", "symmetric", "rotate", "bias", "outliers"
     )
     n, k = _shape(shape, 2)
     _check_empty(n, k)
@@ -156,6 +160,10 @@ def restore_linear(about: dict[str, Any], take: Take) -> PackedLinear:
         raise ValueError(f"symmetric must be true of {bits} bits {granularity}")
     if rotate is not None and k % checks.choice("rotate", rotate, BLOCKS):
         raise ValueError(f"rotate must divide K; got {rotate}, K={k}")
+
+    columns = _ascending("outliers", outliers, k)
+    if columns and rotate is not None:
+        raise ValueError("outliers must be none where rotate is given")
 
     groups = max(1, -(-k // group)) if group else 1
     if group:
@@ -179,7 +187,22 @@ def restore_linear(about: dict[str, Any], take: Take) -> PackedLinear:
             zero_point = take("zero_point", "U8", (n, groups)).copy()
             _within("zero_point", zero_point, 0, 15)
             q -= schemes.expand(zero_point, k, group).astype(np.int8)
-    return PackedLinear(q, scale, _bias(bias, take, n), bits, granularity, group, activations, zero_point, rotate)
+    _within("qweight in the columns of outliers", q[:, columns], 0, 0)
+    floats = take("floats", "F32", (len(columns), n)).copy() if columns else None
+    if floats is not None and not np.isfinite(floats).all():
+        raise ValueError("floats must be finite")
+    return PackedLinear(
+        q, scale, _bias(bias, take, n), bits, granularity, group, activations, zero_point, rotate, columns, floats
+    )  # fmt: skip
+
+
+def _ascending(name: str, value: Any, below: int) -> tuple[int, ...]:
+    """Distinct integers from 0 to below `below`, in ascending order."""
+    if not isinstance(value, list) or not all(type(each) is int and 0 <= each < below for each in value):
+        raise ValueError(f"{name} must be a list of integers from 0 to {below - 1}")
+    if any(a >= b for a, b in pairwise(value)):
+        raise ValueError(f"{name} must ascend")
+    return tuple(value)
 
 
 # -- convolution

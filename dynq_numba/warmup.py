@@ -17,9 +17,9 @@ from .kernels.jit import JIT_ENABLED
 from .kernels.reference_activations import ACTIVATIONS
 from .matmul import matmul
 from .pack_recurrent import pack_gru, pack_lstm, pack_rnn
-from .packed import pack_linear
 from .packed_convolution import pack_conv
 from .packed_embedding import pack_embedding
+from .packing import pack_linear
 from .projections import linear_many
 from .recurrent import gru, lstm, rnn
 from .rotary import rotary

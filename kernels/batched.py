@@ -43,6 +43,7 @@ from .memory import (
     load_int,
     load_ptr,
     load_u8,
+    null,
     offset,
     release,
     stack_bytes,
@@ -121,7 +122,7 @@ def column_packer(isa: InstructionSet) -> Callable:
             scales[:] = 0
             for c in range(0, width, BOUNDS_STRIDE):
                 some = min(BOUNDS_STRIDE, width - c)
-                find_ranges(offset(source, c * step), step, some, k, bounds)
+                find_ranges(offset(source, c * step), step, some, k, null(), bounds)
                 ranges = carray(bounds, (3, BOUNDS_STRIDE), np.float32)
                 for j in range(some):
                     scale, zero = fit(ranges[0, j], ranges[1, j], ranges[2, j], True)

@@ -13,6 +13,7 @@ from .blocking import WORTH_US, cut, estimate
 from .emit.rotation import rotate
 from .jit import kernel
 from .memory import data_ptr, keep, load_int, load_ptr, offset, stack_zeros, store_f32, store_i32, store_int, store_ptr
+from .outliers import mask_of
 from .parallel import LINE, run, worthwhile
 from .quantize import tensor_parameters
 
@@ -58,7 +59,8 @@ def fix_parameters(context):
     """One scale and zero point for all of x, where the weight was packed for that."""
     if load_int(context, at.PER_TENSOR):
         x, x_stride = load_ptr(context, at.X), load_int(context, at.X_STRIDE)
-        scale, zero_point = tensor_parameters(x, x_stride, load_int(context, at.M), load_int(context, at.K))
+        m, k = load_int(context, at.M), load_int(context, at.K)
+        scale, zero_point = tensor_parameters(x, x_stride, m, k, mask_of(context))
         fixed = offset(context, 8 * at.SCRATCH)
         store_f32(fixed, 0, scale)
         store_i32(fixed, 1, zero_point)

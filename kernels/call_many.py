@@ -15,6 +15,7 @@ from .call import describe, fix_parameters, micros_of, start
 from .emit.rotation import rotate
 from .jit import kernel
 from .memory import data_ptr, keep, load_int, load_ptr, null, offset, stack_zeros, store_ptr
+from .outliers import same_columns
 from .parallel import LINE, worthwhile
 
 #: As many weights as go together: their contexts stand on the stack.
@@ -34,6 +35,8 @@ def together(table, weights):
         for word in (at.WORKER, at.K, at.PER_TENSOR, at.ROTATION):
             if load_int(other, word) != load_int(first, word):
                 return False
+        if not same_columns(other, first):
+            return False
     return True
 
 

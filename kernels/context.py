@@ -25,6 +25,7 @@ parallel.run reads WORKER, POOL and DONE. The worker of matmul_integer uses the 
     STRIP_PANELS,
     PER_TENSOR,  # one scale for all of x
     ROTATION,  # block of the Hadamard matrix that rows of x are multiplied by first, or 0
+    OUTLIERS,  # address of the columns that stay float32 (outliers.py), or 0
     # -- the call
     M,
     X,
@@ -46,7 +47,7 @@ parallel.run reads WORKER, POOL and DONE. The worker of matmul_integer uses the 
     SCRATCH,  # eight bytes for the scale and zero point that FIXED_PARAMETERS may point to
     ALL_PANELS,  # weight panels of this context and of those that follow it
     NEXT,  # address of the context of the next weight for the same rows, or 0
-) = range(34)
+) = range(35)
 
 DESCRIPTOR_WORDS = M
 SIZE = 40

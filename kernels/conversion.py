@@ -36,6 +36,7 @@ from .memory import (
     load_int,
     load_ptr,
     load_u8,
+    null,
     offset,
     stack_bytes,
     store_f32,
@@ -113,7 +114,7 @@ def quantize_worker(isa: InstructionSet) -> Callable:
         row, end = first, first + count
         while row < end:
             height = min(together, end - row)
-            find_ranges(offset(x, row * stride), stride, height, k, bounds)
+            find_ranges(offset(x, row * stride), stride, height, k, null(), bounds)
             for r in range(height):
                 scale, zero = fit(
                     load_f32(bounds, r), load_f32(bounds, r + BOUNDS_STRIDE), load_f32(bounds, r + 2 * BOUNDS_STRIDE),

@@ -4,7 +4,7 @@
                  quantize and pack the block's rows            once per block, into this thread's scratch
                  for each strip of panels                      its weights stay in L2 for all row panels
                      for each row panel (≤ MR rows)            its activations stay in L1 for the strip
-                         tiles + epilogue, then the finisher   while the output strip is in L1
+                         tiles + epilogue, then the finisher   while the output strip is in L1 (outliers between them)
 
 Heights of row panels differ by at most one, so no tile is computed for padding rows.
 Everything a worker needs stands in its context (context.py). Rows of x need not be aligned or contiguous with each
@@ -39,6 +39,7 @@ from .memory import (
     store_f32,
     store_i32,
 )
+from .outliers import mask_of, outlier_adder
 from .parallel import next_task
 from .portable import strip_for
 from .quantize import fit_rows, together
@@ -73,7 +74,7 @@ def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tupl
     """(row_words, run_task) of an instruction set and weight scheme; `long` for K beyond pack.MAX_K (see long_k.py)."""
     output = Output.GROUPED if scheme.group else Output.DEQUANTIZED
     strip = long_strip(isa) if long else strip_for(isa, scheme, output)
-    pack_rows = row_packer(isa)
+    pack_rows, add_outliers = row_packer(isa), outlier_adder(isa)
     tallest = max_rows(isa, scheme)
     nr = isa.columns
     variant = f"{scheme.name}{'_long' if long else ''}__{isa.name}"
@@ -91,7 +92,7 @@ def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tupl
         k, x_stride = load_int(context, at.K), load_int(context, at.X_STRIDE)
         x, fixed = offset(load_ptr(context, at.X), first * x_stride), load_ptr(context, at.FIXED_PARAMETERS)
         if is_null(fixed):
-            fit_rows(x, x_stride, rows, k, scales, zero_points)
+            fit_rows(x, x_stride, rows, k, mask_of(context), scales, zero_points)
         else:
             for i in range(rows):
                 store_f32(scales, i, load_f32(fixed, 0))
@@ -110,6 +111,8 @@ def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tupl
             offset(load_ptr(context, at.COLUMNS), 12 * begin * nr), corner, out_stride, count, panel_stride,
             valid - (count - 1) * nr, ahead, near,
         )  # fmt: skip
+        if not is_null(load_ptr(context, at.OUTLIERS)):
+            add_outliers(context, first, rows, begin * nr, valid, corner)
         finish = load_ptr(context, at.FINISH)
         if not is_null(finish):
             residual_stride = load_int(context, at.RESIDUAL_STRIDE)

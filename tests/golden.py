@@ -30,6 +30,8 @@ SCHEMES = {
     "int4 groups of 32": {"bits": 4, "granularity": "per_group", "group_size": 32},
     "int4 groups of 64, zero points": {"bits": 4, "granularity": "per_group", "group_size": 64, "symmetric": False},
     "int4 groups of 32, rotated": {"bits": 4, "granularity": "per_group", "group_size": 32, "rotate": 32},
+    "int8 per channel, outliers": {"granularity": "per_channel", "outliers": (40, 0, 15)},
+    "int4 groups of 32, outliers": {"bits": 4, "granularity": "per_group", "group_size": 32, "outliers": (40, 0, 15)},
 }
 ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid")
 Arrays = Iterator[np.ndarray]
@@ -64,7 +66,7 @@ def below(seed: int, limit: int, *shape: int) -> np.ndarray:
 def linear_of(scheme: str) -> Callable[[], Arrays]:
     def run() -> Arrays:
         for m, k, n in ROWS:
-            if k % SCHEMES[scheme].get("rotate", 1):
+            if k % SCHEMES[scheme].get("rotate", 1) or k <= max(SCHEMES[scheme].get("outliers", (0,))):
                 continue
             x, weight, bias = values(1, m, k), values(2, n, k), values(3, n)
             w = dq.pack_linear(weight, bias, **SCHEMES[scheme])

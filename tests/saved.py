@@ -19,7 +19,8 @@ def linears(rng):
         for n, k in SHAPES:
             weight, bias = rng.standard_normal((n, k), np.float32), rng.standard_normal(n, np.float32)
             rotate = 32 if k == 96 else None
-            options = {"activations": "per_tensor" if n == 1 else "per_token", "rotate": rotate}
+            outliers = [130, 0] if k == 131 else None
+            options = {"activations": "per_tensor" if n == 1 else "per_token", "rotate": rotate, "outliers": outliers}
             yield dq.pack_linear(weight, bias if n % 2 else None, **scheme, **options)
 
 
@@ -35,6 +36,7 @@ def small(rng):
         "linear": dq.pack_linear(normal(3, 5), normal(3)),
         "linear4": dq.pack_linear(normal(2, 33), bits=4, granularity="per_group", group_size=32),
         "linear4z": dq.pack_linear(normal(2, 33), bits=4, granularity="per_group", symmetric=False),
+        "outliers": dq.pack_linear(normal(3, 6), outliers=[4, 1]),
         "rotated": dq.pack_linear(normal(1, 16), bits=4, granularity="per_tensor", rotate=16),
         "conv": dq.pack_conv(normal(4, 2, 3, 2), normal(4), stride=(2, 1), padding=[(1, 2), (0, 1)], groups=2),
         "conv1": dq.pack_conv(normal(2, 3, 2), dilation=3),

@@ -14,7 +14,9 @@ import dynq_numba as dq
 from dynq_numba import step
 
 F32 = np.float32
-SCHEMES = ({}, {"bits": 4}, {"bits": 4, "granularity": "per_group", "group_size": 32}, {"granularity": "per_tensor"})
+SCHEMES = (
+    {}, {"outliers": [40, 3]}, {"bits": 4}, {"bits": 4, "granularity": "per_group", "group_size": 32}, {"granularity": "per_tensor"},
+)  # fmt: skip
 
 
 def packed(rng, n, k, **scheme):

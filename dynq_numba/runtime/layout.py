@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from ..kernels import call, pack, quick
+from ..kernels import call, outliers, pack, quick
 from ..kernels import context as at
 from ..kernels.blocking import rows_for_two, strip_panels
 from ..kernels.emit.intrinsics import max_rows
@@ -37,7 +37,7 @@ class Layout:
     """q int8 [N, K], scales float32 [N, groups], zero_point uint8 [N, groups] and bias float32 [N] packed for `isa`.
 
     q is what multiplies the scale, its zero point already subtracted. Scales and zero points of groups are in the
-    panels, and nowhere else.
+    panels, and nowhere else. `columns` of K stay float32, with the weights `floats` [columns, N], and q is 0 there.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Layout:
     rows_for_two : int
         Rows from which a call by default uses helper threads.
     nbytes : int
-        Panels with their padding, the epilogue's column words, and the descriptor.
+        Panels with their padding, the epilogue's column words, the descriptor, and outlier columns.
     """
 
     def __init__(
@@ -67,6 +67,8 @@ class Layout:
         per_tensor: bool,
         isa: InstructionSet,
         rotate: int = 0,
+        columns: tuple[int, ...] = (),
+        floats: np.ndarray | None = None,
     ):
         n, k = q.shape
         long = k > pack.MAX_K and not group
@@ -78,11 +80,12 @@ class Layout:
         self._stride = pack.panel_bytes(k, isa.columns, self._bits, group, self._zero_points)
         panels = -(-n // isa.columns)
         # One block for all: inside jitted code only the descriptor is left, and it keeps alive what it points to.
-        ends = np.cumsum([panels * self._stride, panels * 12 * isa.columns, 8 * at.DESCRIPTOR_WORDS])
+        block = outliers.block_bytes(columns, panels * isa.columns, k)
+        ends = np.cumsum([*block, panels * self._stride, panels * 12 * isa.columns, 8 * at.DESCRIPTOR_WORDS])
         room = _aligned_zeros(int(ends[-1]))
-        self._panels, columns, words = np.split(room, ends[:-1])
-        self._columns = columns.view(np.int32).reshape(panels, 3, isa.columns)
-        self.descriptor = words = words.view(np.int64)
+        *parts, self._panels, column_words, descriptor = np.split(room, ends[:-1])
+        self._columns = column_words.view(np.int32).reshape(panels, 3, isa.columns)
+        self.descriptor = words = descriptor.view(np.int64)
         self.nbytes = room.nbytes
         zero = np.empty((0, 0), np.uint8) if zero_point is None else zero_point
         entry(pack.pack_panels, _PACK)(q, scales, zero, *self._form(), self._panels)
@@ -103,6 +106,14 @@ class Layout:
         words[at.NR], words[at.MR] = isa.columns, max_rows(isa, scheme)
         words[at.PANELS], words[at.STRIP_PANELS] = panels, strip_panels(panels, self._stride, cpu.l2_bytes())
         words[at.PER_TENSOR], words[at.ROTATION] = per_tensor, rotate
+        if columns and floats is not None:
+            words[at.OUTLIERS] = outliers.fill_block(parts, columns, floats)
+        self._outliers, self._floats = len(columns), parts[0]
+
+    @property
+    def floats(self) -> np.ndarray:
+        """The weights of the outlier columns, float32 [columns, N]."""
+        return outliers.floats_of(self._floats, self._outliers, self.n)
 
     def _form(self) -> tuple[int, ...]:
         isa = self._isa

@@ -12,6 +12,7 @@ from ..kernels.reference import matmul_integer as _matmul_integer
 from ..kernels.reference import quantize_weight as quantize_weight
 from ..kernels.reference import search_groups as search_groups
 from ..kernels.reference_activations import ACTIVATIONS
+from ..kernels.reference_outliers import share, without
 from ..kernels.reference_rotation import rotate
 
 
@@ -30,12 +31,16 @@ class Layout:
         per_tensor: bool,
         isa: Any,
         rotate: int = 0,
+        columns: tuple[int, ...] = (),
+        floats: np.ndarray | None = None,
     ):
         self._q, self._scales, self._bias, self._zero_point = q, scales, bias, zero_point
         self.n, self.rows_for_two = len(q), math.inf
-        self._rotate = rotate
+        self._rotate, self._outliers = rotate, columns
+        self.floats = np.empty((0, self.n), np.float32) if floats is None else floats.copy()
         self._form: dict[str, Any] = {"group": group, "per_tensor": per_tensor}
         self.nbytes = q.nbytes + (scales.nbytes if group else 0) + (0 if zero_point is None else zero_point.nbytes)
+        self.nbytes += self.floats.nbytes
         self.descriptor = np.empty(0, np.int64)
 
     def unpack(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
@@ -44,7 +49,11 @@ class Layout:
 
     def linear(self, x: np.ndarray) -> np.ndarray:
         x = rotate(x, self._rotate) if self._rotate else x
-        return reference.linear(x, self._q, self._scales, self._bias, **self._form)
+        y = reference.linear(without(x, self._outliers), self._q, self._scales, self._bias, **self._form)
+        if self._outliers:
+            with np.errstate(all="ignore"):
+                y += share(x, self._outliers, self.floats)
+        return y
 
 
 def linear(

@@ -87,6 +87,12 @@ def rows_range(typingctx, rows, x, x_stride, count, bounds):
     return _by_rows("range", range_function, [BYTES, I64, I64, BYTES])
 
 
+@intrinsic
+def masked_range(typingctx, rows, x, x_stride, count, mask, bounds):
+    """The same of what a mask leaves of them."""
+    return _by_rows("range", partial(range_function, masked=True), [BYTES, I64, I64, BYTES, BYTES])
+
+
 @cache
 def convert_rows(isa: InstructionSet) -> Callable:
     """``convert_rows(rows, …)``: quantize 1, 2 or 4 rows into a panel; see ``convert_function``."""

@@ -64,18 +64,20 @@ def sources_of(e: Emitter, x: ir.Value, x_stride: ir.Value, rows: int) -> list[i
     return sources
 
 
-def range_function(module: ir.Module, rows: int) -> ir.Function:
+def range_function(module: ir.Module, rows: int, masked: bool = False) -> ir.Function:
     """void range(x, x_stride, count, bounds): float32 lo, hi, flag of row r to bounds[r + {0, 1, 2}·BOUNDS_STRIDE].
 
     The flag is 0, or NaN where the row is not finite: from lo - lo, hi - hi, and a mask of the NaN seen.
+    `masked`: before bounds stands int32 [count], of which 0 makes x 0 and -1 leaves it.
     """
-    function, fresh = internal_function(module, f"dynq_range_{rows}", VOID, [BYTES, I64, I64, BYTES])
+    name, more = (f"dynq_masked_range_{rows}", [BYTES]) if masked else (f"dynq_range_{rows}", [])
+    function, fresh = internal_function(module, name, VOID, [BYTES, I64, I64, *more, BYTES])
     if not fresh:
         return function
-    x, x_stride, count, bounds = function.args
+    x, x_stride, count, *masks, bounds = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     e = Emitter(builder)
-    width = STREAMS // rows
+    width, streams = STREAMS // rows, rows + len(masks)
 
     def lesser(a: ir.Value, b: ir.Value) -> ir.Value:
         return builder.select(builder.fcmp_ordered("<", a, b), a, b)
@@ -92,25 +94,28 @@ def range_function(module: ir.Module, rows: int) -> ir.Function:
         return [lo, hi, odd]
 
     def sweep(state: list[ir.Value], load) -> list[ir.Value]:
-        """One block of every row; state: where the rows stand, then lo, hi, mask of each."""
-        pointers, sums = state[:rows], state[rows:]
+        """One block of every row; state: where the rows stand, and `mask`, then lo, hi, NaN mask of each."""
+        pointers, sums = state[:streams], state[streams:]
+        kept = [builder.bitcast(load(e.at(p, 4 * LANES * v), v), INTS) for p in pointers[rows:] for v in range(width)]
         for r in range(rows):
             values = [load(e.at(pointers[r], 4 * LANES * v), v) for v in range(width)]
+            for v, keep in enumerate(kept):
+                values[v] = builder.bitcast(builder.and_(builder.bitcast(values[v], INTS), keep), FLOATS)
             sums[3 * r : 3 * r + 3] = take(sums[3 * r : 3 * r + 3], values)
         return [e.at(pointer, 4 * LANES * width) for pointer in pointers] + sums
 
     zero, none = constant(FLOATS, 0.0), constant(vector(ir.IntType(1), LANES), 0)
-    state = sources_of(e, x, x_stride, rows) + [zero, zero, none] * rows
+    state = sources_of(e, x, x_stride, rows) + masks + [zero, zero, none] * rows
     block = ir.Constant(I64, LANES * width)
     state = e.repeat(builder.sdiv(count, block), state, lambda s: sweep(s, lambda p, v: e.load(FLOATS, p, 4)))
     left = builder.srem(count, block)
 
-    def masked(pointer: ir.Value, v: int) -> ir.Value:
+    def tail(pointer: ir.Value, v: int) -> ir.Value:
         mask = e.first_lanes(LANES, builder.sub(left, ir.Constant(I64, LANES * v)))
         return e.masked_load(FLOATS, pointer, mask, 4)
 
     some = builder.zext(builder.icmp_signed(">", left, ir.Constant(I64, 0)), I64)
-    state = e.repeat(some, state, lambda s: sweep(s, masked))
+    state = e.repeat(some, state, lambda s: sweep(s, tail))
 
     def across(values: list[ir.Value], combine) -> ir.Value:
         """Each row's vector down to one lane: the four rows' results as <4 x float>."""
@@ -123,10 +128,10 @@ def range_function(module: ir.Module, rows: int) -> ir.Function:
             columns += [e.shuffle(ab, cd, [0, 1, 4, 5]), e.shuffle(ab, cd, [2, 3, 6, 7])]
         return combine(combine(columns[0], columns[1]), combine(columns[2], columns[3]))
 
-    lo, hi = (across(state[rows + which :: 3], combine) for which, combine in ((0, lesser), (1, greater)))
+    lo, hi = (across(state[streams + which :: 3], combine) for which, combine in ((0, lesser), (1, greater)))
     odd = ir.Constant(vector(ir.IntType(1), 4), ir.Undefined)
     for r in range(4):
-        mask = builder.bitcast(state[rows + 3 * (r % rows) + 2], ir.IntType(LANES))
+        mask = builder.bitcast(state[streams + 3 * (r % rows) + 2], ir.IntType(LANES))
         seen = builder.icmp_unsigned("!=", mask, ir.Constant(ir.IntType(LANES), 0))
         odd = builder.insert_element(odd, seen, ir.Constant(I32, r))
     flag = builder.fadd(builder.fsub(lo, lo), builder.fsub(hi, hi))
