@@ -15,7 +15,8 @@ from dynq_numba import step
 
 F32 = np.float32
 SCHEMES = (
-    {}, {"outliers": [40, 3]}, {"bits": 4}, {"bits": 4, "granularity": "per_group", "group_size": 32}, {"granularity": "per_tensor"},
+    {}, {"outliers": [40, 3]}, {"bits": 4}, {"bits": 4, "granularity": "per_group", "group_size": 32},
+    {"granularity": "per_tensor"},
 )  # fmt: skip
 
 
