@@ -9,7 +9,14 @@ For every query row, over the keys it sees, in blocks of BLOCK counted from key 
     o_d = fma(o_d, factor, Σ_j fma(p_j, v_jd))    likewise
     out = o_d · (1 / l) + 0;  0 where l = 0
 
-from m = -inf, l = o = 0. Nothing in it knows of other rows: a decode step gives the bits that the row has in a prefill.
+from m = -inf, l = o = 0.
+
+With bits = 8 q and k are made integers, row by row, and
+
+    s_j = float32(Σ_d iq_d · ik_jd) · (sq · sk_j)       the sum exact;  sq, iq of q_d · scale
+    of a row x:  sx = max |x| / 127, 1 where that is 0, NaN where x is not finite;  ix = rint(x / sx), within ±127
+
+Nothing in it knows of other rows: a decode step gives the bits that the row has in a prefill.
 """
 
 from __future__ import annotations
@@ -22,6 +29,8 @@ from .reference_activations import exp
 F32 = np.float32
 #: Keys of a block.
 BLOCK = 64
+#: The largest D of 8 bits: Σ iq · ik stays below 2^24.
+LONGEST = 1040
 
 
 def limits(lengths: np.ndarray, rows: int, causal: bool) -> np.ndarray:
@@ -30,8 +39,22 @@ def limits(lengths: np.ndarray, rows: int, causal: bool) -> np.ndarray:
     return np.maximum(lengths[:, None] + before, 0)
 
 
+def integers(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers of x's shape, as float64, and the scales of its rows; 127 in a row whose scale is NaN."""
+    scale = np.abs(x).max(axis=-1, initial=0) / F32(127)
+    scale = np.where(scale == 0, F32(1), np.where(np.isfinite(scale), scale, F32(np.nan)))
+    whole = np.clip(np.rint(x / scale[..., None]), -127, 127)
+    return np.where(np.isnan(whole), 127, whole).astype(np.float64), scale
+
+
 def attention(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: np.float32, bias: np.ndarray | None, seen: np.ndarray
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    scale: np.float32,
+    bias: np.ndarray | None,
+    seen: np.ndarray,
+    bits: int | None = None,
 ) -> np.ndarray:
     """float32 [B, H, S, Dv] of q [B, H, S, D], k [B, Hkv, T, D], v [B, Hkv, T, Dv]; bias [B, H, S, T]; seen [B, S]."""
     batch, heads, rows, dim = q.shape
@@ -42,11 +65,17 @@ def attention(
     total, out = np.zeros(m.shape, F32), np.zeros((*m.shape, v.shape[3]), F32)
     with np.errstate(all="ignore"):
         scaled = q * F32(scale)
+        if bits:
+            (iq, sq), (ik, sk) = integers(scaled), integers(k)
         for first in range(0, keys, BLOCK):
             last = min(first + BLOCK, keys)
-            s = np.zeros((batch, heads, rows, last - first), F32)
-            for d in range(dim):
-                s = fma(scaled[..., d, None], k[:, :, None, first:last, d], s)
+            if bits:
+                product = iq @ np.swapaxes(ik[:, :, first:last], -1, -2)
+                s = product.astype(F32) * (sq[..., None] * sk[:, :, None, first:last])
+            else:
+                s = np.zeros((batch, heads, rows, last - first), F32)
+                for d in range(dim):
+                    s = fma(scaled[..., d, None], k[:, :, None, first:last, d], s)
             if bias is not None:
                 b = bias[..., first:last]
                 s = np.where(b == -np.inf, F32(-np.inf), s + b)

@@ -11,6 +11,8 @@ from numba.extending import intrinsic
 
 from . import attention as emitted
 from . import attention_few as few
+from . import attention_integer as integer
+from . import attention_pack as pack
 from . import transpose
 from .isa import InstructionSet
 from .vectors import BYTES, I64
@@ -63,6 +65,25 @@ def doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable]:
         return _chosen(functions, emitted.VALUES_ARGUMENTS)
 
     return scores, weights, values
+
+
+@cache
+def integer_doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable]:
+    """``pack_queries(0, …)``, ``pack_keys(values, …)`` of attention_pack.py; ``scores(vectors, …)`` of attention_integer.py."""
+
+    @intrinsic
+    def pack_queries(typingctx, which, q, stride, count, scales):
+        return _chosen({0: partial(pack.queries_function, isa)}, pack.QUERIES_ARGUMENTS)
+
+    @intrinsic
+    def pack_keys(typingctx, values, k, k_stride, keys, count, block):
+        return _chosen({n: partial(pack.keys_function, isa, bool(n)) for n in (0, 1)}, pack.KEYS_ARGUMENTS)
+
+    @intrinsic
+    def scores(typingctx, vectors, q, count, block, keys, s, scales):
+        return _by_vectors(isa, integer.scores_function, integer.SCORES_ARGUMENTS)
+
+    return pack_queries, pack_keys, scores
 
 
 @cache
