@@ -1,10 +1,10 @@
 """Attention whose products are integers (bits=8): the worker of attention.py over rows quantized at run time.
 
-    scratch of a thread:   blocks of keys [n]   and what attention.py has, with scales of q
+    scratch of a thread:   blocks of k and v [n]   and what attention.py has, with scales of q
 
-Keys of a head are quantized block by block when its first block of query rows comes to them, and kept: tasks of a head
-follow each other on a thread. A head of one task keeps one block. There is no form for few rows: making integers of k
-would cost them more than their products.
+Keys and values of a head are quantized block by block when its first block of query rows comes to them, and kept:
+tasks of a head follow each other on a thread. A head of one task keeps one block. There is no form for few rows: making
+integers of k and v would cost them more than their products.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .atomics import fetch_add_relaxed
 from .attention import deliver, place_rows
 from .attention_words import LANES, padded
 from .blocking import share
-from .emit.attention_doors import LIMITED, doors, gather, integer_doors
+from .emit.attention_doors import gather, integer_doors
 from .emit.attention_pack import value_bytes
 from .emit.isa import InstructionSet
 from .jit import kernel
@@ -47,13 +47,12 @@ PAIR, KEPT = 0, 1
 @cache
 def integer_attention_worker(isa: InstructionSet) -> Callable:
     """The worker of one instruction set."""
-    _, weights, values = doors(isa)
-    pack_queries, pack_keys, scores = integer_doors(isa)
+    pack_queries, pack_keys, scores, weights, values = integer_doors(isa)
     size = value_bytes(isa)
 
     @kernel(variant=isa.name)
     def block_bytes(dim):
-        """Of a block of keys: see emit/attention_pack.py."""
+        """Of a block of keys or values: see emit/attention_pack.py."""
         return BLOCK * (size * padded(dim) + 8)
 
     @kernel(variant=isa.name)
@@ -63,9 +62,10 @@ def integer_attention_worker(isa: InstructionSet) -> Callable:
 
     @kernel(variant=isa.name)
     def scratch_bytes(context):
-        vectors, dim = load_int(context, words.VECTORS), load_int(context, words.DIM)
-        across = padded(dim) + padded(load_int(context, words.VALUE_DIM)) + 2 * BLOCK + 6
-        return ALIGN + kept_blocks(context) * block_bytes(dim) + LANES * vectors * (4 * across + 24)
+        dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
+        across = padded(dim) + padded(value_dim) + 2 * BLOCK + 11
+        blocks = kept_blocks(context) * (block_bytes(dim) + block_bytes(value_dim))
+        return ALIGN + blocks + LANES * load_int(context, words.VECTORS) * (4 * across + 24)
 
     @kernel(variant=isa.name)
     def attend(context, task, scratch):
@@ -78,14 +78,15 @@ def integer_attention_worker(isa: InstructionSet) -> Callable:
         first, room = LANES * before, LANES * vectors
         rows, wide = min(room, shared - LANES * before), 4 * LANES * vectors
         dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
-        kept, each = kept_blocks(context), block_bytes(dim)
+        kept, half = kept_blocks(context), block_bytes(dim)
+        each = half + block_bytes(value_dim)
         packed = offset(scratch, ALIGN)
         q = offset(packed, kept * each)
         o = offset(q, wide * padded(dim))
         s = offset(o, wide * padded(value_dim))
-        bias = offset(s, wide * BLOCK)
+        bias = offset(s, wide * (BLOCK + 4))
         sums = offset(bias, wide * BLOCK)
-        inverse = offset(sums, 3 * wide)
+        inverse = offset(sums, 4 * wide)
         limits = offset(inverse, wide)
         scales = offset(limits, wide)
         tables = offset(scales, wide)
@@ -120,7 +121,9 @@ def integer_attention_worker(isa: InstructionSet) -> Callable:
             integers = offset(packed, number % kept * each)
             if number >= load_int(scratch, KEPT):
                 # All keys that there are, for a row of another task may see more of them.
-                pack_keys(0, offset(k, j * k_row), k_row, min(BLOCK, there - j), dim, integers)
+                whole = min(BLOCK, there - j)
+                pack_keys(0, offset(k, j * k_row), k_row, whole, dim, integers)
+                pack_keys(1, offset(v, j * v_row), v_row, whole, value_dim, offset(integers, half))
                 store_int(scratch, KEPT, number + 1)
             scores(vectors, q, dim, integers, keys, s, scales)
             if mask_bytes:
@@ -130,11 +133,10 @@ def integer_attention_worker(isa: InstructionSet) -> Callable:
                         1 if mask_bytes == 1 else 0, offset(mask, j * mask_bytes),
                         offset(tables, 8 * (2 * room + LANES * i)), keys, inverse, offset(bias, 4 * LANES * i), wide,
                     )  # fmt: skip
-            weights(vectors, s, keys, bias if mask_bytes else null(), limits if limited else null(), j, sums)
-            values(
-                vectors + LIMITED if limited else vectors, s, offset(v, j * v_row), v_row, keys, value_dim,
-                offset(sums, 2 * wide), o, limits, j,
-            )  # fmt: skip
+            value_scales = offset(integers, each - 4 * BLOCK)
+            bounds = limits if limited else null()
+            weights(vectors, s, keys, bias if mask_bytes else null(), bounds, j, sums, value_scales)
+            values(vectors, s, offset(integers, half), keys, value_dim, offset(sums, 2 * wide), o)
         deliver(context, batch, vectors, rows, o, offset(sums, wide), inverse, tables)
 
     @kernel(variant=isa.name)

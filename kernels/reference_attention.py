@@ -11,10 +11,12 @@ For every query row, over the keys it sees, in blocks of BLOCK counted from key 
 
 from m = -inf, l = o = 0.
 
-With bits = 8 q and k are made integers, row by row, and
+With bits = 8 rows of q, k and v are made integers, and so are the weights of a block:
 
-    s_j = float32(Σ_d iq_d · ik_jd) · (sq · sk_j)       the sum exact;  sq, iq of q_d · scale
     of a row x:  sx = max |x| / 127, 1 where that is 0, NaN where x is not finite;  ix = rint(x / sx), within ±127
+    s_j = float32(Σ_d iq_d · ik_jd) · (sq · sk_j)       the sum exact;  sq, iq of q_d · scale
+    u_j = p_j · sv_j, 0 where p_j is 0;  t = max(u_j of the block, LEAST);  ip_j = rint(u_j · (255 / t))
+    o_d = fma(o_d, factor, float32(Σ_j ip_j · iv_jd) · (t / 255))
 
 Nothing in it knows of other rows: a decode step gives the bits that the row has in a prefill.
 """
@@ -27,10 +29,14 @@ from .reference import fma
 from .reference_activations import exp
 
 F32 = np.float32
+#: What rounds to an integer when it is added, and taken away again.
+MAGIC = F32(1.5 * 2**23)
 #: Keys of a block.
 BLOCK = 64
 #: The largest D of 8 bits: Σ iq · ik stays below 2^24.
 LONGEST = 1040
+#: The smallest t, so that 255 / t is a number.
+LEAST = 2.0**-100
 
 
 def limits(lengths: np.ndarray, rows: int, causal: bool) -> np.ndarray:
@@ -66,7 +72,7 @@ def attention(
     with np.errstate(all="ignore"):
         scaled = q * F32(scale)
         if bits:
-            (iq, sq), (ik, sk) = integers(scaled), integers(k)
+            (iq, sq), (ik, sk), (iv, sv) = integers(scaled), integers(k), integers(v)
         for first in range(0, keys, BLOCK):
             last = min(first + BLOCK, keys)
             if bits:
@@ -87,8 +93,15 @@ def attention(
             some, part = np.zeros(m.shape, F32), np.zeros(out.shape, F32)
             for j in range(last - first):
                 some = some + p[..., j]
-                more = fma(p[..., j, None], v[:, :, None, first + j], part)
-                part = np.where(inside[..., j, None], more, part)
+            if bits:
+                u = np.where(p == 0, F32(0), p * sv[:, :, None, first:last])
+                t = np.maximum(u.max(axis=-1), F32(LEAST))[..., None]  # a NaN stays
+                ip = fma(u, F32(255) / t, MAGIC) - MAGIC
+                part = (ip.astype(np.float64) @ iv[:, :, first:last]).astype(F32) * (t / F32(255))
+            else:
+                for j in range(last - first):
+                    more = fma(p[..., j, None], v[:, :, None, first + j], part)
+                    part = np.where(inside[..., j, None], more, part)
             total, out = fma(total, factor, some), fma(out, factor[..., None], part)
             m = most
         result = out * (F32(1) / total)[..., None] + F32(0)

@@ -148,17 +148,9 @@ def scores_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir.
     return function
 
 
-def weights_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir.Function:
-    """void weights(s, keys, bias, limits, first, sums): s [keys][rows] becomes weights.
-
-    bias [keys][rows] is added, but -inf takes a key away whatever its score; or NULL. Rows see keys below limits
-    [rows], where the block's own begin with number `first`; or NULL. sums [3][rows]: maximum, sum of weights, and (a
-    result) the factor of what was summed before.
-    """
-    function, e = begin(module, f"dynq_weights_{isa.name}_{vectors}", WEIGHTS_ARGUMENTS)
-    if e is None:
-        return function
-    s, keys, bias, limits, first, sums = function.args
+def largest(e: Emitter, vectors: int, *arguments: ir.Value) -> tuple[list[ir.Value], list[ir.Value], list[ir.Value]]:
+    """Mask s, as `weights_function` says; each row's maximum before and now, and what is subtracted from its scores."""
+    s, keys, bias, limits, first, sums = arguments
     builder = e.builder
     null, wide, minus_inf = ir.Constant(BYTES, None), LINE * vectors, constant(FLOATS, MINUS_INF)
 
@@ -192,33 +184,56 @@ def weights_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir
 
     before = vectors_at(e, sums, vectors)
     _, *most = e.loop(keys, [s, *before], larger)
-    shifts = [finite_or_zero(e, m) for m in most]
+    return before, most, [finite_or_zero(e, m) for m in most]
+
+
+def sum_up(e: Emitter, sums: ir.Value, *rows: list[ir.Value]) -> None:
+    """What a block leaves in sums: of what `largest` gave, and the sums of its weights."""
+    wide = LINE * len(rows[0])
+    for v, (before, most, shift, total) in enumerate(zip(*rows, strict=True)):
+        factor = exp(e, e.builder.fsub(before, shift))
+        place = e.at(sums, wide + LINE * v)
+        e.store(most, e.at(sums, LINE * v), 4)
+        e.store(e.fma(e.load(FLOATS, place, 4), factor, total), place, 4)
+        e.store(factor, e.at(place, wide), 4)
+
+
+def weights_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir.Function:
+    """void weights(s, keys, bias, limits, first, sums): s [keys][rows] becomes weights.
+
+    bias [keys][rows] is added, but -inf takes a key away whatever its score; or NULL. Rows see keys below limits
+    [rows], where the block's own begin with number `first`; or NULL. sums [3][rows]: maximum, sum of weights, and (a
+    result) the factor of what was summed before.
+    """
+    function, e = begin(module, f"dynq_weights_{isa.name}_{vectors}", WEIGHTS_ARGUMENTS)
+    if e is None:
+        return function
+    s, keys, bias, limits, first, sums = function.args
+    before, most, shifts = largest(e, vectors, s, keys, bias, limits, first, sums)
 
     def weigh(state: list[ir.Value]) -> list[ir.Value]:
         s, *total = state
         for v, value in enumerate(vectors_at(e, s, vectors)):
-            weight = exp(e, builder.fsub(value, shifts[v]))
+            weight = exp(e, e.builder.fsub(value, shifts[v]))
             e.store(weight, e.at(s, LINE * v), 4)
-            total[v] = builder.fadd(total[v], weight)
-        return [e.at(s, wide), *total]
+            total[v] = e.builder.fadd(total[v], weight)
+        return [e.at(s, LINE * vectors), *total]
 
     _, *total = e.loop(keys, [s, *[constant(FLOATS, 0.0)] * vectors], weigh)
-    for v in range(vectors):
-        factor = exp(e, builder.fsub(before[v], shifts[v]))
-        place = e.at(sums, wide + LINE * v)
-        e.store(most[v], e.at(sums, LINE * v), 4)
-        e.store(e.fma(e.load(FLOATS, place, 4), factor, total[v]), place, 4)
-        e.store(factor, e.at(place, wide), 4)
-    builder.ret_void()
+    sum_up(e, sums, before, most, shifts, total)
+    e.builder.ret_void()
     return function
 
 
-def values_function(isa: InstructionSet, vectors: int, limited: bool, module: ir.Module) -> ir.Function:
+def values_function(
+    isa: InstructionSet, vectors: int, limited: bool, module: ir.Module, units: bool = False
+) -> ir.Function:
     """void values(p, v, v_stride, keys, count, factor, o, limits, first): o [count][rows] from p and rows of v.
 
-    `limited`: what a row must not see does not touch it, not even a NaN (see `weights_function`).
+    `limited`: what a row must not see does not touch it, not even a NaN (see `weights_function`). `units`: what a sum
+    is multiplied by, after the factors.
     """
-    name = f"dynq_values_{'limited_' if limited else ''}{isa.name}_{vectors}"
+    name = f"dynq_values_{'limited_' if limited else ''}{'units_' if units else ''}{isa.name}_{vectors}"
     function, e = begin(module, name, VALUES_ARGUMENTS)
     if e is None:
         return function
@@ -247,6 +262,8 @@ def values_function(isa: InstructionSet, vectors: int, limited: bool, module: ir
         _, _, _, *acc = e.loop(keys, [p, source, start, *zeros], step)
         for i, value in enumerate(acc):
             place = e.at(o, LINE * i)
+            if units:
+                value = builder.fmul(value, e.load(FLOATS, e.at(factor, LINE * (vectors + i % vectors)), 4))
             e.store(e.fma(e.load(FLOATS, place, 4), factors[i % vectors], value), place, 4)
         return [e.at(source, 4 * height), e.at(o, LINE * vectors * height)]
 

@@ -68,8 +68,8 @@ def doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable]:
 
 
 @cache
-def integer_doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable]:
-    """``pack_queries(0, …)``, ``pack_keys(values, …)`` of attention_pack.py; ``scores(vectors, …)`` of attention_integer.py."""
+def integer_doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable, Callable, Callable]:
+    """``pack_queries(0, …)``, ``pack_keys(values, …)`` of attention_pack.py; of attention_integer.py as in `doors`."""
 
     @intrinsic
     def pack_queries(typingctx, which, q, stride, count, scales):
@@ -83,7 +83,15 @@ def integer_doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable]:
     def scores(typingctx, vectors, q, count, block, keys, s, scales):
         return _by_vectors(isa, integer.scores_function, integer.SCORES_ARGUMENTS)
 
-    return pack_queries, pack_keys, scores
+    @intrinsic
+    def weights(typingctx, vectors, s, keys, bias, limits, first, sums, scales):
+        return _by_vectors(isa, integer.weights_function, integer.WEIGHTS_ARGUMENTS)
+
+    @intrinsic
+    def values(typingctx, vectors, p, block, keys, count, factors, o):
+        return _by_vectors(isa, integer.values_function, integer.VALUES_ARGUMENTS)
+
+    return pack_queries, pack_keys, scores, weights, values
 
 
 @cache

@@ -27,6 +27,8 @@ from .vnni import Vnni
 
 #: Rows of k or v that are quantized together: those of one word, and of one load of broadcasts.
 TOGETHER = 4
+#: How many rows ahead memory is asked for more of them.
+AHEAD = 16
 #: 128 in each byte of a word; bits of infinity and of a NaN.
 TOPS, INFINITE, NAN = -0x7F7F7F80, 0x7F800000, 0x7FC00000
 
@@ -139,9 +141,10 @@ def keys_function(isa: InstructionSet, values: bool, module: ir.Module) -> ir.Fu
 
     def four(state: list[ir.Value]) -> list[ir.Value]:
         first, target, starts = state
-        places = []
+        places, following = [], []
         for i in range(TOGETHER):
             j = builder.add(first, ir.Constant(I64, i))
+            following.append(e.at(k, builder.mul(builder.add(j, ir.Constant(I64, AHEAD)), stride)))
             places.append(e.at(k, builder.mul(builder.select(builder.icmp_signed("<", j, last), j, last), stride)))
 
         def rows(at: ir.Value, mask: ir.Value | None) -> list[ir.Value]:
@@ -150,6 +153,8 @@ def keys_function(isa: InstructionSet, values: bool, module: ir.Module) -> ir.Fu
 
         def widest(state: list[ir.Value], mask: ir.Value | None) -> list[ir.Value]:
             at, *most = state
+            for place in following:
+                e.prefetch(e.at(place, at))
             most = [greater_bits(e, _magnitude(e, row), m) for row, m in zip(rows(at, mask), most, strict=True)]
             return [builder.add(at, ir.Constant(I64, LINE)), *most]
 
