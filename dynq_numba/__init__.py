@@ -32,12 +32,13 @@ from . import jitted_matmul as jitted_matmul
 from . import jitted_projections as jitted_projections
 from . import jitted_recurrent as jitted_recurrent
 from . import step as step
-from .attention import KVCache, attention
+from .attention import attention
 from .chain import Chain
 from .convolution import conv
 from .elementwise import gelu, silu, swiglu
 from .embeddings import embedding, embedding_bag
 from .floats import layer_norm, rms_norm, softmax
+from .kv_cache import KVCache
 from .matmul import matmul
 from .ops import linear
 from .pack_recurrent import pack_gru, pack_lstm, pack_rnn

@@ -1,9 +1,8 @@
-"""Scaled dot-product attention, and the keys and values that a decoder keeps."""
+"""Scaled dot-product attention."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy import empty, ndarray
 
 from . import checks
 from .checks import F32
+from .kernels.reference_attention import LONGEST
 from .runtime.attention import attention as run
 
 
@@ -23,6 +23,7 @@ def attention(
     causal: bool = False,
     scale: float | None = None,
     key_lengths: Any = None,
+    bits: int | None = None,
     out: np.ndarray | None = None,
     threads: int | None = None,
 ) -> np.ndarray:
@@ -47,6 +48,9 @@ def attention(
         1 / sqrt(D) by default. q is multiplied by it, in float32.
     key_lengths : int or array of integers that broadcasts to the leading dimensions, optional
         How many of the T keys there are (0 … T) in each batch, also for `causal`. What lies beyond is not read.
+    bits : 8, optional
+        Multiply q and k as integers of 8 bits with a scale for each row of them, made at run time: faster from some
+        tens of query rows on, and slower for a few. D may be 1040 at most.
     out : float32 array [..., H, S, Dv], optional
         Written and returned; its last axis must be contiguous. It may overlap the others.
     threads : int, optional
@@ -75,6 +79,10 @@ def attention(
     What is off about a weight counts twice, as it is in both sums.
     NaN or an infinite score of a key that a row sees makes that row NaN, and no other. Keys that `causal` or
     `key_lengths` take away may hold anything; those that `mask` takes away have weight 0, by which v is multiplied.
+    With bits = 8 a score is further off by δ ≤ 1.01·(|q|₁·K + |k|₁·Q + D·Q·K / 254) / 254 where Q and K are the largest
+    |q_d·scale| and |k_d| of its rows, |q|₁ and |k|₁ their sums. That adds at most V·max δ to the error: weights whose
+    scores are within δ of the true ones differ from them by 2·tanh(δ / 2) in all. A row of q or k that is not finite
+    has scores that are NaN.
     Source: Dao, FlashAttention-2 (2023), for the order of work: a block of keys, its maximum, then the sums rescaled.
 
     Examples
@@ -93,13 +101,14 @@ def attention(
         and mask is None and key_lengths is None and out is None and q.ndim == k.ndim == v.ndim == 4
         and k.shape[:3] == v.shape[:3] and q.shape[0] == k.shape[0] and q.shape[3] == k.shape[3] > 0
         and k.shape[1] and q.shape[1] % k.shape[1] == 0 and type(causal) is bool and scale is None
+        and (bits is None or (type(bits) is int and bits == 8 and q.shape[3] <= LONGEST))
         and q.strides[3] == 4 and k.strides[3] == 4 and v.strides[3] == 4
     ):  # fmt: skip
         # What small calls are made of: no step more than the kernel needs.
         batch, heads, rows, dim = q.shape
         result = _room(batch, heads, rows, v.shape[3], q.strides)
         count = 0 if threads is None else checks.thread_count("threads", threads)
-        run(q, k, v, result, None, None, causal, dim**-0.5, count)
+        run(q, k, v, result, None, None, causal, dim**-0.5, count, bits)
         return result
     q, k, v = _operand("q", q), _operand("k", k), _operand("v", v)
     batch_shape = _fitting(q, k, v)
@@ -109,6 +118,7 @@ def attention(
     factor = (dim or 1) ** -0.5 if scale is None else _number("scale", scale)
     chosen = None if mask is None else _mask(mask, (*batch_shape, heads, rows, keys))
     seen = None if key_lengths is None else _lengths(key_lengths, batch_shape, keys)
+    bits = _bits(bits, q)
     count = 0 if threads is None else checks.thread_count("threads", threads)
     shape = (*batch_shape, heads, rows, v.shape[-1])
     target = out
@@ -123,7 +133,7 @@ def attention(
         bias = None if chosen is None else _four(chosen[i])
         run(
             queries, keys_, values, place, bias, None if seen is None else seen[i].reshape(-1), bool(causal), factor,
-            count,
+            count, bits,
         )  # fmt: skip
     if out is None:
         return target
@@ -171,6 +181,18 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
+def _bits(bits: Any, q: np.ndarray) -> int | None:
+    if bits is None:
+        return None
+    if isinstance(bits, (bool, np.bool_)) or not isinstance(bits, (int, np.integer)):
+        raise TypeError(f"bits must be 8 or None; got {checks.describe(bits)}")
+    if bits != 8:
+        raise ValueError(f"bits must be 8 or None; got {bits}")
+    if q.shape[-1] > LONGEST:
+        raise ValueError(f"q must have a last dimension of at most {LONGEST} where bits is 8; got {q.shape}")
+    return 8
+
+
 def _mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Booleans or float32 of the full shape, the last axis contiguous; the others may have stride 0."""
     mask = checks.mask_array("mask", mask)
@@ -205,100 +227,3 @@ def _spread(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _four(array: np.ndarray) -> np.ndarray:
     """Four axes of what has three or four."""
     return array if array.ndim == 4 else array[None]
-
-
-class KVCache:
-    """Keys and values of the positions so far, for `attention` of the positions to come.
-
-    Parameters
-    ----------
-    batch, heads, capacity, dim : int
-        `heads` of keys (Hkv); room for `capacity` positions, taken at once.
-    value_dim : int, optional
-        Of v, where it is not `dim`.
-
-    Attributes
-    ----------
-    length : int
-        Positions held. It may be set to fewer, to take positions back.
-    keys, values : float32 arrays [batch, heads, length, dim]
-        Views.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When an argument is no integer of 0 or more.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import dynq_numba as dq
-    >>> cache = dq.KVCache(1, 2, 100, 8)
-    >>> step = np.ones((1, 2, 1, 8), np.float32)
-    >>> for _ in range(3):
-    ...     y = dq.attention(step, *cache.append(step, step))
-    >>> cache.length, cache.keys.shape
-    (3, (1, 2, 3, 8))
-    """
-
-    def __init__(self, batch: int, heads: int, capacity: int, dim: int, *, value_dim: int | None = None):
-        value_dim = dim if value_dim is None else value_dim
-        sizes = {"batch": batch, "heads": heads, "capacity": capacity, "dim": dim, "value_dim": value_dim}
-        for name, size in sizes.items():
-            if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
-                raise TypeError(f"{name} must be an integer; got {checks.describe(size)}")
-            if size < 0:
-                raise ValueError(f"{name} must be 0 or more; got {size}")
-        self._keys = empty((batch, heads, capacity, dim), F32)
-        self._values = empty((batch, heads, capacity, value_dim), F32)
-        self._length = 0
-
-    @property
-    def length(self) -> int:
-        return self._length
-
-    @length.setter
-    def length(self, length: int) -> None:
-        if isinstance(length, (bool, np.bool_)) or not isinstance(length, (int, np.integer)):
-            raise TypeError(f"length must be an integer; got {checks.describe(length)}")
-        if not 0 <= length <= self._length:
-            raise ValueError(f"length must be from 0 to {self._length}, the positions held; got {length}")
-        self._length = int(length)
-
-    @property
-    def keys(self) -> np.ndarray:
-        return self._keys[:, :, : self._length]
-
-    @property
-    def values(self) -> np.ndarray:
-        return self._values[:, :, : self._length]
-
-    def append(self, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Hold k [batch, heads, S, dim] and v [batch, heads, S, value_dim] too; give `keys` and `values`.
-
-        Any floats and strides. Where batch is 1, k and v may be without it.
-
-        Raises
-        ------
-        TypeError, ValueError
-            When k or v do not fit, or there is no room for S positions more; the cache is then as it was.
-        """
-        k, v = checks.float_array("k", k), checks.float_array("v", v)
-        for name, array, room in (("k", k, self._keys), ("v", v, self._values)):
-            wanted: Sequence[int] = room.shape
-            shape = array.shape if array.ndim == 4 else (1, *array.shape)
-            if len(shape) != 4 or (shape[0], shape[1], shape[3]) != (wanted[0], wanted[1], wanted[3]):
-                text = f"[{wanted[0]}, {wanted[1]}, S, {wanted[3]}]"
-                raise ValueError(f"{name} must have shape {text}; got {array.shape}")
-        if k.shape[-2] != v.shape[-2]:
-            raise ValueError(f"v must have k's {k.shape[-2]} positions; got {v.shape}")
-        end = self._length + k.shape[-2]
-        if end > self._keys.shape[2]:
-            free = self._keys.shape[2] - self._length
-            raise ValueError(f"k must have at most {free} positions, the room left in the cache; got {k.shape}")
-        self._keys[:, :, self._length : end] = k
-        self._values[:, :, self._length : end] = v
-        self._length = end
-        return self.keys, self.values
-
-

@@ -14,10 +14,12 @@ from .attention import attention
 from .jitted import absent, address_of, value_type
 from .kernels import arrays
 from .kernels import attention_arrays as given
-from .kernels.attention_call import DESCRIPTOR_WORDS, MOST_VECTORS, attend_into
+from .kernels.attention_call import DESCRIPTOR_WORDS, MOST_VECTORS, STREAMS, attend_into
 from .kernels.emit.attention import max_vectors
 from .kernels.memory import WORKER_SIGNATURE, data_ptr, keep, null
+from .kernels.reference_attention import LONGEST
 from .runtime import isa, registry
+from .runtime.attention import OPERATIONS
 
 
 def _floats(name: str, array: Any) -> Callable:
@@ -30,7 +32,7 @@ def _floats(name: str, array: Any) -> Callable:
 
 
 @overload(attention)
-def _attention(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+def _attention(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, bits=None, out=None, threads=None):  # type: ignore[no-untyped-def]
     queries_of, keys_of, values_of = _floats("q", q), _floats("k", k), _floats("v", v)
     has_mask, has_lengths, has_out = not absent(mask), not absent(key_lengths), not absent(out)
     mask_of, mask_bytes = given.no_mask, 0
@@ -47,12 +49,15 @@ def _attention(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, o
         lengths_of = given.batch_lengths if several else given.one_length
     if has_out and not (isinstance(out, types.Array) and out == types.Array(types.float32, 4, "C")):
         raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
-    has_scale = not absent(scale)
+    has_scale, in_integers = not absent(scale), not absent(bits)
+    if in_integers and value_type(bits) not in types.integer_domain:
+        raise TypingError(f"bits must be 8 or None in compiled code; got {bits}")
     target = isa.active()
-    worker = address_of(registry.kernel_for("attention", target).build(), WORKER_SIGNATURE)
+    kind = OPERATIONS[8 if in_integers else None]
+    worker = address_of(registry.kernel_for(kind, target).build(), WORKER_SIGNATURE)
     vectors = max_vectors(target)
 
-    def run(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+    def run(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, bits=None, out=None, threads=None):  # type: ignore[no-untyped-def]
         batch, heads, rows, dim = q.shape
         if k.shape[0] != batch or k.shape[3] != dim:
             raise ValueError("k must have the batch and the last dimension of q")
@@ -60,6 +65,10 @@ def _attention(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, o
             raise ValueError("v must have the batch, heads and positions of k")
         if heads % max(1, k.shape[1]) != 0 or (k.shape[1] == 0 and heads > 0):
             raise ValueError("k must have heads that divide those of q")
+        if in_integers and bits != 8:
+            raise ValueError("bits must be 8 or None")
+        if in_integers and dim > LONGEST:
+            raise ValueError("q must have a last dimension of at most 1040 where bits is 8")
         shape = (batch, heads, rows, v.shape[3])
         if has_out and out.shape != shape:
             raise ValueError("out must have shape [B, H, S, Dv]")
@@ -68,7 +77,7 @@ def _attention(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, o
         seen = lengths_of(key_lengths, batch, k.shape[2])
         factor = scale if has_scale else 1.0 / np.sqrt(max(dim, 1))
         descriptor = np.zeros(DESCRIPTOR_WORDS, np.int64)
-        descriptor[0], descriptor[MOST_VECTORS] = worker(), vectors
+        descriptor[0], descriptor[MOST_VECTORS], descriptor[STREAMS] = worker(), vectors, not in_integers
         target = np.empty(shape, np.float32)
         strides = (chosen.strides[0], chosen.strides[1], chosen.strides[2])
         attend_into(

@@ -56,46 +56,62 @@ def scratch_bytes(vectors, dim, value_dim):
     return rows * (4 * (padded(dim) + padded(value_dim) + 2 * BLOCK + 5) + 24)
 
 
+@kernel
+def place_rows(context, batch, head, first, rows, room, tables, limits):
+    """Fill tables and limits for `room` rows, of which `rows` are there (the last one stands in for the others).
+
+    Gives the least and the greatest limit.
+    """
+    group, positions = load_int(context, words.GROUP), load_int(context, words.ROWS)
+    causal, there = load_int(context, words.CAUSAL), load_int(context, words.KEYS)
+    q_row, out_row, mask_row = (
+        load_int(context, words.Q_ROW), load_int(context, words.OUT_ROW), load_int(context, words.MASK_ROW),
+    )  # fmt: skip
+    q_head, out_head, mask_head = (
+        load_int(context, words.Q_HEAD), load_int(context, words.OUT_HEAD), load_int(context, words.MASK_HEAD),
+    )  # fmt: skip
+    if not is_null(load_ptr(context, words.SEEN)):
+        there = load_int(load_ptr(context, words.SEEN), batch)
+    position, member = first // group, first % group
+    least = there - positions + 1 + position if causal else there
+    limit = max(least, 0)
+    least = limit
+    for r in range(room):
+        query = head * group + member
+        store_int(tables, r, position * q_row + query * q_head)
+        store_int(tables, room + r, position * out_row + query * out_head)
+        store_int(tables, 2 * room + r, position * mask_row + query * mask_head)
+        store_i32(limits, r, np.int32(limit))
+        if r + 1 < rows:
+            member += 1
+            if member == group:
+                member = 0
+                position += 1
+                if causal:
+                    limit = max(there - positions + 1 + position, 0)
+    return least, limit
+
+
+@kernel
+def deliver(context, batch, vectors, rows, o, totals, inverse, tables):
+    """Write `rows` rows of out: o [Dv][16 · vectors] over the sums of their weights."""
+    room, value_dim = LANES * vectors, load_int(context, words.VALUE_DIM)
+    for i in range(room):
+        store_f32(inverse, i, np.float32(1) / load_f32(totals, i))
+    target = offset(load_ptr(context, words.OUT), batch * load_int(context, words.OUT_BATCH))
+    for i in range(vectors):
+        place = 4 * LANES * i
+        scatter(
+            1, offset(o, place), 4 * room, value_dim, offset(inverse, place), offset(totals, place), target,
+            offset(tables, 8 * (room + LANES * i)), rows - LANES * i,
+        )  # fmt: skip
+
+
 @cache
 def attention_worker(isa: InstructionSet) -> Callable:
     """The worker of one instruction set."""
     scores, weights, values = doors(isa)
     stream = attend_few(isa)
-
-    @kernel(variant=isa.name)
-    def place_rows(context, batch, head, first, rows, room, tables, limits):
-        """Fill tables and limits for `room` rows, of which `rows` are there (the last one stands in for the others).
-
-        Gives the least and the greatest limit.
-        """
-        group, positions = load_int(context, words.GROUP), load_int(context, words.ROWS)
-        causal, there = load_int(context, words.CAUSAL), load_int(context, words.KEYS)
-        q_row, out_row, mask_row = (
-            load_int(context, words.Q_ROW), load_int(context, words.OUT_ROW), load_int(context, words.MASK_ROW),
-        )  # fmt: skip
-        q_head, out_head, mask_head = (
-            load_int(context, words.Q_HEAD), load_int(context, words.OUT_HEAD), load_int(context, words.MASK_HEAD),
-        )  # fmt: skip
-        if not is_null(load_ptr(context, words.SEEN)):
-            there = load_int(load_ptr(context, words.SEEN), batch)
-        position, member = first // group, first % group
-        least = there - positions + 1 + position if causal else there
-        limit = max(least, 0)
-        least = limit
-        for r in range(room):
-            query = head * group + member
-            store_int(tables, r, position * q_row + query * q_head)
-            store_int(tables, room + r, position * out_row + query * out_head)
-            store_int(tables, 2 * room + r, position * mask_row + query * mask_head)
-            store_i32(limits, r, np.int32(limit))
-            if r + 1 < rows:
-                member += 1
-                if member == group:
-                    member = 0
-                    position += 1
-                    if causal:
-                        limit = max(there - positions + 1 + position, 0)
-        return least, limit
 
     @kernel(variant=isa.name)
     def attend(context, task, scratch):
@@ -150,15 +166,7 @@ def attention_worker(isa: InstructionSet) -> Callable:
                 offset(sums, 2 * wide), o, limits, j,
             )  # fmt: skip
 
-        for i in range(room):
-            store_f32(inverse, i, np.float32(1) / load_f32(sums, room + i))
-        target = offset(load_ptr(context, words.OUT), batch * load_int(context, words.OUT_BATCH))
-        for i in range(vectors):
-            place = 4 * LANES * i
-            scatter(
-                1, offset(o, place), wide, value_dim, offset(inverse, place), offset(sums, wide + place), target,
-                offset(tables, 8 * (room + LANES * i)), rows - LANES * i,
-            )  # fmt: skip
+        deliver(context, batch, vectors, rows, o, offset(sums, wide), inverse, tables)
 
     @kernel(variant=isa.name)
     def attention_worker(context, index):

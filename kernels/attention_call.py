@@ -27,9 +27,10 @@ from .memory import (
 )
 from .parallel import LINE, run, worthwhile
 
-#: A descriptor: WORKER and POOL as in the context, then the vectors of rows that a register tile has.
-MOST_VECTORS = 2
-DESCRIPTOR_WORDS = 3
+#: A descriptor: WORKER and POOL as in the context, the vectors of rows that a register tile has, and whether the worker
+#: has a form for few rows.
+MOST_VECTORS, STREAMS = 2, 3
+DESCRIPTOR_WORDS = 4
 #: Multiply-adds of one thread in a microsecond, the least microseconds to give a thread, and products from which a
 #: second thread may be asked.
 MACS_PER_US, WORTH_US = 50_000, 1.0
@@ -58,7 +59,7 @@ def attend_into(q, k, v, out, mask, mask_bytes, mask_strides, seen, causal, scal
         return
     group = heads // key_heads
     vectors, blocks = cut(words.padded(group * rows) // words.LANES, dim, value_dim, load_int(descriptor, MOST_VECTORS))
-    few = few_rows(group * rows) if rows == 1 or causal == 0 else 0
+    few = few_rows(group * rows) if load_int(descriptor, STREAMS) and (rows == 1 or causal == 0) else 0
     tasks = batch * key_heads * (1 if few else blocks)
     pool = load_ptr(descriptor, at.POOL)
     macs = batch * heads * rows * keys * (dim + value_dim)

@@ -9,7 +9,16 @@ For every query row, over the keys it sees, in blocks of BLOCK counted from key 
     o_d = fma(o_d, factor, Σ_j fma(p_j, v_jd))    likewise
     out = o_d · (1 / l) + 0;  0 where l = 0
 
-from m = -inf, l = o = 0. Nothing in it knows of other rows: a decode step gives the bits that the row has in a prefill.
+from m = -inf, l = o = 0.
+
+With bits = 8 rows of q, k and v are made integers, and so are the weights of a block:
+
+    of a row x:  sx = max |x| / 127, 1 where that is 0, NaN where x is not finite;  ix = rint(x / sx), within ±127
+    s_j = float32(Σ_d iq_d · ik_jd) · (sq · sk_j)       the sum exact;  sq, iq of q_d · scale
+    u_j = p_j · sv_j, 0 where p_j is 0;  t = max(u_j of the block, LEAST);  ip_j = rint(u_j · (255 / t))
+    o_d = fma(o_d, factor, float32(Σ_j ip_j · iv_jd) · (t / 255))
+
+Nothing in it knows of other rows: a decode step gives the bits that the row has in a prefill.
 """
 
 from __future__ import annotations
@@ -20,8 +29,14 @@ from .reference import fma
 from .reference_activations import exp
 
 F32 = np.float32
+#: What rounds to an integer when it is added, and taken away again.
+MAGIC = F32(1.5 * 2**23)
 #: Keys of a block.
 BLOCK = 64
+#: The largest D of 8 bits: Σ iq · ik stays below 2^24.
+LONGEST = 1040
+#: The smallest t, so that 255 / t is a number.
+LEAST = 2.0**-100
 
 
 def limits(lengths: np.ndarray, rows: int, causal: bool) -> np.ndarray:
@@ -30,8 +45,22 @@ def limits(lengths: np.ndarray, rows: int, causal: bool) -> np.ndarray:
     return np.maximum(lengths[:, None] + before, 0)
 
 
+def integers(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers of x's shape, as float64, and the scales of its rows; 127 in a row whose scale is NaN."""
+    scale = np.abs(x).max(axis=-1, initial=0) / F32(127)
+    scale = np.where(scale == 0, F32(1), np.where(np.isfinite(scale), scale, F32(np.nan)))
+    whole = np.clip(np.rint(x / scale[..., None]), -127, 127)
+    return np.where(np.isnan(whole), 127, whole).astype(np.float64), scale
+
+
 def attention(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: np.float32, bias: np.ndarray | None, seen: np.ndarray
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    scale: np.float32,
+    bias: np.ndarray | None,
+    seen: np.ndarray,
+    bits: int | None = None,
 ) -> np.ndarray:
     """float32 [B, H, S, Dv] of q [B, H, S, D], k [B, Hkv, T, D], v [B, Hkv, T, Dv]; bias [B, H, S, T]; seen [B, S]."""
     batch, heads, rows, dim = q.shape
@@ -42,11 +71,17 @@ def attention(
     total, out = np.zeros(m.shape, F32), np.zeros((*m.shape, v.shape[3]), F32)
     with np.errstate(all="ignore"):
         scaled = q * F32(scale)
+        if bits:
+            (iq, sq), (ik, sk), (iv, sv) = integers(scaled), integers(k), integers(v)
         for first in range(0, keys, BLOCK):
             last = min(first + BLOCK, keys)
-            s = np.zeros((batch, heads, rows, last - first), F32)
-            for d in range(dim):
-                s = fma(scaled[..., d, None], k[:, :, None, first:last, d], s)
+            if bits:
+                product = iq @ np.swapaxes(ik[:, :, first:last], -1, -2)
+                s = product.astype(F32) * (sq[..., None] * sk[:, :, None, first:last])
+            else:
+                s = np.zeros((batch, heads, rows, last - first), F32)
+                for d in range(dim):
+                    s = fma(scaled[..., d, None], k[:, :, None, first:last, d], s)
             if bias is not None:
                 b = bias[..., first:last]
                 s = np.where(b == -np.inf, F32(-np.inf), s + b)
@@ -58,8 +93,15 @@ def attention(
             some, part = np.zeros(m.shape, F32), np.zeros(out.shape, F32)
             for j in range(last - first):
                 some = some + p[..., j]
-                more = fma(p[..., j, None], v[:, :, None, first + j], part)
-                part = np.where(inside[..., j, None], more, part)
+            if bits:
+                u = np.where(p == 0, F32(0), p * sv[:, :, None, first:last])
+                t = np.maximum(u.max(axis=-1), F32(LEAST))[..., None]  # a NaN stays
+                ip = fma(u, F32(255) / t, MAGIC) - MAGIC
+                part = (ip.astype(np.float64) @ iv[:, :, first:last]).astype(F32) * (t / F32(255))
+            else:
+                for j in range(last - first):
+                    more = fma(p[..., j, None], v[:, :, None, first + j], part)
+                    part = np.where(inside[..., j, None], more, part)
             total, out = fma(total, factor, some), fma(out, factor[..., None], part)
             m = most
         result = out * (F32(1) / total)[..., None] + F32(0)

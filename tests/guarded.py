@@ -107,7 +107,8 @@ def conv() -> Iterator[None]:
 def attention() -> Iterator[None]:
     for rows, keys, dim in product((1, 2, 15, 17, 33), (1, 15, 63, 64, 65, 130), (1, 8, 17, 32)):
         q, k, v = values(13, 1, 2, rows, dim), values(14, 1, 1, keys, dim), values(15, 1, 1, keys, dim + 3)
-        check(dq.attention, [q, k, v])
+        for bits in (None, 8):
+            check(lambda q, k, v, bits=bits, **given: dq.attention(q, k, v, bits=bits, **given), [q, k, v])
         check(lambda q, k, v, mask, **given: dq.attention(q, k, v, mask=mask, **given),
               [q, k, v, values(16, 1, 1, rows, keys)])  # fmt: skip
         yield

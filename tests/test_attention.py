@@ -38,7 +38,7 @@ def operands(rng, shape, size=2.0):
     return q, k, rng.standard_normal((batch, key_heads, keys, value_dim)).astype(F32)
 
 
-def twin(q, k, v, *, mask=None, causal=False, scale=None, key_lengths=None):
+def twin(q, k, v, *, mask=None, causal=False, scale=None, key_lengths=None, bits=None):
     """The reference, from the arguments of the API (batches of q)."""
     batch, heads, rows, dim = q.shape
     keys = k.shape[2]
@@ -48,7 +48,7 @@ def twin(q, k, v, *, mask=None, causal=False, scale=None, key_lengths=None):
         bias = np.broadcast_to(mask, (batch, heads, rows, keys))
         bias = np.where(bias, F32(0), -INF) if bias.dtype == bool else bias.astype(F32)
     factor = F32(1 / math.sqrt(dim or 1) if scale is None else scale)
-    return reference.attention(q, k, v, factor, bias, reference.limits(lengths, rows, causal))
+    return reference.attention(q, k, v, factor, bias, reference.limits(lengths, rows, causal), bits)
 
 
 def assert_twin(q, k, v, threads=None, **options):

@@ -110,6 +110,16 @@ def compiled_full(q, k, v, mask, lengths, out):
 
 
 @numba.njit
+def compiled_in_integers(q, k, v, bits):
+    return dq.attention(q, k, v, causal=True, bits=bits)
+
+
+@numba.njit
+def compiled_eight(q, k, v):
+    return dq.attention(q, k, v, causal=True, bits=8)
+
+
+@numba.njit
 def decode(q, k, v, keys, values, start):
     """Steps over a cache that the caller holds."""
     out = np.empty((q.shape[0], q.shape[1], q.shape[2], v.shape[3]), np.float32)
@@ -140,6 +150,20 @@ def test_in_compiled_code(rng):
     oracle.assert_same_bits(decode(q, k, v, keys, values, 0), twin(q, k, v, causal=True))
 
 
+def test_integers_in_compiled_code(rng):
+    q, k, v = operands(rng, (2, 4, 2, 70, 90, 16, 24))
+    expected = twin(q, k, v, causal=True, bits=8)
+    oracle.assert_same_bits(compiled_eight(q, k, v), expected)
+    oracle.assert_same_bits(compiled_in_integers(q, k, v, 8), expected)
+    oracle.assert_same_bits(compiled_in_integers(q, k, v, None), twin(q, k, v, causal=True))
+    with pytest.raises(ValueError, match="bits must be 8"):
+        compiled_in_integers(q, k, v, 4)
+    with pytest.raises(ValueError, match="q must have a last dimension"):
+        compiled_eight(*operands(rng, (1, 1, 1, 2, 2, 1041, 3)))
+    with pytest.raises(numba.TypingError, match="bits must be 8"):
+        compiled_in_integers(q, k, v, 8.0)
+
+
 def test_errors_in_compiled_code(rng):
     q, k, v = operands(rng, (2, 4, 2, 20, 30, 16, 24))
     with pytest.raises(ValueError, match="v must"):
@@ -160,7 +184,7 @@ def fingerprint():
     mask = rng.random((20, 70)) < 0.7
     digest = hashlib.sha256()
     several = {"mask": mask.astype(F32), "key_lengths": [70, 9], "scale": 2}
-    for options in ({}, {"causal": True}, {"mask": mask}, several):
+    for options in ({}, {"causal": True}, {"mask": mask}, several, {"bits": 8}, {**several, "bits": 8}):
         digest.update(dq.attention(q, k, v, **options).tobytes())
     digest.update(dq.attention(q[:, :, :1], k, v).tobytes())
     return digest.hexdigest()

@@ -20,15 +20,17 @@ from .signatures import WORD
 
 _FLOATS_4D = types.Array(types.float32, 4, "A")
 _ARRAYS = (_FLOATS_4D, _FLOATS_4D, _FLOATS_4D, _FLOATS_4D)
+#: The operation of the registry for each `bits`.
+OPERATIONS = {None: "attention", 8: "attention_int8"}
 _OPTIONS = (WORD, types.float64, ADDRESS, WORD)
 
 
 @cache
-def descriptor(target: InstructionSet) -> np.ndarray:
+def descriptor(target: InstructionSet, bits: int | None) -> np.ndarray:
     """What stays the same from call to call."""
     words = np.zeros(call.DESCRIPTOR_WORDS, np.int64)
-    words[at.WORKER], words[at.POOL] = registry.worker_address("attention", target), threads.POOL
-    words[call.MOST_VECTORS] = max_vectors(target)
+    words[at.WORKER], words[at.POOL] = registry.worker_address(OPERATIONS[bits], target), threads.POOL
+    words[call.MOST_VECTORS], words[call.STREAMS] = max_vectors(target), bits is None
     return words
 
 
@@ -52,6 +54,7 @@ def _compiled(
     causal: bool,
     scale: float,
     count: int,
+    bits: int | None,
 ) -> None:
     """Fill out [B, H, S, Dv] from q, k, v of four axes, last axes contiguous; `count` threads, 0 chooses.
 
@@ -61,7 +64,7 @@ def _compiled(
         batch, heads, rows, dim = q.shape
         if count or batch * heads * rows * k.shape[2] * (dim + v.shape[3]) >= call.FOR_TWO:
             threads.ready(count)
-    words = descriptor(isa.active())
+    words = descriptor(isa.active(), bits)
     if mask is None and seen is None:
         _plain()(q, k, v, out, causal, scale, words, count)
         return
@@ -82,6 +85,7 @@ def _uncompiled(
     causal: bool,
     scale: float,
     count: int,
+    bits: int | None,
 ) -> None:
     """The same by the reference."""
     lengths = np.full(q.shape[0], k.shape[2]) if seen is None else seen
@@ -89,7 +93,7 @@ def _uncompiled(
     if mask is not None and mask.dtype == np.bool_:
         bias = np.where(mask, np.float32(0), np.float32(-np.inf))
     limits = reference.limits(lengths, q.shape[2], causal)
-    out[...] = reference.attention(q, k, v, np.float32(scale), bias, limits)
+    out[...] = reference.attention(q, k, v, np.float32(scale), bias, limits, bits)
 
 
 attention = _compiled if JIT_ENABLED else _uncompiled

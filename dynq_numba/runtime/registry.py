@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from ..kernels.attention import attention_worker
+from ..kernels.attention_integer import integer_attention_worker
 from ..kernels.batched import batched_worker
 from ..kernels.conversion import dequantize_worker, quantize_worker
 from ..kernels.convolution import convolution_worker
@@ -75,6 +76,7 @@ OPERATORS: dict[str, Operator] = {
     "quantize": Operator("f32_qd8_vcvt", lambda isa, scheme: quantize_worker(isa)),
     "dequantize": Operator("qd8_f32_vcvt", lambda isa, scheme: dequantize_worker(isa)),
     "attention": Operator("f32_attention", lambda isa, scheme: attention_worker(isa)),
+    "attention_int8": Operator("qd8_f32_attention", lambda isa, scheme: integer_attention_worker(isa)),
     "embedding": lookup("vgather", "rows"),
     "embedding_bag": lookup("vbagsum", "sum"),
     "embedding_bag_max": lookup("vbagmax", "max"),

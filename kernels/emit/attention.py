@@ -84,25 +84,25 @@ def finite_or_zero(e: Emitter, m: ir.Value) -> ir.Value:
     return e.builder.select(none, constant(m.type, 0.0), m)
 
 
-def _begin(module: ir.Module, name: str, arguments: list[ir.Type]) -> tuple[ir.Function, Emitter | None]:
+def begin(module: ir.Module, name: str, arguments: list[ir.Type]) -> tuple[ir.Function, Emitter | None]:
     function, fresh = internal_function(module, name, VOID, arguments)
     return function, Emitter(ir.IRBuilder(function.append_basic_block("entry"))) if fresh else None
 
 
-def _vectors(e: Emitter, base: ir.Value, vectors: int) -> list[ir.Value]:
+def vectors_at(e: Emitter, base: ir.Value, vectors: int) -> list[ir.Value]:
     return [e.load(FLOATS, e.at(base, LINE * v), 4) for v in range(vectors)]
 
 
-def _cascade(e: Emitter, count: ir.Value, isa: InstructionSet, vectors: int, state: list, tile: Callable) -> None:
+def cascade(e: Emitter, count: ir.Value, sizes: list[int], state: list, tile: Callable) -> None:
     """`tile(height, state)` until `count` is used up, by the tallest tiles that fit."""
     builder = e.builder
-    for height in heights(isa, vectors):
+    for height in sizes:
         size = ir.Constant(I64, height)
         state = e.repeat(builder.sdiv(count, size), state, partial(tile, height))
         count = builder.srem(count, size)
 
 
-def _unrolled(e: Emitter, count: ir.Value, state: list[ir.Value], step: Callable) -> list[ir.Value]:
+def unrolled(e: Emitter, count: ir.Value, state: list[ir.Value], step: Callable) -> list[ir.Value]:
     """`step(state, n)` for `count` values, UNROLL or 1 at a time."""
     size = ir.Constant(I64, UNROLL)
     state = e.repeat(e.builder.sdiv(count, size), state, lambda s: step(s, UNROLL))
@@ -111,7 +111,7 @@ def _unrolled(e: Emitter, count: ir.Value, state: list[ir.Value], step: Callable
 
 def scores_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir.Function:
     """void scores(q, count, k, k_stride, keys, s): s [keys][rows] from q [count][rows] and rows of k."""
-    function, e = _begin(module, f"dynq_scores_{isa.name}_{vectors}", SCORES_ARGUMENTS)
+    function, e = begin(module, f"dynq_scores_{isa.name}_{vectors}", SCORES_ARGUMENTS)
     if e is None:
         return function
     q, count, k, stride, keys, s = function.args
@@ -127,7 +127,7 @@ def scores_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir.
         def step(state: list[ir.Value], n: int) -> list[ir.Value]:
             q, bases, acc = state[0], state[1 : 1 + len(bases_)], state[1 + len(bases_) :]
             for u in range(n):
-                rows = _vectors(e, e.at(q, LINE * vectors * u), vectors)
+                rows = vectors_at(e, e.at(q, LINE * vectors * u), vectors)
                 for j in range(height):
                     place = bases[j // 4] if j % 4 == 0 else e.at(bases[j // 4], strides[j % 4])
                     value = e.splat(e.load(F32, e.at(place, 4 * u), 1), LANES)
@@ -138,27 +138,19 @@ def scores_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir.
 
         bases_ = bases
         zeros = [constant(FLOATS, 0.0)] * (height * vectors)
-        acc = _unrolled(e, count, [q, *bases, *zeros], step)[1 + len(bases) :]
+        acc = unrolled(e, count, [q, *bases, *zeros], step)[1 + len(bases) :]
         for i, value in enumerate(acc):
             e.store(value, e.at(s, LINE * i), 4)
         return [e.at(k, builder.mul(stride, ir.Constant(I64, height))), e.at(s, LINE * vectors * height)]
 
-    _cascade(e, keys, isa, vectors, [k, s], tile)
+    cascade(e, keys, heights(isa, vectors), [k, s], tile)
     builder.ret_void()
     return function
 
 
-def weights_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir.Function:
-    """void weights(s, keys, bias, limits, first, sums): s [keys][rows] becomes weights.
-
-    bias [keys][rows] is added, but -inf takes a key away whatever its score; or NULL. Rows see keys below limits
-    [rows], where the block's own begin with number `first`; or NULL. sums [3][rows]: maximum, sum of weights, and (a
-    result) the factor of what was summed before.
-    """
-    function, e = _begin(module, f"dynq_weights_{isa.name}_{vectors}", WEIGHTS_ARGUMENTS)
-    if e is None:
-        return function
-    s, keys, bias, limits, first, sums = function.args
+def largest(e: Emitter, vectors: int, *arguments: ir.Value) -> tuple[list[ir.Value], list[ir.Value], list[ir.Value]]:
+    """Mask s, as `weights_function` says; each row's maximum before and now, and what is subtracted from its scores."""
+    s, keys, bias, limits, first, sums = arguments
     builder = e.builder
     null, wide, minus_inf = ir.Constant(BYTES, None), LINE * vectors, constant(FLOATS, MINUS_INF)
 
@@ -188,50 +180,73 @@ def weights_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir
 
     def larger(state: list[ir.Value]) -> list[ir.Value]:
         s, *most = state
-        return [e.at(s, wide), *(greater(e, a, m) for a, m in zip(_vectors(e, s, vectors), most, strict=True))]
+        return [e.at(s, wide), *(greater(e, a, m) for a, m in zip(vectors_at(e, s, vectors), most, strict=True))]
 
-    before = _vectors(e, sums, vectors)
+    before = vectors_at(e, sums, vectors)
     _, *most = e.loop(keys, [s, *before], larger)
-    shifts = [finite_or_zero(e, m) for m in most]
+    return before, most, [finite_or_zero(e, m) for m in most]
+
+
+def sum_up(e: Emitter, sums: ir.Value, *rows: list[ir.Value]) -> None:
+    """What a block leaves in sums: of what `largest` gave, and the sums of its weights."""
+    wide = LINE * len(rows[0])
+    for v, (before, most, shift, total) in enumerate(zip(*rows, strict=True)):
+        factor = exp(e, e.builder.fsub(before, shift))
+        place = e.at(sums, wide + LINE * v)
+        e.store(most, e.at(sums, LINE * v), 4)
+        e.store(e.fma(e.load(FLOATS, place, 4), factor, total), place, 4)
+        e.store(factor, e.at(place, wide), 4)
+
+
+def weights_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir.Function:
+    """void weights(s, keys, bias, limits, first, sums): s [keys][rows] becomes weights.
+
+    bias [keys][rows] is added, but -inf takes a key away whatever its score; or NULL. Rows see keys below limits
+    [rows], where the block's own begin with number `first`; or NULL. sums [3][rows]: maximum, sum of weights, and (a
+    result) the factor of what was summed before.
+    """
+    function, e = begin(module, f"dynq_weights_{isa.name}_{vectors}", WEIGHTS_ARGUMENTS)
+    if e is None:
+        return function
+    s, keys, bias, limits, first, sums = function.args
+    before, most, shifts = largest(e, vectors, s, keys, bias, limits, first, sums)
 
     def weigh(state: list[ir.Value]) -> list[ir.Value]:
         s, *total = state
-        for v, value in enumerate(_vectors(e, s, vectors)):
-            weight = exp(e, builder.fsub(value, shifts[v]))
+        for v, value in enumerate(vectors_at(e, s, vectors)):
+            weight = exp(e, e.builder.fsub(value, shifts[v]))
             e.store(weight, e.at(s, LINE * v), 4)
-            total[v] = builder.fadd(total[v], weight)
-        return [e.at(s, wide), *total]
+            total[v] = e.builder.fadd(total[v], weight)
+        return [e.at(s, LINE * vectors), *total]
 
     _, *total = e.loop(keys, [s, *[constant(FLOATS, 0.0)] * vectors], weigh)
-    for v in range(vectors):
-        factor = exp(e, builder.fsub(before[v], shifts[v]))
-        place = e.at(sums, wide + LINE * v)
-        e.store(most[v], e.at(sums, LINE * v), 4)
-        e.store(e.fma(e.load(FLOATS, place, 4), factor, total[v]), place, 4)
-        e.store(factor, e.at(place, wide), 4)
-    builder.ret_void()
+    sum_up(e, sums, before, most, shifts, total)
+    e.builder.ret_void()
     return function
 
 
-def values_function(isa: InstructionSet, vectors: int, limited: bool, module: ir.Module) -> ir.Function:
+def values_function(
+    isa: InstructionSet, vectors: int, limited: bool, module: ir.Module, units: bool = False
+) -> ir.Function:
     """void values(p, v, v_stride, keys, count, factor, o, limits, first): o [count][rows] from p and rows of v.
 
-    `limited`: what a row must not see does not touch it, not even a NaN (see `weights_function`).
+    `limited`: what a row must not see does not touch it, not even a NaN (see `weights_function`). `units`: what a sum
+    is multiplied by, after the factors.
     """
-    name = f"dynq_values_{'limited_' if limited else ''}{isa.name}_{vectors}"
-    function, e = _begin(module, name, VALUES_ARGUMENTS)
+    name = f"dynq_values_{'limited_' if limited else ''}{'units_' if units else ''}{isa.name}_{vectors}"
+    function, e = begin(module, name, VALUES_ARGUMENTS)
     if e is None:
         return function
     p, v, stride, keys, count, factor, o, limits, first = function.args
     builder = e.builder
-    factors, start = _vectors(e, factor, vectors), builder.trunc(first, I32)
+    factors, start = vectors_at(e, factor, vectors), builder.trunc(first, I32)
 
     def tile(height: int, state: list[ir.Value]) -> list[ir.Value]:
         source, o = state
 
         def step(state: list[ir.Value]) -> list[ir.Value]:
             p, v, j, *acc = state
-            weights = _vectors(e, p, vectors)
+            weights = vectors_at(e, p, vectors)
             for d in range(height):
                 value = e.splat(e.load(F32, e.at(v, 4 * d), 1), LANES)
                 for w in range(vectors):
@@ -247,9 +262,11 @@ def values_function(isa: InstructionSet, vectors: int, limited: bool, module: ir
         _, _, _, *acc = e.loop(keys, [p, source, start, *zeros], step)
         for i, value in enumerate(acc):
             place = e.at(o, LINE * i)
+            if units:
+                value = builder.fmul(value, e.load(FLOATS, e.at(factor, LINE * (vectors + i % vectors)), 4))
             e.store(e.fma(e.load(FLOATS, place, 4), factors[i % vectors], value), place, 4)
         return [e.at(source, 4 * height), e.at(o, LINE * vectors * height)]
 
-    _cascade(e, count, isa, vectors, [v, o], tile)
+    cascade(e, count, heights(isa, vectors), [v, o], tile)
     builder.ret_void()
     return function

@@ -11,6 +11,8 @@ from numba.extending import intrinsic
 
 from . import attention as emitted
 from . import attention_few as few
+from . import attention_integer as integer
+from . import attention_pack as pack
 from . import transpose
 from .isa import InstructionSet
 from .vectors import BYTES, I64
@@ -63,6 +65,33 @@ def doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable]:
         return _chosen(functions, emitted.VALUES_ARGUMENTS)
 
     return scores, weights, values
+
+
+@cache
+def integer_doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable, Callable, Callable]:
+    """``pack_queries(0, …)``, ``pack_keys(values, …)`` of attention_pack.py; of attention_integer.py as in `doors`."""
+
+    @intrinsic
+    def pack_queries(typingctx, which, q, stride, count, scales):
+        return _chosen({0: partial(pack.queries_function, isa)}, pack.QUERIES_ARGUMENTS)
+
+    @intrinsic
+    def pack_keys(typingctx, values, k, k_stride, keys, count, block):
+        return _chosen({n: partial(pack.keys_function, isa, bool(n)) for n in (0, 1)}, pack.KEYS_ARGUMENTS)
+
+    @intrinsic
+    def scores(typingctx, vectors, q, count, block, keys, s, scales):
+        return _by_vectors(isa, integer.scores_function, integer.SCORES_ARGUMENTS)
+
+    @intrinsic
+    def weights(typingctx, vectors, s, keys, bias, limits, first, sums, scales):
+        return _by_vectors(isa, integer.weights_function, integer.WEIGHTS_ARGUMENTS)
+
+    @intrinsic
+    def values(typingctx, vectors, p, block, keys, count, factors, o):
+        return _by_vectors(isa, integer.values_function, integer.VALUES_ARGUMENTS)
+
+    return pack_queries, pack_keys, scores, weights, values
 
 
 @cache

@@ -148,16 +148,21 @@ def each_row(e: Emitter, values: ir.Value) -> list[ir.Value]:
     return [e.shuffle(values, undefined, [r] * LANES) for r in range(values.type.count)]
 
 
-def divisions(e: Emitter, scales: ir.Value) -> list[Quotient]:
+def each_lane(e: Emitter, values: ir.Value) -> list[ir.Value]:
+    """Where a lane is a row: all of them at once."""
+    return [values]
+
+
+def divisions(e: Emitter, scales: ir.Value, spread: Callable = each_row) -> list[Quotient]:
     """x ↦ RN(x / s) of each row, for any s."""
-    return [partial(_divided, e, s) for s in each_row(e, scales)]
+    return [partial(_divided, e, s) for s in spread(e, scales)]
 
 
 def _divided(e: Emitter, s: ir.Value, value: ir.Value) -> ir.Value:
     return e.builder.fdiv(value, s)
 
 
-def multiplications(e: Emitter, scales: ir.Value) -> list[Quotient]:
+def multiplications(e: Emitter, scales: ir.Value, spread: Callable = each_row) -> list[Quotient]:
     """x ↦ RN(x / s) of each row as at the head of this file, for LEAST ≤ s ≤ LARGEST."""
     builder = e.builder
     one = constant(scales.type, 1.0)
@@ -171,17 +176,24 @@ def multiplications(e: Emitter, scales: ir.Value) -> list[Quotient]:
 
         return rounded
 
-    parts = (each_row(e, inverses), each_row(e, rests), each_row(e, builder.fneg(scales)))
+    parts = (spread(e, inverses), spread(e, rests), spread(e, builder.fneg(scales)))
     return [quotient(*row) for row in zip(*parts, strict=True)]
 
 
 def by_quotient(
-    e: Emitter, isa: InstructionSet, scales: ir.Value, convert: Callable[[list[Quotient]], None]
+    e: Emitter,
+    isa: InstructionSet,
+    scales: ir.Value,
+    convert: Callable[[list[Quotient]], None],
+    spread: Callable = each_row,
 ) -> None:
-    """Emit `convert` with the quotients by `scales`: by multiplication where it is exact for all, else by division."""
+    """Emit `convert` with the quotients by `scales`: by multiplication where it is exact for all, else by division.
+
+    There is one for each row, or (`each_lane`) one for vectors whose lanes are the rows.
+    """
     builder = e.builder
     if not isa.fused:
-        convert(divisions(e, scales))
+        convert(divisions(e, scales, spread))
         return
     rows = scales.type.count
     least, largest = (constant(scales.type, bound) for bound in (LEAST, LARGEST))
@@ -191,9 +203,9 @@ def by_quotient(
     safe = builder.icmp_unsigned("==", inside, ir.Constant(every, 2**rows - 1))
     with builder.if_else(safe, likely=True) as (then, otherwise):
         with then:
-            convert(multiplications(e, scales))
+            convert(multiplications(e, scales, spread))
         with otherwise:
-            convert(divisions(e, scales))
+            convert(divisions(e, scales, spread))
 
 
 def shift(e: Emitter, zero_point: ir.Value) -> ir.Value:
