@@ -135,7 +135,7 @@ class Quantized:
         return dq.layer_norm(x, weight, bias, eps=EPSILON, residual=residual, threads=self.threads)
 
     def attention(self, query: Array, key: Array, value: Array, lengths: Ids | None) -> Array:
-        return dq.attention(query, key, value, key_lengths=lengths, threads=self.threads)
+        return dq.attention(query, key, value, key_lengths=lengths, bits=8, threads=self.threads)
 
     def rest(self, layer: int, context: Array, x: Array) -> tuple[Array, ...]:
         return self.chains[layer](context, x=x, threads=self.threads)
