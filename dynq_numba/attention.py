@@ -80,12 +80,12 @@ def attention(
     What is off about a weight counts twice, as it is in both sums.
     NaN or an infinite score of a key that a row sees makes that row NaN, and no other. Keys that `causal` or
     `key_lengths` take away may hold anything; those that `mask` takes away have weight 0, by which v is multiplied.
-    With bits = 8 rows of q · scale, k and v are rint(x / s)·s with s = max |x| / 127, and weights, each times the s of
-    its v, multiples of 1/255 of the largest in their block of 64 keys. With Q and K the largest |q_d·scale| and |k_d| of
-    two rows, |q|₁ and |k|₁ their sums, scores are off by δ ≤ 1.01·(|q|₁·K + |k|₁·Q + D·Q·K / 254) / 254 more, which
+    With bits = 8 rows of q · scale, k and v are rint(x / s)·s with s = max |x| / 127; weights, each times the s of its
+    v, are multiples of 1/255 of the largest in their block of 64 keys. With Q and K the largest |q_d·scale| and |k_d|
+    of two rows, |q|₁ and |k|₁ their sums, scores are off by δ ≤ 1.01·(|q|₁·K + |k|₁·Q + D·Q·K / 254) / 254 more, which
     adds V·δ to the error (weights whose scores are within δ differ by 2·tanh(δ / 2) in all); v adds V / 254, weights
     n·ρ·V / 510 where n is min(64, T) and ρ ≤ 1 the part that the largest weights of all blocks have in the sum of
-    weights; and a shorter exp, within 2^-17, V·2^-16·(⌈T/64⌉ + 1). A row of q, k or v that is not finite is NaN as
+    weights; and a shorter exp, within 2^-17, V·2^-16·(⌈T/64⌉ + 1). Rows of q, k or v that are not finite are NaN as
     a whole; v of a key whose weight is 0 counts for nothing.
     Source: Dao, FlashAttention-2 (2023), for the order of work: a block of keys, its maximum, then the sums rescaled.
 

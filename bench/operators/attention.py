@@ -122,7 +122,7 @@ TOPIC = Topic(
     exact=exact,
     ways=(
         Way("dynq", ("dynq-numba",), ours, 1e-5),
-        Way("dynq int8 products", ("dynq-numba",), ours_int8, 5e-2),
+        Way("dynq int8 products", ("dynq-numba",), ours_int8, 3e-2),
         Way("PyTorch float32", ("torch",), torch_float, 1e-5),
         Way("ONNX Runtime float32", ("onnxruntime", "onnx"), ort_products, 1e-5),
         Way("ONNX Runtime fused", ("onnxruntime", "onnx"), ort_fused, 1e-5),
