@@ -49,9 +49,9 @@ def attention(
     key_lengths : int or array of integers that broadcasts to the leading dimensions, optional
         How many of the T keys there are (0 … T) in each batch, also for `causal`. What lies beyond is not read.
     bits : 8, optional
-        Multiply in integers of 8 bits, made at run time: of rows of q, k and v, and of weights. Faster where query rows
-        are many, twice or so; slower where they are few, as rows of k and v are made integers anew in every call. D may
-        be 1040 at most.
+        Multiply in integers of 8 bits, made at run time: of rows of q, k and v, and of weights. With VNNI twice as fast
+        or so where a key head has many query rows, slower below some 24, as k and v are made integers anew in every
+        call; on other sets no faster. D may be 1040 at most.
     out : float32 array [..., H, S, Dv], optional
         Written and returned; its last axis must be contiguous. It may overlap the others.
     threads : int, optional

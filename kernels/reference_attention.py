@@ -30,7 +30,7 @@ from .reference_activations import LOG2_E, exp
 
 F32 = np.float32
 #: What rounds to an integer when it is added, and taken away again.
-MAGIC = F32(1.5 * 2**23)
+MAGIC = np.array(1.5 * 2**23, F32)
 #: Keys of a block.
 BLOCK = 64
 #: The largest D of 8 bits: Σ iq · ik stays below 2^24.
@@ -46,11 +46,12 @@ POWER_MAGIC = 1.5 * 2**23 + 127
 
 def short_exp(x: np.ndarray) -> np.ndarray:
     """exp for x ≤ 0 within 2^-17 of it (0 below SHORT_MIN): 2^n · p(x·log2 e - n), in fused multiply-adds."""
-    shifted = fma(x, F32(LOG2_E), F32(POWER_MAGIC))
-    n = shifted - F32(POWER_MAGIC)
-    f, p = fma(x, F32(LOG2_E), -n), F32(SHORT_P[-1])
+    log2_e, magic = np.array(LOG2_E, F32), np.array(POWER_MAGIC, F32)
+    shifted = fma(x, log2_e, magic)
+    n = shifted - magic
+    f, p = fma(x, log2_e, -n), np.full(x.shape, SHORT_P[-1], F32)
     for coefficient in SHORT_P[-2::-1]:
-        p = fma(p, f, F32(coefficient))
+        p = fma(p, f, np.array(coefficient, F32))
     return np.where(x < SHORT_MIN, F32(0), np.ldexp(p, np.clip(np.nan_to_num(n), -126, 0).astype(np.int32)))
 
 

@@ -14,6 +14,8 @@ weights. exp has 8 bits to serve: a polynomial of degree 4 without a second part
 
 from __future__ import annotations
 
+from typing import Any
+
 from llvmlite import ir
 
 from ..reference_activations import LOG2_E
@@ -44,7 +46,7 @@ def exp(e: Emitter, x: ir.Value) -> ir.Value:
     """`short_exp` of reference_attention.py for x ≤ 0, bit for bit. A NaN stays one, as no product loses it."""
     builder, kind = e.builder, x.type
 
-    def c(value: float) -> ir.Constant:
+    def c(value: Any) -> ir.Constant:
         return constant(kind, float(value))
 
     shifted = e.fma(x, c(LOG2_E), c(POWER_MAGIC))
