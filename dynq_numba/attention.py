@@ -49,8 +49,9 @@ def attention(
     key_lengths : int or array of integers that broadcasts to the leading dimensions, optional
         How many of the T keys there are (0 … T) in each batch, also for `causal`. What lies beyond is not read.
     bits : 8, optional
-        Multiply q and k as integers of 8 bits with a scale for each row of them, made at run time: faster from some
-        tens of query rows on, and slower for a few. D may be 1040 at most.
+        Multiply in integers of 8 bits, made at run time: of rows of q, k and v, and of weights. With VNNI twice as fast
+        or so where a key head has many query rows, slower below some 24, as k and v are made integers anew in every
+        call; on other sets no faster. D may be 1040 at most.
     out : float32 array [..., H, S, Dv], optional
         Written and returned; its last axis must be contiguous. It may overlap the others.
     threads : int, optional
@@ -79,10 +80,13 @@ def attention(
     What is off about a weight counts twice, as it is in both sums.
     NaN or an infinite score of a key that a row sees makes that row NaN, and no other. Keys that `causal` or
     `key_lengths` take away may hold anything; those that `mask` takes away have weight 0, by which v is multiplied.
-    With bits = 8 a score is further off by δ ≤ 1.01·(|q|₁·K + |k|₁·Q + D·Q·K / 254) / 254 where Q and K are the largest
-    |q_d·scale| and |k_d| of its rows, |q|₁ and |k|₁ their sums. That adds at most V·max δ to the error: weights whose
-    scores are within δ of the true ones differ from them by 2·tanh(δ / 2) in all. A row of q or k that is not finite
-    has scores that are NaN.
+    With bits = 8 rows of q · scale, k and v are rint(x / s)·s with s = max |x| / 127; weights, each times the s of its
+    v, are multiples of 1/255 of the largest in their block of 64 keys. With Q and K the largest |q_d·scale| and |k_d|
+    of two rows, |q|₁ and |k|₁ their sums, scores are off by δ ≤ 1.01·(|q|₁·K + |k|₁·Q + D·Q·K / 254) / 254 more, which
+    adds V·δ to the error (weights whose scores are within δ differ by 2·tanh(δ / 2) in all); v adds V / 254, weights
+    n·ρ·V / 510 where n is min(64, T) and ρ ≤ 1 the part that the largest weights of all blocks have in the sum of
+    weights; and a shorter exp, within 2^-17, V·2^-16·(⌈T/64⌉ + 1). Rows of q, k or v that are not finite are NaN as
+    a whole; v of a key whose weight is 0 counts for nothing.
     Source: Dao, FlashAttention-2 (2023), for the order of work: a block of keys, its maximum, then the sums rescaled.
 
     Examples

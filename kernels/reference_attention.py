@@ -11,7 +11,7 @@ For every query row, over the keys it sees, in blocks of BLOCK counted from key 
 
 from m = -inf, l = o = 0.
 
-With bits = 8 rows of q, k and v are made integers, and so are the weights of a block:
+With bits = 8 rows of q, k and v are made integers, and so are the weights of a block; exp is `short_exp`.
 
     of a row x:  sx = max |x| / 127, 1 where that is 0, NaN where x is not finite;  ix = rint(x / sx), within ±127
     s_j = float32(Σ_d iq_d · ik_jd) · (sq · sk_j)       the sum exact;  sq, iq of q_d · scale
@@ -26,17 +26,33 @@ from __future__ import annotations
 import numpy as np
 
 from .reference import fma
-from .reference_activations import exp
+from .reference_activations import LOG2_E, exp
 
 F32 = np.float32
 #: What rounds to an integer when it is added, and taken away again.
-MAGIC = F32(1.5 * 2**23)
+MAGIC = np.array(1.5 * 2**23, F32)
 #: Keys of a block.
 BLOCK = 64
 #: The largest D of 8 bits: Σ iq · ik stays below 2^24.
 LONGEST = 1040
 #: The smallest t, so that 255 / t is a number.
 LEAST = 2.0**-100
+#: Of `short_exp`: what is smaller gives 0; 2^f for |f| ≤ 1/2 within 2^-18.4, exact at 0; and what leaves an integer
+#: with the exponent's bias in the low byte of a float.
+SHORT_MIN = -86.0
+SHORT_P = [1.0, *map(float.fromhex, ("0x1.62e12cp-1", "0x1.ec0378p-3", "0x1.c9fc5cp-5", "0x1.3a02d2p-7"))]
+POWER_MAGIC = 1.5 * 2**23 + 127
+
+
+def short_exp(x: np.ndarray) -> np.ndarray:
+    """exp for x ≤ 0 within 2^-17 of it (0 below SHORT_MIN): 2^n · p(x·log2 e - n), in fused multiply-adds."""
+    log2_e, magic = np.array(LOG2_E, F32), np.array(POWER_MAGIC, F32)
+    shifted = fma(x, log2_e, magic)
+    n = shifted - magic
+    f, p = fma(x, log2_e, -n), np.full(x.shape, SHORT_P[-1], F32)
+    for coefficient in SHORT_P[-2::-1]:
+        p = fma(p, f, np.array(coefficient, F32))
+    return np.where(x < SHORT_MIN, F32(0), np.ldexp(p, np.clip(np.nan_to_num(n), -126, 0).astype(np.int32)))
 
 
 def limits(lengths: np.ndarray, rows: int, causal: bool) -> np.ndarray:
@@ -89,7 +105,8 @@ def attention(
             s = np.where(inside, s, F32(-np.inf))
             most = np.fmax(m, np.fmax.reduce(s, axis=-1))  # a NaN reaches the row by its weight
             shift = np.where(most == -np.inf, F32(0), most)
-            p, factor = exp(s - shift[..., None]), exp(m - shift)
+            decay = short_exp if bits else exp
+            p, factor = decay(s - shift[..., None]), decay(m - shift)
             some, part = np.zeros(m.shape, F32), np.zeros(out.shape, F32)
             for j in range(last - first):
                 some = some + p[..., j]

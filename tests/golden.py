@@ -184,6 +184,16 @@ def attention() -> Arrays:
 
 
 @case
+def attention_int8() -> Arrays:
+    q, k, v = values(64, 2, 4, 70, 24) * np.float32(4), values(65, 2, 2, 150, 24), values(66, 2, 2, 150, 40)
+    mask = values(67, 2, 1, 70, 150)
+    mask[below(68, 3, 2, 1, 70, 150) == 0] = -np.inf
+    for options in ({}, {"causal": True, "threads": 2}, {"mask": mask}, {"key_lengths": np.array([130, 7])}):
+        yield dq.attention(q, k, v, bits=8, **options)
+    yield dq.attention(q[:, :, :1], k, v, bits=8)
+
+
+@case
 def recurrent() -> Arrays:
     x, h, lengths = values(48, 9, 3, 20), values(49, 2, 3, 24), np.array([9, 1, 6])
     kinds = (50, 4, dq.pack_lstm, dq.lstm), (53, 3, dq.pack_gru, dq.gru), (56, 1, dq.pack_rnn, dq.rnn)

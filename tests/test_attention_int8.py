@@ -9,6 +9,7 @@ from test_attention import EMPTY, F32, INF, SHAPES, exact, operands
 from test_attention import twin as twin_of
 
 import dynq_numba as dq
+from dynq_numba.kernels import reference_attention as reference
 from dynq_numba.kernels.reference_attention import LONGEST
 
 
@@ -72,6 +73,26 @@ def test_scores_of_any_size(isa, rng, size):
         assert_twin(q, k, v * F32(1e-35), scale=1)
         assert_twin(q / F32(size), small, v * F32(1e-43), scale=1)
         assert_twin(q, small, large, scale=-1.5)
+
+
+def test_exp_is_within_its_bound():
+    """Every 997th float32 at or below 0, in the reference: what kernels compute are its bits."""
+    x = np.arange(0x80000000, 0xFF800001, 997, dtype=np.uint32).view(F32)
+    y, true = reference.short_exp(x), np.exp(x.astype(np.float64))
+    some = x >= reference.SHORT_MIN
+    assert (np.abs(y[some] - true[some]) <= 2.0**-17 * true[some]).all() and (y[~some] == 0).all()
+    assert reference.short_exp(np.zeros(1, F32)) == 1 and np.isnan(reference.short_exp(np.full(1, np.nan, F32)))
+
+
+def test_weights_of_every_size(isa, rng):
+    """Scores from 0 to beyond where exp vanishes, and values whose largest weights are below LEAST."""
+    q, v = np.ones((1, 1, 20, 16), F32), rng.standard_normal((1, 1, 300, 16)).astype(F32)
+    k = np.repeat(np.linspace(0, -8, 300, dtype=F32), 16).reshape(1, 1, 300, 16)
+    mask = np.where(np.arange(300) % 7, F32(0), np.array(0x7FC12345, np.uint32).view(F32))  # a NaN with a payload
+    for size in (1, 1e-25, 1e-30, 1e-38, 1e-44):
+        for order in (slice(None), slice(None, None, -1)):
+            assert_twin(q, k[:, :, order], v * F32(size), scale=1)
+            assert_twin(q, k[:, :, order], v * F32(size), scale=1, mask=mask)
 
 
 # -- rows stand alone ---------------------------------------------------------------------------
@@ -189,7 +210,7 @@ def test_within_the_bounds_of_float64(isa, rng, size):
         unit = u.max(axis=-1, keepdims=True) / 255
         exactly = u / unit
         integers = np.rint(exactly)
-        near = 255 * oracle.U * 4 * (dim + 9) * (1 + np.abs(scores).max())  # twice what a score may be off, and exp
+        near = 255 * (2.0**-15 + 4 * oracle.U * (dim + 9) * np.abs(scores).max())  # exp, and what scores may be off
         doubtful = np.abs(np.abs(exactly - integers) - 0.5) < near
         whole = (integers * unit).reshape(*u.shape[:3], -1)[..., :keys]
         y = np.einsum("bhst,bhtd->bhsd", whole, per_key(iv, heads)[:, :, 0].astype(np.float64)) / total[..., None]
@@ -198,10 +219,12 @@ def test_within_the_bounds_of_float64(isa, rng, size):
         peak, blocks = np.abs(v).max(), math.ceil(keys / 64)
         most = np.abs(scores - bias).max(axis=-1) + np.abs(bias).max(axis=-1)
         floats = 1.01 * oracle.U * peak * (2 * (dim + 3) * most + 13 * blocks + 350) + 2.0**-80
+        floats += peak * 2.0**-16 * (blocks + 1)  # exp
         assert (np.abs(actual - y) <= (2 * floats + slack)[..., None]).all(), f"{shape}: of the integers"
 
         y, largest, _ = exact(q, k, v, bias.astype(np.float64), factor)
         floats = 1.01 * oracle.U * peak * (2 * (dim + 3) * largest + 13 * blocks + 350) + 2.0**-80
+        floats += peak * 2.0**-16 * (blocks + 1)
         values = np.abs(per_key(k, heads).astype(np.float64))
         q_most, k_most = np.abs(scaled).max(axis=-1)[..., None], values.max(axis=-1)
         sums = np.abs(scaled).sum(axis=-1)[..., None] * k_most + values.sum(axis=-1) * q_most

@@ -1,4 +1,4 @@
-"""Attention in float32: an encoder's prefill, and a decoder's step over the keys so far."""
+"""Attention in float32, ours in integers too: an encoder's prefill, and a decoder's step over the keys so far."""
 
 from __future__ import annotations
 
@@ -44,6 +44,13 @@ def ours(case: Case, given: Inputs, threads: int) -> Callable[[], np.ndarray]:
 
     dq.set_num_threads(threads)
     return lambda: dq.attention(given["q"], given["k"], given["v"])
+
+
+def ours_int8(case: Case, given: Inputs, threads: int) -> Callable[[], np.ndarray]:
+    import dynq_numba as dq
+
+    dq.set_num_threads(threads)
+    return lambda: dq.attention(given["q"], given["k"], given["v"], bits=8)
 
 
 def torch_float(case: Case, given: Inputs, threads: int) -> Callable[[], np.ndarray]:
@@ -115,6 +122,7 @@ TOPIC = Topic(
     exact=exact,
     ways=(
         Way("dynq", ("dynq-numba",), ours, 1e-5),
+        Way("dynq int8 products", ("dynq-numba",), ours_int8, 3e-2),
         Way("PyTorch float32", ("torch",), torch_float, 1e-5),
         Way("ONNX Runtime float32", ("onnxruntime", "onnx"), ort_products, 1e-5),
         Way("ONNX Runtime fused", ("onnxruntime", "onnx"), ort_fused, 1e-5),

@@ -76,7 +76,9 @@ OPERATORS: dict[str, Operator] = {
     "quantize": Operator("f32_qd8_vcvt", lambda isa, scheme: quantize_worker(isa)),
     "dequantize": Operator("qd8_f32_vcvt", lambda isa, scheme: dequantize_worker(isa)),
     "attention": Operator("f32_attention", lambda isa, scheme: attention_worker(isa)),
-    "attention_int8": Operator("qd8_f32_attention", lambda isa, scheme: integer_attention_worker(isa)),
+    "attention_int8": Operator(
+        "qd8_f32_attention", lambda isa, scheme: integer_attention_worker(isa), weights="float32, made int8 at run time"
+    ),
     "embedding": lookup("vgather", "rows"),
     "embedding_bag": lookup("vbagsum", "sum"),
     "embedding_bag_max": lookup("vbagmax", "max"),

@@ -187,7 +187,7 @@ def largest(e: Emitter, vectors: int, *arguments: ir.Value) -> tuple[list[ir.Val
     return before, most, [finite_or_zero(e, m) for m in most]
 
 
-def sum_up(e: Emitter, sums: ir.Value, *rows: list[ir.Value]) -> None:
+def sum_up(e: Emitter, exp: Callable, sums: ir.Value, *rows: list[ir.Value]) -> None:
     """What a block leaves in sums: of what `largest` gave, and the sums of its weights."""
     wide = LINE * len(rows[0])
     for v, (before, most, shift, total) in enumerate(zip(*rows, strict=True)):
@@ -220,7 +220,7 @@ def weights_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir
         return [e.at(s, LINE * vectors), *total]
 
     _, *total = e.loop(keys, [s, *[constant(FLOATS, 0.0)] * vectors], weigh)
-    sum_up(e, sums, before, most, shifts, total)
+    sum_up(e, exp, sums, before, most, shifts, total)
     e.builder.ret_void()
     return function
 

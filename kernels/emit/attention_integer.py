@@ -1,21 +1,25 @@
 """Attention's products in integers: 16 to 64 query rows over a block of keys; a lane is a row, as in attention.py.
 
     scores    s[j, row] = float32(Σ_d iq[d, row] · ik[j, d]) · (sq[row] · sk[j])
-    weights   p as there;  u = p · sv[j], 0 where p is 0;  unit = max(max_j u, LEAST) / 255;  ip = rint(u / unit)
-    values    o[d, row] = fma(o[d, row], factor[row], float32(Σ_j ip[j, row] · iv[j, d]) · unit[row])
+    weights   p = exp(s - max);  u = p · sv[j], 0 where p is 0;  t = max(max_j u, LEAST);  ip = rint(u · (255 / t))
+    values    o[d, row] = fma(o[d, row], factor[row], float32(Σ_j ip[j, row] · iv[j, d]) · (t / 255))
 
 Where the dot takes bytes (VNNI), iq + 128 and ip are its unsigned side, four d or four keys to a word; the sums of
 scores start at -128 · Σ_d ik[j, d]. Elsewhere the float kernels multiply whole numbers. |Σ_d| ≤ 127² · D < 2^24 for D ≤
 LONGEST, and |Σ_j| ≤ 255 · 127 · 64 < 2^21: the same, exactly. Layouts: attention_pack.py.
 
-Instructions for 16 scores, D = Dv = 32: 64 FMAs in floats, here 16 dots and 12 more; exp and its sums take 30.
+Instructions for 16 scores, D = Dv = 32: 64 FMAs and 30 for weights in floats; here 16 dots, 10 around them, 20 for
+weights. exp has 8 bits to serve: a polynomial of degree 4 without a second part of ln 2.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from llvmlite import ir
 
-from ..reference_attention import BLOCK, LEAST
+from ..reference_activations import LOG2_E
+from ..reference_attention import BLOCK, LEAST, POWER_MAGIC, SHORT_MIN, SHORT_P
 from . import attention as floats
 from .attention import INTS, begin, cascade, heights, largest, sum_up, unrolled, vectors_at
 from .attention_pack import TOGETHER, greater_bits, in_words, whole, words_of
@@ -36,6 +40,23 @@ def _pieces(e: Emitter, kind: ir.VectorType, base: ir.Value, vectors: int) -> li
 
 def _in_fours(isa: InstructionSet, vectors: int) -> list[int]:
     return [height // TOGETHER for height in heights(isa, vectors) if height >= TOGETHER]
+
+
+def exp(e: Emitter, x: ir.Value) -> ir.Value:
+    """`short_exp` of reference_attention.py for x ≤ 0, bit for bit. A NaN stays one, as no product loses it."""
+    builder, kind = e.builder, x.type
+
+    def c(value: Any) -> ir.Constant:
+        return constant(kind, float(value))
+
+    shifted = e.fma(x, c(LOG2_E), c(POWER_MAGIC))
+    f = e.fma(x, c(LOG2_E), builder.fsub(c(POWER_MAGIC), shifted))
+    p = c(SHORT_P[-1])
+    for coefficient in SHORT_P[-2::-1]:
+        p = e.fma(p, f, c(coefficient))
+    bits = builder.bitcast(shifted, vector(I32, kind.count))
+    power = builder.bitcast(builder.shl(bits, constant(bits.type, 23)), kind)
+    return builder.select(builder.fcmp_ordered("<", x, c(SHORT_MIN)), c(0), builder.fmul(p, power))
 
 
 def scores_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir.Function:
@@ -127,7 +148,7 @@ def weights_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir
         s, place, total, tops = state[0], state[1], state[2 : 2 + vectors], state[2 + vectors :]
         scale = e.splat(e.load(F32, place, 4), LANES)
         for v, value in enumerate(vectors_at(e, s, vectors)):
-            weight = floats.exp(e, builder.fsub(value, shifts[v]))
+            weight = exp(e, builder.fsub(value, shifts[v]))
             total[v] = builder.fadd(total[v], weight)
             u = builder.select(builder.fcmp_ordered("==", weight, zero), zero, builder.fmul(weight, scale))
             tops[v] = greater_bits(e, builder.bitcast(u, INTS), tops[v])  # a NaN is the greatest
@@ -136,7 +157,7 @@ def weights_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir
 
     start = [s, scales, *[zero] * vectors, *[constant(INTS, 0)] * vectors]
     end, _, *results = e.loop(keys, start, weigh)
-    sum_up(e, sums, before, most, shifts, results[:vectors])
+    sum_up(e, exp, sums, before, most, shifts, results[:vectors])
     inverses = []
     for v, bits in enumerate(results[vectors:]):
         top, least, steps = builder.bitcast(bits, FLOATS), constant(FLOATS, LEAST), constant(FLOATS, 255.0)

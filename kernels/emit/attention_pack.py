@@ -77,8 +77,8 @@ def _across(e: Emitter, rows: list[ir.Value]) -> ir.Value:
     def fold(a: ir.Value, b: ir.Value, left: list[int], right: list[int]) -> ir.Value:
         return greater_bits(e, e.shuffle(a, b, left), e.shuffle(a, b, right))
 
-    pairs = [fold(*two, [0, 1, 4, 5], [2, 3, 6, 7]) for two in (rows[:2], rows[2:])]
-    return fold(*pairs, [0, 2, 4, 6], [1, 3, 5, 7])
+    pairs = [fold(a, b, [0, 1, 4, 5], [2, 3, 6, 7]) for a, b in (rows[:2], rows[2:])]
+    return fold(pairs[0], pairs[1], [0, 2, 4, 6], [1, 3, 5, 7])
 
 
 def _clipped(e: Emitter, quotient: ir.Value) -> ir.Value:
