@@ -2,7 +2,8 @@
 
     python -m bench.operators                              all topics, 1 thread and all threads
     python -m bench.operators projections --threads 2 --quick
-    python -m bench.operators --write                      bench/results/operators.json, and README.md's tables from it
+    python -m bench.operators chain minilm --write         these topics into bench/results/operators.json, and from it
+                                                           README.md's tables; each says when and where it was measured
 
 Times are microseconds from numpy array to numpy array: the median of the rounds' bursts. "best peer / ours" is the
 median over rounds of the peer's time over ours in the same round; above 1 ours is faster.
@@ -72,7 +73,7 @@ def measure(name: str, found: Topic, case: str, threads: int, rounds: int, remot
         if peer and each.startswith("dynq"):
             row |= {"best": peer, "ratio": round(paired(times[peer], series), 3)}
         rows.append(row)
-    return {"topic": name, "title": found.title, "case": case, "threads": threads, "rows": rows, "missing": missing}
+    return {"case": case, "threads": threads, "rows": rows, "missing": missing}
 
 
 def table(groups: list[dict]) -> str:
@@ -89,13 +90,17 @@ def table(groups: list[dict]) -> str:
 
 def content(record: dict) -> str:
     """What stands between README.md's markers."""
-    parts = [f"`python -m bench.operators`, {readme.provenance(record['stamp'])}. Microseconds:"]
-    for title in dict.fromkeys(group["title"] for group in record["groups"]):
-        parts += [f"{title}:", table([group for group in record["groups"] if group["title"] == title])]
+    parts = ["`python -m bench.operators`, in microseconds."]
+    for each in record.values():
+        told = readme.provenance(each["stamp"])
+        parts += [f"{each['title']} ({told}):", table(each["groups"])]
     return "\n\n".join(parts)
 
 
-def write(record: dict) -> None:
+def write(measured: dict) -> None:
+    """Keep what was measured of some topics; the others stay as they are."""
+    kept = (json.loads(RESULTS.read_text()) if RESULTS.exists() else {}) | measured
+    record = {each: kept[each] for each in TOPICS if each in kept}
     RESULTS.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     path = readme.ROOT / "README.md"
     head, tail = path.read_text().split(BEGIN)
@@ -114,11 +119,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if unknown := sorted(set(args.topics) - set(TOPICS)):
         parser.error(f"no topic {', '.join(unknown)}; there are: {', '.join(TOPICS)}")
-    groups = []
-    distributions = {name for each in args.topics for way in topic(each).ways for name in way.distributions}
+    measured: dict[str, dict] = {}
     with Awake():
         for each in args.topics:
-            found, here = topic(each), len(groups)
+            found, groups = topic(each), []
+            distributions = sorted({name for way in found.ways for name in way.distributions})
             if args.smoke:
                 ours = tuple(way for way in found.ways if way.name.startswith("dynq"))
                 found = replace(found, ways=ours, cases=dict(list(found.cases.items())[:1]))
@@ -134,11 +139,12 @@ def main(argv: list[str] | None = None) -> int:
                 finally:
                     for remote in remotes.values():
                         remote.stop()
-            print(f"{found.title}:\n\n{table(groups[here:])}\n", flush=True)
-    if args.smoke and any(group["missing"] for group in groups):
+            print(f"{found.title}:\n\n{table(groups)}\n", flush=True)
+            measured[each] = {"stamp": machine.stamp(distributions), "title": found.title, "groups": groups}
+    if args.smoke and any(group["missing"] for each in measured.values() for group in each["groups"]):
         return 1
     if args.write:
-        write({"stamp": machine.stamp(sorted(distributions)), "groups": groups})
+        write(measured)
     return 0
 
 
