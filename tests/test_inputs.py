@@ -53,6 +53,8 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, np.ndarray]]] = {
     "attention": (lambda q, k, v, mask, **o: dq.attention(q, k, v, mask=mask, **o),
                   {"q": normal(1, 4, 5, 8), "k": normal(1, 2, 7, 8), "v": normal(1, 2, 7, 6),
                    "mask": normal(1, 1, 5, 7)}),
+    "attention, bits=8": (lambda q, k, v, **o: dq.attention(q, k, v, bits=8, **o),
+                          {"q": normal(1, 4, 5, 8), "k": normal(1, 2, 7, 8), "v": normal(1, 2, 7, 6)}),
     "attention, lengths": (lambda q, k, key_lengths: dq.attention(q, k, k, key_lengths=key_lengths),
                            {"q": normal(2, 2, 5, 8), "k": normal(2, 2, 7, 8), "key_lengths": np.array([3, 7])}),
     "pack_embedding": (lambda table: every_row(dq.pack_embedding(table)), {"table": normal(9, 24)}),

@@ -87,6 +87,7 @@ calls = {
     "gelu": lambda: dq.gelu(big),
     "swiglu": lambda: dq.swiglu(big, big),
     "attention": lambda: dq.attention(heads[:, :, :6000], heads[:, :, :64], heads[:, :, :64]),
+    "attention_int8": lambda: dq.attention(heads[:, :, :6000], heads[:, :, :64], heads[:, :, :64], bits=8),
     "rotary": lambda: dq.rotary(heads, cos, sin),
     "lstm": lambda: dq.lstm(steps, lstm)[0],
 }
