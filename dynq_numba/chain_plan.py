@@ -45,13 +45,17 @@ class Plan:
         self.widths: dict[str, int] = {}
         self.steps: list[tuple[str, Any, str]] = []
         arguments: list[str] = []
-        self._given = {*steps, *(each.sum for each in steps.values() if getattr(each, "sum", None) is not None)}
+        sums = [(name, each.sum) for name, each in steps.items() if getattr(each, "sum", None) is not None]
+        for name, result in (*((name, name) for name in steps), *sums):
+            if not _is_name(result):
+                raise TypeError(f"steps must give values with names like Python's; got {result!r} of {name!r}")
+        self._given = {*steps, *(result for _, result in sums)}
         before: str | None = None
         for name, each in steps.items():
-            if not isinstance(name, str) or not isinstance(each, step.Step):
-                raise TypeError(f"steps must map str to steps of dq.step; got {name!r}: {checks.describe(each)}")
+            if not isinstance(each, step.Step):
+                raise TypeError(f"steps must map names to steps of dq.step; got {name!r}: {checks.describe(each)}")
             each = _looked_at(f"steps[{name!r}]", each)
-            source = each.x or before or "x"
+            source = (before or "x") if each.x is None else each.x
             takes, gives = self._columns(name, each, source)
             self._take(name, "x", source, takes, arguments)
             for what, wanted in _others(each):
@@ -73,12 +77,12 @@ class Plan:
             return each.w.shape[1], each.w.shape[0]
         if isinstance(each, step.SwiGLU):
             if source not in self.widths:
-                raise ValueError(f"steps[{name!r}]: x must be given by an earlier step; got {source!r}")
+                raise ValueError(f"steps[{name!r}]: x must be given or taken by an earlier step; got {source!r}")
             return self.widths[source], self.widths[source]
         return len(each.weight), len(each.weight)
 
     def _take(self, name: str, what: str, wanted: str, width: int, arguments: list[str]) -> None:
-        if not isinstance(wanted, str) or not wanted.isidentifier():
+        if not _is_name(wanted):
             raise TypeError(f"steps[{name!r}]: {what} must be the name of a value; got {checks.describe(wanted)}")
         if wanted not in self.widths:
             if wanted in self._given:
@@ -91,7 +95,8 @@ class Plan:
     def _returned(self, returns: Any, last: str | None) -> tuple[str, ...]:
         names = last if returns is None else returns
         chosen = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Sequence) else ()
-        if not chosen or len(set(chosen)) < len(chosen) or any(name not in self._given for name in chosen):
+        plain = chosen and all(isinstance(name, str) and name in self._given for name in chosen)
+        if not plain or len(set(chosen)) < len(chosen):
             raise ValueError(f"returns must name steps or sums, each once; got {checks.describe(returns)}")
         return chosen
 
@@ -144,6 +149,11 @@ class Plan:
         return [*self._made(i), source, *(value for _, value in _others(each))]
 
 
+def _is_name(value: Any) -> bool:
+    """Whether a value may be called so: as an argument, too, of which `threads` is one already."""
+    return isinstance(value, str) and value.isidentifier() and value != "threads"
+
+
 def _looked_at(where: str, each: Any) -> Any:
     """A step whose fields were looked at, arrays as float32."""
     if isinstance(each, step.SwiGLU):
@@ -188,6 +198,6 @@ def _vector(where: str, value: Any) -> np.ndarray:
 def _number(where: str, value: Any) -> float:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{where} must be a number; got {checks.describe(value)}")
-    if not 0 <= value <= np.finfo(F32).max:
+    if not 0 <= value <= float(np.finfo(F32).max):
         raise ValueError(f"{where} must be finite in float32 and not negative; got {value}")
     return float(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -326,9 +325,9 @@ def layer_options(
     if clip is not None:
         if isinstance(clip, bool) or not isinstance(clip, (int, float, np.integer, np.floating)):
             raise TypeError(f"clip must be a positive number or None; got {checks.describe(clip)}")
+        if not 0 < clip <= float(np.finfo(np.float32).max):
+            raise ValueError(f"clip must be positive and finite in float32; got {checks.describe(clip)}")
         clip = float(clip)
-        if not 0 < clip < math.inf:
-            raise ValueError(f"clip must be positive and finite; got {clip}")
     def each(values: list) -> tuple[tuple, ...]:
         """Direction by direction."""
         return tuple(tuple(values[i * wanted : (i + 1) * wanted]) for i in range(count))

@@ -2,8 +2,9 @@
 
     kind        attributes beside it                            arrays (F32 where nothing is said)
     linear      shape [N, K], bits, granularity, group_size,    qweight I8 [N, K]; of 4 bits U8 [N, ceil(K / 2)];
-                activations, symmetric, rotate, bias            scale [], [N], of groups BF16 [N, groups];
-                                                                zero_point U8 [N, groups]; bias [N]
+                activations, symmetric, rotate, bias, outliers  scale [], [N], of groups BF16 [N, groups];
+                                                                zero_point U8 [N, groups]; bias [N];
+                                                                floats [outliers, N]
     conv        shape, stride, padding, dilation, groups, bias  qweight I8 shape; scale [O]; bias [O]
     embedding   shape [V, D], bits                              qweight U8 [V, ceil(D · bits / 8)]; scale, minimum [V]
     lstm,       hidden_size, direction, activations, clip,      alpha, beta F64 [directions, activations];
@@ -112,7 +113,7 @@ def _from_nibbles(pairs: np.ndarray, columns: int) -> np.ndarray:
 
 def describe_linear(w: PackedLinear) -> Described:
     n, k = w.shape
-    _check_empty(n, k)
+    _check_empty(n, k, bool(w.outliers))
     about = {
         "shape": [n, k], "bits": w.bits, "granularity": w.granularity, "group_size": w.group_size,
         "activations": w.activations, "symmetric": w.symmetric, "rotate": w.rotate, "bias": w.bias is not None,
@@ -141,9 +142,11 @@ def describe_linear(w: PackedLinear) -> Described:
     return about, tensors
 
 
-def _check_empty(n: int, k: int) -> None:
+def _check_empty(n: int, k: int, outliers: bool) -> None:
     if k == 0 and n > MOST_EMPTY_ROWS:
         raise ValueError(f"a weight without columns must have at most {MOST_EMPTY_ROWS} rows in a file; got {n}")
+    if n == 0 and k > MOST_EMPTY_ROWS and outliers:  # which take room for each column
+        raise ValueError(f"a weight without rows must have at most {MOST_EMPTY_ROWS} columns with outliers; got {k}")
 
 
 def restore_linear(about: dict[str, Any], take: Take) -> PackedLinear:
@@ -151,7 +154,7 @@ def restore_linear(about: dict[str, Any], take: Take) -> PackedLinear:
         about, "shape", "bits", "granularity", "group_size", "activations", "symmetric", "rotate", "bias", "outliers"
     )
     n, k = _shape(shape, 2)
-    _check_empty(n, k)
+    _check_empty(n, k, bool(outliers))
     checks.choice("bits", bits, schemes.LIMITS)
     checks.choice("granularity", granularity, schemes.GRANULARITIES)
     checks.choice("group_size", group, schemes.GROUP_SIZES if granularity == "per_group" else (None,))

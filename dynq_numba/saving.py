@@ -200,7 +200,7 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> dict[str, Any]
         return _loaded(content, bool(verify))
     except RecursionError:
         raise ValueError(f"{os.fspath(path)}: its header is nested too deep") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
 
 
@@ -281,5 +281,5 @@ def _restored(name: str, about: Any, header: dict[str, Any], left: set[str], con
 
     try:
         return KINDS[kind][2](about, take)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{describe(name)}: {error}") from None

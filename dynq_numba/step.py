@@ -6,7 +6,7 @@ what the step before gives, for the first step the chain's first argument. So do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -18,6 +18,7 @@ class Linear:
     """`linear` (x, w, activation, residual). Linears of the same x in a row quantize it once, as `linear_many`."""
 
     w: PackedLinear
+    _: KW_ONLY
     x: str | None = None
     activation: str | None = None
     residual: str | None = None
@@ -29,6 +30,7 @@ class LayerNorm:
 
     weight: np.ndarray
     bias: np.ndarray | None = None
+    _: KW_ONLY
     x: str | None = None
     eps: float = 1e-5
     residual: str | None = None
@@ -40,6 +42,7 @@ class RMSNorm:
     """`rms_norm` of x + residual. `sum`: a name for that sum, which other steps may take."""
 
     weight: np.ndarray
+    _: KW_ONLY
     x: str | None = None
     eps: float = 1e-6
     residual: str | None = None
@@ -51,6 +54,7 @@ class SwiGLU:
     """`swiglu`: silu(x) · up."""
 
     up: str
+    _: KW_ONLY
     x: str | None = None
 
 

@@ -55,18 +55,22 @@ def by_blocks(program, values, m, block, threads):
 
 
 @kernel
-def one_step(contexts, m, threads, pool):
-    """A step whose contexts are filled, on as many threads as it is worth."""
+def one_step(contexts, m, threads, pool, most):
+    """A step whose contexts are filled, on as many threads as it is worth; counters are there for `most`.
+
+    The setting, which `worthwhile` looks at, may change meanwhile.
+    """
     if load_int(contexts, RATE) > 0:
         micros = m * load_int(contexts, at.K) / load_int(contexts, RATE)
-        store_int(contexts, at.THREADS, worthwhile(pool, threads, micros, ROWS_WORTH_US))
+        store_int(contexts, at.THREADS, min(most, worthwhile(pool, threads, micros, ROWS_WORTH_US)))
         finish(contexts)
         return
     micros, context = 0.0, contexts
     while not is_null(context):
         micros += micros_of(m, context)
         context = load_ptr(context, at.NEXT)
-    start(contexts, m, load_int(contexts, at.ALL_PANELS), worthwhile(pool, threads, micros, WORTH_US))
+    wanted = min(most, worthwhile(pool, threads, micros, WORTH_US))
+    start(contexts, m, load_int(contexts, at.ALL_PANELS), wanted)
 
 
 @kernel
@@ -79,7 +83,7 @@ def by_steps(program, values, m, scratch, threads):
     left = load_int(program, STEPS)
     while left > 0:
         fill(contexts, step, values, 0, m, scratch, m, most)
-        one_step(contexts, m, threads, pool)
+        one_step(contexts, m, threads, pool, most)
         together = 1 + load_int(step, FOLLOWERS)
         step = offset(step, 8 * at.SIZE * together)
         left -= together

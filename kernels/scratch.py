@@ -26,7 +26,8 @@ KEPT = 1 << 23
 
 @kernel
 def borrow(slots, count):
-    """(slot, address) of at least `count` bytes, not aligned; NULL where there is no memory."""
+    """(slot, address) of at least `count` bytes, not aligned; NULL where there is no memory, never of 0 bytes."""
+    count = max(count, 1)
     for slot in range(0, SLOT_WORDS, LINE):
         if load_acquire(slots, slot) == 0 and exchange(slots, slot, 1) == 0:
             if load_int(slots, slot + BYTES) < count:

@@ -18,7 +18,6 @@ def symmetric_rows(x, limit):
     with np.errstate(all="ignore"):
         scale = np.max(np.abs(x), axis=1, initial=F32(0)) / F32(limit)
         scale = np.where(scale == 0, F32(1), scale)
-        scale = np.where(np.isinf(scale * F32(limit)), np.nextafter(scale, F32(0)), scale)
         return np.clip(np.rint(x / scale[:, None]), -limit, limit), scale
 
 
@@ -118,7 +117,11 @@ def pack(weight, bias=None, *, bits=8, granularity="per_channel", group_size=Non
     bias = np.zeros(n, F32) if bias is None else as_float32(bias)
     if granularity != "per_group":
         whole = granularity == "per_tensor"
-        q, scale = symmetric_rows(weight.reshape(1, -1) if whole else weight, limit)
+        rows = weight.reshape(1, -1) if whole else weight
+        q, scale = symmetric_rows(rows, limit)
+        with np.errstate(over="ignore"):  # a weight's largest value is a float32
+            scale = np.where(np.isinf(scale * F32(limit)), np.nextafter(scale, F32(0)), scale)
+            q = np.clip(np.rint(rows / scale[:, None]), -limit, limit)
         return Weight(q.astype(np.int64).reshape(n, k), scale.reshape(() if whole else n), bias, None)
     step = group_size or 32
     groups = [slice(start, start + step) for start in range(0, k, step)]

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -174,6 +176,43 @@ def test_copies_and_pickles(rng):
     assert repr(chain).startswith("Chain(context, x -> y, q, k, v; projected: Linear, seen: LayerNorm")
 
 
+def test_nothing_between_the_steps(rng):
+    """No scratch at all, in a process that has had none."""
+    code = """
+import numpy as np, dynq_numba as dq
+chain = dq.Chain({"y": dq.step.Linear(dq.pack_linear(np.eye(40, 24, dtype=np.float32)))})
+print(chain(np.ones((3, 24), np.float32)).shape, chain(np.ones((3000, 24), np.float32)).shape)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
+    assert done.stdout.strip() == "(3, 40) (3000, 40)", done.stderr
+
+
+def test_the_setting_changes_meanwhile():
+    """More threads than the call had room for when it began."""
+    code = """
+import threading, time
+import numpy as np, dynq_numba as dq
+w = dq.pack_linear(np.eye(1024, dtype=np.float32))
+chain, x = dq.Chain({f"s{i}": dq.step.Linear(w) for i in range(24)}), np.ones((16, 1024), np.float32)
+end = time.time() + 3
+dq.set_num_threads(64)
+expected = chain(x, threads=1)
+def toggle():
+    while time.time() < end:
+        for threads in (1, 64):
+            dq.set_num_threads(threads)
+            time.sleep(3e-4)
+thread = threading.Thread(target=toggle)
+thread.start()
+while time.time() < end:
+    assert np.array_equal(chain(x), expected)
+thread.join()
+print("fine")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
+    assert done.stdout.strip() == "fine", (done.returncode, done.stderr)
+
+
 def test_weights_live_as_long_as_the_chain(rng):
     """The caller may drop or change what the chain was made of."""
     g = rng.standard_normal(40, F32)
@@ -216,7 +255,15 @@ W, G = dq.pack_linear(_rng.standard_normal((6, 4), F32)), np.ones(4, F32)
 @pytest.mark.parametrize(("steps", "returns", "message"), [
     ({}, None, "steps must be a mapping"),
     ([step.Linear(W)], None, "steps must be a mapping"),
-    ({3: step.Linear(W)}, None, "steps must map str"),
+    ({3: step.Linear(W)}, None, "steps must give values with names"),
+    ({"": step.Linear(W)}, None, "steps must give values with names"),
+    ({"threads": step.Linear(W)}, None, "steps must give values with names"),
+    ({"a": step.RMSNorm(G, residual="r", sum=["s"])}, None, "names.*'a'"),
+    ({"a": step.RMSNorm(G, residual="r", sum="")}, None, "names.*'a'"),
+    ({"a": step.RMSNorm(G, residual="threads")}, None, "'a'.*residual"),
+    ({"a": step.Linear(W, x="")}, None, "'a'.*x must be the name"),
+    ({"a": step.RMSNorm(G, eps=10**400)}, None, "'a'.*eps"),
+    ({"a": step.LayerNorm(G)}, [["a"]], "returns"),
     ({"a": W}, None, "'a'.*PackedLinear"),
     ({"a": step.Linear(G)}, None, "'a'.*: w must be a PackedLinear"),
     ({"a": step.Linear(dq.pack_linear(np.ones((2, 2)), activations="per_tensor"))}, None, "'a'.*per_token"),
@@ -232,7 +279,7 @@ W, G = dq.pack_linear(_rng.standard_normal((6, 4), F32)), np.ones(4, F32)
     ({"a": step.RMSNorm(G, sum="t")}, None, "'a'.*sum"),
     ({"a": step.RMSNorm(G, residual="r", sum="r")}, None, "'a'.*'r'"),
     ({"a": step.RMSNorm(G, residual="r", sum="a")}, None, "'a'.*'a' already"),
-    ({"a": step.SwiGLU("u")}, None, "'a'.*x must be given by an earlier step"),
+    ({"a": step.SwiGLU("u")}, None, "'a'.*x must be given or taken by an earlier step"),
     ({"a": step.LayerNorm(G)}, "b", "returns"),
     ({"a": step.LayerNorm(G)}, ("a", "a"), "returns"),
     ({"a": step.LayerNorm(G)}, (), "returns"),
