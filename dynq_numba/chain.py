@@ -22,11 +22,10 @@ from .runtime import isa
 class Chain:
     """Operators that work row by row, one after another: linears, norms, swiglu.
 
-    The results have the bits that the functions give one by one; a chain is faster. Of many rows a block at a time goes
-    through all steps on one core, so what is between them never leaves its cache: a feed-forward layer writes and reads
-    no array of its inner width, and the activation and the next layer's quantization, or residual, norm and
-    quantization, are one pass over memory. Of few rows every step is shared out to the threads. Either way it is one
-    call.
+    The results have the bits that the functions give one by one. Of many rows a block at a time goes through all steps
+    on one core, so what is between them stays in its cache: a feed-forward layer writes and reads no array of its inner
+    width, and the activation and the next layer's quantization, or residual, norm and quantization, are one pass over
+    memory. Of few rows every step is shared out to the threads. Either way it is one call.
 
     Parameters
     ----------
@@ -50,7 +49,8 @@ class Chain:
     -----
     A weight whose x is not quantized row by row (``activations="per_tensor"``) makes results depend on the batch and is
     refused. A rotated one makes the steps run as single calls, and so does NUMBA_DISABLE_JIT=1.
-    Error bounds are those of the functions. What it gains is measured by ``python -m bench.operators chain``.
+    Error bounds are those of the functions. What it gains beside them is in the README's tables (``python -m
+    bench.operators chain``): little where the last cache holds all that is between the steps.
 
     Examples
     --------
@@ -119,13 +119,14 @@ class Chain:
         lead = None
         if not all(map(_plain, given)) or [array.shape for array in given] != [(len(x), k) for k in self._takes]:
             given, lead = self._made_plain(given)
-        rows = len(given[0])
-        results = [empty((rows, width), F32) for width in self._gives]
         program = self._program() if isa.ever_forced else self._first
         if program is None:
             results = self._one_by_one(given, threads)
-        elif rows:
-            program.run((*given, *results), count)
+        else:
+            rows = len(given[0])
+            results = [empty((rows, width), F32) for width in self._gives]
+            if rows:
+                program.run((*given, *results), count)
         if lead is not None:
             results = [result.reshape(*lead, result.shape[1]) for result in results]
         return results[0] if self._single else tuple(results)

@@ -23,7 +23,6 @@ before there is an object: a file may be forged, and compiled code trusts a pack
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from .kernels.reference_embedding import HEAD, row_bytes
 from .packed import ACTIVATION_SCHEMES, PackedLinear
 from .packed_convolution import PackedConv, convolution_geometry
 from .packed_embedding import MAX_ROWS, PackedEmbedding
+from .packing import outlier_columns
 from .safetensors_format import Tensor
 
 Described = tuple[dict[str, Any], dict[str, Tensor]]
@@ -164,7 +164,9 @@ def restore_linear(about: dict[str, Any], take: Take) -> PackedLinear:
     if rotate is not None and k % checks.choice("rotate", rotate, BLOCKS):
         raise ValueError(f"rotate must divide K; got {rotate}, K={k}")
 
-    columns = _ascending("outliers", outliers, k)
+    columns = outlier_columns(outliers, k)
+    if list(columns) != outliers:
+        raise ValueError(f"outliers must be a list in ascending order; got {checks.describe(outliers)}")
     if columns and rotate is not None:
         raise ValueError("outliers must be none where rotate is given")
 
@@ -197,15 +199,6 @@ def restore_linear(about: dict[str, Any], take: Take) -> PackedLinear:
     return PackedLinear(
         q, scale, _bias(bias, take, n), bits, granularity, group, activations, zero_point, rotate, columns, floats
     )  # fmt: skip
-
-
-def _ascending(name: str, value: Any, below: int) -> tuple[int, ...]:
-    """Distinct integers from 0 to below `below`, in ascending order."""
-    if not isinstance(value, list) or not all(type(each) is int and 0 <= each < below for each in value):
-        raise ValueError(f"{name} must be a list of integers from 0 to {below - 1}")
-    if any(a >= b for a, b in pairwise(value)):
-        raise ValueError(f"{name} must ascend")
-    return tuple(value)
 
 
 # -- convolution

@@ -20,6 +20,7 @@ import numpy as np
 from .emit.intrinsics import fma
 from .emit.isa import K_ALIGN, K_STEP
 from .jit import kernel
+from .reference import LARGEST
 
 #: Largest K whose exact sum fits int32: 255 · 128 · 65,793 < 2^31.
 MAX_K = 65_793
@@ -47,8 +48,6 @@ def panel_bytes(k: int, columns: int, bits: int, group: int, zero_points: bool =
         return integers
     scales = padded // group * columns * (3 if zero_points else 2)
     return -(-(integers + scales) // 64) * 64
-#: Sums of columns stay finite, so that 0 times one is 0.
-LARGEST = np.finfo(np.float32).max
 
 
 @kernel

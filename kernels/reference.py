@@ -47,6 +47,7 @@ def dequantize(data: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> n
     return (data.astype(np.int32) - zero_point[:, None].astype(np.int32)).astype(F32) * scale[:, None]
 
 
+#: What sums of a group's weights are kept within, so that a zero point of 0 times one is 0.
 LARGEST = np.finfo(F32).max
 #: Of a group of symmetric 4-bit weights: the candidates for max|w| / scale. The first is the plain choice.
 DIVISORS = np.array([7, *(d / 4 for d in range(24, 40) if d != 28)], F32)

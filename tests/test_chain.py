@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import dynq_numba as dq
 from dynq_numba import step
+from dynq_numba.kernels.chain import BLOCK
 
 F32 = np.float32
 SCHEMES = (
@@ -106,7 +107,7 @@ def test_wide_layers_of_several_strips(rng):
 def test_weights_beyond_the_cache_never_go_by_blocks(rng, monkeypatch):
     monkeypatch.setattr("dynq_numba.runtime.cpu.last_cache_bytes", lambda: 1 << 10)
     chain, functions = encoder(rng)
-    assert chain._first._words[5] == 0
+    assert chain._first._words[BLOCK] == 0
     context, x = rng.standard_normal((2, 200, 40), F32)
     assert_each(chain(context, x=x, threads=2), functions(context, x))
 

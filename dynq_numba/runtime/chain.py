@@ -11,7 +11,7 @@ from .. import step
 from ..kernels import chain as words
 from ..kernels import context as at
 from ..kernels import floats, scratch
-from ..kernels.blocking import BYTES_PER_US, MACS_PER_US, WORTH_US, chain_block
+from ..kernels.blocking import MACS_PER_US, chain_block, rows_for_two
 from ..kernels.chain_call import chain_entry
 from ..kernels.emit.floats_intrinsics import MAP_NAMES
 from ..kernels.jit import JIT_ENABLED, address, entry
@@ -54,10 +54,10 @@ class Program:
                     self._row_wise(own, each, plan.widths[source])
                     micros += plan.widths[source] / own[words.RATE]
                 self._point(own, plan, i)
-            head = steps[group[0]]
-            head[words.FOLLOWERS] = len(group) - 1
-            if not head[words.RATE]:
-                head[at.ALL_PANELS] = steps[group, at.PANELS].sum()
+            leader = steps[group[0]]
+            leader[words.FOLLOWERS] = len(group) - 1
+            if not leader[words.RATE]:
+                leader[at.ALL_PANELS] = steps[group, at.PANELS].sum()
         places = sorted(plan.places.values())
         values = np.array([(0, 4 * place.width, place.room) for place in places], np.int64)
         head = np.zeros(words.HEAD, np.int64)
@@ -68,7 +68,7 @@ class Program:
             plan.row_bytes, weight_bytes, tallest, cpu.l2_bytes(), cpu.last_cache_bytes()
         )
         head[words.ROW_NS] = max(1, int(1000 * micros))
-        self._rows_for_two = min(2 * WORTH_US / micros, 2 * WORTH_US * BYTES_PER_US / max(1, weight_bytes))
+        self._rows_for_two = rows_for_two(1, int(micros * MACS_PER_US), weight_bytes)
         head[words.POOL], head[words.SLOTS], head[words.WORKER] = threads.POOL, _SLOTS.ctypes.data, _worker()
         self._words = np.concatenate([head, steps.reshape(-1), values.reshape(-1)])
         self._entry = entry(chain_entry, (OBJECT, ADDRESS, WORD, WORD))
