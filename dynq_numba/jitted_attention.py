@@ -16,7 +16,7 @@ from .kernels import arrays
 from .kernels import attention_arrays as given
 from .kernels.attention_call import DESCRIPTOR_WORDS, MOST_VECTORS, STREAMS, attend_into
 from .kernels.emit.attention import max_vectors
-from .kernels.memory import WORKER_SIGNATURE, data_ptr, keep, null
+from .kernels.memory import WORKER_SIGNATURE, data_ptr, insist, keep, null
 from .kernels.reference_attention import LONGEST
 from .runtime import isa, registry
 from .runtime.attention import OPERATIONS
@@ -80,10 +80,10 @@ def _attention(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, b
         descriptor[0], descriptor[MOST_VECTORS], descriptor[STREAMS] = worker(), vectors, not in_integers
         target = np.empty(shape, np.float32)
         strides = (chosen.strides[0], chosen.strides[1], chosen.strides[2])
-        attend_into(
+        insist(attend_into(
             queries, keys, values, target, data_ptr(chosen), mask_bytes, strides,
             data_ptr(seen) if has_lengths else null(), 1 if causal else 0, factor, data_ptr(descriptor), 1,
-        )  # fmt: skip
+        ))  # fmt: skip
         keep(chosen)
         keep(seen)
         keep(descriptor)

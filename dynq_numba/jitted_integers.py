@@ -11,7 +11,7 @@ from . import quantization
 from .jitted import absent, address_of, float_array, literal, rows_function, value_type
 from .kernels import arrays, integer
 from .kernels import conversion_call as conversion
-from .kernels.memory import WORKER_SIGNATURE, data_ptr, keep
+from .kernels.memory import WORKER_SIGNATURE, data_ptr, insist, keep
 from .runtime import cpu, isa, registry
 
 LAST_CACHE = cpu.last_cache_bytes()
@@ -47,10 +47,10 @@ def _quantize(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-
         else:
             data = np.empty(x.shape, kind)
             target = data
-        conversion.quantize_into(
+        insist(conversion.quantize_into(
             data_ptr(rows), rows.strides[0], rows.shape[0], rows.shape[1], data_ptr(target), rows.shape[1],
             data_ptr(scale), data_ptr(zero), 1 if symmetric else 0, flip, worker(), 0, LAST_CACHE, 1,
-        )  # fmt: skip
+        ))  # fmt: skip
         keep(rows)
         keep(scale)
         keep(zero)
@@ -135,7 +135,7 @@ def _matmul_integer(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-un
         left = np.ascontiguousarray(a)
         za = zero_a(a_zero_point, a.shape[0], low_a, flip_a)
         zb = zero_b(b_zero_point, b.shape[1], low_b, -flip_b)
-        integer.matmul_integer(worker(), 0, nr, k_per_word, left, flip_a, za, b, flip_b, zb, out, 1)
+        insist(integer.matmul_integer(worker(), 0, nr, k_per_word, left, flip_a, za, b, flip_b, zb, out, 1))
         return out
 
     return run

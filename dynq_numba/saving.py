@@ -14,6 +14,7 @@ The array ``name`` has that name, the parts of a packed weight are ``name.role``
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import mmap
@@ -22,7 +23,7 @@ import secrets
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -184,6 +185,8 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> dict[str, Any]
         makes this function run code, or take more memory than in proportion to its size.
     OSError
         From the file system.
+    MemoryError
+        When there is no room to map it.
 
     Examples
     --------
@@ -195,13 +198,22 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> dict[str, Any]
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError(f"{os.fspath(path)}: this is no file, but a device, pipe or socket")
         size = os.fstat(file.fileno()).st_size
-        content: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        content = _mapped(file, size)
     try:
         return _loaded(content, bool(verify))
     except RecursionError:
         raise ValueError(f"{os.fspath(path)}: its header is nested too deep") from None
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
+def _mapped(file: BinaryIO, size: int) -> Any:
+    try:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError(f"{file.name}: no memory to map its {size} bytes") from None
+        raise
 
 
 def _opened(path: str, flags: int) -> int:

@@ -52,11 +52,12 @@ def attend_into(q, k, v, out, mask, mask_bytes, mask_strides, seen, causal, scal
 
     `mask`: address of booleans or floats [B, H, S, T] (mask_bytes 1 or 4; 0: none), with strides of its first three
     axes; `seen`: address of the keys of each batch, int64 [B], or NULL. `threads` 0 chooses.
+    Gives whether there was memory for it: an exception would keep the arrays.
     """
     batch, heads, rows, dim = q.shape
     key_heads, keys, value_dim = k.shape[1], k.shape[2], v.shape[3]
     if batch * heads * rows * value_dim == 0:
-        return
+        return True
     group = heads // key_heads
     vectors, blocks = cut(words.padded(group * rows) // words.LANES, dim, value_dim, load_int(descriptor, MOST_VECTORS))
     few = few_rows(group * rows) if load_int(descriptor, STREAMS) and (rows == 1 or causal == 0) else 0
@@ -90,13 +91,13 @@ def attend_into(q, k, v, out, mask, mask_bytes, mask_strides, seen, causal, scal
     store_int(context, words.FEW, few)
     store_int(context, words.VECTORS, vectors)
     store_int(context, words.BLOCKS, blocks)
-    run(context, threads, tasks)
+    return run(context, threads, tasks)
 
 
 @kernel
 def attend_entry(q, k, v, out, causal, scale, descriptor, threads):
     """`attend_into` on arrays, without a mask."""
-    attend_into(q, k, v, out, null(), 0, (0, 0, 0), null(), causal, scale, descriptor.data, threads)
+    return attend_into(q, k, v, out, null(), 0, (0, 0, 0), null(), causal, scale, descriptor.data, threads)
 
 
 @kernel
@@ -104,7 +105,7 @@ def attend_masked_entry(
     q, k, v, out, mask, mask_bytes, mask_batch, mask_head, mask_row, seen, has_seen, causal, scale, descriptor, threads
 ):  # fmt: skip
     """`attend_into` on arrays; mask and key lengths by address."""
-    attend_into(
+    return attend_into(
         q, k, v, out, mask.data, mask_bytes, (mask_batch, mask_head, mask_row),
         seen.data if has_seen else null(), causal, scale, descriptor.data, threads,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from .batched import A_INNER, A_OUTER, B_COLUMN, B_INNER, B_OUTER, B_ROW, INNER,
 from .blocking import BYTES_PER_US, MACS_PER_US, WORTH_US
 from .emit.isa import K_STEP
 from .jit import kernel
-from .memory import load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
+from .memory import insist, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
 from .pack import padded_length
 from .parallel import LINE, run, worthwhile
 
@@ -66,7 +66,7 @@ def matmul_into(a, b, out, sizes, descriptor, threads):
     store_int(context, at.COLUMN_TASKS, parts)
     store_int(context, at.THREADS, threads)
     store_ptr(context, at.COUNTERS, offset(context, 8 * PRODUCT_WORDS))
-    run(context, threads, products * parts)
+    insist(run(context, threads, products * parts))
 
 
 @kernel

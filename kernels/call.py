@@ -6,13 +6,24 @@ length of the call; nothing is kept beyond it.
 
 from __future__ import annotations
 
-import numpy as np
-
 from . import context as at
 from .blocking import WORTH_US, cut, estimate
 from .emit.rotation import rotate
 from .jit import kernel
-from .memory import data_ptr, keep, load_int, load_ptr, offset, stack_zeros, store_f32, store_i32, store_int, store_ptr
+from .memory import (
+    allocate,
+    insist,
+    is_null,
+    load_int,
+    load_ptr,
+    offset,
+    release,
+    stack_zeros,
+    store_f32,
+    store_i32,
+    store_int,
+    store_ptr,
+)
 from .outliers import mask_of
 from .parallel import LINE, run, worthwhile
 from .quantize import tensor_parameters
@@ -42,7 +53,7 @@ def micros_of(m, descriptor):
 
 @kernel
 def start(context, m, panels, threads):
-    """Cut m rows × `panels` weight panels, fill in the rest of the (first) context, and run."""
+    """Cut m rows × `panels` weight panels, fill in the rest of the (first) context, and `parallel.run`."""
     row_tasks, column_tasks, row_block = cut(m, panels, load_int(context, at.MR), threads)
     tasks = row_tasks * column_tasks
     store_int(context, at.ALL_PANELS, panels)
@@ -51,7 +62,7 @@ def start(context, m, panels, threads):
     store_int(context, at.ROW_BLOCK, row_block)
     store_int(context, at.THREADS, min(threads, tasks))
     store_ptr(context, at.COUNTERS, offset(context, 8 * at.SIZE))
-    run(context, min(threads, tasks), tasks)
+    return run(context, min(threads, tasks), tasks)
 
 
 @kernel
@@ -76,27 +87,28 @@ def linear_into(x, m, x_stride, out, out_stride, residual, residual_stride, desc
     """
     rotation = load_int(descriptor, at.ROTATION)
     if rotation == 0:
-        product_into(x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish, threads)
-    else:
-        k = load_int(descriptor, at.K)
-        rotated = np.empty(m * k, np.float32)
-        rotate(rotation, x, x_stride, m, k, data_ptr(rotated))
-        product_into(
-            data_ptr(rotated), m, 4 * k, out, out_stride, residual, residual_stride, descriptor, finish, threads
-        )
-        keep(rotated)
+        insist(product_into(x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish, threads))
+        return
+    k = load_int(descriptor, at.K)
+    rotated = allocate(max(1, 4 * m * k))
+    fine = not is_null(rotated)
+    if fine:
+        rotate(rotation, x, x_stride, m, k, rotated)
+        fine = product_into(rotated, m, 4 * k, out, out_stride, residual, residual_stride, descriptor, finish, threads)
+        release(rotated)
+    insist(fine)
 
 
 @kernel
 def product_into(x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish, threads):
-    """`linear_into` for x that is rotated, if it is to be."""
+    """`linear_into` for x that is rotated, if it is to be; gives as `start` does."""
     if m == 0 or load_int(descriptor, at.N) == 0:
-        return
+        return True
     threads = worthwhile(load_ptr(descriptor, at.POOL), threads, micros_of(m, descriptor), WORTH_US)
     context = stack_zeros(8 * (at.SIZE + LINE * threads))
     describe(context, x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish)
     fix_parameters(context)
-    start(context, m, load_int(descriptor, at.PANELS), threads)
+    return start(context, m, load_int(descriptor, at.PANELS), threads)
 
 
 @kernel

@@ -7,14 +7,23 @@ Weights whose kernels differ (another scheme, long K) cannot share rows; they ar
 
 from __future__ import annotations
 
-import numpy as np
-
 from . import context as at
 from .blocking import WORTH_US
 from .call import describe, fix_parameters, micros_of, start
 from .emit.rotation import rotate
 from .jit import kernel
-from .memory import data_ptr, keep, load_int, load_ptr, null, offset, stack_zeros, store_ptr
+from .memory import (
+    allocate,
+    insist,
+    is_null,
+    load_int,
+    load_ptr,
+    null,
+    offset,
+    release,
+    stack_zeros,
+    store_ptr,
+)
 from .outliers import same_columns
 from .parallel import LINE, worthwhile
 
@@ -50,25 +59,28 @@ def linear_many_into(x, m, x_stride, table, weights, finish, threads):
     first = load_ptr(table, 0)
     rotation = load_int(first, at.ROTATION)
     if rotation == 0:
-        products_into(x, m, x_stride, table, weights, finish, threads)
-    else:
-        k = load_int(first, at.K)
-        rotated = np.empty(m * k, np.float32)
-        rotate(rotation, x, x_stride, m, k, data_ptr(rotated))
-        products_into(data_ptr(rotated), m, 4 * k, table, weights, finish, threads)
-        keep(rotated)
+        insist(products_into(x, m, x_stride, table, weights, finish, threads))
+        return DONE
+    k = load_int(first, at.K)
+    rotated = allocate(max(1, 4 * m * k))
+    fine = not is_null(rotated)
+    if fine:
+        rotate(rotation, x, x_stride, m, k, rotated)
+        fine = products_into(rotated, m, 4 * k, table, weights, finish, threads)
+        release(rotated)
+    insist(fine)
     return DONE
 
 
 @kernel
 def products_into(x, m, x_stride, table, weights, finish, threads):
-    """`linear_many_into` for weights that go together and x that is rotated, if it is to be."""
+    """`linear_many_into` for weights that go together and x that is rotated, if it is to be; gives as `start` does."""
     micros, panels, first = 0.0, 0, load_ptr(table, 0)
     for i in range(weights):
         micros += micros_of(m, load_ptr(table, i))
         panels += load_int(load_ptr(table, i), at.PANELS)
     if panels == 0:
-        return
+        return True
     threads = worthwhile(load_ptr(first, at.POOL), threads, micros, WORTH_US)
     contexts = stack_zeros(8 * (at.SIZE * weights + LINE * threads))
     head = LINE * threads * 8  # followers stand behind the first one's counters
@@ -85,7 +97,7 @@ def products_into(x, m, x_stride, table, weights, finish, threads):
         if i + 1 < weights:
             store_ptr(context, at.NEXT, following)
         context = following
-    start(contexts, m, panels, threads)
+    return start(contexts, m, panels, threads)
 
 
 @kernel

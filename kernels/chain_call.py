@@ -30,7 +30,7 @@ from .chain import (
 from .floats_call import finish
 from .floats_entry import WORTH_US as ROWS_WORTH_US
 from .jit import kernel
-from .memory import is_null, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
+from .memory import insist, is_null, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
 from .parallel import LINE, SETTING, run, worthwhile
 from .python import ITEMS, data_of, stride
 from .scratch import borrow, give_back
@@ -51,7 +51,7 @@ def by_blocks(program, values, m, block, threads):
     store_int(context, at.ROW_BLOCK, (m + tasks - 1) // tasks)
     store_int(context, at.THREADS, threads)
     store_ptr(context, at.COUNTERS, offset(context, 8 * at.SIZE))
-    run(context, threads, tasks)
+    insist(run(context, threads, tasks))
 
 
 @kernel
@@ -63,19 +63,19 @@ def one_step(contexts, m, threads, pool, most):
     if load_int(contexts, RATE) > 0:
         micros = m * load_int(contexts, at.K) / load_int(contexts, RATE)
         store_int(contexts, at.THREADS, min(most, worthwhile(pool, threads, micros, ROWS_WORTH_US)))
-        finish(contexts)
-        return
+        finish(contexts)  # needs no memory
+        return True
     micros, context = 0.0, contexts
     while not is_null(context):
         micros += micros_of(m, context)
         context = load_ptr(context, at.NEXT)
     wanted = min(most, worthwhile(pool, threads, micros, WORTH_US))
-    start(contexts, m, load_int(contexts, at.ALL_PANELS), wanted)
+    return start(contexts, m, load_int(contexts, at.ALL_PANELS), wanted)
 
 
 @kernel
 def by_steps(program, values, m, scratch, threads):
-    """The steps one after another, each on all rows."""
+    """The steps one after another, each on all rows. Whether there was memory for it."""
     pool = load_ptr(program, POOL)
     most = threads if threads > 0 else load_int(pool, SETTING)
     contexts = stack_zeros(8 * (at.SIZE * load_int(program, MOST) + LINE * most))
@@ -83,10 +83,12 @@ def by_steps(program, values, m, scratch, threads):
     left = load_int(program, STEPS)
     while left > 0:
         fill(contexts, step, values, 0, m, scratch, m, most)
-        one_step(contexts, m, threads, pool, most)
+        if not one_step(contexts, m, threads, pool, most):
+            return False
         together = 1 + load_int(step, FOLLOWERS)
         step = offset(step, 8 * at.SIZE * together)
         left -= together
+    return True
 
 
 @kernel
@@ -100,11 +102,9 @@ def chain_into(program, values, m, threads):
         return
     slots = load_ptr(program, SLOTS)
     slot, scratch = borrow(slots, m * load_int(program, ROW_BYTES))
-    if is_null(scratch):
-        give_back(slots, slot, scratch)
-        raise MemoryError("no memory for what is between the steps")
-    by_steps(program, values, m, scratch, threads)
+    fine = not is_null(scratch) and by_steps(program, values, m, scratch, threads)
     give_back(slots, slot, scratch)
+    insist(fine)
 
 
 @kernel

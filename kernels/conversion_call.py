@@ -27,11 +27,14 @@ from .emit.quantize import BOUNDS_STRIDE
 from .jit import kernel
 from .memory import (
     address_value,
-    data_ptr,
-    keep,
+    allocate,
+    insist,
+    is_null,
+    load_f32,
     load_int,
     load_ptr,
     offset,
+    release,
     stack_zeros,
     store_f32,
     store_int,
@@ -67,14 +70,14 @@ def cut(rows, k, threads):
 
 @kernel
 def start(context, step, tasks):
-    """Run a step: counters from 0, nothing done yet."""
+    """`parallel.run` a step: counters from 0, nothing done yet."""
     threads = load_int(context, at.THREADS)
     for i in range(threads):
         store_int(context, at.SIZE + LINE * i, 0)
     store_int(context, at.DONE, 0)
     store_int(context, STEP, step)
     store_int(context, at.ROW_TASKS, tasks)
-    run(context, threads, tasks)
+    return run(context, threads, tasks)
 
 
 @kernel
@@ -102,32 +105,33 @@ def quantize_into(
 ):  # fmt: skip
     """uint8 out [rows, k], float32 scales [rows] and uint8 zeros [rows] from x; strides in bytes, k contiguous.
 
-    All bytes are flipped by `flip`. `pool` may be 0 with one thread.
+    All bytes are flipped by `flip`. `pool` may be 0 with one thread. Gives whether there was memory for it.
     """
     if rows == 0:
-        return
+        return True
     threads, tasks, parts = cut(rows, k, threads)
     context = stack_zeros(8 * (at.SIZE + LINE * threads))
     fill(context, x, x_stride, rows, k, out, out_stride, scales, zeros, flip, worker, pool, threads, parts)
     store_int(context, SYMMETRIC, symmetric)
     store_int(context, STREAM, 1 if 4 * rows * k > 2 * last_cache else 0)
     if parts == 1:
-        start(context, ROWS, tasks)
-        return
-    room = np.empty(tasks * BOUNDS_BYTES // 4, np.float32)
-    store_ptr(context, BOUNDS, data_ptr(room))
-    start(context, RANGES, tasks)
+        return start(context, ROWS, tasks)
+    room = allocate(tasks * BOUNDS_BYTES)
+    if is_null(room):
+        return False
+    store_ptr(context, BOUNDS, room)
+    fine = start(context, RANGES, tasks)
     for row in range(rows):
         lo, hi, flag = np.float32(0), np.float32(0), np.float32(0)
         for part in range(row * parts, (row + 1) * parts):
             first = part * (BOUNDS_BYTES // 4)
-            lo, hi = min(lo, room[first]), max(hi, room[first + BOUNDS_STRIDE])
-            flag += room[first + 2 * BOUNDS_STRIDE]
+            lo, hi = min(lo, load_f32(room, first)), max(hi, load_f32(room, first + BOUNDS_STRIDE))
+            flag += load_f32(room, first + 2 * BOUNDS_STRIDE)
         scale, zero = fit(lo, hi, flag, symmetric)
         store_f32(scales, row, scale)
         store_u8(zeros, row, np.uint8(zero ^ flip))
-    keep(room)
-    start(context, CONVERT, tasks)
+    release(room)
+    return start(context, CONVERT, tasks) and fine
 
 
 @kernel
@@ -143,7 +147,7 @@ def dequantize_into(
     store_int(context, ZERO_BYTES, zero_bytes)
     aligned = (address_value(out) | out_stride) % 4 == 0  # else no row of out ever meets a cache line's start
     store_int(context, STREAM, 1 if aligned and 4 * rows * k > 2 * last_cache else 0)
-    start(context, ROWS if parts == 1 else CONVERT, tasks)
+    insist(start(context, ROWS if parts == 1 else CONVERT, tasks))
 
 
 @kernel
@@ -155,11 +159,11 @@ def threads_for(values, descriptor, threads):
 def quantize_entry(x, out, scales, zeros, symmetric, flip, descriptor, threads):
     """`quantize_into` on views and addresses."""
     words = descriptor.data
-    quantize_into(
+    insist(quantize_into(
         x.data, x.row_stride, x.rows, x.columns, out.data, out.row_stride, scales.data, zeros.data, symmetric, flip,
         load_int(words, at.WORKER), load_int(words, at.POOL), load_int(words, LAST_CACHE),
         threads_for(x.rows * x.columns, words, threads),
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 @kernel

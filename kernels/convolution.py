@@ -71,6 +71,7 @@ from .memory import (
     load_ptr,
     load_u8,
     offset,
+    stack_bytes,
     store_f32,
     store_i32,
 )
@@ -93,7 +94,7 @@ def portable_strip(isa: Portable) -> Callable:
     def portable_strip(
         rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last, ahead, near
     ):  # fmt: skip
-        acc = np.empty(nr, np.int32)
+        acc = carray(stack_bytes(4 * nr), (nr,), np.int32)
         for p in range(panels):
             valid = last if p == panels - 1 else nr
             for r in range(rows):

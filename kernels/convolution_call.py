@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from . import context as at
 from .blocking import MACS_PER_US, WORTH_US
 from .conversion_call import VALUES_PER_US, quantize_into
@@ -40,7 +38,7 @@ from .convolution_context import (
 )
 from .emit.convolution import PIXELS
 from .jit import kernel
-from .memory import data_ptr, is_null, keep, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
+from .memory import insist, is_null, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
 from .pack import padded_length
 from .parallel import LINE, run, worthwhile
 from .scratch import borrow, give_back
@@ -99,14 +97,14 @@ def convolve_into(x, images, height, width, out, descriptor, finish, threads):
     # What vectors read around a row may lie before the first image and behind the last.
     slack = left + right + PIXELS * (load_int(d, STEP_X) + 2)
     slots = load_ptr(d, SLOTS)
-    slot, q = borrow(slots, images * values + 2 * slack)
-    if is_null(q):
-        give_back(slots, slot, q)
-        raise MemoryError("no memory for quantized images")
-    scales, zeros = np.empty(images, np.float32), np.empty(images, np.uint8)
-    quantized = offset(q, slack)
-    quantize_into(
-        x, 4 * values, images, values, quantized, values, data_ptr(scales), data_ptr(zeros), 0, 0,
+    slot, room = borrow(slots, 5 * images + images * values + 2 * slack)
+    if is_null(room):
+        give_back(slots, slot, room)
+        insist(False)
+    scales, zeros = room, offset(room, 4 * images)
+    quantized = offset(room, 5 * images + slack)
+    fine = quantize_into(
+        x, 4 * values, images, values, quantized, values, scales, zeros, 0, 0,
         load_int(d, QUANTIZE), load_int(d, at.POOL), load_int(d, LAST_CACHE), threads,
     )  # fmt: skip
 
@@ -116,8 +114,8 @@ def convolve_into(x, images, height, width, out, descriptor, finish, threads):
     store_ptr(context, at.POOL, pool)
     store_ptr(context, DESCRIPTOR, d)
     store_ptr(context, at.X, quantized)
-    store_ptr(context, at.X_ZERO, data_ptr(zeros))
-    store_ptr(context, SCALES, data_ptr(scales))
+    store_ptr(context, at.X_ZERO, zeros)
+    store_ptr(context, SCALES, scales)
     store_ptr(context, at.OUT, out)
     store_int(context, at.FINISH, finish)
     store_int(context, HEIGHT, height)
@@ -130,10 +128,9 @@ def convolve_into(x, images, height, width, out, descriptor, finish, threads):
     store_int(context, at.ROW_TASKS, tasks)
     store_int(context, at.THREADS, threads)
     store_ptr(context, at.COUNTERS, offset(context, 8 * CONTEXT_WORDS))
-    run(context, threads, tasks)
-    give_back(slots, slot, q)
-    keep(scales)
-    keep(zeros)
+    fine = fine and run(context, threads, tasks)
+    give_back(slots, slot, room)
+    insist(fine)
 
 
 @kernel

@@ -20,7 +20,7 @@ from .emit.embedding import FAR, IDS, MEAN, OFFSETS, ROW_BYTES, TABLE, WEIGHT_ST
 from .emit.isa import InstructionSet
 from .emit.quantize import LANES
 from .jit import kernel
-from .memory import load_i32, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
+from .memory import insist, load_i32, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
 from .parallel import LINE, next_task, run, worthwhile
 
 #: Words of a packed table's descriptor (dynq_numba/runtime/embedding.py).
@@ -160,7 +160,7 @@ def lookup_into(
     store_int(context, at.THREADS, threads)
     store_int(context, at.ROW_TASKS, tasks)
     store_ptr(context, at.COUNTERS, offset(context, 8 * at.SIZE))
-    run(context, threads, tasks)
+    insist(run(context, threads, tasks))
 
 
 @kernel

@@ -28,7 +28,7 @@ from .floats import (
     WEIGHT,
 )
 from .jit import kernel
-from .memory import is_null, load_int, offset, stack_zeros, store_f32, store_int, store_ptr
+from .memory import insist, is_null, load_int, offset, stack_zeros, store_f32, store_int, store_ptr
 from .parallel import LINE, run
 
 #: Values of a task of several threads, and of a block of contiguous values that are no rows.
@@ -65,7 +65,7 @@ def finish(context):
     threads = min(threads, tasks)
     store_int(context, at.THREADS, threads)
     store_int(context, at.ROW_TASKS, tasks)
-    run(context, threads, tasks)
+    insist(run(context, threads, tasks))
 
 
 @kernel

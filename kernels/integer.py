@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
+from numba import carray
 
 from . import context as at
 from .atomics import fetch_add_relaxed
@@ -23,17 +24,24 @@ from .emit.isa import InstructionSet
 from .emit.tile import Output, Scheme
 from .jit import kernel
 from .memory import (
-    aligned_zeros,
+    ALIGN,
+    address_value,
+    allocate,
+    clear,
     data_ptr,
+    is_null,
     keep,
     load_i32,
     load_int,
     load_ptr,
     load_u8,
     offset,
+    release,
     stack_zeros,
+    store_i32,
     store_int,
     store_ptr,
+    store_u8,
 )
 from .pack import padded_length
 from .parallel import LINE, next_task, run
@@ -76,12 +84,12 @@ def integer_worker(isa: InstructionSet) -> Callable:
                     total += value
                     place = (word * rows + r) * 4
                     if k_per_word == 4:
-                        packed[place + j] = value
+                        store_u8(packed, place + j, value)
                     else:
-                        packed[place + 2 * j] = value
-                        packed[place + 2 * j + 1] = 0
-            row_sums[r] = np.int32(total - k * np.int64(load_i32(zero, r)))
-            zero_points[r] = load_i32(zero, r)
+                        store_u8(packed, place + 2 * j, value)
+                        store_u8(packed, place + 2 * j + 1, np.uint8(0))
+            store_i32(row_sums, r, np.int32(total - k * np.int64(load_i32(zero, r))))
+            store_i32(zero_points, r, load_i32(zero, r))
 
     @kernel(variant=variant)
     def integer_worker(context, index):
@@ -95,9 +103,11 @@ def integer_worker(isa: InstructionSet) -> Callable:
         counters = load_ptr(context, at.COUNTERS)
         words = padded_length(k) // k_per_word
         panels = (n + nr - 1) // nr
-        packed = np.empty(4 * tallest * words, np.uint8)
-        row_sums = np.empty(tallest, np.int32)
-        zero_points = np.empty(tallest, np.int32)
+        room = allocate(4 * tallest * (words + 2))
+        if is_null(room):
+            return
+        row_sums, zero_points = room, offset(room, 4 * tallest)
+        packed = offset(room, 8 * tallest)
         row_panels = (m + tallest - 1) // tallest
         done = 0
         task, victim = next_task(counters, index, threads, tasks, 0)
@@ -113,26 +123,24 @@ def integer_worker(isa: InstructionSet) -> Callable:
                 if count > 0:
                     strip(
                         height,
-                        data_ptr(packed),
+                        packed,
                         offset(weights, begin * panel_stride),
                         words,
-                        data_ptr(row_sums),
-                        data_ptr(zero_points),
+                        row_sums,
+                        zero_points,
                         offset(columns, 12 * begin * nr),
                         offset(out, first * out_stride + 4 * begin * nr),
                         out_stride,
                         count,
                         panel_stride,
                         valid - (count - 1) * nr,
-                        data_ptr(packed),
+                        packed,
                         0,
                     )
             done += 1
             task, victim = next_task(counters, index, threads, tasks, victim)
         fetch_add_relaxed(context, at.DONE, done)
-        keep(packed)
-        keep(row_sums)
-        keep(zero_points)
+        release(room)
 
     return integer_worker
 
@@ -144,7 +152,7 @@ def multiply_packed(worker, pool, a, a_flip, a_zero, n, weights, panel_stride, c
     `pool` is the address of the pool (see parallel.py); 0 will do with one thread.
     """
     if a.shape[0] == 0 or n == 0:
-        return
+        return True
     context = stack_zeros(8 * (at.SIZE + LINE * threads))
     store_int(context, at.WORKER, worker)
     store_int(context, at.POOL, pool)
@@ -163,21 +171,30 @@ def multiply_packed(worker, pool, a, a_flip, a_zero, n, weights, panel_stride, c
     store_int(context, at.COLUMN_TASKS, threads)
     store_int(context, at.THREADS, threads)
     store_ptr(context, at.COUNTERS, offset(context, 8 * at.SIZE))
-    run(context, threads, threads)
+    fine = run(context, threads, threads)
     keep(a)
     keep(a_zero)
     keep(out)
+    return fine
 
 
 @kernel
 def matmul_integer(worker, pool, nr, k_per_word, a, a_flip, a_zero, b, b_flip, b_zero, out, threads):
-    """out = (a - a_zero)·(b - b_zero): a [M, K] and b [K, N] bytes, zero points int32 of the flipped grids."""
+    """out = (a - a_zero)·(b - b_zero): a [M, K] and b [K, N] bytes, zero points int32 of the flipped grids.
+
+    Gives whether there was memory for it: an exception would keep the arrays.
+    """
     k, n = b.shape
     panels = (n + nr - 1) // nr
     stride = padded_length(k) * nr
-    packed = aligned_zeros(panels * stride)
-    columns = aligned_zeros(panels * 12 * nr).view(np.int32).reshape((panels, 3, nr))
-    pack_columns(b, b_flip, b_zero, nr, k_per_word, stride, packed, columns)
-    multiply_packed(worker, pool, a, a_flip, a_zero, n, data_ptr(packed), stride, data_ptr(columns), out, threads)
-    keep(packed)
-    keep(columns)
+    room = allocate(ALIGN + panels * (stride + 12 * nr))
+    if is_null(room):
+        return False
+    packed = offset(room, -address_value(room) % ALIGN)
+    columns = offset(packed, panels * stride)
+    clear(packed, panels * (stride + 12 * nr))
+    words = carray(columns, (panels, 3, nr), np.int32)
+    pack_columns(b, b_flip, b_zero, nr, k_per_word, stride, carray(packed, (panels * stride,), np.uint8), words)
+    fine = multiply_packed(worker, pool, a, a_flip, a_zero, n, packed, stride, columns, out, threads)
+    release(room)
+    return fine

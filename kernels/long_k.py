@@ -18,7 +18,7 @@ from numba import carray
 from .emit.isa import InstructionSet
 from .emit.tile import Output, Scheme
 from .jit import kernel
-from .memory import aligned_zeros, data_ptr, keep, load_f32, load_i32, offset
+from .memory import load_f32, load_i32, offset, stack_bytes, stack_zeros
 from .pack import LONG_STEP
 from .portable import strip_for
 
@@ -34,16 +34,15 @@ def long_strip(isa: InstructionSet) -> Callable:
     def long_strip(
         rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns, ahead, near
     ):  # fmt: skip
-        zeros = aligned_zeros(4 * max(rows, 3 * nr))
-        part = np.empty((rows, nr), np.int32)
-        total = np.empty((rows, nr), np.int64)
-        none = data_ptr(zeros)
+        none, sums = stack_zeros(4 * max(rows, 3 * nr)), stack_bytes(4 * rows * nr)
+        part = carray(sums, (rows, nr), np.int32)
+        total = carray(stack_bytes(8 * rows * nr), (rows, nr), np.int64)
         for p in range(panels):
             total[:] = 0
             for begin in range(0, words, step):
                 strip(
                     rows, offset(a, 4 * begin * rows), offset(b, p * panel_stride + begin * word_bytes),
-                    min(step, words - begin), none, none, none, data_ptr(part), 4 * nr, 1, 0, nr, none, 0,
+                    min(step, words - begin), none, none, none, sums, 4 * nr, 1, 0, nr, none, 0,
                 )  # fmt: skip
                 total += part
             ints = carray(offset(columns, 12 * p * nr), (3, nr), np.int32)
@@ -55,7 +54,5 @@ def long_strip(isa: InstructionSet) -> Callable:
                 for c in range(valid):
                     exact = total[r, c] + zero * ints[0, c]
                     y[c] = np.float32(np.float32(exact) * np.float32(row_scale * floats[1, c])) + floats[2, c]
-        keep(zeros)
-        keep(part)
 
     return long_strip

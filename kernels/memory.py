@@ -8,7 +8,6 @@ round trip through integers hides from LLVM what may alias what, and has been mi
 
 from __future__ import annotations
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -22,6 +21,7 @@ I64 = ir.IntType(64)
 F32 = ir.FloatType()
 BYTES = I8.as_pointer()
 
+NO_MEMORY = "no memory to work in"
 #: Alignment of packed operands, in bytes: a cache line, and the widest vector.
 ALIGN = 64
 
@@ -123,6 +123,17 @@ def stack_bytes(typingctx, count):
 
 
 @intrinsic
+def clear(typingctx, base, count):
+    """memset(base, 0, count)"""
+
+    def codegen(context, builder, signature, args):
+        cgutils.memset(builder, args[0], args[1], 0)
+        return context.get_dummy_value()
+
+    return types.void(types.voidptr, types.intp), codegen
+
+
+@intrinsic
 def allocate(typingctx, count):
     """malloc(3): NULL where there is no memory."""
 
@@ -207,8 +218,11 @@ def keep(typingctx, array):
 
 
 @kernel
-def aligned_zeros(count):
-    """`count` zero bytes that start at a multiple of ALIGN."""
-    room = np.zeros(count + ALIGN, np.uint8)
-    skip = -address_value(data_ptr(room)) % ALIGN
-    return room[skip : skip + count]
+def insist(fine):
+    """Raise MemoryError unless what was called had memory.
+
+    For frames that hold nothing: numba does not release what a frame holds that an exception leaves, nor arrays that
+    were passed to it. Kernels that hold memory call what gives its outcome back, release, and insist then.
+    """
+    if not fine:
+        raise MemoryError(NO_MEMORY)

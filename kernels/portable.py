@@ -20,7 +20,7 @@ from .emit.isa import InstructionSet
 from .emit.tile import Output, Scheme
 from .emit.vectors import Emitter
 from .jit import kernel
-from .memory import load_f32, load_i32, offset
+from .memory import load_f32, load_i32, offset, stack_bytes
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
     def portable_strip(
         rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns, ahead, near
     ):  # fmt: skip
-        acc = np.empty(nr, np.int32)
-        total, scales = np.empty(nr, np.float32), np.empty(nr, np.float32)
-        bits = scales.view(np.uint32)
+        acc, total = carray(stack_bytes(4 * nr), (nr,), np.int32), carray(stack_bytes(4 * nr), (nr,), np.float32)
+        room = stack_bytes(4 * nr)
+        scales, bits = carray(room, (nr,), np.float32), carray(room, (nr,), np.uint32)
         for p in range(panels):
             valid = last_columns if p == panels - 1 else nr
             weights = offset(b, p * panel_stride)

@@ -6,14 +6,27 @@ alive for the length of the call.
 
 from __future__ import annotations
 
-import numpy as np
-
 from . import context as at
 from . import recurrent_words as words
 from .blocking import estimate
 from .emit.recurrent import copy_floats
 from .jit import kernel
-from .memory import data_ptr, is_null, keep, load_int, load_ptr, null, offset, stack_zeros, store_int, store_ptr
+from .memory import (
+    ALIGN,
+    address_value,
+    allocate,
+    clear,
+    insist,
+    is_null,
+    load_int,
+    load_ptr,
+    null,
+    offset,
+    release,
+    stack_zeros,
+    store_int,
+    store_ptr,
+)
 from .parallel import LINE, run, worthwhile
 from .recurrent import phases_of
 from .recurrent_job import RESULT_GAP, blocks_of, row_bytes
@@ -86,10 +99,12 @@ def sequence_into(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, 
     # a second product may be wider than a step's gates: a projection's
     result = group_rows * max(row, row_bytes(state) + RESULT_GAP)
     h_half, c_half = rows * row_bytes(state), rows * row_bytes(hidden)
-    states = np.zeros((2 * h_half + (4 * c_half if has_cells or phases == 2 else 0)) // 4, np.float32)
-    scratch = np.empty(workers * (gates + result + gathered) // 4, np.float32)
-    hiddens, room = data_ptr(states), data_ptr(scratch)
-    cells = offset(hiddens, 2 * h_half)
+    states = 2 * h_half + (4 * c_half if has_cells or phases == 2 else 0)
+    memory = allocate(ALIGN + states + workers * (gates + result + gathered))
+    insist(not is_null(memory))
+    hiddens = offset(memory, -address_value(memory) % ALIGN)
+    clear(hiddens, states)
+    room, cells = offset(hiddens, states), offset(hiddens, 2 * h_half)
     start_states(hiddens, h0, rows, state)
     if has_cells:
         start_states(cells, c0, rows, hidden)
@@ -117,14 +132,13 @@ def sequence_into(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, 
     store_int(context, words.GROUPS, groups)
     store_int(context, words.SPLITS, splits)
     store_ptr(context, words.SYNC, offset(context, 8 * words.SEQUENCE))
-    if times:
-        run(context, most, workers * phases_of(context))
+    fine = times == 0 or run(context, most, workers * phases_of(context))
     odd = times & 1
     end_states(offset(hiddens, odd * h_half), hn, rows, state)
     if has_cells:
         end_states(offset(cells, odd * c_half), cn, rows, hidden)
-    keep(states)
-    keep(scratch)
+    release(memory)
+    insist(fine)
 
 
 @kernel

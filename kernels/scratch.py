@@ -5,8 +5,8 @@ call: a convolution of 0.3 ms took 0.55 ms longer for it. So blocks are kept in 
 
     slots [SLOTS][LINE words]    busy flag, address and bytes of a block     one cache line each
 
-A slot belongs to whoever sets its flag. Where all are taken, and for large blocks, it is malloc and free after all. A
-call that fails, for want of memory, keeps its slot.
+A slot belongs to whoever sets its flag. Where all are taken, and for large blocks, it is malloc and free after all. The
+process has one such array (dynq_numba/runtime/scratch.py); a child made by fork begins with the slots that were free.
 """
 
 from __future__ import annotations

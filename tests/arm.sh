@@ -3,8 +3,8 @@
 #
 #   bash tests/arm.sh [FOLDER]       FOLDER (default: .venv/arm) keeps the Debian files and wheels, about 700 MB
 #
-# Needs Debian's qemu-user-static and debootstrap, and PyPI. Takes 10 minutes, nearly all of it compiling under emulation
-# (measured once: 12 minutes beside other work, 19 of 19 cases), so it is no part of CI.
+# Needs Debian's qemu-user-static and debootstrap, and PyPI. Takes up to half an hour, nearly all of it compiling under
+# emulation (measured last: 28 minutes beside other work, 23 of 23 cases), so it is no part of CI.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$(realpath -m "${1:-.venv/arm}")

@@ -20,10 +20,11 @@ from dynq_numba.kernels.emit.isa import VECTORS
 from dynq_numba.kernels.emit.tile import Output, Scheme, Tile
 from dynq_numba.kernels.emit.vectors import I32, Emitter
 from dynq_numba.kernels.jit import kernel
-from dynq_numba.kernels.memory import aligned_zeros, data_ptr, keep
+from dynq_numba.kernels.memory import data_ptr, keep
 from dynq_numba.kernels.parallel import LINE, next_task
 from dynq_numba.runtime import registry
 from dynq_numba.runtime.isa import INSTRUCTION_SETS
+from dynq_numba.runtime.layout import _aligned_zeros
 
 BY_NAME = {isa.name: isa for isa in INSTRUCTION_SETS}
 
@@ -129,7 +130,7 @@ def test_panels_hold_every_weight_once(target, scheme, rng):
         scale = bfloat16(rng.uniform(1, 2, (n, groups))) * np.float32(16 if bits == 4 and not shifted else 1)
         stride = pack.panel_bytes(k, target.columns, bits, group, shifted)
         assert stride % 64 == 0
-        panels = aligned_zeros(-(-n // target.columns) * stride)
+        panels = _aligned_zeros(-(-n // target.columns) * stride)
         assert panels.ctypes.data % 64 == 0
         layout = (target.columns, target.k_per_word, bits, group, shifted, stride)
         pack.pack_panels(q, scale, zero, *layout, panels)
@@ -137,7 +138,7 @@ def test_panels_hold_every_weight_once(target, scheme, rng):
         pack.unpack_panels(panels, *layout, *back)
         assert (back[0] == q).all() and (back[1] == scale[:, : back[1].shape[1]]).all() and (back[2] == zero).all()
         # Nothing else is in the panels: the bytes that hold weights and scales account for all that is not zero.
-        empty = aligned_zeros(len(panels))
+        empty = _aligned_zeros(len(panels))
         pack.pack_panels(np.zeros_like(q), scale, np.zeros_like(zero), *layout, empty)
         inline = int((empty != 0).sum())
         halves = (scale / np.float32(16 if bits == 4 and not shifted else 1)).view(np.uint16)[:, 1::2]

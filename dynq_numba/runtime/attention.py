@@ -14,6 +14,7 @@ from ..kernels import reference_attention as reference
 from ..kernels.emit.attention import max_vectors
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.jit import JIT_ENABLED, entry
+from ..kernels.memory import NO_MEMORY
 from ..kernels.view import ADDRESS
 from . import isa, registry, threads
 from .signatures import WORD
@@ -66,13 +67,15 @@ def _compiled(
             threads.ready(count)
     words = descriptor(isa.active(), bits)
     if mask is None and seen is None:
-        _plain()(q, k, v, out, causal, scale, words, count)
-        return
-    strides = (0, 0, 0, 0) if mask is None else (mask.itemsize, *mask.strides[:3])
-    _masked()(
-        q, k, v, out, words if mask is None else mask, *strides, words if seen is None else seen, seen is not None,
-        causal, scale, words, count,
-    )  # fmt: skip
+        fine = _plain()(q, k, v, out, causal, scale, words, count)
+    else:
+        strides = (0, 0, 0, 0) if mask is None else (mask.itemsize, *mask.strides[:3])
+        fine = _masked()(
+            q, k, v, out, words if mask is None else mask, *strides, words if seen is None else seen, seen is not None,
+            causal, scale, words, count,
+        )  # fmt: skip
+    if not fine:
+        raise MemoryError(NO_MEMORY)
 
 
 def _uncompiled(

@@ -10,7 +10,7 @@ import numpy as np
 from .. import step
 from ..kernels import chain as words
 from ..kernels import context as at
-from ..kernels import floats, scratch
+from ..kernels import floats
 from ..kernels.blocking import MACS_PER_US, chain_block, rows_for_two
 from ..kernels.chain_call import chain_entry
 from ..kernels.emit.floats_intrinsics import MAP_NAMES
@@ -18,14 +18,12 @@ from ..kernels.jit import JIT_ENABLED, address, entry
 from ..kernels.memory import WORKER_SIGNATURE
 from ..kernels.operands import OBJECT
 from ..kernels.view import ADDRESS
-from . import cpu, isa, registry, threads
+from . import cpu, isa, registry, scratch, threads
 from .floats import RATES
 from .signatures import WORD
 
 if TYPE_CHECKING:
     from ..chain_plan import Plan
-
-_SLOTS = np.zeros(scratch.SLOT_WORDS, np.int64)
 
 
 @cache
@@ -69,7 +67,7 @@ class Program:
         )
         head[words.ROW_NS] = max(1, int(1000 * micros))
         self._rows_for_two = rows_for_two(1, int(micros * MACS_PER_US), weight_bytes)
-        head[words.POOL], head[words.SLOTS], head[words.WORKER] = threads.POOL, _SLOTS.ctypes.data, _worker()
+        head[words.POOL], head[words.SLOTS], head[words.WORKER] = threads.POOL, scratch.ADDRESS, _worker()
         self._words = np.concatenate([head, steps.reshape(-1), values.reshape(-1)])
         self._entry = entry(chain_entry, (OBJECT, ADDRESS, WORD, WORD))
 

@@ -20,7 +20,7 @@ from ..kernels.activations import ACTIVATIONS
 from ..kernels.emit.isa import InstructionSet
 from ..kernels.finish import finisher, identity
 from ..kernels.jit import address, entry
-from ..kernels.memory import FINISH_SIGNATURE
+from ..kernels.memory import FINISH_SIGNATURE, NO_MEMORY
 from ..kernels.view import ADDRESS, VIEW
 from . import builtin, cpu, isa, registry, threads
 from .layout import Layout as Layout
@@ -173,10 +173,12 @@ def matmul_integer(a: np.ndarray, b: np.ndarray, a_zero: np.ndarray, b_zero: np.
         count = threads.get_num_threads()
         threads.ready(count)
     flip_a, flip_b = (128 if a.dtype == np.int8 else 0), (128 if b.dtype == np.uint8 else 0)
-    _matmul()(
+    fine = _matmul()(
         registry.worker_address("matmul_integer", target), threads.POOL,
         target.columns, target.k_per_word,
         np.ascontiguousarray(a).view(np.uint8), flip_a, a_zero + flip_a,
         b.view(np.uint8), flip_b, b_zero - flip_b,
         out, count,
     )  # fmt: skip
+    if not fine:
+        raise MemoryError(NO_MEMORY)

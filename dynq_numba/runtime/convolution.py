@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import context as at
-from ..kernels import convolution_call, pack, reference_convolution, scratch
+from ..kernels import convolution_call, pack, reference_convolution
 from ..kernels import convolution_context as c
 from ..kernels.blocking import MACS_PER_US, WORTH_US, share
 from ..kernels.emit.isa import InstructionSet
@@ -18,13 +18,11 @@ from ..kernels.jit import JIT_ENABLED, address, entry
 from ..kernels.memory import FINISH_SIGNATURE
 from ..kernels.reference_activations import ACTIVATIONS
 from ..kernels.view import ADDRESS
-from . import cpu, registry, threads
+from . import cpu, registry, scratch, threads
 from .compiled import finishing_kernel
 from .signatures import WORD
 
 Pair = tuple[int, int]
-#: Scratch of all convolutions of this process.
-_SLOTS = np.zeros(scratch.SLOT_WORDS, np.int64)
 #: Multiply-adds from which a second thread may pay.
 FOR_TWO = int(2 * WORTH_US * MACS_PER_US)
 
@@ -92,7 +90,7 @@ class CompiledLayout:
         moves = geometry.stride, *geometry.padding, geometry.dilation
         words[c.K_HIGH : c.NR] = k_high, k_wide, *(value for pair in moves for value in pair)
         words[c.NR], words[c.MR], words[c.K_PER_WORD] = isa.columns, isa.max_rows, isa.k_per_word
-        words[c.WORDS], words[c.SLOTS] = pack.multiplied_k(k, 0) // isa.k_per_word, _SLOTS.ctypes.data
+        words[c.WORDS], words[c.SLOTS] = pack.multiplied_k(k, 0) // isa.k_per_word, scratch.ADDRESS
         self.run = _entry()
 
     def _blocks(self) -> Any:
