@@ -1,6 +1,7 @@
 """Fixtures and hypothesis profiles that every test file shares."""
 
 import os
+import subprocess
 
 import numpy as np
 import pytest
@@ -30,6 +31,20 @@ def isa(request):
         pytest.skip(f"{request.param} is not among what this machine can run: {', '.join(available)}")
     with dynq_numba.force_isa(request.param):
         yield request.param
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount a file system here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture

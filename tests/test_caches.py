@@ -189,6 +189,15 @@ def test_on_a_full_disk_kernels_are_compiled_and_nothing_is_left_half_written(tm
     assert report["compiled"] and err == "" and files(tmp_path) == []
 
 
+def test_on_a_disk_without_room_kernels_are_compiled(small_disk):
+    (small_disk / "filler").write_bytes(bytes(50_000))
+    report, err = run(small_disk)
+    assert report["compiled"] and err == ""
+    assert sum(path.stat().st_size for path in files(small_disk)) < 1 << 16
+    again, err = run(small_disk)  # what found room is whole
+    assert set(again["compiled"]) <= set(report["compiled"]) and err == ""
+
+
 def test_a_cache_deleted_while_running_is_made_again(tmp_path):
     report, err = run(tmp_path / "cache", delete=str(tmp_path / "cache"))
     assert err == "" and report["compiled"] and files(tmp_path / "cache")

@@ -110,6 +110,42 @@ def test_while_packing_and_running(expected):
     assert found == expected and threads >= 1
 
 
+def test_while_running_other_operators():
+    interrupted = child(
+        """
+        random.seed(0)
+
+        def normal(*shape):
+            return rng.standard_normal(shape, np.float32)
+
+        lstm = dq.pack_lstm(normal(2, 512, 64), normal(2, 512, 128))
+        conv, image = dq.pack_conv(weight[:, :90].reshape(70, 10, 3, 3)), normal(2, 10, 60, 60)
+        steps, q = normal(100, 3, 64), normal(1, 4, 300, 64)
+        packed, ids = dq.pack_linear(weight), rng.integers(0, 70, 3000)
+        chain = dq.Chain({"up": dq.step.Linear(packed, activation="gelu"), "y": dq.step.LayerNorm(weight[0, :70])})
+        table, rows = dq.pack_embedding(weight), normal(2000, 131)
+        calls = [
+            lambda **o: dq.lstm(steps, lstm, **o)[0], lambda **o: dq.conv(image, conv, **o),
+            lambda **o: dq.attention(q, q, q, **o), lambda **o: dq.attention(q, q, q, bits=8, **o),
+            lambda **o: chain(rows, **o), lambda **o: dq.embedding_bag(ids[None], None, table, **o),
+            lambda **o: dq.matmul(rows, weight.T, **o), lambda **o: dq.layer_norm(rows, **o),
+        ]
+        expected = [call(threads=1) for call in calls]
+
+        def work():
+            for _ in range(2):
+                for call, want in zip(calls, expected):
+                    assert np.array_equal(call(), want) and np.array_equal(call(threads=2), want)
+
+        work()
+        interrupted = sum(trial(work, random.random() * 0.04) for _ in range(60))
+        work()
+        print(json.dumps(interrupted))
+        """
+    )
+    assert interrupted >= 10, "hardly an interrupt came in time: this test proves nothing"
+
+
 def test_while_saving_and_loading(tmp_path):
     interrupted, found, left = child(
         f"""

@@ -174,6 +174,14 @@ except OSError as error:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_disk_without_room(small_disk):
+    path = small_disk / "model"
+    dq.save(path, {"a": np.ones(3)})
+    with pytest.raises(OSError, match="No space left"):
+        dq.save(path, {"a": np.ones(100_000)})
+    assert dq.load(path)["a"].tolist() == [1.0, 1.0, 1.0] and list(small_disk.iterdir()) == [path]
+
+
 def test_modes_and_links_stay(path, tmp_path):
     dq.save(path, {"a": np.ones(3)})
     umask = os.umask(0)

@@ -13,7 +13,6 @@ import atexit
 import math
 import os
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from .. import checks
 from ..kernels import parallel
 from ..kernels.atomics import LINUX
 from ..kernels.jit import JIT_ENABLED, entry
+from . import quota
 from .signatures import WORD, WORDS
 
 _ROOM = np.zeros(parallel.POOL_WORDS + parallel.LINE, np.int64)
@@ -38,23 +38,15 @@ _changing = threading.Lock()
 _used = False
 
 
-def _quota() -> float:
-    """Cores that a container's control group allows."""
-    try:
-        most, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return math.inf if most == "max" else int(most) / int(period)
-    except (OSError, ValueError):
-        return math.inf
-
-
 def default_threads() -> int:
-    """DYNQ_NUM_THREADS, else the cores this process may run on: affinity, container quota, NUMBA_NUM_THREADS."""
+    """DYNQ_NUM_THREADS, else the cores this process may run on: affinity, control groups, NUMBA_NUM_THREADS."""
     wanted = os.environ.get("DYNQ_NUM_THREADS")
     if wanted:
         number: Any = int(wanted) if wanted.isascii() and wanted.isdigit() else wanted
         return checks.thread_count("DYNQ_NUM_THREADS", number)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(min(max(1, min(cores, math.ceil(min(_quota(), cores)), config.NUMBA_NUM_THREADS)), checks.MAX_THREADS))
+    cores = min(cores, math.ceil(min(quota.cores(), cores)), config.NUMBA_NUM_THREADS)
+    return int(min(max(1, cores), checks.MAX_THREADS))
 
 
 def get_num_threads() -> int:
