@@ -167,6 +167,17 @@ def test_a_cache_for_another_cpu_is_left_alone(warm):
     assert run(warm)[0]["compiled"] == []
 
 
+def test_one_cache_for_cpus_that_are_told_to_be_alike(tmp_path):
+    """As an image for several CPU types is built and run: where both are set, no key holds the CPU's own name."""
+    alike = {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "+avx2,+fma", "DYNQ_ISA": "portable"}.items()
+    assert run(tmp_path, environment=alike)[0]["compiled"]
+    other = tmp_path / "sitecustomize.py"
+    other.write_text("import llvmlite.binding as b\nb.get_host_cpu_name = lambda: 'znver9'\n")
+    report, _ = run(tmp_path, environment=[*alike, ("PYTHONPATH", str(tmp_path))])
+    assert report["compiled"] == []
+    assert run(tmp_path, environment={"PYTHONPATH": str(tmp_path)}.items())[0]["compiled"]
+
+
 def test_a_read_only_cache_is_read(warm):
     for path in (warm / "dynq_numba", warm):
         path.chmod(0o555)

@@ -151,6 +151,29 @@ def test_preloaded_workers():
     assert served[1:] == ["80"] * 8 and parent
 
 
+HALF_WAY = """
+# Another thread's scratch memory, in the middle of a call, when this one forks: nobody in the child gives it back.
+import os
+import numpy as np
+import dynq_numba as dq
+from dynq_numba.runtime import scratch
+
+x, w = np.ones((1, 8, 40, 40), np.float32), dq.pack_conv(np.ones((16, 8, 3, 3), np.float32))
+want = dq.conv(x, w)
+scratch._ROOM[1] = 1, 12345, 1 << 40, 0, 0, 0, 0, 0
+pid = os.fork()
+if pid == 0:
+    scratch._ROOM[0, 0] = 1  # so that the call takes the next one
+    os._exit(0 if np.array_equal(dq.conv(x, w), want) and scratch._ROOM[1, 0] == 0 else 1)
+print(os.waitpid(pid, 0)[1], scratch._ROOM[1, :2].tolist())
+"""
+
+
+@linux
+def test_scratch_of_other_threads_at_a_fork():
+    assert child("-c", HALF_WAY).strip() == "0 [1, 12345]"
+
+
 COMPILING = """
 # numba compiles under a lock, which a child must not inherit from a thread that it has not.
 import os, signal, threading
