@@ -1,4 +1,5 @@
-"""Dynamic quantization for CPUs: int8 and int4 linear layers on plain numpy arrays, compiled by numba.
+"""Dynamic quantization for CPUs on plain numpy arrays, compiled by numba: int8 and int4 linear, convolution, recurrent
+and embedding layers, and the float operators that a whole model needs beside them.
 
     >>> import numpy as np
     >>> import dynq_numba as dq
@@ -9,7 +10,7 @@
     >>> y.shape, y.dtype
     ((3, 256), dtype('float32'))
 
-The same names work inside a user's own ``numba.njit`` functions.
+The same names (but ``Chain``, ``save`` and ``load``) work inside a user's own ``numba.njit`` functions.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def linear_many(
         Any strides, as for `linear`.
     weights : sequence of PackedLinear
         Each [Ni, K]. Those that were packed in different ways (bits, granularity other than per channel and per tensor,
-        activations) run one after the other.
+        activations, rotate, outliers) run one after the other.
     activation : {"relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"}, optional
         Of every result.
     threads : int, optional
