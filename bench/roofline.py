@@ -28,12 +28,20 @@ from dynq_numba.kernels.emit.intrinsics import max_rows
 from dynq_numba.kernels.emit.isa import InstructionSet
 from dynq_numba.kernels.emit.tile import Output, Scheme
 from dynq_numba.kernels.jit import kernel
-from dynq_numba.kernels.memory import aligned_zeros, data_ptr, keep, offset
+from dynq_numba.kernels.memory import ALIGN, address_value, data_ptr, keep, offset
 from dynq_numba.kernels.portable import strip_for
 from dynq_numba.runtime import isa as isas
 
 #: k of the plain tile: a panel of weights and one of activations fit L1 together.
 TILE_K = 768
+
+
+@kernel(cached=False)
+def aligned_zeros(count):
+    """`count` zero bytes that start at a multiple of ALIGN."""
+    room = np.zeros(count + ALIGN, np.uint8)
+    skip = -address_value(data_ptr(room)) % ALIGN
+    return room[skip : skip + count]
 
 
 @cache
