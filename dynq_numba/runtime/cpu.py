@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
 #: What goes when LLVM is told to do without a feature: every feature whose name starts so builds on it.
 _BUILT_ON = {"avx": ("avx",), "avx2": ("avx2", "avx512", "avxvnni"), "avx512f": ("avx512",)}
+#: What LLVM compiles with AVX2 where the target has it, and with the dot instruction where the target has that.
+_PROBE = """
+declare i32 @llvm.vector.reduce.add.v32i32(<32 x i32>)
+define <8 x i32> @sum(<8 x i32> %a, <8 x i32> %b) {
+  %c = add <8 x i32> %a, %b
+  ret <8 x i32> %c
+}
+define i32 @dot(<32 x i8> %a, <32 x i8> %b) {
+  %x = zext <32 x i8> %a to <32 x i32>
+  %y = sext <32 x i8> %b to <32 x i32>
+  %products = mul <32 x i32> %x, %y
+  %total = call i32 @llvm.vector.reduce.add.v32i32(<32 x i32> %products)
+  ret i32 %total
+}
+"""
+
+
+def _implied(name: str, text: str) -> set[str]:
+    """Features of a target that this machine has and LLVM uses, though `text` may not name them."""
+    import llvmlite.binding as llvm
+
+    machine = llvm.Target.from_default_triple().create_target_machine(cpu=name, features=text)
+    assembly = machine.emit_assembly(llvm.parse_assembly(_PROBE))
+    found = set()
+    if re.search(r"vpaddd\s.*ymm", assembly):
+        found.add("avx2")
+    if "vpdpbusd" in assembly:
+        found |= {"avxvnni"} if "{vex}" in assembly else {"avx512f", "avx512bw", "avx512vl", "avx512vnni"}
+    return {feature for feature, on in llvm.get_host_cpu_features().items() if on and feature in found}
 
 
 @cache
 def features() -> frozenset[str]:
     """LLVM features of numba's *effective* target (it honours NUMBA_CPU_NAME and NUMBA_CPU_FEATURES).
 
-    Emitting an instruction for a target that lacks it aborts the process. So what counts is the feature string; what
-    a CPU's name implies counts only where the name is this machine's own.
+    Emitting an instruction for a target that lacks it aborts the process. So what counts is the feature string, which
+    by default names all that the machine has or lacks; where it does not, LLVM is asked what it compiles for the CPU's
+    name. (What the machine has says nothing: a virtual one may have AVX-VNNI, and a name to LLVM that has not.)
     """
-    import llvmlite.binding
     from numba.core.registry import cpu_target
 
     _, name, text = cpu_target.target_context.codegen().magic_tuple()
-    present: set[str] = set()
-    if name == llvmlite.binding.get_host_cpu_name():
-        present = {feature for feature, on in llvmlite.binding.get_host_cpu_features().items() if on}
+    present = set() if "avx2" in text else _implied(name, text)
     words = [word for word in text.split(",") if word]
     present.update(word[1:] for word in words if word[0] == "+")
     for word in words:
