@@ -133,7 +133,7 @@ def test_while_running_other_operators():
         expected = [call(threads=1) for call in calls]
 
         def work():
-            for _ in range(2):
+            for _ in range(4):
                 for call, want in zip(calls, expected):
                     assert np.array_equal(call(), want) and np.array_equal(call(threads=2), want)
 
