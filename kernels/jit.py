@@ -8,8 +8,11 @@
 from __future__ import annotations
 
 import hashlib
+import signal
+import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -49,10 +52,32 @@ def kernel(function: Callable | None = None, *, variant: str = "", parallel: boo
     return dispatcher
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """SIGINT's handler runs at the end of the block, not within.
+
+    LLVM calls llvmlite back while it compiles. An exception is dropped there, and what it cut short is missing later:
+    the process was seen to crash. Handlers run in the main thread only, so others have nothing to hold.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *received: held.append(received))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            handler(*held[0])
+
+
 def compiled(dispatcher: Any, signature: tuple) -> Any:
     """numba's compilation result of one signature."""
     if signature not in dispatcher.overloads:
-        dispatcher.compile(signature)
+        with _interrupts_held():
+            dispatcher.compile(signature)
     return dispatcher.overloads[signature]
 
 

@@ -3,8 +3,8 @@
 #
 #   bash tests/arm.sh [FOLDER]       FOLDER (default: .venv/arm) keeps the Debian files and wheels, about 700 MB
 #
-# Needs Debian's qemu-user-static and debootstrap, and PyPI. Takes up to half an hour, nearly all of it compiling under
-# emulation (measured last: 28 minutes beside other work, 23 of 23 cases), so it is no part of CI.
+# Needs Debian's qemu-user-static and debootstrap, and PyPI. Nearly all its time is compiling under emulation, some half
+# an hour beside other work (it prints how long), so it is no part of CI.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$(realpath -m "${1:-.venv/arm}")
@@ -31,3 +31,4 @@ run() { qemu-aarch64-static -L "$folder/root" "$folder/root/usr/bin/python$pytho
 run -c 'import platform, numba; print(platform.machine(), "numba", numba.__version__)'
 echo "the numpy reference:" && NUMBA_DISABLE_JIT=1 run tests/golden.py
 echo "compiled:" && run tests/golden.py
+echo "$((SECONDS / 60)) minutes"

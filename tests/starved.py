@@ -2,14 +2,16 @@
 
     python tests/starved.py [NAME …]        (default: all)
 
-Each call runs under limits of the address space: from none to spare up to what it needs, and in fine steps below that,
-so that each of its allocations fails once. Prints JSON: for each name how often it failed with which error, bytes by
-which the process has grown over it, and whether results are as before. Run with glibc's MALLOC_TRIM_THRESHOLD_=0
-MALLOC_MMAP_THRESHOLD_=65536 MALLOC_ARENA_MAX=1: freed memory then goes back at once.
+Each call runs under limits of the address space: from none to spare up to what it needs, and in steps of 64 KB below
+that, without scratch memory of earlier calls. Prints JSON: for each name how often it failed with which error, bytes by
+which the process has grown over it, whether results are as before, and slots of scratch that nobody gave back. Run with
+glibc's MALLOC_TRIM_THRESHOLD_=0 MALLOC_MMAP_THRESHOLD_=65536 MALLOC_ARENA_MAX=1 and PYTHONMALLOC=malloc: freed memory
+then goes back at once.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import hashlib
 import json
@@ -23,7 +25,11 @@ from pathlib import Path
 import numpy as np
 
 import dynq_numba as dq
+from dynq_numba.kernels.scratch import BLOCK
+from dynq_numba.runtime import scratch
 
+free = ctypes.CDLL(None).free
+free.argtypes = [ctypes.c_void_p]
 F32, N = np.float32, 3000
 #: Bytes above what the process has, until a call succeeds; and by which limits differ below that.
 SPARE = [0, *(int(2 ** (14 + i / 2)) for i in range(40))]
@@ -36,6 +42,7 @@ def operators(folder: str) -> dict[str, Callable]:
     def normal(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape, F32)
 
+    grouped = {"bits": 4, "granularity": "per_group", "group_size": 32}
     x, big, image = normal(N, 64), normal(N, N), normal(2, 8, 300, 300)
     w, table = dq.pack_linear(normal(N, 64)), dq.pack_embedding(normal(10, 2000))
     deep, rows, out = dq.pack_linear(normal(8, 20_000), rotate=32), normal(100, 20_000), np.empty((100, 8), F32)
@@ -64,6 +71,8 @@ def operators(folder: str) -> dict[str, Callable]:
         "linear_many, rotated": lambda: dq.linear_many(rows, [deep, deep]),
         "chain": lambda: chain(x),
         "pack_linear": lambda: dq.linear(big[:1], dq.pack_linear(big)),
+        "pack_linear, 4 bits": lambda: dq.linear(big[:1], dq.pack_linear(big, **grouped)),
+        "pack_linear, outliers": lambda: dq.linear(big[:1], dq.pack_linear(big, outliers=range(100))),
         "pack_conv": lambda: dq.conv(image[:1, :1, :5, :5].repeat(200, 1), dq.pack_conv(filters)),
         "pack_embedding": lambda: dq.embedding(ids[:1], dq.pack_embedding(big)),
         "quantize": lambda: dq.quantize(big).data,
@@ -100,8 +109,17 @@ def size() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
+def empty() -> None:
+    """Free the scratch memory that is kept for later calls."""
+    for slot in scratch._ROOM:
+        if slot[0] == 0 and slot[BLOCK]:
+            free(int(slot[BLOCK]))
+            slot[:] = 0
+
+
 def attempt(call: Callable, limit: int) -> str:
     """What a call raises under a limit; "" for nothing."""
+    empty()
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
     try:
         call()
@@ -140,10 +158,12 @@ def main(names: list[str]) -> None:
                 continue
             before = digest(call())
             gc.collect()
+            empty()
             base = size()
             errors = Counter(filter(None, starve(call)))
-            grown = size() - base
-            report[name] = {"errors": errors, "grown": grown, "same": digest(call()) == before}
+            empty()
+            grown, busy = size() - base, int(np.count_nonzero(scratch._ROOM[:, 0]))
+            report[name] = {"errors": errors, "grown": grown, "same": digest(call()) == before, "busy": busy}
             print(name, report[name], file=sys.stderr, flush=True)
     print(json.dumps(report))
 

@@ -21,7 +21,7 @@ x, weight = rng.standard_normal((40, 131), np.float32), rng.standard_normal((70,
 def trial(work, seconds):
     '''Whether an interrupt reached `work`: from so many seconds on, one after another until then.
 
-    One that comes while LLVM calls numba back is lost, as ctypes prints and drops what such a function raises.
+    One that comes within a callback of C code is lost, as ctypes prints and drops what such a function raises.
     '''
     working, reached = threading.Event(), False
     working.set()
@@ -86,6 +86,38 @@ def test_while_compiling(tmp_path, expected):
     assert child("print(json.dumps(digest()))", NUMBA_CACHE_DIR=str(tmp_path)) == expected
 
 
+def test_an_interrupt_waits_for_the_kernel_that_is_compiled(tmp_path):
+    reached, calls, found = child(
+        """
+        from numba.core import event
+
+        compiled = []
+
+        class Interrupting(event.Listener):
+            def on_start(self, event):
+                os.kill(os.getpid(), signal.SIGINT)
+                compiled.append(event.data["dispatcher"])
+
+            def on_end(self, event):
+                pass
+
+        reached = 0
+        with event.install_listener("numba:compile", Interrupting()):
+            while True:
+                before = len(compiled)
+                try:
+                    found = digest()
+                    break
+                except KeyboardInterrupt:
+                    reached += 1
+                    assert len(compiled) > before and all(kernel.overloads for kernel in compiled[before:])
+        print(json.dumps([reached, len(compiled), found]))
+        """,
+        NUMBA_CACHE_DIR=str(tmp_path),
+    )
+    assert 5 <= reached <= calls and found == child("print(json.dumps(digest()))")
+
+
 def test_while_packing_and_running(expected):
     interrupted, found, threads = child(
         """
@@ -138,7 +170,10 @@ def test_while_running_other_operators():
                     assert np.array_equal(call(), want) and np.array_equal(call(threads=2), want)
 
         work()
-        interrupted = sum(trial(work, random.random() * 0.04) for _ in range(60))
+        begin = time.perf_counter()
+        work()
+        usual = time.perf_counter() - begin
+        interrupted = sum(trial(work, random.random() * usual) for _ in range(60))
         work()
         print(json.dumps(interrupted))
         """

@@ -57,10 +57,11 @@ def test_many_calls_keep_nothing():
 
 def test_without_memory_every_operator_says_so_and_works_again_later():
     # Freed memory goes back at once, so that what is left is what the limit leaves.
-    done = child("starved.py", MALLOC_TRIM_THRESHOLD_="0", MALLOC_MMAP_THRESHOLD_="65536", MALLOC_ARENA_MAX="1")
+    glibc = {"MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+    done = child("starved.py", PYTHONMALLOC="malloc", **glibc)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     told = {name: set(found["errors"]) for name, found in report.items()}
     assert {name: errors for name, errors in told.items() if errors != {"MemoryError"}} == {}
     assert {name: found["grown"] for name, found in report.items() if found["grown"] > 1 << 18} == {}
-    assert [name for name, found in report.items() if not found["same"]] == []
+    assert [name for name, found in report.items() if not found["same"] or found["busy"]] == []

@@ -61,7 +61,7 @@ def libraries(layer):
         parts = importlib.metadata.files("tbb")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("tbb is not installed")
-    return [str(part.locate().resolve()) for part in parts if part.name == "libtbb.so.12"]
+    return [str(part.locate().resolve()) for part in parts or () if part.name == "libtbb.so.12"]
 
 
 @pytest.mark.parametrize("layer", LAYERS)

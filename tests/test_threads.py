@@ -65,6 +65,21 @@ def test_affinity_bounds_the_setting():
     assert child(code, DYNQ_NUM_THREADS="").stdout.strip() == "1"
 
 
+@linux
+def test_where_no_thread_can_be_started_calls_go_alone(problem):
+    x, w = problem
+    want = dq.linear(x, w, threads=1)
+
+    def fail(self):
+        raise RuntimeError("can't start new thread")
+
+    pool.stop()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        assert np.array_equal(dq.linear(x, w, threads=3), want) and not pool._helpers
+    assert np.array_equal(dq.linear(x, w, threads=3), want) and len(pool._helpers) == 2
+
+
 def test_concurrent_calls_get_their_own_results(problem):
     """One call has the helpers, the others go alone; every result has the bits of the serial one."""
     x, w = problem

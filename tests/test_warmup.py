@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 CALLS = """
-import itertools, json, sys
+import itertools, json, sys, tempfile
 import numpy as np
 from numba.core import event
 
@@ -53,6 +55,10 @@ def linears():
     for rows in (1, 40, 3000):
         chain(normal(rows, 300))
     dq.smooth(weight, np.abs(x).max(0))
+    with tempfile.TemporaryDirectory() as folder:
+        dq.save(folder + "/model", {str(i): w for i, w in enumerate(packed)})
+        for name, w in dq.load(folder + "/model").items():
+            dq.linear(x, w)
 
 def conversions():
     x = normal(20, 30)
@@ -77,7 +83,9 @@ def floats():
     cos, sin = dq.rotary_tables(30, 64)
     dq.rotary(x[None, None], cos, sin)
     q = normal(2, 4, 30, 64)
-    cache = dq.KVCache(2, 4, 64, 40)
+    cache = dq.KVCache(2, 4, 40, 64)
+    cache.append(q, q)
+    dq.attention(q, cache.keys, cache.values)
     for options in ({}, {"causal": True}, {"mask": np.ones((30, 30), bool)}, {"mask": normal(30, 30)},
                     {"key_lengths": np.array([3, 30])}):
         for bits in (None, 8):
@@ -113,10 +121,14 @@ print(json.dumps(compiled))
 """
 
 
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="there is no cache on this system")
+
+
 def child(*arguments, folder):
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_DISABLE_JIT"}
     done = subprocess.run(
         [sys.executable, *arguments],
-        env=os.environ | {"NUMBA_CACHE_DIR": str(folder)}, capture_output=True, text=True, timeout=600, check=False,
+        env=environment | {"NUMBA_CACHE_DIR": str(folder)}, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

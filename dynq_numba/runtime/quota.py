@@ -6,7 +6,14 @@ import math
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-GROUPS, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+PROCESS = Path("/proc/self")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def _limit(folder: Path) -> float:
@@ -17,33 +24,45 @@ def _limit(folder: Path) -> float:
         else:
             most, period = ((folder / f"cpu.cfs_{what}_us").read_text() for what in ("quota", "period"))
         cores = math.inf if most == "max" else int(most) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
+    except (OSError, ValueError, ArithmeticError):
         return math.inf
     return cores if cores > 0 else math.inf  # a quota of -1: none
 
 
-def _folders(groups: Path, own: Path) -> Iterator[Path]:
-    """Where this process's groups for CPU time, and all above them, may be seen.
+def _own(process: Path) -> dict[str, str]:
+    """The group of each version, from lines number:controllers:path; version 2 names no controllers."""
+    found = {}
+    for line in _lines(process / "cgroup"):
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers == "":
+            found["cgroup2"] = path
+        elif "cpu" in controllers.split(","):
+            found["cgroup"] = path
+    return found
 
-    A line of `own` is number:controllers:path; number 0 without controllers is version 2. A container often sees its
-    own group as the root, whatever the path says.
+
+def _folders(process: Path) -> Iterator[Path]:
+    """This process's groups for CPU time and all above them, as far as they are mounted.
+
+    A line of mountinfo is number, parent, device, root, place, options …, "-", kind, source, the file system's options
+    (proc(5)). What is mounted is the part of the hierarchy below `root`: in a container often the own group alone.
     """
-    yield from (groups, groups / "cpu", groups / "cpu,cpuacct")
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "" or "cpu" in controllers.split(","):
-            inside = PurePosixPath(path).relative_to("/")
-            for part in (inside, *inside.parents):
-                yield groups / controllers / part
+    own = _own(process)
+    for line in _lines(process / "mountinfo"):
+        mount, _, system = line.partition(" - ")
+        fields, kind = mount.split(" "), system.split(" ")
+        if len(fields) < 5 or len(kind) < 3:
+            continue
+        if kind[0] != "cgroup2" and not (kind[0] == "cgroup" and "cpu" in kind[2].split(",")):
+            continue
+        root = PurePosixPath(fields[3])
+        group = PurePosixPath(own.get(kind[0], root))
+        inside = group.relative_to(root) if group.is_relative_to(root) else PurePosixPath()
+        for part in (inside, *inside.parents):
+            yield Path(fields[4]) / part
 
 
-def cores(groups: Path = GROUPS, own: Path = OWN) -> float:
+def cores(process: Path = PROCESS) -> float:
     """The least of all limits, a fraction often; infinity where there is none."""
-    try:
-        return min(map(_limit, _folders(groups, own)))
-    except ValueError:  # /proc of some other kind
-        return _limit(groups)
+    return min(map(_limit, _folders(process)), default=math.inf)

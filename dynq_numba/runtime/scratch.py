@@ -7,8 +7,9 @@ import os
 import numpy as np
 
 from ..kernels.scratch import LINE, SLOTS
+from .layout import _aligned_zeros
 
-_ROOM = np.zeros((SLOTS, LINE), np.int64)
+_ROOM = _aligned_zeros(8 * SLOTS * LINE).view(np.int64).reshape(SLOTS, LINE)
 #: Address of the slots.
 ADDRESS = _ROOM.ctypes.data
 

@@ -99,7 +99,10 @@ def _start(count: int) -> None:
         _used = True
         while len(_helpers) < count:
             helper = threading.Thread(target=serve, args=(_WORDS,), name=f"dynq-{len(_helpers) + 1}", daemon=True)
-            helper.start()
+            try:
+                helper.start()
+            except RuntimeError:  # no memory for its stack, or too many threads: callers go with what there is
+                break
             _helpers.append(helper)
             _WORDS[parallel.HELPERS] = len(_helpers)
 
