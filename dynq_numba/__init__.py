@@ -10,7 +10,12 @@ and embedding layers, and the float operators that a whole model needs beside th
     >>> y.shape, y.dtype
     ((3, 256), dtype('float32'))
 
-The same names (but ``Chain``, ``save`` and ``load``) work inside a user's own ``numba.njit`` functions.
+These names work inside a user's own ``numba.njit`` functions:
+
+    attention, conv, dequantize, embedding, embedding_bag, gelu, gru, gru_cell, layer_norm, linear, linear_many,
+    lstm, lstm_cell, matmul, matmul_integer, quantize, rms_norm, rnn, rnn_cell, rotary, silu, softmax, swiglu.
+
+The others make, hold or set something, outside of compiled code.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
-from numba.extending import intrinsic, overload, typeof_impl
+from numba.extending import intrinsic, overload, register_jitable, typeof_impl
 
 from .checks import MAX_THREADS
 from .jitted_packed import PackedType, register_packed
@@ -117,7 +117,7 @@ def rows_function(array: types.Array) -> Callable:
     return arrays.view_rows if array.layout == "C" and array.dtype == types.float32 else arrays.as_rows
 
 
-@overload(linear, prefer_literal=True)
+@overload(linear, prefer_literal=True, jit_options={"forceinline": True})
 def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threads=None):  # type: ignore[no-untyped-def]
     if not isinstance(w, PackedLinearType):
         raise TypingError(f"w must be a PackedLinear from pack_linear; got {w}")
@@ -141,7 +141,8 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
     x_rows = rows_function(x)
     residual_rows = rows_function(residual if has_residual else x)
 
-    def run(x, w, activation=None, residual=None, epilogue=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+    @register_jitable
+    def product(x, w, residual, out, threads):  # type: ignore[no-untyped-def]
         descriptor = w.descriptor
         n, k = descriptor[at.N], descriptor[at.K]
         if x.shape[-1] != k:
@@ -182,5 +183,10 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
         if has_out:
             arrays.deliver(target, arrays.view_rows(y, n))
         return y
+
+    # Inlined, always: what numba makes of a function as an argument, its address in this process, is then used nowhere,
+    # and the caller can be kept on disk.
+    def run(x, w, activation=None, residual=None, epilogue=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+        return product(x, w, residual, out, threads)
 
     return run
