@@ -42,7 +42,7 @@ audit: $(VENV)/.stamp-test $(VENV)/.stamp-demo  ## known vulnerabilities of what
 	@$(PY) -m pip freeze --exclude-editable > $(VENV)/audit/installed.txt
 	@$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)/audit/installed.txt $(ARGS)
 
-bench: $(VENV)/.stamp-bench  ## ours beside every peer; fills in the README (20 minutes)
+bench: $(VENV)/.stamp-bench  ## ours beside every peer; fills in the pages (20 minutes)
 	@$(PY) -m bench.roofline
 	@$(PY) -m bench.report --avx2 --files transformer --budget 1 $(ARGS)
 	@$(PY) -m bench.report --readme $(ARGS)

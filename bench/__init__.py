@@ -1,1 +1,1 @@
-"""Benchmarks: each a module run with ``python -m bench.NAME``; see README.md."""
+"""Benchmarks: each a module run with ``python -m bench.NAME``; see bench/NOTES.md."""

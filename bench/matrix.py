@@ -1,20 +1,17 @@
-"""The README's support matrix, generated from the kernel registry.
+"""The support matrix, generated from the kernel registry.
 
     python -m bench.matrix            print it
-    python -m bench.matrix --write    put it between README.md's markers
+    python -m bench.matrix --write    put it into bench/RESULTS.md
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
+from bench import pages
 from dynq_numba.kernels.emit.intrinsics import max_rows
 from dynq_numba.runtime import registry
 from dynq_numba.runtime.isa import INSTRUCTION_SETS
-
-README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- support matrix: python -m bench.matrix --write -->", "<!-- end of support matrix -->"
 
 
 def matrix() -> str:
@@ -46,16 +43,9 @@ def matrix() -> str:
     return "\n".join(lines)
 
 
-def updated(text: str) -> str:
-    """README text with the matrix of today between its markers."""
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
-    return f"{head}{BEGIN}\n{matrix()}\n{END}{tail}"
-
-
 def main() -> int:
     if "--write" in sys.argv[1:]:
-        README.write_text(updated(README.read_text()))
+        pages.fill(pages.RESULTS, "matrix", matrix())
     else:
         print(matrix())
     return 0

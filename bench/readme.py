@@ -1,7 +1,7 @@
-"""The README's figures, from bench/results/: python -m bench.readme [NAME]
+"""The published figures, from the records in bench/results/: python -m bench.readme [NAME]
 
-Everything between README.md's markers, and the two charts, are made from bench/results/NAME.json ("latest") and, where
-it is there, bench/results/avx2.json. Nothing is measured.
+The tables of linear in bench/RESULTS.md and the two charts are made from NAME.json ("latest") and, where it is there,
+avx2.json; the README's one table from these and operators.json. Nothing is measured.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import charts, plan, summary
-from bench.results import OURS
+from bench import charts, pages, plan, summary
+from bench.results import OURS, geometric_mean
 from bench.summary import COMPUTE_BOUND, READ_BOUND
 from bench.tables import markdown, number, percent, ratio
 
-ROOT = Path(__file__).parent.parent
-RESULTS = Path(__file__).parent / "results"
-BEGIN, END = "<!-- bench:begin (python -m bench.readme) -->", "<!-- bench:end -->"
-#: The rows that the README shows in full, those of them that were measured.
+RECORDS = Path(__file__).parent / "results"
+#: The shapes whose rows are shown in full, those of them that were measured.
 HEADLINES = (
     (1, 768, 768), (1, 4096, 4096), (8, 4096, 4096), (32, 768, 3072), (128, 768, 768), (128, 768, 3072),
     (128, 3072, 768), (512, 1024, 4096), (512, 4096, 4096), (1024, 4096, 4096), (1024, 512, 256), (127, 769, 767),
@@ -128,8 +126,8 @@ def provenance(stamp: dict) -> str:
 
 INTRODUCTION = """\
 Peers are timed from numpy array to numpy array ("as called") and without their copies in and out ("bare"), ours always
-from array to array, in the same rounds. Every row, its spread, and what could not run: [bench/results](bench/results).
-How, and why so: [bench/NOTES.md](bench/NOTES.md)."""
+from array to array, in the same rounds. Every row, its spread, and what could not run: [results](results).
+How, and why so: [NOTES.md](NOTES.md)."""
 MEANS = f"""\
 Geometric means over the best peer with at least 8-bit weights on each shape, M ≥ {COMPUTE_BOUND}; above 1, ours is
 faster:"""
@@ -139,7 +137,7 @@ bandwidth, measured in the same rounds"""
 
 
 def tables(record: dict, avx2: dict | None) -> Iterator[str]:
-    """The paragraphs and tables between the markers."""
+    """The paragraphs and tables of linear."""
     narrow = [g for g in record["groups"] if g["file"] == plan.NARROW]
     wide = [g for g in record["groups"] if g["file"] != plan.NARROW]
     cold = [g for g in wide if summary.read_bound(g) and g["cold"]]
@@ -165,33 +163,92 @@ def tables(record: dict, avx2: dict | None) -> Iterator[str]:
     if avx2:
         yield f"Limited to AVX2, ours and the peers that have a switch for it ({provenance(avx2['stamp'])}):"
         yield geometric([g for g in avx2["groups"] if g["file"] != plan.NARROW])
-    yield "![Every shape under the roofs](bench/results/roofline.svg)"
-    yield "![The best peer's time over ours, shape by shape](bench/results/ratio.svg)"
+    yield "![Every shape under the roofs](results/roofline.svg)"
+    yield "![Every peer's time over ours, shape by shape](results/ratio.svg)"
 
 
-def updated(text: str, new: str) -> str:
-    """README text with these tables between its markers."""
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
-    return f"{head}{BEGIN}\n{new}\n{END}{tail}"
+#: The rows of the README's table that operators.json has: what they are called, topic, our way.
+OVERVIEW = (
+    ("`linear_many`, three of one x", "projections", "dynq"),
+    ("`Chain`, a feed-forward part", "chain", "dynq int8 chain"),
+    ("`matmul`", "matmul", "dynq"),
+    ("`conv`", "convolution", "dynq-numba"),
+    ("`attention`, float32", "attention", "dynq"),
+    ("`attention`, `bits=8`", "attention", "dynq int8 products"),
+    ("norms, softmax, gelu, rotary …", "floats", "dynq"),
+    ("`lstm`", "recurrent", "dynq int8"),
+    ("**all of MiniLM**", "minilm", "dynq int8"),
+)
+
+
+def linears(record: dict, avx2: dict | None) -> Iterator[tuple[str, list[tuple[float, str]]]]:
+    """Rows of the README's table: a name, and of each case the best peer's time over ours and what the case is."""
+    groups, limited = charts.most_threads(record), charts.most_threads(avx2) if avx2 else []
+    wide = [g for g in groups if g["file"] != plan.NARROW]
+    narrow = [g for g in groups if g["file"] == plan.NARROW]
+    for name, some, keep, weights, mode in (
+        ("`linear`, 8 bits", wide, summary.compute_bound, "int8", "called"),
+        ("the same, without the peers' copies", wide, summary.compute_bound, "int8", "bare"),
+        ("`linear`, 8 bits, 1 to 4 rows", wide, lambda g: summary.read_bound(g) and not g["cold"], "int8", "called"),
+        ("the same, weights in memory", wide, lambda g: summary.read_bound(g) and g["cold"], "int8", "called"),
+        ("`linear`, 4 bits", narrow, lambda g: True, "int4", "called"),
+        ("`linear`, 8 bits, all limited to AVX2", limited, summary.compute_bound, "int8", "called"),
+    ):
+        pairs = summary.select(some, keep, weights)
+        yield name, [(row[f"ratio_{mode}"], f"{g['m']},{g['k']},{g['n']}") for g, row in pairs]
+
+
+def others(record: dict) -> Iterator[tuple[str, list[tuple[float, str]]]]:
+    """The same of the topics of bench.operators."""
+    for name, topic, way in OVERVIEW:
+        groups = charts.most_threads(record[topic]) if topic in record else []
+        yield name, [(row["ratio"], g["case"]) for g in groups for row in g["rows"]
+                     if row["name"] == way and "ratio" in row]  # fmt: skip
+
+
+def overview(record: dict, avx2: dict | None, operators: dict | None) -> str:
+    """The README's one table."""
+    threads = max(g["threads"] for g in record["groups"])
+    rows = [[f"{threads} threads", "cases", "best peer's time / ours", "the worst case", "wins : losses"]]
+    for name, cases in (*linears(record, avx2), *others(operators or {})):
+        if cases:
+            ratios = [r for r, _ in cases]
+            worst, where = min(cases)
+            wins = f"{sum(r > 1 for r in ratios)} : {sum(r < 1 for r in ratios)}"
+            mean = f"**{ratio(geometric_mean(ratios))}**"
+            rows.append([name, str(len(cases)), mean, f"{ratio(worst)} at {where}", wins])
+    stamps = [r["stamp"] for r in (record, avx2, *(operators or {}).values()) if r]
+    dates = sorted({stamp["date"][:10] for stamp in stamps})
+    machines = " and ".join(sorted({f"{stamp['cpu']}, {stamp['cores']} cores" for stamp in stamps}))
+    told = f"Geometric means, from array to array; above 1 we are faster. {dates[0]} to {dates[-1]}, {machines}."
+    return f"{markdown(rows)}\n\n{told}"
 
 
 def load(name: str) -> dict | None:
     """The record of a run, where there is one."""
-    path = RESULTS / f"{name}.json"
+    path = RECORDS / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def content(name: str = "latest") -> str:
-    """What stands between the markers."""
-    return "\n\n".join(tables(load(name), load("avx2")))
+def content(name: str = "latest") -> dict[tuple[Path, str], str]:
+    """What stands in the pages' blocks that are made here."""
+    record, avx2 = load(name), load("avx2")
+    return {
+        (pages.RESULTS, "linear"): "\n\n".join(tables(record, avx2)),
+        (pages.README, "figures"): overview(record, avx2, load("operators")),
+    }
+
+
+def fill(name: str = "latest") -> None:
+    """The pages from the results of a run."""
+    for (page, block), new in content(name).items():
+        pages.fill(page, block, new)
 
 
 def write(name: str = "latest") -> None:
-    """README.md and the charts from the results of a run."""
-    charts.draw(load(name), RESULTS)
-    path = ROOT / "README.md"
-    path.write_text(updated(path.read_text(), content(name)))
+    """The charts and the pages from the results of a run."""
+    charts.draw(load(name), RECORDS, load("avx2"))
+    fill(name)
 
 
 if __name__ == "__main__":

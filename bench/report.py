@@ -3,7 +3,7 @@
     python -m bench.report                                     all files, 1 thread and all threads
     python -m bench.report --files transformer --threads 2 --only dynq xnnpack
     python -m bench.report --shapes 1,768,768 128,768,3072     these shapes instead of files
-    python -m bench.report --readme                            and write README.md's tables and the charts
+    python -m bench.report --readme                            and write the pages' tables and the charts
     python -m bench.report --avx2                              ours and the peers limited to AVX2
 
 Times are microseconds, from numpy array to numpy array ("called"), or of the framework's own run alone ("bare").
@@ -100,7 +100,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--avx2", action="store_true", help="limit ours and the peers to AVX2")
     add("--extras", action="store_true", help="also what calls and starts cost, and quantize on its own")
     add("--name", help="write bench/results/NAME.json (default: latest, or avx2; none with --shapes)")
-    add("--readme", action="store_true", help="with all the above, and README.md's tables and charts from it")
+    add("--readme", action="store_true", help="with all the above, and the pages' tables and charts from it")
     args = parser.parse_args(argv)
     args.rounds = min(args.rounds, 3) if args.quick else args.rounds
     args.name = args.name or (None if args.shapes else "avx2" if args.avx2 else "latest")

@@ -1,4 +1,4 @@
-"""Figures about many cases: what the README says in a line, and what the speed targets are about."""
+"""Figures about many cases: what the pages say in a line, and what the speed targets are about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records as tables: aligned text for a terminal, Markdown for the README."""
+"""Records as tables: aligned text for a terminal, Markdown for pages."""
 
 from __future__ import annotations
 

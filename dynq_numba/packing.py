@@ -67,7 +67,7 @@ def pack_linear(
     q = clip(rint(w / scale)), in float32: |w - q·scale| ≤ scale / 2 · (1 + 2^-15).
     A group of 4 bits takes, among 32 scales of either sign (16 ranges with zero points), the one with the least squared
     error over the group, which is thus no larger than that of max|w| / 7 (of min … max over 15 steps).
-    Source: ONNX QuantizeLinear-13, symmetric; ARCHITECTURE.md, Numerics.
+    Source: ONNX QuantizeLinear-13, symmetric; docs/NUMERICS.md.
     rotate: x·H in float32, by additions in the order of kernels/reference_rotation.py (a value beyond the largest
     float32 / block may overflow, and its row is NaN), W·H / block in float64, rounded once; all bounds are of these.
     Measured (``python -m bench.accuracy``, MiniLM, 60 reviews, mean cosine to float32): rotate=128 takes 8 bits from

@@ -1,8 +1,8 @@
 """The oracle: what every result must be, in numpy int64/float64, importing nothing of the project.
 
 Integer products are exact in int64 (|product| <= 255*255, so K could be 1e14), by einsum rather than BLAS, whose
-spinning threads cost seconds on a busy machine. The float32 results are the operations of ARCHITECTURE.md, one rounding
-each, in their order, on those exact integers.
+spinning threads cost seconds on a busy machine. The float32 results are the operations of docs/NUMERICS.md, one
+rounding each, in their order, on those exact integers.
 
 Error bounds use u = 2**-24 (half an ulp of 1 in float32), TINY = 2**-149 (the smallest float32 step, so a result that
 underflows is off by at most TINY/2) and gamma(n) = n*u/(1 - n*u), the bound of n successive relative roundings.

@@ -58,7 +58,7 @@ def up_to_bfloat16(scale):
 
 
 def least_error(part, steps, zeros, low, high):
-    """ARCHITECTURE 2: of candidates (a scale and zero point per row each), what the rows of `part` [R, L] take.
+    """NUMERICS 2: of candidates (a scale and zero point per row each), what the rows of `part` [R, L] take.
 
     Returns integers less their zero point, scale and zero point. The cost of a candidate is scale**2 (float64) times
     the sum, in float32 and in the order of k, of (w/scale - q)**2; the first of the cheapest wins.
@@ -111,7 +111,7 @@ def whole_groups(part):
 
 
 def pack(weight, bias=None, *, bits=8, granularity="per_channel", group_size=None, symmetric=True):
-    """Quantize a float weight [N, K] as ARCHITECTURE 2 says."""
+    """Quantize a float weight [N, K] as NUMERICS 2 says."""
     weight, limit = as_float32(weight), 127 if bits == 8 else 7
     n, k = weight.shape
     bias = np.zeros(n, F32) if bias is None else as_float32(bias)

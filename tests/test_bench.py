@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from bench import awake, machine, plan, problem, readme, results, summary, tables, timing
+from bench import awake, machine, pages, plan, problem, readme, results, summary, tables, timing
 from bench.contestants import CONTESTANTS
+from bench.operators import __main__ as operators
 from bench.problem import Case, Problem, Shape
 from bench.remote import LIVES, Failed, Remote
 from bench.replay import Replay
@@ -172,8 +173,20 @@ def test_stamp():
     json.dumps(stamp)
 
 
-def test_readme_tables_are_those_of_the_results():
-    text = (readme.ROOT / "README.md").read_text()
-    assert readme.updated(readme.updated(text, "a"), "b").count("\nb\n") == 1
-    if (readme.RESULTS / "latest.json").exists():
-        assert readme.updated(text, readme.content()) == text, "run: python -m bench.readme"
+def test_a_block_of_a_page():
+    page = "a\n<!-- begin x: do it -->\nold\n<!-- end x -->\nb <!-- begin y: do -->\n<!-- end y -->\n"
+    filled = pages.filled(page, "x", "new | \\1")
+    assert filled == page.replace("old\n", "\nnew | \\1\n\n") == pages.filled(filled, "x", "new | \\1")
+    for text in ("", page + page):
+        with pytest.raises(ValueError, match="one block x"):
+            pages.filled(text, "x", "new")
+
+
+def test_tables_are_those_of_the_results():
+    for (page, block), new in readme.content().items():
+        assert pages.filled(page.read_text(), block, new) == page.read_text(), "run: python -m bench.readme"
+
+
+def test_tables_of_operators_are_those_of_their_record():
+    text, new = pages.RESULTS.read_text(), operators.content(readme.load("operators"))
+    assert pages.filled(text, "operators", new) == text, "run: python -m bench.operators --write"

@@ -3,7 +3,6 @@
 import itertools
 import re
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import oracle
@@ -13,7 +12,7 @@ from numba import types
 from numba.extending import intrinsic
 
 import dynq_numba as dq
-from bench import matrix
+from bench import matrix, pages
 from dynq_numba.kernels import pack, reference
 from dynq_numba.kernels.emit.intrinsics import fma
 from dynq_numba.kernels.emit.isa import VECTORS
@@ -177,17 +176,9 @@ def test_kernel_names_follow_the_grammar():
         assert not re.fullmatch(registry.GRAMMAR, f"qd8_f32_{wrong}_gemm_14x32c4__avx512vnni")
 
 
-def test_readme_matrix_is_the_registry():
-    text = Path(matrix.README).read_text()
-    assert matrix.updated(text) == text, "run: python -m bench.matrix --write"
-
-
-def test_architecture_names_files_that_exist():
-    root = Path(matrix.README).parent
-    for document in ("ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"):
-        text = (root / document).read_text()
-        for name in re.findall(r"`((?:kernels|dynq_numba|bench|tests|examples)/[\w/]+\.py)`", text):
-            assert (root / name).is_file(), f"{document} names {name}"
+def test_the_matrix_is_the_registry():
+    text = pages.RESULTS.read_text()
+    assert pages.filled(text, "matrix", matrix.matrix()) == text, "run: python -m bench.matrix --write"
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])

@@ -3,7 +3,7 @@
     python -m bench.operators                              all topics, 1 thread and all threads
     python -m bench.operators projections --threads 2 --quick
     python -m bench.operators chain minilm --write         these topics into bench/results/operators.json, and from it
-                                                           README.md's tables; each says when and where it was measured
+                                                           the pages' tables; each says when and where it was measured
 
 Times are microseconds from numpy array to numpy array: the median of the rounds' bursts. "best peer / ours" is the
 median over rounds of the peer's time over ours in the same round; above 1 ours is faster.
@@ -17,17 +17,15 @@ import json
 import statistics
 import sys
 from dataclasses import replace
-from pathlib import Path
 
-from bench import machine, plan, readme
+from bench import machine, pages, plan, readme
 from bench.awake import Awake, rest
 from bench.operators import TOPICS, Topic, topic
 from bench.remote import Failed, Remote
 from bench.results import iqr, micro, paired
 from bench.tables import markdown
 
-RESULTS = Path(__file__).parent.parent / "results" / "operators.json"
-BEGIN, END = "<!-- operators:begin (python -m bench.operators --write) -->", "<!-- operators:end -->"
+RECORD = readme.RECORDS / "operators.json"
 ROUNDS, QUICK = 9, 3
 
 
@@ -89,22 +87,20 @@ def table(groups: list[dict]) -> str:
 
 
 def content(record: dict) -> str:
-    """What stands between README.md's markers."""
+    """The tables of bench/RESULTS.md."""
     parts = ["`python -m bench.operators`, in microseconds."]
     for each in record.values():
-        told = readme.provenance(each["stamp"])
-        parts += [f"{each['title']} ({told}):", table(each["groups"])]
+        parts += [f"### {each['title']}", f"{readme.provenance(each['stamp'])}.", table(each["groups"])]
     return "\n\n".join(parts)
 
 
 def write(measured: dict) -> None:
     """Keep what was measured of some topics; the others stay as they are."""
-    kept = (json.loads(RESULTS.read_text()) if RESULTS.exists() else {}) | measured
+    kept = (json.loads(RECORD.read_text()) if RECORD.exists() else {}) | measured
     record = {each: kept[each] for each in TOPICS if each in kept}
-    RESULTS.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    path = readme.ROOT / "README.md"
-    head, tail = path.read_text().split(BEGIN)
-    path.write_text(f"{head}{BEGIN}\n{content(record)}\n{END}{tail.split(END)[1]}")
+    RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    pages.fill(pages.RESULTS, "operators", content(record))
+    readme.fill()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -115,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", nargs="+", type=int, default=plan.thread_counts(), help="(default: 1 and all)")
     parser.add_argument("--smoke", action="store_true", help="ours alone on each topic's first case, one round")
     parser.add_argument("--quick", action="store_true", help="3 rounds: a look, not a result")
-    parser.add_argument("--write", action="store_true", help="keep the record, and fill in README.md")
+    parser.add_argument("--write", action="store_true", help="keep the record, and fill in RESULTS.md and README.md")
     args = parser.parse_args(argv)
     if unknown := sorted(set(args.topics) - set(TOPICS)):
         parser.error(f"no topic {', '.join(unknown)}; there are: {', '.join(TOPICS)}")

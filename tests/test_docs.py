@@ -1,0 +1,59 @@
+"""The pages: what they name exists, and every block of code in them is a doctest, which pytest collects and runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+#: Pages that a reader comes to. (bench/NOTES.md and the changelog tell of the past, too.)
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md"))
+    if not {"_build", "CHANGELOG.md"} & set(path.parts)
+)
+#: Pages whose blocks of Python pytest collects: those of `testpaths`.
+COLLECTED = [page for page in PAGES if page == "README.md" or page.startswith("docs/")]
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text()
+
+
+def test_the_readme_is_short():
+    assert len(text_of("README.md").encode()) <= 12 * 1024
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)", text_of(page)):
+        if not target.startswith(("https://", "http://")):
+            assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_exist_that_a_page_names(page):
+    for name in re.findall(r"`((?:kernels|dynq_numba|bench|tests|examples|docs)/[\w/.-]+\.\w+)", text_of(page)):
+        assert (ROOT / name).is_file(), f"{page} names {name}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_exist_that_a_page_names(page):
+    targets = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE))
+    for target in re.findall(r"(?:^    |`)make ([a-z][a-z-]*)", text_of(page), re.MULTILINE):
+        assert target in targets, f"{page} names make {target}"
+    for module in re.findall(r"-m ((?:bench|examples)[\w.]*)", text_of(page)):
+        place = ROOT / module.replace(".", "/")
+        assert place.with_suffix(".py").is_file() or place.is_dir(), f"{page} names python -m {module}"
+
+
+@pytest.mark.parametrize("page", COLLECTED)
+def test_every_block_of_python_is_a_doctest(page):
+    for _, language, body in FENCE.findall(text_of(page)):
+        assert language in ("python", ""), f"{page} has a block of {language}, which nothing runs"
+        if language == "python":
+            assert body.lstrip().startswith(">>> "), f"{page}: no doctest:\n{body}"
+            assert body.endswith("\n\n"), f"{page}: the fence would be part of the last result:\n{body}"
