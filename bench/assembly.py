@@ -13,8 +13,8 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core.registry import cpu_target
 
-from dynq_numba.kernels.emit.intrinsics import max_rows
-from dynq_numba.kernels.emit.tile import Output, Scheme, Tile
+from dynq_numba.kernels.gemm.intrinsics import max_rows
+from dynq_numba.kernels.gemm.tile import Output, Scheme, Tile
 from dynq_numba.runtime import isa as isas
 
 

@@ -14,9 +14,9 @@ from llvmlite import ir
 from numba import prange, types
 from numba.extending import intrinsic
 
-from dynq_numba.kernels.emit.vectors import I32, I64, Emitter, constant, vector
-from dynq_numba.kernels.jit import kernel
-from dynq_numba.kernels.memory import data_ptr, offset
+from dynq_numba.kernels.base.jit import kernel
+from dynq_numba.kernels.base.memory import data_ptr, offset
+from dynq_numba.kernels.isa.emitter import I32, I64, Emitter, constant, vector
 
 #: Cache lines read in one step, each into a sum of its own.
 LINES = 16

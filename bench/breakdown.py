@@ -23,13 +23,13 @@ import dynq_numba as dq
 from bench import timing
 from bench.limits import Limits
 from bench.problem import Shape
-from dynq_numba.kernels.blocking import share
-from dynq_numba.kernels.emit.isa import InstructionSet
-from dynq_numba.kernels.emit.quantize import LANES
-from dynq_numba.kernels.jit import kernel
-from dynq_numba.kernels.linear import row_packer
-from dynq_numba.kernels.memory import data_ptr, keep, null, offset
-from dynq_numba.kernels.quantize import fit_rows
+from dynq_numba.kernels.base.jit import kernel
+from dynq_numba.kernels.base.memory import data_ptr, keep, null, offset
+from dynq_numba.kernels.isa.base import InstructionSet
+from dynq_numba.kernels.linear.worker import row_packer
+from dynq_numba.kernels.quantize.emit import LANES
+from dynq_numba.kernels.quantize.qparams import fit_rows
+from dynq_numba.kernels.threads.partition import share
 from dynq_numba.runtime.isa import active
 
 ROUNDS = 7

@@ -2,7 +2,7 @@
 
 Errors are in ulp of the float64 result, denormals included; an overflow counts as 2^128. Of the composed functions
 gelu, gelu_tanh and silu, the ulp figure says something for x ≥ 0 only: the bounds that hold for x < 0 are in
-tests/test_activations.py. Takes minutes, so no test runs it; its figures stand in kernels/activations.py.
+tests/test_activations.py. Takes minutes, so no test runs it; its figures stand in kernels/activations/jitted.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit, prange
 
-from dynq_numba.kernels import activations
+from dynq_numba.kernels.activations import jitted as activations
 
 BLOCK = 1 << 21
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 
 from bench import pages
-from dynq_numba.kernels.emit.intrinsics import max_rows
-from dynq_numba.runtime import registry
+from dynq_numba.kernels.gemm.intrinsics import max_rows
+from dynq_numba.runtime import kernel_table as registry
 from dynq_numba.runtime.isa import INSTRUCTION_SETS
 
 

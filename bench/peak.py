@@ -10,9 +10,9 @@ from llvmlite import ir
 from numba import prange, types
 from numba.extending import intrinsic
 
-from dynq_numba.kernels.emit.isa import InstructionSet
-from dynq_numba.kernels.emit.vectors import I32, I64, Emitter, constant
-from dynq_numba.kernels.jit import kernel
+from dynq_numba.kernels.base.jit import kernel
+from dynq_numba.kernels.isa.base import InstructionSet
+from dynq_numba.kernels.isa.emitter import I32, I64, Emitter, constant
 
 #: Independent sums: enough to cover latency 5 at two dots a cycle on 16 registers.
 SUMS = 12

@@ -24,12 +24,12 @@ from numba import prange
 
 import dynq_numba as dq
 from bench.peak import register_loop
-from dynq_numba.kernels.emit.intrinsics import max_rows
-from dynq_numba.kernels.emit.isa import InstructionSet
-from dynq_numba.kernels.emit.tile import Output, Scheme
-from dynq_numba.kernels.jit import kernel
-from dynq_numba.kernels.memory import ALIGN, address_value, data_ptr, keep, offset
-from dynq_numba.kernels.portable import strip_for
+from dynq_numba.kernels.base.jit import kernel
+from dynq_numba.kernels.base.memory import ALIGN, address_value, data_ptr, keep, offset
+from dynq_numba.kernels.gemm.intrinsics import max_rows
+from dynq_numba.kernels.gemm.portable import strip_for
+from dynq_numba.kernels.gemm.tile import Output, Scheme
+from dynq_numba.kernels.isa.base import InstructionSet
 from dynq_numba.runtime import isa as isas
 
 #: k of the plain tile: a panel of weights and one of activations fit L1 together.

@@ -27,44 +27,47 @@ if not _Path(__file__).exists():
 if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kernels` stands beside this folder
     __path__.append(str(_Path(__file__).parent.parent))
 
-from . import jitted as jitted  # these register the functions below with numba
-from . import jitted_attention as jitted_attention
-from . import jitted_convolution as jitted_convolution
-from . import jitted_elementwise as jitted_elementwise
-from . import jitted_embedding as jitted_embedding
-from . import jitted_floats as jitted_floats
-from . import jitted_integers as jitted_integers
-from . import jitted_matmul as jitted_matmul
-from . import jitted_projections as jitted_projections
-from . import jitted_recurrent as jitted_recurrent
-from . import step as step
-from .attention import attention
-from .chain import Chain
-from .convolution import conv
-from .elementwise import gelu, silu, swiglu
-from .embeddings import embedding, embedding_bag
-from .floats import layer_norm, rms_norm, softmax
-from .kv_cache import KVCache
-from .matmul import matmul
-from .ops import linear
-from .pack_recurrent import pack_gru, pack_lstm, pack_rnn
-from .packed import PackedLinear
-from .packed_convolution import PackedConv, pack_conv
-from .packed_embedding import PackedEmbedding, pack_embedding
-from .packed_recurrent import PackedGRU, PackedLSTM, PackedRNN
-from .packing import pack_linear
-from .projections import linear_many
-from .quantization import Quantized, dequantize, matmul_integer, quantize
-from .recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
-from .rotary import rotary, rotary_tables
+from .moved import register_old_names
+from .operators.attention import njit as jitted_attention  # noqa: F401
+from .operators.attention.api import attention
+from .operators.attention.kv_cache import KVCache
+from .operators.chain import step as step
+from .operators.chain.api import Chain
+from .operators.conv import njit as jitted_convolution  # noqa: F401
+from .operators.conv.api import conv
+from .operators.conv.packed import PackedConv, pack_conv
+from .operators.embedding import njit as jitted_embedding  # noqa: F401
+from .operators.embedding.api import embedding, embedding_bag
+from .operators.embedding.packed import PackedEmbedding, pack_embedding
+from .operators.linear import njit as jitted  # noqa: F401
+from .operators.linear import njit_many as jitted_projections  # noqa: F401
+from .operators.linear.api import linear
+from .operators.linear.many import linear_many
+from .operators.linear.pack import pack_linear
+from .operators.linear.packed import PackedLinear
+from .operators.linear.schemes import choose_scheme
+from .operators.linear.smooth import Smoothed, smooth
+from .operators.matmul import njit as jitted_matmul  # noqa: F401
+from .operators.matmul.api import matmul
+from .operators.quantize import njit as jitted_integers  # noqa: F401
+from .operators.quantize.api import Quantized, dequantize, matmul_integer, quantize
+from .operators.recurrent import njit as jitted_recurrent  # noqa: F401
+from .operators.recurrent.api import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from .operators.recurrent.pack import pack_gru, pack_lstm, pack_rnn
+from .operators.recurrent.packed import PackedGRU, PackedLSTM, PackedRNN
+from .operators.rowwise import njit_elementwise as jitted_elementwise  # noqa: F401
+from .operators.rowwise import njit_norms as jitted_floats  # noqa: F401
+from .operators.rowwise.elementwise import gelu, silu, swiglu
+from .operators.rowwise.norms import layer_norm, rms_norm, softmax
+from .operators.rowwise.rotary import rotary, rotary_tables
 from .runtime.isa import available_isas, current_isa, force_isa
 from .runtime.threads import get_num_threads, set_num_threads
 from .saving import load, save
-from .schemes import choose_scheme
-from .smoothing import Smoothed, smooth
 from .warmup import warmup
 
 __version__ = "0.1.0"
+
+register_old_names()
 
 __all__ = [
     "Chain",

@@ -16,7 +16,7 @@ EXAMPLES = """examples:
 
 
 def _warmup(args: argparse.Namespace) -> int:
-    from .kernels.jit import cache_directory
+    from .kernels.base.jit import cache_directory
     from .warmup import warmup
 
     seconds = warmup(progress=None if args.quiet else lambda name: print(f"  {name}", flush=True))
@@ -30,8 +30,9 @@ def _info(args: argparse.Namespace) -> int:
     import numpy
 
     from . import available_isas, current_isa
-    from .kernels.jit import JIT_ENABLED, cache_directory
-    from .runtime import cpu, registry, threads
+    from .kernels.base.jit import JIT_ENABLED, cache_directory
+    from .runtime import cpu, threads
+    from .runtime import kernel_table as registry
 
     libraries = ", ".join(f"{lib.__name__} {lib.__version__}" for lib in (numba, llvmlite, numpy))
     print(f"dynq-numba {__version__}, {libraries}")

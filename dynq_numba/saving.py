@@ -1,10 +1,11 @@
 """save and load: packed weights and arrays in a safetensors file, without pickle.
 
-A file is one of safetensors (safetensors_format.py). Its ``__metadata__`` holds, all as text:
+A file is one of safetensors (files/container.py). Its ``__metadata__`` holds, all as text:
 
     format               dynq_numba
     dynq_numba.version   1; another is not read
-    dynq_numba.objects   JSON: of each name in order its "kind", "array" or one of saved_weights.py with its attributes
+    dynq_numba.objects   JSON: of each name in order its "kind", "array" or one of files/saved_weights.py with its
+                         attributes
     dynq_numba.sha256    of the header as JSON with sorted names, nothing between the tokens, no character escaped that
                          need not be, and this text empty, in UTF-8; and of the data behind it
 
@@ -27,14 +28,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from . import checks, saved_recurrent, saved_weights
-from . import safetensors_format as container
-from .checks import describe
-from .packed import PackedLinear
-from .packed_convolution import PackedConv
-from .packed_embedding import PackedEmbedding
-from .safetensors_format import DTYPES, METADATA, Tensor
-from .saved_recurrent import describe_recurrent, restore_recurrent
+from .arguments import checks
+from .arguments.checks import describe
+from .files import container, saved_weights
+from .files.container import DTYPES, METADATA, Tensor
+from .operators.conv.packed import PackedConv
+from .operators.embedding.packed import PackedEmbedding
+from .operators.linear.packed import PackedLinear
+from .operators.recurrent import saved as saved_recurrent
+from .operators.recurrent.saved import describe_recurrent, restore_recurrent
 
 FORMAT, VERSION = "dynq_numba", "1"
 PREFIX = "dynq_numba."

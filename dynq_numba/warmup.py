@@ -8,22 +8,27 @@ from functools import partial
 
 import numpy as np
 
-from . import elementwise, floats, ops, quantization, step
-from .attention import attention
-from .chain import Chain
-from .convolution import conv
-from .embeddings import embedding, embedding_bag
-from .kernels.jit import JIT_ENABLED
-from .kernels.reference_activations import ACTIVATIONS
-from .matmul import matmul
-from .pack_recurrent import pack_gru, pack_lstm, pack_rnn
-from .packed_convolution import pack_conv
-from .packed_embedding import pack_embedding
-from .packing import pack_linear
-from .projections import linear_many
-from .recurrent import gru, lstm, rnn
-from .rotary import rotary
-from .runtime import isa, registry
+from .kernels.activations.reference import ACTIVATIONS
+from .kernels.base.jit import JIT_ENABLED
+from .operators.attention.api import attention
+from .operators.chain import step
+from .operators.chain.api import Chain
+from .operators.conv.api import conv
+from .operators.conv.packed import pack_conv
+from .operators.embedding.api import embedding, embedding_bag
+from .operators.embedding.packed import pack_embedding
+from .operators.linear import api as ops
+from .operators.linear.many import linear_many
+from .operators.linear.pack import pack_linear
+from .operators.matmul.api import matmul
+from .operators.quantize import api as quantization
+from .operators.recurrent.api import gru, lstm, rnn
+from .operators.recurrent.pack import pack_gru, pack_lstm, pack_rnn
+from .operators.rowwise import elementwise
+from .operators.rowwise import norms as floats
+from .operators.rowwise.rotary import rotary
+from .runtime import isa
+from .runtime import kernel_table as registry
 
 
 def _steps() -> Iterator[tuple[str, Callable[[], object]]]:

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 
 import dynq_numba as dq
-from dynq_numba.kernels import reference_embedding as reference
+from dynq_numba.kernels.embedding import reference
 
 F32 = np.float32
 U = 2.0**-24

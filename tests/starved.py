@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 import dynq_numba as dq
-from dynq_numba.kernels.scratch import BLOCK
+from dynq_numba.kernels.threads.scratch import BLOCK
 from dynq_numba.runtime import scratch
 
 free = ctypes.CDLL(None).free

@@ -9,8 +9,9 @@ import re
 import numpy as np
 import pytest
 
-from dynq_numba.kernels import activations, jit
-from dynq_numba.kernels import reference_activations as reference
+from dynq_numba.kernels.activations import jitted as activations
+from dynq_numba.kernels.activations import reference
+from dynq_numba.kernels.base import jit
 
 BASIC = ("exp", "tanh", "erf", "sigmoid")
 PUBLIC = ("relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid")

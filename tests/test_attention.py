@@ -10,13 +10,13 @@ from numba.extending import intrinsic
 from test_conversion import PATTERN
 
 import dynq_numba as dq
-from dynq_numba.kernels import reference_activations
-from dynq_numba.kernels import reference_attention as reference
-from dynq_numba.kernels.emit import attention as emitted
-from dynq_numba.kernels.emit.transpose import FLOATS
-from dynq_numba.kernels.emit.vectors import Emitter
-from dynq_numba.kernels.jit import kernel
-from dynq_numba.kernels.memory import data_ptr, keep
+from dynq_numba.kernels.activations import reference as reference_activations
+from dynq_numba.kernels.attention import emit as emitted
+from dynq_numba.kernels.attention import reference
+from dynq_numba.kernels.base.jit import kernel
+from dynq_numba.kernels.base.memory import data_ptr, keep
+from dynq_numba.kernels.isa.emitter import Emitter
+from dynq_numba.kernels.isa.transpose import FLOATS
 
 F32 = np.float32
 INF = F32(np.inf)

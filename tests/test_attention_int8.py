@@ -9,8 +9,8 @@ from test_attention import EMPTY, F32, INF, SHAPES, exact, operands
 from test_attention import twin as twin_of
 
 import dynq_numba as dq
-from dynq_numba.kernels import reference_attention as reference
-from dynq_numba.kernels.reference_attention import LONGEST
+from dynq_numba.kernels.attention import reference
+from dynq_numba.kernels.attention.reference import LONGEST
 
 
 def twin(*arrays, **options):

@@ -15,8 +15,10 @@ import oracle
 import pytest
 
 import dynq_numba as dq
-from dynq_numba import ops, projections
-from dynq_numba.kernels import python, quick
+from dynq_numba.kernels.linear import vectorcall as quick
+from dynq_numba.kernels.objects import cpython as python
+from dynq_numba.operators.linear import api as ops
+from dynq_numba.operators.linear import many as projections
 from dynq_numba.runtime import builtin, isa
 
 F32 = np.float32
@@ -52,7 +54,7 @@ def test_it_introduces_itself_as_any_function():
     ]  # fmt: skip
     assert dq.linear.__name__ == "linear"
     assert dq.linear.__doc__.startswith("y = epilogue(activation(x · Wᵀ + bias) + residual)")
-    assert dq.linear.__module__ == "dynq_numba.ops"
+    assert dq.linear.__module__ == "dynq_numba.operators.linear.api"
     assert pickle.loads(pickle.dumps(dq.linear)) is dq.linear
     assert copy.deepcopy(dq.linear) is dq.linear
     assert {dq.linear: 1}[ops.linear] == 1

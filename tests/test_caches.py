@@ -32,7 +32,7 @@ class Listener(event.Listener):
 
 event.register("numba:compile", Listener())
 import dynq_numba as dq
-from dynq_numba.kernels import cache
+from dynq_numba.kernels.base import cache
 
 find = cache.KernelCache._file
 def found(self, sig, codegen):

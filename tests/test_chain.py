@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dynq_numba as dq
-from dynq_numba import step
-from dynq_numba.kernels.chain import BLOCK
+from dynq_numba.kernels.chain.worker import BLOCK
+from dynq_numba.operators.chain import step
 
 F32 = np.float32
 SCHEMES = (

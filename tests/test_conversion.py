@@ -11,13 +11,14 @@ from numba.extending import intrinsic
 from test_quantize import assert_quantized, assert_round_trip, each_kind
 
 import dynq_numba as dq
-from dynq_numba.kernels import conversion, conversion_call
-from dynq_numba.kernels.emit import quantize as emitted
-from dynq_numba.kernels.emit.vectors import F32 as FLOAT
-from dynq_numba.kernels.emit.vectors import Emitter, vector
-from dynq_numba.kernels.jit import kernel
-from dynq_numba.kernels.memory import data_ptr, keep
-from dynq_numba.runtime import compiled
+from dynq_numba.kernels.base.jit import kernel
+from dynq_numba.kernels.base.memory import data_ptr, keep
+from dynq_numba.kernels.isa.emitter import F32 as FLOAT
+from dynq_numba.kernels.isa.emitter import Emitter, vector
+from dynq_numba.kernels.quantize import call as conversion_call
+from dynq_numba.kernels.quantize import emit as emitted
+from dynq_numba.kernels.quantize import worker as conversion
+from dynq_numba.operators.linear import backend as compiled
 from dynq_numba.runtime.isa import active
 
 F32 = np.float32

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from oracle_convolution import geometry, naive, problem
 
 import dynq_numba as dq
-from dynq_numba.kernels import convolution_call, reference_activations, reference_convolution, scratch
-from dynq_numba.kernels.jit import kernel
-from dynq_numba.kernels.memory import data_ptr, keep, store_u8
+from dynq_numba.kernels.activations import reference as reference_activations
+from dynq_numba.kernels.base.jit import kernel
+from dynq_numba.kernels.base.memory import data_ptr, keep, store_u8
+from dynq_numba.kernels.conv import call as convolution_call
+from dynq_numba.kernels.conv import reference as reference_convolution
+from dynq_numba.kernels.threads import scratch
 
 F32 = np.float32
 #: Weight [O, C / groups, kH, kW], height and width, then the options.

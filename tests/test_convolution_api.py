@@ -16,7 +16,7 @@ from oracle_convolution import problem
 from oracle_weights import symmetric_rows
 
 import dynq_numba as dq
-from dynq_numba.runtime.convolution import Geometry
+from dynq_numba.operators.conv.backend import Geometry
 
 F32 = np.float32
 

@@ -23,7 +23,7 @@ from packed_tables import (
 )
 
 import dynq_numba as dq
-from dynq_numba.kernels import reference_embedding as reference
+from dynq_numba.kernels.embedding import reference
 
 
 # ------------------------------------------------------------------------------------------------------ lookups

@@ -20,8 +20,8 @@ from packed_tables import (
 )
 
 import dynq_numba as dq
-from dynq_numba.kernels import reference_embedding as reference
-from dynq_numba.kernels.emit import embedding as emitted
+from dynq_numba.kernels.embedding import emit as emitted
+from dynq_numba.kernels.embedding import reference
 from dynq_numba.runtime.isa import INSTRUCTION_SETS
 
 

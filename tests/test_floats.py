@@ -7,8 +7,8 @@ import pytest
 from test_conversion import assert_only_inside, guarded
 
 import dynq_numba as dq
-from dynq_numba.kernels import reference_floats as reference
-from dynq_numba.runtime import floats as backend
+from dynq_numba.kernels.rowwise import reference
+from dynq_numba.operators.rowwise import backend
 
 F32 = np.float32
 INF, NAN = F32(np.inf), F32(np.nan)

@@ -13,17 +13,18 @@ from numba.extending import intrinsic
 
 import dynq_numba as dq
 from bench import matrix, pages
-from dynq_numba.kernels import pack, reference
-from dynq_numba.kernels.emit.intrinsics import fma
-from dynq_numba.kernels.emit.isa import VECTORS
-from dynq_numba.kernels.emit.tile import Output, Scheme, Tile
-from dynq_numba.kernels.emit.vectors import I32, Emitter
-from dynq_numba.kernels.jit import kernel
-from dynq_numba.kernels.memory import data_ptr, keep
-from dynq_numba.kernels.parallel import LINE, next_task
-from dynq_numba.runtime import registry
+from dynq_numba.kernels.base.jit import kernel
+from dynq_numba.kernels.base.memory import data_ptr, keep
+from dynq_numba.kernels.gemm import pack
+from dynq_numba.kernels.gemm.intrinsics import fma
+from dynq_numba.kernels.gemm.tile import Output, Scheme, Tile
+from dynq_numba.kernels.isa.base import VECTORS
+from dynq_numba.kernels.isa.emitter import I32, Emitter
+from dynq_numba.kernels.linear import reference
+from dynq_numba.kernels.threads.pool import LINE, next_task
+from dynq_numba.operators.linear.layout import _aligned_zeros
+from dynq_numba.runtime import kernel_table as registry
 from dynq_numba.runtime.isa import INSTRUCTION_SETS
-from dynq_numba.runtime.layout import _aligned_zeros
 
 BY_NAME = {isa.name: isa for isa in INSTRUCTION_SETS}
 

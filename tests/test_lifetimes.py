@@ -12,7 +12,7 @@ import problems
 import pytest
 
 import dynq_numba as dq
-from dynq_numba.packed import PackedLinear
+from dynq_numba.operators.linear.packed import PackedLinear
 
 F32 = np.float32
 

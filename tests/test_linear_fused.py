@@ -9,7 +9,7 @@ import problems
 import pytest
 
 import dynq_numba as dq
-from dynq_numba.kernels import reference_activations
+from dynq_numba.kernels.activations import reference as reference_activations
 
 F32 = np.float32
 SIZES = [(1, 9, 70), (3, 40, 33), (13, 9, 17), (15, 67, 70), (29, 8, 200)]

@@ -6,7 +6,7 @@ import oracle
 import pytest
 
 import dynq_numba as dq
-from dynq_numba.kernels import reference
+from dynq_numba.kernels.linear import reference
 
 F32 = np.float32
 SIZES = [(1, 1, 1), (3, 5, 2), (17, 31, 33), (16, 32, 16), (15, 63, 100), (40, 129, 65), (2, 1, 70), (70, 17, 1)]

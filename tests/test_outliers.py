@@ -14,7 +14,7 @@ import problems
 import pytest
 
 import dynq_numba as dq
-from dynq_numba.kernels import reference_activations
+from dynq_numba.kernels.activations import reference as reference_activations
 from dynq_numba.runtime import backend
 
 F32 = np.float32
@@ -196,7 +196,7 @@ def test_packed_keeps_and_gives_back_its_columns(rng, scheme):
     np.testing.assert_array_equal(cleared(back, [2, 40]), plain.dequantize())
     assert "2 float32 columns" in repr(w) and "float32" not in repr(plain)
     padded = -(-33 // 32) * 32 if dq.current_isa() == "avx512vnni" else -(-33 // 16) * 16
-    assert w.nbytes == plain.nbytes + 4 * 2 * padded + 5 * 64 + 64  # W, mask, words: kernels/outliers.py
+    assert w.nbytes == plain.nbytes + 4 * 2 * padded + 5 * 64 + 64  # W, mask, words: kernels/linear/outliers.py
 
 
 def test_a_layout_for_another_set_has_the_same_columns(rng):

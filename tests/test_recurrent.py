@@ -12,8 +12,8 @@ import oracle_recurrent
 import pytest
 
 import dynq_numba as dq
-from dynq_numba.kernels import reference_recurrent
-from dynq_numba.runtime.recurrent import direction_of
+from dynq_numba.kernels.recurrent import reference as reference_recurrent
+from dynq_numba.operators.recurrent.backend import direction_of
 
 F32 = np.float32
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}

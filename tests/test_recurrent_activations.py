@@ -6,8 +6,9 @@ import oracle
 import oracle_recurrent
 import pytest
 
-from dynq_numba.kernels import recurrent_activations, reference_recurrent_activations
-from dynq_numba.kernels.jit import JIT_ENABLED
+from dynq_numba.kernels.base.jit import JIT_ENABLED
+from dynq_numba.kernels.recurrent import activations as recurrent_activations
+from dynq_numba.kernels.recurrent import reference_activations as reference_recurrent_activations
 
 F32 = np.float32
 NAMES = sorted(reference_recurrent_activations.ACTIVATIONS)

@@ -10,7 +10,7 @@ from test_conversion import assert_only_inside, guarded
 from test_floats import within
 
 import dynq_numba as dq
-from dynq_numba.kernels import reference_floats as reference
+from dynq_numba.kernels.rowwise import reference
 
 F32 = np.float32
 each_layout = pytest.mark.parametrize("interleaved", [False, True], ids=["halves", "interleaved"])

@@ -11,9 +11,9 @@ import oracle
 import pytest
 
 import dynq_numba as dq
-from dynq_numba.kernels import reference
-from dynq_numba.kernels import reference_rotation as rotation
-from dynq_numba.kernels.emit.rotation import BLOCKS
+from dynq_numba.kernels.linear import reference
+from dynq_numba.kernels.linear import reference_rotation as rotation
+from dynq_numba.kernels.linear.emit_rotation import BLOCKS
 
 F32 = np.float32
 SCHEMES = [

@@ -12,8 +12,8 @@ import problems
 import pytest
 
 import dynq_numba as dq
-from dynq_numba.kernels import parallel
-from dynq_numba.kernels.memory import data_ptr
+from dynq_numba.kernels.base.memory import data_ptr
+from dynq_numba.kernels.threads import pool as parallel
 from dynq_numba.runtime import threads as pool
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="helpers run on Linux")

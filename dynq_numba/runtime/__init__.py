@@ -5,7 +5,8 @@
 
 from types import ModuleType
 
-from ..kernels.jit import JIT_ENABLED
-from . import compiled, uncompiled
+from ..kernels.base.jit import JIT_ENABLED
+from ..operators.linear import backend as compiled
+from ..operators.linear import backend_reference as uncompiled
 
 backend: ModuleType = compiled if JIT_ENABLED else uncompiled

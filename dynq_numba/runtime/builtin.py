@@ -1,6 +1,6 @@
 """Functions of the API whose plainest calls never enter the interpreter.
 
-    dq.linear ──▶ built-in function ──▶ vectorcall of the function in Python ──▶ quick path (kernels/quick.py)
+    dq.linear ──▶ built-in function ──▶ vectorcall of the function in Python ──▶ kernels/linear/vectorcall.py
                                                                              └──▶ interpreter: every other case
 
 ``@builtin`` makes of a Python function one that CPython calls as it calls those written in C. That one only passes the
@@ -24,9 +24,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..kernels import python
-from ..kernels.jit import JIT_ENABLED, address
-from ..kernels.view import DATA, DIMENSIONS, STRIDES
+from ..kernels.base.jit import JIT_ENABLED, address
+from ..kernels.objects import cpython as python
+from ..kernels.objects.view import DATA, DIMENSIONS, STRIDES
 
 F = TypeVar("F", bound=Callable)
 
@@ -76,7 +76,7 @@ class _Probe:
 
 
 def _as_expected() -> bool:
-    """Whether this CPython and this numpy have everything where kernels/python.py and this file look for it."""
+    """Whether this CPython and this numpy have all where kernels/objects/cpython.py and this file look for it."""
     if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
         return False
     names, array = ("out",), np.empty((3, 5), np.float32)[:, 1:]

@@ -8,14 +8,14 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache
 
-from ..kernels.emit.avx2 import AVX2
-from ..kernels.emit.isa import InstructionSet
-from ..kernels.emit.vnni import AVX512VNNI, AVXVNNI
-from ..kernels.portable import PORTABLE
-from ..kernels.python import ON, PROCESS
+from ..kernels.gemm.portable import PORTABLE
+from ..kernels.isa.avx2 import AVX2
+from ..kernels.isa.base import InstructionSet
+from ..kernels.isa.vnni import AVX512VNNI, AVXVNNI
+from ..kernels.objects.cpython import ON, PROCESS
 from . import cpu
 
-#: Best first. A new instruction set is a file in kernels/emit and a row here.
+#: Best first. A new instruction set is a file in kernels/isa and a row here.
 INSTRUCTION_SETS: tuple[InstructionSet, ...] = (AVX512VNNI, AVXVNNI, AVX2, PORTABLE)
 
 _forced: ContextVar[InstructionSet | None] = ContextVar("dynq_isa", default=None)

@@ -1,4 +1,4 @@
-"""The process's slots of scratch memory (kernels/scratch.py), and what a fork does to them."""
+"""The process's slots of scratch memory (kernels/threads/scratch.py), and what a fork does to them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 
 import numpy as np
 
-from ..kernels.scratch import LINE, SLOTS
-from .layout import _aligned_zeros
+from ..kernels.threads.scratch import LINE, SLOTS
+from ..operators.linear.layout import _aligned_zeros
 
 _ROOM = _aligned_zeros(8 * SLOTS * LINE).view(np.int64).reshape(SLOTS, LINE)
 #: Address of the slots.

@@ -1,4 +1,4 @@
-"""The process's helper threads (see kernels/parallel.py): how many, when they start and end, and what a fork does.
+"""The process's helper threads (see kernels/threads/pool.py): how many, when they start and end, and what a fork does.
 
 Helpers start with the first call that is worth several threads. They are daemons without the GIL, in compiled code all
 their life. Before a fork they are stopped, after the call that has them, and the pool is held until after it: no child
@@ -19,10 +19,10 @@ import numpy as np
 from numba.core import config
 from numba.core.compiler_lock import global_compiler_lock
 
-from .. import checks
-from ..kernels import parallel
-from ..kernels.atomics import LINUX
-from ..kernels.jit import JIT_ENABLED, entry
+from ..arguments import checks
+from ..kernels.base.atomics import LINUX
+from ..kernels.base.jit import JIT_ENABLED, entry
+from ..kernels.threads import pool as parallel
 from . import quota
 from .signatures import WORD, WORDS
 

@@ -1,0 +1,1 @@
+"""What public functions share: every check of an argument once; matrices and where results go."""

@@ -1,0 +1,1 @@
+"""The safetensors container, and what the saved forms of packed weights share."""

@@ -1,0 +1,39 @@
+"""Modules that have moved, under the names that pickles of version 0.1.0 know them by."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+#: Old name -> new name, both within the package.
+MOVED = {
+    "attention": "operators.attention.api",
+    "chain": "operators.chain.api",
+    "convolution": "operators.conv.api",
+    "elementwise": "operators.rowwise.elementwise",
+    "embeddings": "operators.embedding.api",
+    "floats": "operators.rowwise.norms",
+    "kv_cache": "operators.attention.kv_cache",
+    "matmul": "operators.matmul.api",
+    "ops": "operators.linear.api",
+    "pack_recurrent": "operators.recurrent.pack",
+    "packed": "operators.linear.packed",
+    "packed_convolution": "operators.conv.packed",
+    "packed_embedding": "operators.embedding.packed",
+    "packed_recurrent": "operators.recurrent.packed",
+    "packing": "operators.linear.pack",
+    "projections": "operators.linear.many",
+    "quantization": "operators.quantize.api",
+    "recurrent": "operators.recurrent.api",
+    "rotary": "operators.rowwise.rotary",
+    "runtime.convolution": "operators.conv.backend",
+    "schemes": "operators.linear.schemes",
+    "smoothing": "operators.linear.smooth",
+    "step": "operators.chain.step",
+}
+
+
+def register_old_names() -> None:
+    """Let `pickle` find what it looks for."""
+    for old, new in MOVED.items():
+        sys.modules[f"{__package__}.{old}"] = import_module(f".{new}", __package__)

@@ -1,0 +1,1 @@
+"""What the overloads for ``numba.njit`` share."""

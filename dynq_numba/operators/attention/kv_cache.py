@@ -1,0 +1,108 @@
+"""The keys and values that a decoder keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy import empty
+
+from ...arguments import checks
+from ...arguments.checks import F32
+
+
+class KVCache:
+    """Keys and values of the positions so far, for `attention` of the positions to come.
+
+    Parameters
+    ----------
+    batch, heads, capacity, dim : int
+        `heads` of keys (Hkv); room for `capacity` positions, taken at once.
+    value_dim : int, optional
+        Of v, where it is not `dim`.
+
+    Attributes
+    ----------
+    length : int
+        Positions held. It may be set to fewer, to take positions back.
+    keys, values : float32 arrays [batch, heads, length, dim]
+        Views.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When an argument is no integer of 0 or more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> cache = dq.KVCache(1, 2, 100, 8)
+    >>> step = np.ones((1, 2, 1, 8), np.float32)
+    >>> for _ in range(3):
+    ...     y = dq.attention(step, *cache.append(step, step))
+    >>> cache.length, cache.keys.shape
+    (3, (1, 2, 3, 8))
+    """
+
+    def __init__(self, batch: int, heads: int, capacity: int, dim: int, *, value_dim: int | None = None):
+        value_dim = dim if value_dim is None else value_dim
+        sizes = {"batch": batch, "heads": heads, "capacity": capacity, "dim": dim, "value_dim": value_dim}
+        for name, size in sizes.items():
+            if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
+                raise TypeError(f"{name} must be an integer; got {checks.describe(size)}")
+            if size < 0:
+                raise ValueError(f"{name} must be 0 or more; got {size}")
+        self._keys = empty((batch, heads, capacity, dim), F32)
+        self._values = empty((batch, heads, capacity, value_dim), F32)
+        self._length = 0
+
+    @property
+    def length(self) -> int:
+        return self._length
+
+    @length.setter
+    def length(self, length: int) -> None:
+        if isinstance(length, (bool, np.bool_)) or not isinstance(length, (int, np.integer)):
+            raise TypeError(f"length must be an integer; got {checks.describe(length)}")
+        if not 0 <= length <= self._length:
+            raise ValueError(f"length must be from 0 to {self._length}, the positions held; got {length}")
+        self._length = int(length)
+
+    @property
+    def keys(self) -> np.ndarray:
+        return self._keys[:, :, : self._length]
+
+    @property
+    def values(self) -> np.ndarray:
+        return self._values[:, :, : self._length]
+
+    def append(self, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Hold k [batch, heads, S, dim] and v [batch, heads, S, value_dim] too; give `keys` and `values`.
+
+        Any floats and strides. Where batch is 1, k and v may be without it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            When k or v do not fit, or there is no room for S positions more; the cache is then as it was.
+        """
+        k, v = checks.float_array("k", k), checks.float_array("v", v)
+        for name, array, room in (("k", k, self._keys), ("v", v, self._values)):
+            wanted: Sequence[int] = room.shape
+            shape = array.shape if array.ndim == 4 else (1, *array.shape)
+            if len(shape) != 4 or (shape[0], shape[1], shape[3]) != (wanted[0], wanted[1], wanted[3]):
+                text = f"[{wanted[0]}, {wanted[1]}, S, {wanted[3]}]"
+                raise ValueError(f"{name} must have shape {text}; got {array.shape}")
+        if k.shape[-2] != v.shape[-2]:
+            raise ValueError(f"v must have k's {k.shape[-2]} positions; got {v.shape}")
+        end = self._length + k.shape[-2]
+        if end > self._keys.shape[2]:
+            free = self._keys.shape[2] - self._length
+            raise ValueError(f"k must have at most {free} positions, the room left in the cache; got {k.shape}")
+        self._keys[:, :, self._length : end] = k
+        self._values[:, :, self._length : end] = v
+        self._length = end
+        return self.keys, self.values
+
+

@@ -1,0 +1,1 @@
+"""Row-wise operators, one after another, as one call."""

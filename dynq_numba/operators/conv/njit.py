@@ -1,0 +1,91 @@
+"""conv inside compiled code (see operators/linear/njit.py): a PackedConv becomes its descriptor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import overload, typeof_impl
+
+from ...arguments.checks import MAX_THREADS
+from ...kernels.activations.jitted import ACTIVATIONS
+from ...kernels.base.memory import FINISH_SIGNATURE, data_ptr, keep
+from ...kernels.conv import context as at
+from ...kernels.conv.call import convolve_into, output_size
+from ...kernels.objects import arrays
+from ...njit.types import PackedType, register_packed
+from ..linear.backend import finishing_kernel
+from ..linear.njit import absent, address_of, float_array, literal, no_address, value_type
+from .api import conv
+from .packed import PackedConv
+
+
+class PackedConvType(PackedType):
+    """numba's view of a PackedConv of `spatial` dimensions."""
+
+    def __init__(self, spatial: int) -> None:
+        super().__init__(f"PackedConv{spatial}d")
+        self.spatial = spatial
+
+
+register_packed(PackedConvType)
+
+
+@typeof_impl.register(PackedConv)
+def _typeof_packed(value: PackedConv, context: Any) -> PackedConvType:
+    return PackedConvType(len(value.shape) - 2)
+
+
+@overload(conv, prefer_literal=True)
+def _conv(x, w, activation=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+    if not isinstance(w, PackedConvType):
+        raise TypingError(f"w must be a PackedConv from pack_conv; got {w}")
+    float_array("x", x)
+    spatial = w.spatial
+    if x.ndim not in (spatial + 1, spatial + 2):
+        raise TypingError(f"x must have {spatial + 1} or {spatial + 2} dimensions for this weight; got {x}")
+    batched, plane = x.ndim == spatial + 2, spatial == 2
+    name, has_out = literal("activation", activation, (*ACTIVATIONS, None), None), not absent(out)
+    if has_out and not (isinstance(out, types.Array) and out == types.Array(types.float32, x.ndim, "C")):
+        raise TypingError(f"out must be a writable C-contiguous float32 array of {x.ndim} dimensions; got {out}")
+    finish = finishing_kernel(name, None, False)
+    address = no_address if finish is None else address_of(finish, FINISH_SIGNATURE)
+    chosen = not absent(threads)
+    if chosen and value_type(threads) not in types.integer_domain:
+        raise TypingError(f"threads must be a positive integer or None; got {threads}")
+    as_it_is = x.layout == "C" and x.dtype == types.float32
+
+    def run(x, w, activation=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+        d = w.descriptor
+        images = x.shape[0] if batched else 1
+        height, width = x.shape[-2] if plane else 1, x.shape[-1]
+        if x.shape[1 if batched else 0] != d[at.CHANNELS]:
+            raise ValueError("x must have as many channels as the packed weight")
+        high = output_size(height, d[at.TOP], d[at.BOTTOM], d[at.K_HIGH], d[at.DILATE_Y], d[at.STEP_Y])
+        wide = output_size(width, d[at.LEFT], d[at.RIGHT], d[at.K_WIDE], d[at.DILATE_X], d[at.STEP_X])
+        if high < 1 or wide < 1:
+            raise ValueError("x must be at least as large as the kernel, padding included")
+        lead = x.shape[:1] if batched else ()
+        shape = lead + ((d[at.OUTPUTS], high, wide) if plane else (d[at.OUTPUTS], wide))
+        count = threads if chosen else 0
+        if chosen and not 1 <= count <= MAX_THREADS:
+            raise ValueError("threads must be an integer from 1 to 1024")
+        source = x if as_it_is else np.ascontiguousarray(x).astype(np.float32)
+        if has_out:
+            y = out
+            if y.shape != shape:
+                raise ValueError("out must have the shape of the result")
+            target = np.empty(shape, np.float32) if arrays.overlap(y, source) else y
+        else:
+            y = np.empty(shape, np.float32)
+            target = y
+        convolve_into(data_ptr(source), images, height, width, data_ptr(target), data_ptr(d), address(), count)
+        keep(source)
+        keep(d)
+        arrays.deliver(target, y)
+        keep(target)
+        return y
+
+    return run

@@ -1,0 +1,166 @@
+"""embedding and embedding_bag inside compiled code (see operators/linear/njit.py).
+
+A PackedEmbedding becomes its descriptor, and a type that says its bits; the worker of the instruction set that is in
+force at compilation is linked into the user's module. `mode` and `include_last_offset` must be literals, `out` must be
+C contiguous, weights are float32 or float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import overload, typeof_impl
+
+from ...arguments.checks import MAX_THREADS
+from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, keep
+from ...kernels.embedding import call as kernels
+from ...kernels.gemm.tile import Scheme
+from ...kernels.objects import arrays
+from ...njit.types import PackedType, register_packed
+from ...runtime import isa
+from ...runtime import kernel_table as registry
+from ..linear.njit import absent, address_of, float_array, literal, value_type
+from . import api as embeddings
+from .backend import OPERATIONS
+from .packed import PackedEmbedding
+
+FINE = kernels.FINE
+
+
+class PackedEmbeddingType(PackedType):
+    """numba's view of a PackedEmbedding of some bits."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__(f"PackedEmbedding{bits}")
+        self.bits = bits
+
+
+register_packed(PackedEmbeddingType)
+
+
+@typeof_impl.register(PackedEmbedding)
+def _typeof_packed(value: PackedEmbedding, context: Any) -> PackedEmbeddingType:
+    return PackedEmbeddingType(value.bits)
+
+
+def _prepared(packed: Any, ids: Any, out: Any, threads: Any, operation: str) -> Any:
+    """The worker's address as an intrinsic, after checks of types."""
+    if not isinstance(packed, PackedEmbeddingType):
+        raise TypingError(f"packed must be a PackedEmbedding from pack_embedding; got {packed}")
+    if not (isinstance(ids, types.Array) and ids.dtype in (types.int32, types.int64)):
+        raise TypingError(f"ids must be an array of int32 or int64 in compiled code; got {ids}")
+    if not absent(out) and not (isinstance(out, types.Array) and out == types.Array(types.float32, out.ndim, "C")):
+        raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
+    if not absent(threads) and value_type(threads) not in types.integer_domain:
+        raise TypingError(f"threads must be a positive integer or None; got {threads}")
+    kernel = registry.kernel_for(operation, isa.active(), Scheme(packed.bits))
+    return address_of(kernel.build(), WORKER_SIGNATURE)
+
+
+@overload(embeddings.embedding)
+def _embedding(ids, packed, out=None, threads=None):  # type: ignore[no-untyped-def]
+    worker = _prepared(packed, ids, out, threads, "embedding")
+    has_out, chosen = not absent(out), not absent(threads)
+
+    def run(ids, packed, out=None, threads=None):  # type: ignore[no-untyped-def]
+        descriptor = packed.descriptor
+        count = threads if chosen else 0
+        if chosen and not 1 <= count <= MAX_THREADS:
+            raise ValueError("threads must be an integer from 1 to 1024")
+        shape = ids.shape + (descriptor[kernels.D_COLUMNS],)  # noqa: RUF005 - numba knows no stars
+        flat = np.ascontiguousarray(ids).reshape(ids.size)
+        if has_out:
+            y = out
+            if y.shape != shape:
+                raise ValueError("out must have the shape of ids with the table's columns as last axis")
+            target = np.empty(shape, np.float32) if arrays.overlap(y, flat) else y
+        else:
+            y = np.empty(shape, np.float32)
+            target = y
+        bad = kernels.first_outside(data_ptr(flat), flat.itemsize, flat.size, descriptor[kernels.D_ROWS])
+        if bad != FINE:
+            raise IndexError("ids must be from 0 to the table's last row; position and id:", bad, flat[bad])
+        kernels.lookup_into(
+            data_ptr(flat), flat.itemsize, flat.size, data_ptr(flat), flat.size, data_ptr(flat), 0, 0,
+            data_ptr(target), 4 * shape[-1], data_ptr(descriptor), worker(), count,
+        )  # fmt: skip
+        keep(flat)
+        keep(target)
+        keep(descriptor)
+        if has_out:
+            arrays.deliver(target, y)
+        return y
+
+    return run
+
+
+@overload(embeddings.embedding_bag, prefer_literal=True)
+def _embedding_bag(  # type: ignore[no-untyped-def]
+    ids, offsets, packed, mode="sum", weights=None, include_last_offset=False, out=None, threads=None
+):
+    name = literal("mode", mode, tuple(OPERATIONS), "sum")
+    worker = _prepared(packed, ids, out, threads, OPERATIONS[name])
+    mean, last = int(name == "mean"), literal("include_last_offset", include_last_offset, (True, False), False)
+    has_out, chosen, weighted = not absent(out), not absent(threads), not absent(weights)
+    if weighted:
+        float_array("weights", weights)
+        if name != "sum":
+            raise TypingError(f'weights go with mode="sum"; got mode={name!r}')
+    if absent(offsets):
+        if ids.ndim != 2 or last:
+            raise TypingError(f"ids must have 2 dimensions where offsets is None; got {ids}")
+        ends_of = kernels.ends_of_rows
+    else:
+        kinds = (types.int32, types.int64)
+        if ids.ndim != 1 or not (isinstance(offsets, types.Array) and offsets.ndim == 1 and offsets.dtype in kinds):
+            raise TypingError(f"ids and offsets must be vectors of int32 or int64; got {ids} and {offsets}")
+        ends_of = kernels.all_ends if last else kernels.ends_of_bags
+
+    def run(  # type: ignore[no-untyped-def]
+        ids, offsets, packed, mode="sum", weights=None, include_last_offset=False, out=None, threads=None
+    ):
+        descriptor = packed.descriptor
+        count = threads if chosen else 0
+        if chosen and not 1 <= count <= MAX_THREADS:
+            raise ValueError("threads must be an integer from 1 to 1024")
+        flat = np.ascontiguousarray(ids).reshape(ids.size)
+        ends = ends_of(ids, offsets)
+        bags = ends.size - 1
+        bad = kernels.first_descent(data_ptr(ends), bags, flat.size)
+        if bad != FINE:
+            raise ValueError("offsets must begin with 0, ascend and end within ids; position:", bad)
+        shape = (bags, descriptor[kernels.D_COLUMNS])
+        if has_out:
+            y = out
+            if y.shape != shape:
+                raise ValueError("out must have a row for each bag, and the table's columns")
+        else:
+            y = np.empty(shape, np.float32)
+        target = np.empty(shape, np.float32) if has_out and arrays.overlap(y, flat) else y
+        bad = kernels.first_outside(data_ptr(flat), flat.itemsize, flat.size, descriptor[kernels.D_ROWS])
+        if bad != FINE:
+            raise IndexError("ids must be from 0 to the table's last row; position and id:", bad, flat[bad])
+        if weighted:
+            if weights.shape != ids.shape:
+                raise ValueError("weights must have the shape of ids")
+            # A copy: so out may overlap them.
+            values = weights.astype(np.float32).reshape(weights.size)
+        else:
+            values = np.ones(1, np.float32)
+        kernels.lookup_into(
+            data_ptr(flat), flat.itemsize, flat.size, data_ptr(ends), bags, data_ptr(values), 4 if weighted else 0,
+            mean, data_ptr(target), 4 * shape[1], data_ptr(descriptor), worker(), count,
+        )  # fmt: skip
+        keep(flat)
+        keep(ends)
+        keep(values)
+        keep(target)
+        keep(descriptor)
+        if has_out:
+            arrays.deliver(target, y)
+        return y
+
+    return run

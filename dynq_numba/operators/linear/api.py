@@ -1,0 +1,140 @@
+"""The linear layer on numpy arrays: validate, pick the compiled entry, run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba.extending import is_jitted
+
+from ...arguments import checks
+from ...arguments.checks import F32
+from ...kernels.activations.reference import ACTIVATIONS
+from ...kernels.base.jit import JIT_ENABLED
+from ...runtime import backend
+from ...runtime.builtin import builtin
+from .packed import PackedLinear
+
+
+@builtin
+def linear(
+    x: np.ndarray,
+    w: PackedLinear,
+    *,
+    activation: str | None = None,
+    residual: np.ndarray | None = None,
+    epilogue: Callable | None = None,
+    out: np.ndarray | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """y = epilogue(activation(x · Wᵀ + bias) + residual), the product in exact 8-bit integers.
+
+    Each row of x is quantized on its own when it is used (unless the weight was packed with
+    ``activations="per_tensor"``), so a row's result has the same bits whatever else is in the batch, on every
+    instruction set and for every number of threads.
+
+    Parameters
+    ----------
+    x : array [..., K] of float16, float32, float64 or bfloat16
+        Any strides. Computed in float32. A row that holds NaN or an infinity gives a row of NaN (and every row
+        does, if the weight was packed with ``activations="per_tensor"``).
+    w : PackedLinear
+        From `pack_linear`.
+    activation : {"relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"}, optional
+        "gelu" is the erf form. Applied while the tile is in cache.
+    residual : array [..., N] of floats, optional
+        Added after the activation, before `epilogue`.
+    epilogue : ``numba.njit`` function of one float32, optional
+        Inlined into the loop over the tile; sees the value after activation and residual. It must not raise (there is
+        nobody to tell in the middle of a tile), and is compiled once per function object: define it once.
+    out : float32 array [..., N], optional
+        Written and returned; its last axis must be contiguous. It may overlap x or residual.
+    threads : int, optional
+        At most how many threads, the calling one included; by default as many as the work is worth, at most
+        `get_num_threads()`. Helpers that another call has at the moment are done without.
+
+    Returns
+    -------
+    float32 array [..., N]
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what it was and what is allowed, before anything is written.
+    MemoryError
+        When there is no memory for the result or the packed rows.
+
+    Notes
+    -----
+    Per row: scale = (max(0, x) - min(0, x)) / 255 over the row, so each x is off by at most scale_x / 2 and each
+    weight by scale_w / 2 (bounds and exceptions: `quantize`, `pack_linear`): but for float32 rounding,
+    |y - x·Wᵀ| ≤ K · (scale_x·max|w| + scale_w·max|x| + scale_x·scale_w / 2) / 2 (groups of 4 bits have the least
+    squared error instead).
+    Sources: ONNX DynamicQuantizeLinear-11 (per row), MatMulInteger-10; XNNPACK's qd8-f32-qc8w.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> w = dq.pack_linear(np.array([[1.0, 2.0], [3.0, -4.0]]), bias=np.array([0.5, 0.0]))
+    >>> dq.linear(np.array([[1.0, 1.0], [0.0, 2.0]]), w, activation="relu").round(1)
+    array([[3.5, 0. ],
+           [4.5, 0. ]], dtype=float32)
+    """
+    if type(w) is not PackedLinear:
+        raise TypeError(f"w must be a PackedLinear from pack_linear; got {checks.describe(w)}")
+    if type(x) is not np.ndarray or x.dtype is not F32:
+        x = checks.float_array("x", x)
+    n, k = w.shape
+    shape = x.shape
+    if not shape or shape[-1] != k:
+        raise ValueError(f"x must have shape [..., {k}] for this weight; got {shape}")
+    if activation is not None and not (type(activation) is str and activation in ACTIVATIONS):
+        checks.choice("activation", activation, ACTIVATIONS)
+    if epilogue is not None:
+        _check_epilogue(epilogue, activation, residual is not None)
+    count = 0 if threads is None else checks.thread_count("threads", threads)
+    rows = _matrix(x, k)
+    if rows.strides[1] != 4 and k > 1:
+        rows = np.ascontiguousarray(rows)
+    full = (*shape[:-1], n)
+    addend = None if residual is None else _residual(residual, full, n)
+    target = np.empty((rows.shape[0], n), F32) if out is None else _target(out, full, n, x, addend)
+    backend.linear(rows, w._layout(), activation, addend, epilogue, target, count)
+    if out is None:
+        return target.reshape(full)
+    if not np.may_share_memory(target, out):
+        out[...] = target.reshape(full)
+    return out
+
+
+def _check_epilogue(epilogue: Any, activation: str | None, residual: bool) -> None:
+    if not (is_jitted(epilogue) or (not JIT_ENABLED and callable(epilogue))):
+        raise TypeError(f"epilogue must be a function compiled by numba.njit; got {checks.describe(epilogue)}")
+    backend.prepare_finish(activation, epilogue, residual)
+
+
+def _matrix(array: np.ndarray, columns: int) -> np.ndarray:
+    """[..., columns] as [rows, columns], also where a dimension is zero."""
+    return array.reshape(math.prod(array.shape[:-1]), columns)
+
+
+def _residual(residual: np.ndarray, shape: tuple[int, ...], n: int) -> np.ndarray:
+    residual = checks.float_array("residual", residual)
+    if residual.shape != shape:
+        raise ValueError(f"residual must have the result's shape {shape}; got {residual.shape}")
+    rows = _matrix(residual, n)
+    return rows if rows.strides[1] == 4 or n <= 1 else np.ascontiguousarray(rows)
+
+
+def _target(
+    out: np.ndarray, shape: tuple[int, ...], n: int, x: np.ndarray, addend: np.ndarray | None
+) -> np.ndarray:
+    """The matrix to write: `out` itself where that is safe, else a temporary."""
+    checks.out_array(out, F32, shape)
+    overlaps = np.may_share_memory(out, x) or (addend is not None and np.may_share_memory(out, addend))
+    if overlaps or not (out.ndim == 2 or out.flags.c_contiguous):
+        return np.empty((math.prod(shape[:-1]), n), F32)
+    return _matrix(out, n)

@@ -1,0 +1,108 @@
+"""What the public functions run on under NUMBA_DISABLE_JIT=1: the numpy reference. Same bits, no speed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...kernels.activations.reference import ACTIVATIONS
+from ...kernels.linear import reference
+from ...kernels.linear.reference import matmul_integer as _matmul_integer
+from ...kernels.linear.reference import quantize_weight as quantize_weight
+from ...kernels.linear.reference import search_groups as search_groups
+from ...kernels.linear.reference_outliers import share, without
+from ...kernels.linear.reference_rotation import rotate
+
+
+class Layout:
+    """Stands in for a packed layout: the integers as they are."""
+
+    def __init__(
+        self,
+        q: np.ndarray,
+        scales: np.ndarray,
+        bias: np.ndarray,
+        zero_point: np.ndarray | None,
+        *,
+        bits: int,
+        group: int,
+        per_tensor: bool,
+        isa: Any,
+        rotate: int = 0,
+        columns: tuple[int, ...] = (),
+        floats: np.ndarray | None = None,
+    ):
+        self._q, self._scales, self._bias, self._zero_point = q, scales, bias, zero_point
+        self.n, self.rows_for_two = len(q), math.inf
+        self._rotate, self._outliers = rotate, columns
+        self.floats = np.empty((0, self.n), np.float32) if floats is None else floats.copy()
+        self._form: dict[str, Any] = {"group": group, "per_tensor": per_tensor}
+        self.nbytes = q.nbytes + (scales.nbytes if group else 0) + (0 if zero_point is None else zero_point.nbytes)
+        self.nbytes += self.floats.nbytes
+        self.descriptor = np.empty(0, np.int64)
+
+    def unpack(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        zero_point = None if self._zero_point is None else self._zero_point.copy()
+        return self._q.copy(), self._scales.copy() if self._form["group"] else None, zero_point
+
+    def linear(self, x: np.ndarray) -> np.ndarray:
+        x = rotate(x, self._rotate) if self._rotate else x
+        y = reference.linear(without(x, self._outliers), self._q, self._scales, self._bias, **self._form)
+        if self._outliers:
+            with np.errstate(all="ignore"):
+                y += share(x, self._outliers, self.floats)
+        return y
+
+
+def linear(
+    x: np.ndarray,
+    layout: Layout,
+    activation: str | None,
+    residual: np.ndarray | None,
+    epilogue: Any,
+    out: np.ndarray,
+    count: int,
+) -> None:
+    """Fill out [M, N] from x [M, K]."""
+    y = layout.linear(x)
+    with np.errstate(all="ignore"):
+        y = y if activation is None else ACTIVATIONS[activation](y)
+        y = y if residual is None else y + residual
+        if epilogue is not None:
+            y = np.array([epilogue(value) for value in y.flat], np.float32).reshape(y.shape)
+    out[...] = y
+
+
+def linear_many(
+    x: np.ndarray, layouts: list[Layout], activation: str | None, outs: list[np.ndarray], count: int
+) -> bool:
+    """Not here: let them run one after the other."""
+    return False
+
+
+def prepare_finish(activation: str | None, epilogue: Any, residual: bool) -> None:
+    """Nothing to compile."""
+
+
+def quantize(
+    x: np.ndarray, symmetric: bool, flip: int, data: np.ndarray, scale: np.ndarray, zero: np.ndarray, count: int = 0
+) -> None:
+    """Fill byte matrix data, float32 scale and byte zero [M], all flipped, from float32 x [M, K]."""
+    scale[...], zero_point = reference.row_parameters(x, symmetric)
+    data.view(np.uint8)[...] = reference.quantize_rows(x, scale, zero_point, low=int(symmetric)) ^ np.uint8(flip)
+    zero.view(np.uint8)[...] = zero_point.astype(np.uint8) ^ np.uint8(flip)
+
+
+def dequantize(
+    data: np.ndarray, scale: np.ndarray, zero: np.ndarray, flip: int, out: np.ndarray, fresh: bool, count: int = 0
+) -> None:
+    """Fill float32 out [M, K] from bytes."""
+    with np.errstate(all="ignore"):
+        out[...] = reference.dequantize(data, scale, zero)
+
+
+def matmul_integer(a: np.ndarray, b: np.ndarray, a_zero: np.ndarray, b_zero: np.ndarray, out: np.ndarray) -> None:
+    """Fill int32 out [M, N]."""
+    out[...] = _matmul_integer(a, b, a_zero, b_zero)

@@ -1,0 +1,131 @@
+"""A quantized weight in the panels of one instruction set, and the descriptor that leads a worker to it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+
+from ...kernels.base import context as at
+from ...kernels.base.jit import entry
+from ...kernels.base.memory import ALIGN
+from ...kernels.gemm import pack
+from ...kernels.gemm.intrinsics import max_rows
+from ...kernels.gemm.tile import Scheme
+from ...kernels.isa.base import InstructionSet
+from ...kernels.linear import call, outliers
+from ...kernels.linear import vectorcall as quick
+from ...kernels.objects.view import ADDRESS, VIEW
+from ...kernels.threads.partition import rows_for_two, strip_panels
+from ...runtime import cpu, threads
+from ...runtime import kernel_table as registry
+from ...runtime.builtin import install
+from ...runtime.signatures import BYTES, BYTES_2D, FLOATS_2D, INT8_2D, WORD
+
+_LINEAR = (VIEW, VIEW, VIEW, ADDRESS, WORD, WORD)
+_FORM = (WORD, WORD, WORD, WORD, WORD, WORD)
+_PACK = (INT8_2D, FLOATS_2D, BYTES_2D, *_FORM, BYTES)
+_UNPACK = (BYTES, *_FORM, INT8_2D, FLOATS_2D, BYTES_2D)
+_COLUMNS = (INT8_2D, FLOATS_2D, types.Array(types.float32, 1, "A"), WORD, WORD, types.Array(types.int32, 3, "C"))
+
+
+def _aligned_zeros(count: int) -> np.ndarray:
+    """`count` zero bytes from a multiple of ALIGN on. numpy's memory, not numba's: from 4 MB on numpy asks for huge
+    pages, and a weight of 16 MB is read 5-15 % faster from those."""
+    room = np.zeros(count + ALIGN, np.uint8)
+    skip = -room.ctypes.data % ALIGN
+    return room[skip : skip + count]
+
+
+class Layout:
+    """q int8 [N, K], scales float32 [N, groups], zero_point uint8 [N, groups] and bias float32 [N] packed for `isa`.
+
+    q is what multiplies the scale, its zero point already subtracted. Scales and zero points of groups are in the
+    panels, and nowhere else. `columns` of K stay float32, with the weights `floats` [columns, N], and q is 0 there.
+
+    Attributes
+    ----------
+    descriptor : int64 array
+        See kernels/base/context.py. A view of the block that holds the panels, so it outlives this object safely.
+    address : int
+        Where the descriptor is.
+    run : callable
+        kernels.call.entry: run(x, out, residual, descriptor, finish, threads) on float32 matrices.
+    n : int
+        Columns of a result.
+    rows_for_two : int
+        Rows from which a call by default uses helper threads.
+    nbytes : int
+        Panels with their padding, the epilogue's column words, the descriptor, and outlier columns.
+    """
+
+    def __init__(
+        self,
+        q: np.ndarray,
+        scales: np.ndarray,
+        bias: np.ndarray,
+        zero_point: np.ndarray | None,
+        *,
+        bits: int,
+        group: int,
+        per_tensor: bool,
+        isa: InstructionSet,
+        rotate: int = 0,
+        columns: tuple[int, ...] = (),
+        floats: np.ndarray | None = None,
+    ):
+        n, k = q.shape
+        long = k > pack.MAX_K and not group
+        self._bits = 8 if long else bits  # there is no 4-bit tile for a long K
+        self._group, self._zero_points = group, zero_point is not None
+        scheme = Scheme(self._bits, group, self._zero_points)
+        worker = registry.worker_address("linear_long" if long else "linear", isa, scheme)
+        self._isa = isa = isa if long else isa.form(group)
+        self._stride = pack.panel_bytes(k, isa.columns, self._bits, group, self._zero_points)
+        panels = -(-n // isa.columns)
+        # One block for all: inside jitted code only the descriptor is left, and it keeps alive what it points to.
+        block = outliers.block_bytes(columns, panels * isa.columns, k)
+        ends = np.cumsum([*block, panels * self._stride, panels * 12 * isa.columns, 8 * at.DESCRIPTOR_WORDS])
+        room = _aligned_zeros(int(ends[-1]))
+        *parts, self._panels, column_words, descriptor = np.split(room, ends[:-1])
+        self._columns = column_words.view(np.int32).reshape(panels, 3, isa.columns)
+        self.descriptor = words = descriptor.view(np.int64)
+        self.nbytes = room.nbytes
+        zero = np.empty((0, 0), np.uint8) if zero_point is None else zero_point
+        entry(pack.pack_panels, _PACK)(q, scales, zero, *self._form(), self._panels)
+        entry(pack.column_words, _COLUMNS)(q, scales, bias, self._bits, group, self._columns)
+
+        self.address = words.ctypes.data
+        words[at.WORKER] = worker
+        words[at.POOL] = threads.POOL
+        words[at.N], words[at.K] = n, k
+        words[at.WORDS] = pack.multiplied_k(k, group) // isa.k_per_word
+        self.run = entry(call.entry, _LINEAR)
+        install("linear", quick.quick_linear)
+        self.n = n
+        self.rows_for_two = rows_for_two(n, k, panels * self._stride)
+        words[at.WEIGHTS] = self._panels.ctypes.data
+        words[at.PANEL_STRIDE] = self._stride
+        words[at.COLUMNS] = self._columns.ctypes.data
+        words[at.NR], words[at.MR] = isa.columns, max_rows(isa, scheme)
+        words[at.PANELS], words[at.STRIP_PANELS] = panels, strip_panels(panels, self._stride, cpu.l2_bytes())
+        words[at.PER_TENSOR], words[at.ROTATION] = per_tensor, rotate
+        if columns and floats is not None:
+            words[at.OUTLIERS] = outliers.fill_block(parts, columns, floats)
+        self._outliers, self._floats = len(columns), parts[0]
+
+    @property
+    def floats(self) -> np.ndarray:
+        """The weights of the outlier columns, float32 [columns, N]."""
+        return outliers.floats_of(self._floats, self._outliers, self.n)
+
+    def _form(self) -> tuple[int, ...]:
+        isa = self._isa
+        return isa.columns, isa.k_per_word, self._bits, self._group, int(self._zero_points), self._stride
+
+    def unpack(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """q, scales and zero points again; None for what is not in the panels."""
+        groups = max(1, -(-shape[1] // self._group)) if self._group else 0
+        q, scales = np.empty(shape, np.int8), np.empty((shape[0], groups), np.float32)
+        zero_point = np.empty(scales.shape if self._zero_points else (0, 0), np.uint8)
+        entry(pack.unpack_panels, _UNPACK)(self._panels, *self._form(), q, scales, zero_point)
+        return q, scales if self._group else None, zero_point if self._zero_points else None

@@ -1,0 +1,193 @@
+"""The public functions inside a user's own ``numba.njit`` code.
+
+    @numba.njit
+    def block(x, up, down):                                  # up, down: PackedLinear arguments
+        return dq.linear(dq.linear(x, up, activation="gelu"), down)
+
+A PackedLinear becomes its descriptor (see kernels/base/context.py), so a user's function compiles in moments: the
+products are reached by address. A finisher, or the worker of another operation, is linked into the user's own module.
+Differences from Python: options that choose code (`activation`, `granularity`, `dtype`) must be literals; arrays are
+float32 or float64 and are copied where they are not C contiguous; `out` must be C contiguous; `quantize` and
+`dequantize` work along the last axis; `matmul_integer` takes matrices. These three run on one thread, on the
+instruction set that was in force at compilation. Packing is done outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.errors import TypingError
+from numba.extending import intrinsic, overload, register_jitable, typeof_impl
+
+from ...arguments.checks import MAX_THREADS
+from ...kernels.activations.jitted import ACTIVATIONS
+from ...kernels.base import context as at
+from ...kernels.base.jit import compiled
+from ...kernels.base.memory import FINISH_SIGNATURE, data_ptr, keep, null
+from ...kernels.linear import call
+from ...kernels.objects import arrays
+from ...njit.types import PackedType, register_packed
+from .api import linear
+from .backend import finishing_kernel
+from .packed import PackedLinear
+
+
+class PackedLinearType(PackedType):
+    """numba's view of a PackedLinear."""
+
+    def __init__(self) -> None:
+        super().__init__("PackedLinear")
+
+
+PACKED = PackedLinearType()
+register_packed(PackedLinearType)
+
+
+@typeof_impl.register(PackedLinear)
+def _typeof_packed(value: PackedLinear, context: Any) -> PackedLinearType:
+    return PACKED
+
+
+def address_of(function: Callable, signature: tuple) -> Callable:
+    """An intrinsic that links `function` into the caller's module and gives its address there."""
+
+    @intrinsic
+    def address(typingctx):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature_, args):  # type: ignore[no-untyped-def]
+            result = compiled(function, signature)
+            context.active_code_library.add_linking_library(result.library)
+            bytes_ = ir.IntType(8).as_pointer()
+            arguments = [bytes_ if t is types.voidptr else ir.IntType(64) for t in signature]
+            kind = ir.FunctionType(ir.VoidType(), arguments)
+            symbol = cgutils.get_or_insert_function(builder.module, kind, result.fndesc.llvm_cfunc_wrapper_name)
+            return builder.ptrtoint(symbol, ir.IntType(64))
+
+        return types.int64(), codegen
+
+    return address
+
+
+@intrinsic
+def no_address(typingctx):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return ir.Constant(ir.IntType(64), 0)
+
+    return types.int64(), codegen
+
+
+def absent(value: Any) -> bool:
+    omitted = isinstance(value, types.Omitted) and value.value is None
+    return value is None or omitted or isinstance(value, types.NoneType)
+
+
+def literal(name: str, value: Any, allowed: Any, default: Any) -> Any:
+    """The compile-time value of an option."""
+    if value is None or isinstance(value, (types.NoneType, types.Omitted)) or value == default:
+        value = getattr(value, "value", default)
+        return default if value is None else value
+    if isinstance(value, str):
+        literal: Any = value
+    elif isinstance(value, types.Literal):
+        literal = value.literal_value
+    else:
+        raise TypingError(f"{name} must be a literal in compiled code, one of {', '.join(map(repr, allowed))}")
+    if literal not in allowed:
+        raise TypingError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {literal!r}")
+    return literal
+
+
+def value_type(value: Any) -> Any:
+    """The type of a value, a literal's or a default's included."""
+    if isinstance(value, types.Literal):
+        return value.literal_type
+    return value if isinstance(value, types.Type) and not isinstance(value, types.Omitted) else types.int64
+
+
+def float_array(name: str, value: Any) -> None:
+    floats = (types.float32, types.float64)
+    if not (isinstance(value, types.Array) and value.dtype in floats and value.ndim > 0):
+        raise TypingError(f"{name} must be an array of float32 or float64 in compiled code; got {value}")
+
+
+def rows_function(array: types.Array) -> Callable:
+    return arrays.view_rows if array.layout == "C" and array.dtype == types.float32 else arrays.as_rows
+
+
+@overload(linear, prefer_literal=True, jit_options={"forceinline": True})
+def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+    if not isinstance(w, PackedLinearType):
+        raise TypingError(f"w must be a PackedLinear from pack_linear; got {w}")
+    float_array("x", x)
+    name = literal("activation", activation, (*ACTIVATIONS, None), None)
+    has_residual, has_out = not absent(residual), not absent(out)
+    if has_residual:
+        float_array("residual", residual)
+    if has_out and not (isinstance(out, types.Array) and out == types.Array(types.float32, out.ndim, "C")):
+        raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
+    user = None
+    if not absent(epilogue):
+        if not isinstance(epilogue, types.Dispatcher):
+            raise TypingError(f"epilogue must be a function compiled by numba.njit; got {epilogue}")
+        user = epilogue.dispatcher
+    finish = finishing_kernel(name, user, has_residual)
+    address = no_address if finish is None else address_of(finish, FINISH_SIGNATURE)
+    chosen = not absent(threads)
+    if chosen and value_type(threads) not in types.integer_domain:
+        raise TypingError(f"threads must be a positive integer or None; got {threads}")
+    x_rows = rows_function(x)
+    residual_rows = rows_function(residual if has_residual else x)
+
+    @register_jitable
+    def product(x, w, residual, out, threads):  # type: ignore[no-untyped-def]
+        descriptor = w.descriptor
+        n, k = descriptor[at.N], descriptor[at.K]
+        if x.shape[-1] != k:
+            raise ValueError("x must have as many columns as the packed weight")
+        shape = x.shape[:-1] + (n,)  # noqa: RUF005 - numba knows no stars
+        if has_out:
+            y = out
+            if y.shape != shape:
+                raise ValueError("out must have the shape of x with the weight's rows as last axis")
+        else:
+            y = np.empty(shape, np.float32)
+        count = threads if chosen else 0
+        if chosen and not 1 <= count <= MAX_THREADS:
+            raise ValueError("threads must be an integer from 1 to 1024")
+        rows = x_rows(x, k)
+        target = arrays.view_rows(y, n)
+        if has_residual:
+            if residual.shape != shape:
+                raise ValueError("residual must have the result's shape")
+            addend = residual_rows(residual, n)
+            if has_out and (arrays.overlap(y, rows) or arrays.overlap(y, addend)):
+                target = np.empty((rows.shape[0], n), np.float32)
+            call.linear_into(
+                data_ptr(rows), rows.shape[0], rows.strides[0], data_ptr(target), target.strides[0],
+                data_ptr(addend), addend.strides[0], data_ptr(descriptor), address(), count,
+            )  # fmt: skip
+            keep(addend)
+        else:
+            if has_out and arrays.overlap(y, rows):
+                target = np.empty((rows.shape[0], n), np.float32)
+            call.linear_into(
+                data_ptr(rows), rows.shape[0], rows.strides[0], data_ptr(target), target.strides[0],
+                null(), 0, data_ptr(descriptor), address(), count,
+            )  # fmt: skip
+        keep(rows)
+        keep(target)
+        keep(descriptor)
+        if has_out:
+            arrays.deliver(target, arrays.view_rows(y, n))
+        return y
+
+    # Inlined, always: what numba makes of a function as an argument, its address in this process, is then used nowhere,
+    # and the caller can be kept on disk.
+    def run(x, w, activation=None, residual=None, epilogue=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+        return product(x, w, residual, out, threads)
+
+    return run

@@ -1,0 +1,88 @@
+"""linear_many inside compiled code (see njit.py). `weights` is a tuple."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import overload
+
+from ...arguments.checks import MAX_THREADS
+from ...kernels.activations.jitted import ACTIVATIONS
+from ...kernels.base import context as at
+from ...kernels.base.memory import FINISH_SIGNATURE, address_value, data_ptr, keep, load_ptr, null, offset
+from ...kernels.linear import call
+from ...kernels.linear import many as call_many
+from .backend import finishing_kernel
+from .many import linear_many
+from .njit import PackedLinearType, absent, address_of, float_array, literal, no_address, rows_function, value_type
+
+
+def _split(block: np.ndarray, weights: Any, outer: tuple, rows: int) -> Any:
+    """Only compiled code calls it, by the overload below."""
+    raise NotImplementedError
+
+
+@overload(_split)
+def _split_compiled(block, weights, outer, rows):  # type: ignore[no-untyped-def]
+    """Views of the block, one for each weight."""
+
+    def last(block, weights, outer, rows):  # type: ignore[no-untyped-def]
+        return (block.reshape(outer + (weights[0].descriptor[at.N],)),)  # noqa: RUF005 - numba knows no stars
+
+    def first(block, weights, outer, rows):  # type: ignore[no-untyped-def]
+        n = weights[0].descriptor[at.N]
+        return (block[: rows * n].reshape(outer + (n,)),) + _split(block[rows * n :], weights[1:], outer, rows)  # noqa: RUF005
+
+    return last if len(weights) == 1 else first
+
+
+@overload(linear_many, prefer_literal=True)
+def _linear_many(x, weights, activation=None, threads=None):  # type: ignore[no-untyped-def]
+    if not (isinstance(weights, types.BaseTuple) and len(weights) and set(weights) == {PackedLinearType()}):
+        raise TypingError(f"weights must be a tuple of PackedLinear in compiled code; got {weights}")
+    float_array("x", x)
+    finish = finishing_kernel(literal("activation", activation, (*ACTIVATIONS, None), None), None, False)
+    address = no_address if finish is None else address_of(finish, FINISH_SIGNATURE)
+    chosen, number = not absent(threads), len(weights)
+    if chosen and value_type(threads) not in types.integer_domain:
+        raise TypingError(f"threads must be a positive integer or None; got {threads}")
+    x_rows = rows_function(x)
+
+    def run(x, weights, activation=None, threads=None):  # type: ignore[no-untyped-def]
+        k, columns = weights[0].descriptor[at.K], 0
+        table = np.empty((2, number), np.int64)
+        for i in range(number):
+            descriptor = weights[i].descriptor
+            if descriptor[at.K] != x.shape[-1]:
+                raise ValueError("x must have as many columns as each of the packed weights")
+            table[0, i] = address_value(data_ptr(descriptor))
+            columns += descriptor[at.N]
+        count = threads if chosen else 0
+        if chosen and not 1 <= count <= MAX_THREADS:
+            raise ValueError("threads must be an integer from 1 to 1024")
+        rows = x_rows(x, k)
+        m, block = rows.shape[0], np.empty(rows.shape[0] * columns, np.float32)
+        out = data_ptr(block)
+        for i in range(number):
+            table[1, i] = address_value(out)
+            out = offset(out, 4 * m * weights[i].descriptor[at.N])
+        done = call_many.linear_many_into(
+            data_ptr(rows), m, rows.strides[0], data_ptr(table), number, address(), count
+        )  # fmt: skip
+        if done != call_many.DONE:
+            for i in range(number):
+                descriptor = weights[i].descriptor
+                out = load_ptr(data_ptr(table), number + i)
+                call.linear_into(
+                    data_ptr(rows), m, rows.strides[0], out, 4 * descriptor[at.N], null(), 0, data_ptr(descriptor),
+                    address(), count,
+                )  # fmt: skip
+        keep(rows)
+        keep(table)
+        keep(weights)
+        return _split(block, weights, x.shape[:-1], m)
+
+    return run

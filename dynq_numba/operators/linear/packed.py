@@ -1,0 +1,190 @@
+"""PackedLinear: a quantized weight, laid out for the instruction set that runs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...kernels.linear.reference_rotation import rotate as rotated
+from ...runtime import backend, isa, threads
+from ...runtime.builtin import prepare
+from . import schemes
+
+ACTIVATION_SCHEMES = ("per_token", "per_tensor")
+
+
+class PackedLinear:
+    """A linear layer's weight [N, K] as small integers, packed for this machine. Made by `pack_linear`.
+
+    Pickles, copies and compares by value; the pickle holds plain integers, so it moves between machines.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (N, K): outputs, inputs.
+    bits : int
+        8 or 4.
+    granularity : str
+        "per_tensor", "per_channel" or "per_group".
+    group_size : int or None
+        Values of k that share a scale, for "per_group".
+    activations : str
+        "per_token" (a scale per row of x) or "per_tensor".
+    scale : float32 array
+        Shape () per tensor, [N] per channel, [N, ceil(K / group_size)] per group (a new array at each call; each
+        value fits bfloat16, and is negative for some groups of 4 bits).
+    zero_point : uint8 array [N, ceil(K / group_size)] or None
+        Of groups packed with ``symmetric=False``: what was subtracted from the stored integers, 0 … 15, to give
+        `qweight` (a new array at each call).
+    bias : float32 array [N] or None
+    rotate : int or None
+        The block of the Hadamard rotation of x and the weight; `qweight`, `scale` and `zero_point` are the rotated
+        weight's.
+    outliers : tuple of int
+        Columns of K that stay float32, ascending; `qweight` is 0 in them.
+    """
+
+    __slots__ = (
+        "__weakref__", "_first", "_layouts", "_scales", "_words",
+        "activations", "bias", "bits", "granularity", "group_size", "outliers", "rotate", "shape", "symmetric",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        q: np.ndarray,
+        scales: np.ndarray,
+        bias: np.ndarray | None,
+        bits: int,
+        granularity: str,
+        group_size: int | None,
+        activations: str,
+        zero_point: np.ndarray | None = None,
+        rotate: int | None = None,
+        outliers: tuple[int, ...] = (),
+        floats: np.ndarray | None = None,
+    ):
+        self.shape: tuple[int, int] = q.shape
+        self.bits, self.granularity, self.group_size, self.rotate = bits, granularity, group_size, rotate
+        self.activations, self.bias, self.symmetric = activations, bias, zero_point is None
+        self._scales = None if group_size else scales  # of groups they are in the panels
+        for array in (scales, bias):
+            if array is not None:
+                array.flags.writeable = False  # the panels hold copies: a change here would change no result
+        self.outliers = outliers
+        self._layouts: dict[str, Any] = {}
+        self._first = self._layout_of(q, scales, zero_point, floats)
+        self._words = self._first.descriptor
+
+    def _layout_of(
+        self, q: np.ndarray, scales: np.ndarray, zero_point: np.ndarray | None, floats: np.ndarray | None
+    ) -> Any:
+        """Lay q and the outliers' weights [outliers, N] out for the instruction set in force."""
+        n = self.shape[0]
+        scales = np.broadcast_to(scales, (n, scales.shape[1])).copy()
+        bias = np.zeros(n, np.float32) if self.bias is None else self.bias
+        target = isa.active()
+        layout = backend.Layout(
+            q, scales, bias, zero_point, bits=self.bits, group=self.group_size or 0,
+            per_tensor=self.activations == "per_tensor", isa=target, rotate=self.rotate or 0,
+            columns=self.outliers, floats=floats,
+        )  # fmt: skip
+        return self._layouts.setdefault(target.name, layout)  # the first of two threads wins
+
+    def _layout(self) -> Any:
+        """The layout for the instruction set in force; made on first use of another one."""
+        if not isa.ever_forced:
+            return self._first
+        return self._layouts.get(isa.active().name) or self._layout_of(*self._parts(), self._first.floats)
+
+    def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """The integers, scales [N or 1, groups] and zero points."""
+        q, scales, zero_point = next(iter(self._layouts.values())).unpack(self.shape)
+        return q, scales if self._scales is None else self._scales, zero_point
+
+    def _descriptor(self) -> np.ndarray:
+        """What compiled code gets of this weight."""
+        threads.ready()
+        return self._layout().descriptor
+
+    @property
+    def scale(self) -> np.ndarray:
+        """Scales in the shape of the granularity."""
+        scales = self._parts()[1] if self._scales is None else self._scales
+        if self.granularity == "per_tensor":
+            return scales.reshape(())
+        return scales[:, 0] if self.granularity == "per_channel" else scales
+
+    @property
+    def zero_point(self) -> np.ndarray | None:
+        """Zero points of groups packed with ``symmetric=False``, else None."""
+        return None if self.symmetric else self._parts()[2]
+
+    @property
+    def qweight(self) -> np.ndarray:
+        """The integers that multiply the scale, int8 [N, K], independent of any layout (a new array at each call).
+
+        Zero points are subtracted already: these are -15 … 15 then.
+        """
+        return self._parts()[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held: panels with their padding (of each instruction set used so far), scales, sums, bias, outliers."""
+        others = sum(array.nbytes for array in (self._scales, self.bias) if array is not None)
+        return others + sum(layout.nbytes for layout in self._layouts.values())
+
+    @property
+    def scheme(self) -> str:
+        """The scheme in one word, such as "int8_per_channel", "int4_per_group_32" or, with zero points, "uint4…"."""
+        size = f"_{self.group_size}" if self.group_size else ""
+        return f"{'' if self.symmetric else 'u'}int{self.bits}_{self.granularity}{size}"
+
+    def dequantize(self) -> np.ndarray:
+        """The weight the integers stand for: float32 [N, K] = qweight · scale, one multiplication each.
+
+        Rotated back, where it was rotated; outlier columns as they were given.
+        """
+        with np.errstate(over="ignore"):  # 127 · (the largest float32 / 127, rounded up) is inf
+            q, scales, _ = self._parts()
+            weight = q * schemes.expand(scales, self.shape[1], self.group_size)
+        weight[:, self.outliers] = self._first.floats.T
+        return rotated(weight, self.rotate) if self.rotate else weight
+
+    def __repr__(self) -> str:
+        n, k = self.shape
+        layouts = "+".join(self._layouts)
+        bias = "no bias" if self.bias is None else "bias"
+        scheme = f"{self.scheme} rotated_{self.rotate}" if self.rotate else self.scheme
+        floats = f", {len(self.outliers)} float32 columns" if self.outliers else ""
+        return (
+            f"PackedLinear({k} -> {n}, {scheme} weights{floats}, {self.activations} uint8 activations, {bias}, "
+            f"{self.nbytes} bytes, {layouts})"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """The same scheme, integers, scales, zero points, float columns and bias, whatever the layout."""
+        if not isinstance(other, PackedLinear):
+            return NotImplemented
+        mine, theirs = ((w._form(), w.symmetric, w.rotate, w.outliers) for w in (self, other))
+        if mine != theirs:
+            return False
+        none = np.zeros(0)
+        return all(
+            np.array_equal(none if a is None else a, none if b is None else b)
+            for a, b in zip(*((w.bias, w._first.floats, *w._parts()) for w in (self, other)), strict=True)
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._form())
+
+    def _form(self) -> tuple[Any, ...]:
+        return self.shape, self.bits, self.granularity, self.group_size, self.activations
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        q, scales, zero_point = self._parts()
+        more = (zero_point, self.rotate, self.outliers, self._first.floats)
+        return PackedLinear, (q, scales, self.bias, *self._form()[1:], *more)
+
+
+prepare(PackedLinear, "_words")

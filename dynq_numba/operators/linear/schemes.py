@@ -1,0 +1,152 @@
+"""Weight quantization schemes, and the choice among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...arguments import checks
+from ...runtime import backend
+
+#: Groups along K that the kernels have.
+GROUP_SIZES = (32, 64, 128)
+GRANULARITIES = ("per_tensor", "per_channel", "per_group")
+#: A group's scale is a bfloat16.
+SCALE_BYTES = 2
+#: Largest magnitude of a quantized weight.
+LIMITS = {8: 127, 4: 7}
+#: choose_scheme's defaults: no worse than per_channel by more than this factor, and below this error where a
+#: finer scheme can do that (so 4 bits, whose error is 0.08 at best on a bell curve, take the finest).
+NEAR_PER_CHANNEL = 1.05
+ACCEPTABLE_ERROR = 0.05
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One scheme, what it would cost and how well it fits.
+
+    Attributes
+    ----------
+    granularity : str
+        "per_tensor", "per_channel" or "per_group".
+    group_size : int or None
+        Values of k that share a scale, for "per_group".
+    bits : int
+    error : float
+        Frobenius norm of the rounding error over that of the weight.
+    nbytes : int
+        Bytes of integers and scales.
+    """
+
+    granularity: str
+    group_size: int | None
+    bits: int
+    error: float
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Choice(Candidate):
+    """The chosen scheme, with all that were considered, cheapest first."""
+
+    candidates: tuple[Candidate, ...]
+
+
+def quantize_weight(
+    weight: np.ndarray, bits: int, granularity: str, group_size: int | None, symmetric: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """q int8 [N, K], scale float32 and zero point of float32 weight [N, K].
+
+    scale is [1, 1] per tensor, [N, 1] per channel, [N, groups] per group; zero_point None, or uint8 like scale.
+    """
+    n, k = weight.shape
+    if granularity == "per_group":
+        assert group_size is not None
+        if bits == 8:
+            return *backend.quantize_weight(weight, group_size, LIMITS[bits], True), None
+        q, scale, zero_point = backend.search_groups(weight, group_size, not symmetric)
+        return q, scale, None if symmetric else zero_point
+    rows = weight.reshape(1, -1) if granularity == "per_tensor" else weight
+    q, scale = backend.quantize_weight(rows, max(1, rows.shape[1]), LIMITS[bits], False)
+    return q.reshape(n, k), scale, None
+
+
+def expand(scale: np.ndarray, k: int, group_size: int | None) -> np.ndarray:
+    """The scale of every weight: what `quantize_weight` gives, as something that broadcasts with [N, K]."""
+    return np.repeat(scale, group_size, axis=1)[:, :k] if group_size else scale
+
+
+def _candidates(weight: np.ndarray, bits: int) -> list[Candidate]:
+    n, k = weight.shape
+    norm = float(np.linalg.norm(weight.astype(np.float64))) or 1.0
+    plans: list[tuple[str, int | None]] = [("per_tensor", None), ("per_channel", None)]
+    # One group over all of k is per_channel in 8 bits; in 4 bits, its scale is a better one.
+    plans += [("per_group", size) for size in reversed(GROUP_SIZES) if size < max(k, 33 if bits == 4 else 0)]
+    found = []
+    for granularity, size in plans:
+        q, scale, _ = quantize_weight(weight, bits, granularity, size)
+        gap = weight - q.astype(np.float64) * expand(scale, k, size)
+        nbytes = -(-n * k * bits // 8) + scale.size * (SCALE_BYTES if size else 4)
+        found.append(Candidate(granularity, size, bits, float(np.linalg.norm(gap)) / norm, nbytes))
+    return sorted(found, key=lambda c: c.nbytes)
+
+
+def choose_scheme(weight: np.ndarray, max_error: float | None = None, *, bits: int = 8) -> Choice:
+    """The cheapest weight scheme within an error: per tensor, per channel, or per group of 32, 64 or 128.
+
+    Parameters
+    ----------
+    weight : array [N, K] of floats
+        Output channels by inputs.
+    max_error : float, optional
+        Largest relative error (Frobenius norm of the rounding error over that of the weight). When nothing
+        is within it, the most accurate scheme is chosen. By default a scheme must be as good as per_channel
+        (within 5 %), and finer where that is above 0.05: with 4 bits, nearly always groups of 32.
+    bits : {8, 4}
+        Bits of a quantized weight.
+
+    Returns
+    -------
+    Choice
+        `granularity`, `group_size`, `bits`, `error`, `nbytes`, and all `candidates`, cheapest first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument: weight not a finite float matrix, max_error negative or NaN, bits unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = np.random.default_rng(0).normal(size=(64, 256)).astype(np.float32)
+    >>> choose_scheme(rows).granularity
+    'per_channel'
+    >>> choose_scheme(rows, max_error=0.02).granularity
+    'per_tensor'
+    >>> rows[:, 0] *= 100   # one loud input: every channel's scale is spoiled
+    >>> choose_scheme(rows, max_error=0.004).granularity
+    'per_group'
+    """
+    weight = weight_matrix(weight)
+    checks.choice("bits", bits, LIMITS)
+    candidates = _candidates(weight, bits)
+    if max_error is None:
+        per_channel = next(c for c in candidates if c.granularity == "per_channel")
+        max_error = min(NEAR_PER_CHANNEL * per_channel.error, ACCEPTABLE_ERROR)
+    elif not isinstance(max_error, (int, float, np.number)) or isinstance(max_error, bool):
+        raise TypeError(f"max_error must be a number or None; got {checks.describe(max_error)}")
+    elif not max_error >= 0:
+        raise ValueError(f"max_error must be at least 0; got {max_error}")
+    within = [c for c in candidates if c.error <= max_error]
+    best = within[0] if within else min(candidates, key=lambda c: c.error)
+    return Choice(**vars(best), candidates=tuple(candidates))
+
+
+def weight_matrix(weight: Any) -> np.ndarray:
+    """A finite float32 matrix."""
+    weight = checks.float_array("weight", weight, ndim=2)
+    if not np.isfinite(weight).all():
+        raise ValueError("weight must be finite in float32; it holds NaN, an infinity or a value beyond float32")
+    return weight

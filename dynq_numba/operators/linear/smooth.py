@@ -1,0 +1,94 @@
+"""smooth: move what is hard to quantize from a linear layer's input to its weight."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...arguments import checks
+from . import schemes
+
+
+class Smoothed(NamedTuple):
+    """What `smooth` gives: ``(x / factors) · weightᵀ`` is x · (the weight given)ᵀ.
+
+    Attributes
+    ----------
+    weight : float32 array [N, K]
+        To be packed.
+    factors : float32 array [K]
+        By which the layer before is to divide what it gives.
+    """
+
+    weight: np.ndarray
+    factors: np.ndarray
+
+
+def smooth(weight: np.ndarray, activation_amax: np.ndarray, alpha: float = 0.5) -> Smoothed:
+    """SmoothQuant's scale migration: columns of x that are loud become quieter, and their weights louder.
+
+    A row of x has one scale, so its loudest columns take the others' precision. Divided by a factor for each column of
+    k, which the weight is multiplied by, x · Wᵀ stays what it was. The division costs nothing where it goes into the
+    layer before: the weight and bias of a normalization, or the rows (and bias) of a linear layer without activation.
+
+    Parameters
+    ----------
+    weight : array [N, K] of float16, float32, float64 or bfloat16
+        Outputs by inputs; finite. Layers that share an input (query, key, value) go together, concatenated along N.
+    activation_amax : array [K] of floats
+        max|x| of each column over typical inputs; finite, not negative.
+    alpha : float
+        From 0 to 1: how much of the difference between columns of x goes to the weight. 0.5 shares it.
+
+    Returns
+    -------
+    Smoothed
+        A named tuple ``weight, factors``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what it was and what is allowed.
+
+    Notes
+    -----
+    factors = activation_amax^alpha / (max over N of |weight|)^(1 - alpha), in float64, 1 for a column where either is
+    0; weight · factors is rounded to float32 once. Source: Xiao et al., SmoothQuant (2023), equation 4.
+
+    Measured (``python -m bench.accuracy``, MiniLM, 60 reviews, cosine to float32): dividing the input of every linear
+    layer takes int8's mean cosine from .9987 to .9995 (alpha 0.5; the gap more than halves) and int4's, in groups of
+    32, from .970 to .979. Folded into the values' rows alone, the one place where this model's layers allow it, it
+    changes nothing: the context of attention has no loud columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> weight, amax = np.array([[1.0, -2.0], [0.5, 1.0]]), np.array([16.0, 2.0])
+    >>> smooth(weight, amax).factors
+    array([4., 1.], dtype=float32)
+    >>> smooth(weight, amax).weight
+    array([[ 4., -2.],
+           [ 2.,  1.]], dtype=float32)
+    """
+    weight = schemes.weight_matrix(weight)
+    amax = checks.float_array("activation_amax", activation_amax, ndim=1)
+    if amax.shape != weight.shape[1:]:
+        expected = f"({weight.shape[1]},), one for each column of weight"
+        raise ValueError(f"activation_amax must have shape {expected}; got {amax.shape}")
+    if not (np.isfinite(amax).all() and (amax >= 0).all()):
+        raise ValueError("activation_amax must be finite and not negative; it holds another value")
+    if isinstance(alpha, (bool, np.bool_)) or not isinstance(alpha, (int, float, np.integer, np.floating)):
+        raise TypeError(f"alpha must be a number; got {checks.describe(alpha)}")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be from 0 to 1; got {alpha}")
+    largest = np.abs(weight).max(axis=0, initial=0).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factors = amax.astype(np.float64) ** float(alpha) / largest ** (1 - float(alpha))
+    factors = np.where((amax == 0) | (largest == 0), 1, factors).astype(np.float32)
+    # In float32 a product beyond its range is inf, and a factor below it 0: no layer to be found, but to be told.
+    with np.errstate(over="ignore"):
+        scaled = weight * factors
+    if not (np.isfinite(scaled).all() and (factors > 0).all() and np.isfinite(factors).all()):
+        raise ValueError("activation_amax and weight are too far apart: their factors are beyond float32")
+    return Smoothed(scaled, factors)

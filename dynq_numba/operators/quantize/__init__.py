@@ -1,0 +1,1 @@
+"""quantize and dequantize on their own."""

@@ -1,0 +1,146 @@
+"""quantize, dequantize and matmul_integer inside compiled code (see operators/linear/njit.py).
+
+On one thread, along the last axis.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import overload
+
+from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, insist, keep
+from ...kernels.matmul import integer
+from ...kernels.objects import arrays
+from ...kernels.quantize import call as conversion
+from ...runtime import cpu, isa
+from ...runtime import kernel_table as registry
+from ..linear.njit import absent, address_of, float_array, literal, rows_function, value_type
+from . import api as quantization
+
+LAST_CACHE = cpu.last_cache_bytes()
+
+
+@overload(quantization.quantize, prefer_literal=True)
+def _quantize(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-1, out=None):  # type: ignore[no-untyped-def]
+    float_array("x", x)
+    if literal("axis", axis, (-1,), -1) != -1:
+        raise TypingError("axis must be -1 in compiled code")
+    per_token = literal("granularity", granularity, quantization.GRANULARITIES, "per_token") == "per_token"
+    signed = literal("dtype", dtype, tuple(quantization.DTYPES), "uint8") == "int8"
+    kind, flip = (np.int8, 128) if signed else (np.uint8, 0)
+    rows_of = rows_function(x)
+    result = quantization.Quantized
+    has_out = not absent(out)
+    element = types.int8 if signed else types.uint8
+    if has_out and not (isinstance(out, types.Array) and out == types.Array(element, out.ndim, "C")):
+        raise TypingError(f"out must be a writable C-contiguous {element} array in compiled code; got {out}")
+    worker = address_of(registry.kernel_for("quantize", isa.active()).build(), WORKER_SIGNATURE)
+
+    def run(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-1, out=None):  # type: ignore[no-untyped-def]
+        rows = rows_of(x, x.shape[-1])
+        if not per_token:
+            rows = rows.reshape((1, x.size))
+        scale = np.empty(rows.shape[0], np.float32)
+        zero = np.empty(rows.shape[0], kind)
+        if has_out:
+            data = out
+            if data.shape != x.shape:
+                raise ValueError("out must have the shape of x")
+            target = np.empty(x.shape, kind) if arrays.overlap(data, rows) else data
+        else:
+            data = np.empty(x.shape, kind)
+            target = data
+        insist(conversion.quantize_into(
+            data_ptr(rows), rows.strides[0], rows.shape[0], rows.shape[1], data_ptr(target), rows.shape[1],
+            data_ptr(scale), data_ptr(zero), 1 if symmetric else 0, flip, worker(), 0, LAST_CACHE, 1,
+        ))  # fmt: skip
+        keep(rows)
+        keep(scale)
+        keep(zero)
+        if has_out:
+            arrays.deliver(target, data)
+        keep(target)
+        if per_token:
+            return result(data, scale.reshape(x.shape[:-1]), zero.reshape(x.shape[:-1]), -1)
+        return result(data, scale.reshape(()), zero.reshape(()), -1)
+
+    return run
+
+
+@overload(quantization.dequantize)
+def _dequantize(q, out=None):  # type: ignore[no-untyped-def]
+    if not (isinstance(q, types.BaseNamedTuple) and q.fields == quantization.Quantized._fields):
+        raise TypingError(f"q must be a Quantized tuple; got {q}")
+    if q.types[0].dtype not in (types.uint8, types.int8):
+        raise TypingError(f"q.data must be an int8 or uint8 array; got {q.types[0]}")
+    fits = arrays.scale_fits if q.types[1].ndim else arrays.one_scale
+    has_out = not absent(out)
+    if has_out and not (isinstance(out, types.Array) and out == types.Array(types.float32, out.ndim, "C")):
+        raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
+    flip = 128 if q.types[0].dtype == types.int8 else 0
+    worker = address_of(registry.kernel_for("dequantize", isa.active()).build(), WORKER_SIGNATURE)
+
+    def run(q, out=None):  # type: ignore[no-untyped-def]
+        if q.axis != -1:
+            raise ValueError("q.axis must be -1 in compiled code")
+        if not fits(q.data, q.scale):
+            raise ValueError("q.scale must have the shape of q.data without its last axis, or be a single scale")
+        if q.zero_point.size != q.scale.size:
+            raise ValueError("q.zero_point must have the shape of q.scale")
+        data = np.ascontiguousarray(q.data)
+        scale = np.ascontiguousarray(q.scale).astype(np.float32)
+        zero = np.ascontiguousarray(q.zero_point).astype(np.int32)
+        if has_out:
+            y = out
+            if y.shape != data.shape:
+                raise ValueError("out must have the shape of q.data")
+            target = np.empty(data.shape, np.float32) if arrays.overlap(y, data) else y
+        else:
+            y = np.empty(data.shape, np.float32)
+            target = y
+        k = data.size // max(1, scale.size)
+        conversion.dequantize_into(
+            data_ptr(data), k, scale.size, k, data_ptr(target), 4 * k, data_ptr(scale), data_ptr(zero), 4, flip,
+            worker(), 0, LAST_CACHE, 1,
+        )  # fmt: skip
+        keep(data)
+        keep(scale)
+        keep(zero)
+        if has_out:
+            arrays.deliver(target, y)
+        keep(target)
+        return y
+
+    return run
+
+
+@overload(quantization.matmul_integer)
+def _matmul_integer(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-untyped-def]
+    for name, operand in (("a", a), ("b", b)):
+        if not (isinstance(operand, types.Array) and operand.ndim == 2 and operand.dtype in (types.int8, types.uint8)):
+            raise TypingError(f"{name} must be an int8 or uint8 matrix in compiled code; got {operand}")
+    for name, zero in (("a_zero_point", a_zero_point), ("b_zero_point", b_zero_point)):
+        kind = zero.dtype if isinstance(zero, types.Array) else value_type(zero)
+        if kind not in types.integer_domain:
+            raise TypingError(f"{name} must be an integer or an array of integers; got {zero}")
+    low_a, low_b = (-128 if a.dtype == types.int8 else 0), (-128 if b.dtype == types.int8 else 0)
+    target = isa.active()
+    worker = address_of(registry.kernel_for("matmul_integer", target).build(), WORKER_SIGNATURE)
+    nr, k_per_word = target.columns, target.k_per_word
+    flip_a, flip_b = (128 if a.dtype == types.int8 else 0), (128 if b.dtype == types.uint8 else 0)
+    zero_a = arrays.zero_array if isinstance(a_zero_point, types.Array) else arrays.zero_vector
+    zero_b = arrays.zero_array if isinstance(b_zero_point, types.Array) else arrays.zero_vector
+
+    def run(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-untyped-def]
+        if a.shape[1] != b.shape[0]:
+            raise ValueError("b must have as many rows as a has columns")
+        out = np.empty((a.shape[0], b.shape[1]), np.int32)
+        left = np.ascontiguousarray(a)
+        za = zero_a(a_zero_point, a.shape[0], low_a, flip_a)
+        zb = zero_b(b_zero_point, b.shape[1], low_b, -flip_b)
+        insist(integer.matmul_integer(worker(), 0, nr, k_per_word, left, flip_a, za, b, flip_b, zb, out, 1))
+        return out
+
+    return run

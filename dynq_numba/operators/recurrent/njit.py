@@ -1,0 +1,157 @@
+"""lstm, gru, rnn and their steps inside compiled code (see operators/linear/njit.py).
+
+One layer, time first, x [T, B, I] or [B, I].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import overload, typeof_impl
+
+from ...kernels.recurrent import context as words
+from ...kernels.recurrent import njit_arguments as arrays
+from ...njit.types import PackedType, register_packed
+from ..linear.njit import absent, float_array, rows_function, value_type
+from . import api as recurrent
+from .packed import PackedGRU, PackedLSTM, PackedRecurrent, PackedRNN
+
+
+class PackedRecurrentType(PackedType):
+    """numba's view of a PackedLSTM, PackedGRU or PackedRNN: its words."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"Packed{kind.upper()}")
+        self.kind = kind
+
+
+_KINDS = (PackedLSTM, PackedGRU, PackedRNN)
+_TYPES: dict[type, PackedRecurrentType] = {kind: PackedRecurrentType(kind.kind) for kind in _KINDS}
+
+
+def _typeof(value: PackedRecurrent, context: Any) -> PackedRecurrentType:
+    return _TYPES[type(value)]
+
+
+for _kind in _TYPES:
+    typeof_impl.register(_kind)(_typeof)
+register_packed(PackedRecurrentType)
+
+
+def _pieces(kind: str, ndim: int, x: Any, packed: Any, lengths: Any, threads: Any, **states: Any) -> list[Callable]:
+    """The kernels that bring x, lengths, threads and states into form, after a look at their types."""
+    if not (isinstance(packed, PackedRecurrentType) and packed.kind == kind):
+        raise TypingError(f"packed must be one Packed{kind.upper()} in compiled code; got {packed}")
+    float_array("x", x)
+    if x.ndim != ndim:
+        raise TypingError(f"x must have {ndim} dimensions in compiled code; got {x}")
+    if not absent(lengths) and not (isinstance(lengths, types.Array) and lengths.dtype in types.integer_domain):
+        raise TypingError(f"lengths must be an array of integers in compiled code; got {lengths}")
+    if not absent(threads) and value_type(threads) not in types.integer_domain:
+        raise TypingError(f"threads must be a positive integer or None; got {threads}")
+    prepared = [
+        rows_function(x),
+        arrays.no_lengths if absent(lengths) else arrays.lengths_of,
+        arrays.any_threads if absent(threads) else arrays.count_of,
+    ]
+    for name, value in states.items():
+        if absent(value):
+            prepared.append(arrays.no_states)
+            continue
+        float_array(name, value)
+        if value.ndim != ndim:
+            raise TypingError(f"{name} must have {ndim} dimensions in compiled code; got {value}")
+        prepared.append(arrays.states if ndim == 3 else arrays.step_states)
+    return prepared
+
+
+def _time_first(batch_first: Any) -> None:
+    value = getattr(batch_first, "value", batch_first)
+    if value is not False:
+        raise TypingError(f"batch_first must be False in compiled code; got {batch_first}")
+
+
+@overload(recurrent.lstm)
+def _lstm(x, packed, h0=None, c0=None, lengths=None, batch_first=False, threads=None):  # type: ignore[no-untyped-def]
+    _time_first(batch_first)
+    rows_of, ends, count, hs, cs = _pieces("lstm", 3, x, packed, lengths, threads, h0=h0, c0=c0)
+
+    def run(x, packed, h0=None, c0=None, lengths=None, batch_first=False, threads=None):  # type: ignore[no-untyped-def]
+        layer = packed.descriptor
+        times, batch, inputs = x.shape
+        if inputs != layer[words.INPUTS]:
+            raise ValueError("x must have as many columns as the layer has inputs")
+        parts = layer[words.DIRECTIONS]
+        return arrays.sequence(
+            rows_of(x, inputs), times, batch, ends(lengths, times, batch), hs(h0, parts, batch, layer[words.STATE]),
+            cs(c0, parts, batch, layer[words.HIDDEN]), layer, count(threads),
+        )  # fmt: skip
+
+    return run
+
+
+def _without_cells(function: Callable, kind: str) -> None:
+    @overload(function)
+    def sequence(x, packed, h0=None, lengths=None, batch_first=False, threads=None):  # type: ignore[no-untyped-def]
+        _time_first(batch_first)
+        rows_of, ends, count, hs = _pieces(kind, 3, x, packed, lengths, threads, h0=h0)
+
+        def run(x, packed, h0=None, lengths=None, batch_first=False, threads=None):  # type: ignore[no-untyped-def]
+            layer = packed.descriptor
+            times, batch, inputs = x.shape
+            if inputs != layer[words.INPUTS]:
+                raise ValueError("x must have as many columns as the layer has inputs")
+            y, h, _ = arrays.sequence(
+                rows_of(x, inputs), times, batch, ends(lengths, times, batch),
+                hs(h0, layer[words.DIRECTIONS], batch, layer[words.STATE]), arrays.no_states(0, 0, 0, 0), layer,
+                count(threads),
+            )  # fmt: skip
+            return y, h
+
+        return run
+
+
+@overload(recurrent.lstm_cell)
+def _lstm_cell(x, packed, h=None, c=None, threads=None):  # type: ignore[no-untyped-def]
+    rows_of, _, count, hs, cs = _pieces("lstm", 2, x, packed, None, threads, h=h, c=c)
+
+    def run(x, packed, h=None, c=None, threads=None):  # type: ignore[no-untyped-def]
+        layer = packed.descriptor
+        batch, inputs = x.shape
+        if inputs != layer[words.INPUTS] or layer[words.DIRECTIONS] != 1:
+            raise ValueError("x must have as many columns as the layer has inputs, and the layer one direction")
+        _, h1, c1 = arrays.sequence(
+            rows_of(x, inputs), 1, batch, arrays.no_lengths(0, 0, 0), hs(h, 1, batch, layer[words.STATE]),
+            cs(c, 1, batch, layer[words.HIDDEN]), layer, count(threads),
+        )  # fmt: skip
+        return h1[0], c1[0]
+
+    return run
+
+
+def _cell_without_cells(function: Callable, kind: str) -> None:
+    @overload(function)
+    def cell(x, packed, h=None, threads=None):  # type: ignore[no-untyped-def]
+        rows_of, _, count, hs = _pieces(kind, 2, x, packed, None, threads, h=h)
+
+        def run(x, packed, h=None, threads=None):  # type: ignore[no-untyped-def]
+            layer = packed.descriptor
+            batch, inputs = x.shape
+            if inputs != layer[words.INPUTS] or layer[words.DIRECTIONS] != 1:
+                raise ValueError("x must have as many columns as the layer has inputs, and the layer one direction")
+            _, h1, _ = arrays.sequence(
+                rows_of(x, inputs), 1, batch, arrays.no_lengths(0, 0, 0), hs(h, 1, batch, layer[words.STATE]),
+                arrays.no_states(0, 0, 0, 0), layer, count(threads),
+            )  # fmt: skip
+            return h1[0]
+
+        return run
+
+
+_without_cells(recurrent.gru, "gru")
+_without_cells(recurrent.rnn, "rnn")
+_cell_without_cells(recurrent.gru_cell, "gru")
+_cell_without_cells(recurrent.rnn_cell, "rnn")

@@ -1,0 +1,1 @@
+"""Softmax, norms, elementwise functions, rotary embeddings."""

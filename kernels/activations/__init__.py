@@ -1,0 +1,1 @@
+"""exp, tanh, erf, gelu …: the reference in numpy, and the jitted functions."""

@@ -1,0 +1,1 @@
+"""Attention in float32 and in integers."""

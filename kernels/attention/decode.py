@@ -1,0 +1,120 @@
+"""Attention of so few query rows per key head that a decode step is the model: k and v are streamed once.
+
+One task is one key head of one batch with all its query rows, 1 to 8, all of which see the same keys. What comes out
+is what `worker.py` would give, bit for bit; the emitted code is attention/emit_decode.py.
+
+    scratch of a thread:   q [rows][D]   o [rows][Dv]   s, bias [rows][64]   sums [3][rows]   total [rows]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from ..base.jit import kernel
+from ..base.memory import is_null, load_f32, load_int, load_ptr, load_u8, null, offset, store_f32
+from ..gemm.intrinsics import fma
+from ..isa.base import InstructionSet
+from . import context as words
+from .context import padded
+from .intrinsics import few_doors
+from .reference import BLOCK
+
+
+@kernel
+def few_bytes(rows, dim, value_dim):
+    return 4 * rows * (padded(dim) + padded(value_dim) + 2 * BLOCK + 4)
+
+
+@kernel
+def few_rows(rows):
+    """How many rows are computed where there are `rows`: 1, 2, 4 or 8; 0 where they are too many."""
+    if rows > 8:
+        return 0
+    if rows > 4:
+        return 8
+    return 4 if rows > 2 else rows
+
+
+@kernel
+def spread(mask, mask_bytes, keys, bias):
+    """A row's mask of some keys as floats to add."""
+    if mask_bytes == 1:
+        for j in range(keys):
+            store_f32(bias, j, np.float32(0) if load_u8(mask, j) else np.float32(-np.inf))
+    else:
+        for j in range(keys):
+            store_f32(bias, j, load_f32(mask, j))
+
+
+@cache
+def attend_few(isa: InstructionSet) -> Callable:
+    """``attend(context, task, scratch)`` of one instruction set."""
+    scores, weights, values = few_doors(isa)
+
+    @kernel(variant=isa.name)
+    def attend(context, task, scratch):
+        heads, group = load_int(context, words.HEADS), load_int(context, words.GROUP)
+        rows = load_int(context, words.FEW)
+        dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
+        batch, head = task // heads, task % heads
+        there = group * load_int(context, words.ROWS)
+        q, q_wide, wide = scratch, 4 * padded(dim), 4 * padded(value_dim)
+        o = offset(q, rows * q_wide)
+        s = offset(o, rows * wide)
+        bias = offset(s, 4 * rows * BLOCK)
+        sums = offset(bias, 4 * rows * BLOCK)
+        totals = offset(sums, 12 * rows)
+
+        scale = load_f32(context, 2 * words.SCALE)
+        for r in range(rows):
+            which = min(r, there - 1)
+            source = words.head_of(context, words.Q, batch, head * group + which % group)
+            row = offset(source, which // group * load_int(context, words.Q_ROW))
+            mine = offset(q, r * q_wide)
+            for d in range(dim):
+                store_f32(mine, d, load_f32(row, d) * scale)
+            for d in range(dim, padded(dim)):
+                store_f32(mine, d, np.float32(0))
+            store_f32(sums, r, np.float32(-np.inf))
+            store_f32(totals, r, np.float32(0))
+        for i in range(rows * padded(value_dim)):
+            store_f32(o, i, np.float32(0))
+
+        count = load_int(context, words.KEYS)
+        if not is_null(load_ptr(context, words.SEEN)):
+            count = load_int(load_ptr(context, words.SEEN), batch)
+        k, k_row = words.head_of(context, words.K, batch, head), load_int(context, words.K_ROW)
+        v, v_row = words.head_of(context, words.V, batch, head), load_int(context, words.V_ROW)
+        mask_bytes = load_int(context, words.MASK_BYTES)
+        for j in range(0, count, BLOCK):
+            keys = min(BLOCK, count - j)
+            here, following = offset(v, j * v_row), offset(k, (j + BLOCK) * k_row)
+            scores(rows, q, dim, offset(k, j * k_row), k_row, keys, s, here, v_row)
+            if mask_bytes:
+                for r in range(rows):
+                    which = min(r, there - 1)
+                    row = words.head_of(context, words.MASK, batch, head * group + which % group)
+                    row = offset(row, which // group * load_int(context, words.MASK_ROW) + j * mask_bytes)
+                    spread(row, mask_bytes, keys, offset(bias, 4 * r * BLOCK))
+            weights(rows, s, keys, bias if mask_bytes else null(), sums)
+            values(rows, s, here, v_row, keys, value_dim, sums, o, following, k_row)
+            for r in range(rows):
+                total = fma(load_f32(totals, r), load_f32(sums, 2 * rows + r), load_f32(sums, rows + r))
+                store_f32(totals, r, total)
+
+        for r in range(there):
+            target = words.head_of(context, words.OUT, batch, head * group + r % group)
+            row = offset(target, r // group * load_int(context, words.OUT_ROW))
+            mine, total = offset(o, r * wide), load_f32(totals, r)
+            if total == np.float32(0):
+                for d in range(value_dim):
+                    store_f32(row, d, np.float32(0))
+            else:
+                inverse = np.float32(1) / total
+                for d in range(value_dim):
+                    store_f32(row, d, load_f32(mine, d) * inverse + np.float32(0))
+
+    return attend

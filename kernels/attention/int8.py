@@ -1,0 +1,161 @@
+"""Attention whose products are integers (bits=8): the worker of float32 (worker.py) over rows quantized at run time.
+
+    scratch of a thread:   blocks of k and v [n]   and what worker.py has, with scales of q
+
+Keys and values of a head are quantized block by block when its first block of query rows comes to them, and kept:
+tasks of a head follow each other on a thread. That is about T · (D + Dv) bytes (four times as many without VNNI); a
+head of one task keeps one block. There is no form for few rows: making integers of k and v would cost them more than
+their products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from ..base import context as at
+from ..base.atomics import fetch_add_relaxed
+from ..base.jit import kernel
+from ..base.memory import (
+    ALIGN,
+    address_value,
+    allocate,
+    is_null,
+    load_int,
+    load_ptr,
+    null,
+    offset,
+    release,
+    store_f32,
+    store_int,
+)
+from ..isa.base import InstructionSet
+from ..threads.partition import share
+from ..threads.pool import next_task
+from . import context as words
+from .context import LANES, padded
+from .emit_int8_pack import value_bytes
+from .intrinsics import gather, integer_doors
+from .reference import BLOCK
+from .worker import deliver, place_rows
+
+#: The first words of scratch: the batch and head whose keys are kept, and how many blocks of them.
+PAIR, KEPT = 0, 1
+
+
+@cache
+def integer_attention_worker(isa: InstructionSet) -> Callable:
+    """The worker of one instruction set."""
+    pack_queries, pack_keys, scores, weights, values = integer_doors(isa)
+    size = value_bytes(isa)
+
+    @kernel(variant=isa.name)
+    def block_bytes(dim):
+        """Of a block of keys or values: see attention/emit_int8_pack.py."""
+        return BLOCK * (size * padded(dim) + 8)
+
+    @kernel(variant=isa.name)
+    def kept_blocks(context):
+        """How many blocks of keys there is room for."""
+        return (load_int(context, words.KEYS) + BLOCK - 1) // BLOCK if load_int(context, words.BLOCKS) > 1 else 1
+
+    @kernel(variant=isa.name)
+    def scratch_bytes(context):
+        dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
+        across = padded(dim) + padded(value_dim) + 2 * BLOCK + 11
+        blocks = kept_blocks(context) * (block_bytes(dim) + block_bytes(value_dim))
+        return ALIGN + blocks + LANES * load_int(context, words.VECTORS) * (4 * across + 24)
+
+    @kernel(variant=isa.name)
+    def attend(context, task, scratch):
+        """One block of query rows."""
+        heads, blocks = load_int(context, words.HEADS), load_int(context, words.BLOCKS)
+        shared = load_int(context, words.ROWS) * load_int(context, words.GROUP)
+        block, pair = task % blocks, task // blocks
+        batch, head = pair // heads, pair % heads
+        before, vectors = share(block, blocks, (shared + LANES - 1) // LANES)
+        first, room = LANES * before, LANES * vectors
+        rows, wide = min(room, shared - LANES * before), 4 * LANES * vectors
+        dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
+        kept, half = kept_blocks(context), block_bytes(dim)
+        each = half + block_bytes(value_dim)
+        packed = offset(scratch, ALIGN)
+        q = offset(packed, kept * each)
+        o = offset(q, wide * padded(dim))
+        s = offset(o, wide * padded(value_dim))
+        bias = offset(s, wide * (BLOCK + 4))
+        sums = offset(bias, wide * BLOCK)
+        inverse = offset(sums, 4 * wide)
+        limits = offset(inverse, wide)
+        scales = offset(limits, wide)
+        tables = offset(scales, wide)
+        least, most = place_rows(context, batch, head, first, rows, room, tables, limits)
+
+        source = offset(load_ptr(context, words.Q), batch * load_int(context, words.Q_BATCH))
+        scale = offset(context, 8 * words.SCALE)
+        for i in range(vectors):
+            mine = offset(q, 4 * LANES * i)
+            gather(0, source, offset(tables, 8 * LANES * i), dim, scale, mine, wide)
+            pack_queries(0, mine, wide, dim, offset(scales, 4 * LANES * i))
+        for i in range(room):
+            store_f32(sums, i, np.float32(-np.inf))
+            store_f32(sums, room + i, np.float32(0))
+        for i in range(room * value_dim):
+            store_f32(o, i, np.float32(0))
+
+        if load_int(scratch, PAIR) != pair or kept == 1:
+            store_int(scratch, PAIR, pair)
+            store_int(scratch, KEPT, 0)
+        there = load_int(context, words.KEYS)
+        if not is_null(load_ptr(context, words.SEEN)):
+            there = load_int(load_ptr(context, words.SEEN), batch)
+        k, k_row = words.head_of(context, words.K, batch, head), load_int(context, words.K_ROW)
+        v, v_row = words.head_of(context, words.V, batch, head), load_int(context, words.V_ROW)
+        mask, mask_bytes = load_ptr(context, words.MASK), load_int(context, words.MASK_BYTES)
+        if mask_bytes:
+            mask = offset(mask, batch * load_int(context, words.MASK_BATCH))
+        for j in range(0, most, BLOCK):
+            keys, number = min(BLOCK, most - j), j // BLOCK
+            limited = least < j + keys
+            integers = offset(packed, number % kept * each)
+            if number >= load_int(scratch, KEPT):
+                # All keys that there are, for a row of another task may see more of them.
+                whole = min(BLOCK, there - j)
+                pack_keys(0, offset(k, j * k_row), k_row, whole, dim, integers)
+                pack_keys(1, offset(v, j * v_row), v_row, whole, value_dim, offset(integers, half))
+                store_int(scratch, KEPT, number + 1)
+            scores(vectors, q, dim, integers, keys, s, scales)
+            if mask_bytes:
+                store_f32(inverse, 0, np.float32(1))
+                for i in range(vectors):
+                    gather(
+                        1 if mask_bytes == 1 else 0, offset(mask, j * mask_bytes),
+                        offset(tables, 8 * (2 * room + LANES * i)), keys, inverse, offset(bias, 4 * LANES * i), wide,
+                    )  # fmt: skip
+            value_scales = offset(integers, each - 4 * BLOCK)
+            bounds = limits if limited else null()
+            weights(vectors, s, keys, bias if mask_bytes else null(), bounds, j, sums, value_scales)
+            values(vectors, s, offset(integers, half), keys, value_dim, offset(sums, 2 * wide), o)
+        deliver(context, batch, vectors, rows, o, offset(sums, wide), inverse, tables)
+
+    @kernel(variant=isa.name)
+    def integer_attention_worker(context, index):
+        threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
+        tasks = load_int(context, at.ROW_TASKS)
+        room = allocate(ALIGN + scratch_bytes(context))
+        if is_null(room):
+            return
+        scratch = offset(room, -address_value(room) % ALIGN)
+        store_int(scratch, PAIR, -1)
+        done = 0
+        task, victim = next_task(counters, index, threads, tasks, 0)
+        while task >= 0:
+            attend(context, task, scratch)
+            done += 1
+            task, victim = next_task(counters, index, threads, tasks, victim)
+        fetch_add_relaxed(context, at.DONE, done)
+        release(room)
+
+    return integer_attention_worker

@@ -1,0 +1,201 @@
+"""Scaled dot-product attention, block of keys by block of keys, on the helper threads.
+
+    out = softmax(q · kᵀ · scale + bias) · v          what it is bit for bit: reference.py
+
+    task            up to 4 vectors of 16 query rows that share keys: of one batch, one key head and all its query heads
+    for 64 keys     scores ──▶ weights, sums ──▶ values              (attention/emit.py); nothing of size S × T is kept
+
+    scratch of a thread, rows across:   q [D]   o [Dv]   s [64]   bias [64]   sums [3]   factors [1]   limits [1]
+                                        and three tables: where each row of q, out and the mask lies
+
+Query row r of a key head is position r // G of query head r % G, G the query heads per key head: with a causal mask
+limits then ascend, and a block of rows stops where its last row does. k and v are read where they lie, once per task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from ..base import context as at
+from ..base.atomics import fetch_add_relaxed
+from ..base.jit import kernel
+from ..base.memory import (
+    ALIGN,
+    address_value,
+    allocate,
+    is_null,
+    load_f32,
+    load_int,
+    load_ptr,
+    null,
+    offset,
+    release,
+    store_f32,
+    store_i32,
+    store_int,
+)
+from ..isa.base import InstructionSet
+from ..threads.partition import share
+from ..threads.pool import next_task
+from . import context as words
+from .context import LANES, padded
+from .decode import attend_few, few_bytes
+from .intrinsics import LIMITED, doors, gather, scatter
+from .reference import BLOCK
+
+#: Values of k's rows from which a block of query rows has half as many, to stay in the cache.
+WIDE = 64
+
+
+@kernel
+def scratch_bytes(vectors, dim, value_dim):
+    rows = LANES * vectors
+    return rows * (4 * (padded(dim) + padded(value_dim) + 2 * BLOCK + 5) + 24)
+
+
+@kernel
+def place_rows(context, batch, head, first, rows, room, tables, limits):
+    """Fill tables and limits for `room` rows, of which `rows` are there (the last one stands in for the others).
+
+    Gives the least and the greatest limit.
+    """
+    group, positions = load_int(context, words.GROUP), load_int(context, words.ROWS)
+    causal, there = load_int(context, words.CAUSAL), load_int(context, words.KEYS)
+    q_row, out_row, mask_row = (
+        load_int(context, words.Q_ROW), load_int(context, words.OUT_ROW), load_int(context, words.MASK_ROW),
+    )  # fmt: skip
+    q_head, out_head, mask_head = (
+        load_int(context, words.Q_HEAD), load_int(context, words.OUT_HEAD), load_int(context, words.MASK_HEAD),
+    )  # fmt: skip
+    if not is_null(load_ptr(context, words.SEEN)):
+        there = load_int(load_ptr(context, words.SEEN), batch)
+    position, member = first // group, first % group
+    least = there - positions + 1 + position if causal else there
+    limit = max(least, 0)
+    least = limit
+    for r in range(room):
+        query = head * group + member
+        store_int(tables, r, position * q_row + query * q_head)
+        store_int(tables, room + r, position * out_row + query * out_head)
+        store_int(tables, 2 * room + r, position * mask_row + query * mask_head)
+        store_i32(limits, r, np.int32(limit))
+        if r + 1 < rows:
+            member += 1
+            if member == group:
+                member = 0
+                position += 1
+                if causal:
+                    limit = max(there - positions + 1 + position, 0)
+    return least, limit
+
+
+@kernel
+def deliver(context, batch, vectors, rows, o, totals, inverse, tables):
+    """Write `rows` rows of out: o [Dv][16 · vectors] over the sums of their weights."""
+    room, value_dim = LANES * vectors, load_int(context, words.VALUE_DIM)
+    for i in range(room):
+        store_f32(inverse, i, np.float32(1) / load_f32(totals, i))
+    target = offset(load_ptr(context, words.OUT), batch * load_int(context, words.OUT_BATCH))
+    for i in range(vectors):
+        place = 4 * LANES * i
+        scatter(
+            1, offset(o, place), 4 * room, value_dim, offset(inverse, place), offset(totals, place), target,
+            offset(tables, 8 * (room + LANES * i)), rows - LANES * i,
+        )  # fmt: skip
+
+
+@cache
+def attention_worker(isa: InstructionSet) -> Callable:
+    """The worker of one instruction set."""
+    scores, weights, values = doors(isa)
+    stream = attend_few(isa)
+
+    @kernel(variant=isa.name)
+    def attend(context, task, scratch):
+        """One block of query rows."""
+        heads, blocks = load_int(context, words.HEADS), load_int(context, words.BLOCKS)
+        shared = load_int(context, words.ROWS) * load_int(context, words.GROUP)
+        block, pair = task % blocks, task // blocks
+        batch, head = pair // heads, pair % heads
+        before, vectors = share(block, blocks, (shared + LANES - 1) // LANES)
+        first, room = LANES * before, LANES * vectors
+        rows, wide = min(room, shared - LANES * before), 4 * LANES * vectors
+        dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
+        q = scratch
+        o = offset(q, wide * padded(dim))
+        s = offset(o, wide * padded(value_dim))
+        bias = offset(s, wide * BLOCK)
+        sums = offset(bias, wide * BLOCK)
+        inverse = offset(sums, 3 * wide)
+        limits = offset(inverse, wide)
+        tables = offset(limits, wide)
+        least, most = place_rows(context, batch, head, first, rows, room, tables, limits)
+
+        source = offset(load_ptr(context, words.Q), batch * load_int(context, words.Q_BATCH))
+        scale = offset(context, 8 * words.SCALE)
+        for v in range(vectors):
+            gather(0, source, offset(tables, 8 * LANES * v), dim, scale, offset(q, 4 * LANES * v), wide)
+        for i in range(room):
+            store_f32(sums, i, np.float32(-np.inf))
+            store_f32(sums, room + i, np.float32(0))
+        for i in range(room * value_dim):
+            store_f32(o, i, np.float32(0))
+
+        k, k_row = words.head_of(context, words.K, batch, head), load_int(context, words.K_ROW)
+        v, v_row = words.head_of(context, words.V, batch, head), load_int(context, words.V_ROW)
+        mask, mask_bytes = load_ptr(context, words.MASK), load_int(context, words.MASK_BYTES)
+        if mask_bytes:
+            mask = offset(mask, batch * load_int(context, words.MASK_BATCH))
+        for j in range(0, most, BLOCK):
+            keys = min(BLOCK, most - j)
+            limited = least < j + keys
+            scores(vectors, q, dim, offset(k, j * k_row), k_row, keys, s)
+            if mask_bytes:
+                store_f32(inverse, 0, np.float32(1))
+                for i in range(vectors):
+                    gather(
+                        1 if mask_bytes == 1 else 0, offset(mask, j * mask_bytes),
+                        offset(tables, 8 * (2 * room + LANES * i)), keys, inverse, offset(bias, 4 * LANES * i), wide,
+                    )  # fmt: skip
+            weights(vectors, s, keys, bias if mask_bytes else null(), limits if limited else null(), j, sums)
+            values(
+                vectors + LIMITED if limited else vectors, s, offset(v, j * v_row), v_row, keys, value_dim,
+                offset(sums, 2 * wide), o, limits, j,
+            )  # fmt: skip
+
+        deliver(context, batch, vectors, rows, o, offset(sums, wide), inverse, tables)
+
+    @kernel(variant=isa.name)
+    def attention_worker(context, index):
+        threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
+        tasks = load_int(context, at.ROW_TASKS)
+        few, vectors = load_int(context, words.FEW), load_int(context, words.VECTORS)
+        dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
+        room = allocate(ALIGN + (few_bytes(few, dim, value_dim) if few else scratch_bytes(vectors, dim, value_dim)))
+        if is_null(room):
+            return
+        scratch = offset(room, -address_value(room) % ALIGN)
+        done = 0
+        task, victim = next_task(counters, index, threads, tasks, 0)
+        while task >= 0:
+            if few:
+                stream(context, task, scratch)
+            else:
+                attend(context, task, scratch)
+            done += 1
+            task, victim = next_task(counters, index, threads, tasks, victim)
+        fetch_add_relaxed(context, at.DONE, done)
+        release(room)
+
+    return attention_worker
+
+
+@kernel
+def cut(vectors_there, dim, value_dim, most_vectors):
+    """(vectors of the largest block, blocks) for the query rows of one key head."""
+    most = most_vectors if max(dim, value_dim) <= WIDE else max(1, min(2, most_vectors))
+    blocks = max(1, (vectors_there + most - 1) // most)
+    return min(most, vectors_there), blocks

@@ -1,0 +1,1 @@
+"""What every kernel stands on: compilation and its cache, memory, atomics, contexts."""

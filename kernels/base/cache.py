@@ -1,0 +1,209 @@
+"""Compiled code on disk: one file per function, variant, signature, target and fingerprint of all kernel sources.
+
+    ⟨place⟩/dynq_numba/⟨function⟩-⟨key⟩.nbc      sha256 of key and code ┊ code, as numba pickles it
+
+A place is `NUMBA_CACHE_DIR`, or else the package's ``__pycache__`` (looked in first) and the user's cache directory.
+All are read; what is compiled goes to the first that can be written. So an image may bring its kernels along,
+read-only.
+
+Pickles run what they hold. So a file is loaded only when it and its folder belong to this user or to root and nobody
+else may write to them, and only when its digest is right: nothing truncated, renamed or damaged gets as far as the
+loader. What is refused is compiled.
+
+It differs from numba's own cache in four ways more, each of which cost somebody hours:
+
+* numba keeps an index file that two processes can overwrite for one another, so that a key then leads to another
+  function's code.
+* numba watches only the file of the cached function, so an edit of an emitter goes unnoticed.
+* A template is a closure, and `variant` names what it closed over. numba hashes the closure's pickled cells, which
+  differ in every process once an ``@intrinsic`` is among them.
+* The variant is also part of the symbol. numba names one after the function and a counter of the process, so two
+  variants from two processes would meet in a third under one name, and one would run for both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+import stat
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+import numpy as np
+from numba.core import config
+from numba.core.caching import _Cache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+#: The folder of all kernels.
+KERNELS = Path(__file__).parents[1]
+_DIGEST = hashlib.sha256().digest_size
+#: Nobody but the owner may write; whoever runs an image may read what it brings.
+_FOLDER_MODE, _FILE_MODE, _OTHERS_WRITE = 0o755, 0o644, 0o022
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(KERNELS.rglob("*.py")):
+        digest.update(path.relative_to(KERNELS).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    versions = (sys.implementation.cache_tag, numba.__version__, llvmlite.__version__, np.__version__, config.OPT)
+    digest.update(repr(versions).encode())
+    return digest.hexdigest()[:24]
+
+
+#: A hash of every kernel source and of what else decides the machine code. Taken when this module is imported, which
+#: is before the others are: code must not be filed under the hash of an edit made while its process was running.
+FINGERPRINT = _fingerprint()
+
+
+def places() -> list[Path]:
+    """Folders that may hold compiled code, in the order they are looked in."""
+    if os.name != "posix":
+        return []  # who may write to a file is told in other ways there
+    if config.CACHE_DIR:
+        roots = [Path(config.CACHE_DIR)]
+    else:
+        roots = [KERNELS / "__pycache__"]
+        with contextlib.suppress(RuntimeError):  # a user without a home
+            roots.append(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser())
+    return [root / "dynq_numba" for root in roots]
+
+
+@cache
+def _refuse(folder: Path, why: str) -> None:
+    """Say once why kernels are compiled although there is a cache."""
+    warnings.warn(f"code in the kernel cache {folder} is not used, since {why}", RuntimeWarning, 2)
+
+
+def _only_ours(descriptor: int, folder: Path) -> bool:
+    """Whether none but this user and root can have written what is in the open folder, or file of it."""
+    status = os.fstat(descriptor)
+    if status.st_uid not in (0, os.geteuid()):
+        _refuse(folder, f"it belongs to user {status.st_uid}")
+        return False
+    if status.st_mode & _OTHERS_WRITE:
+        _refuse(folder, f"others may write to it (mode {stat.filemode(status.st_mode)})")
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path, flags: int, **options: Any) -> Iterator[int]:
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, **options)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read(folder: Path, name: str, key: bytes) -> bytes | None:
+    """The code that `key` is for, if a file that can be trusted holds it."""
+    with contextlib.suppress(OSError), _opened(folder, os.O_RDONLY | os.O_DIRECTORY) as inside:
+        if not _only_ours(inside, folder):
+            return None
+        # By the folder that was looked at, whatever its name may lead to by now.
+        with _opened(name, os.O_RDONLY, dir_fd=inside) as file, os.fdopen(os.dup(file), "rb") as reader:
+            content = reader.read() if _only_ours(file, folder) else b""
+        code = content[_DIGEST:]
+        return code if content[:_DIGEST] == _digest(key, code) else None
+    return None
+
+
+def _made(folder: Path) -> bool:
+    """Whether the folder is there, made if need be, and ours; OSError where it cannot be."""
+    folder.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
+    with _opened(folder, os.O_RDONLY | os.O_DIRECTORY) as inside:
+        return _only_ours(inside, folder)
+
+
+def _write(folder: Path, name: str, key: bytes, code: bytes) -> bool:
+    """Whether the file could be put there, whole: it appears in one step or not at all."""
+    with contextlib.suppress(OSError):  # read-only, full, or no place for folders: another place, or none
+        if not _made(folder):
+            return False
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(_digest(key, code) + code)
+                os.fchmod(handle, _FILE_MODE)
+            os.replace(temporary, folder / name)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        return True
+    return False
+
+
+def _digest(key: bytes, code: bytes) -> bytes:
+    return hashlib.sha256(key + b"\0" + code).digest()
+
+
+class KernelCache(_Cache):
+    """The cache of one function; `variant` tells what it closed over."""
+
+    def __init__(self, py_func: Callable, variant: str):
+        self._name = f"{py_func.__module__}.{py_func.__qualname__}.{variant}"
+        self._stem = hashlib.sha256(self._name.encode()).hexdigest()[:12]
+        self._enabled = True
+
+    @property
+    def cache_path(self) -> str:
+        return str(next(iter(places()), ""))
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def flush(self) -> None:
+        for folder in places():
+            for path in folder.glob(f"dynq-{self._stem}-*.nbc"):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    def _file(self, sig: Any, codegen: Any) -> tuple[str, bytes]:
+        """Name and key."""
+        key = repr((self._name, str(sig), codegen.magic_tuple(), FINGERPRINT)).encode()
+        return f"dynq-{self._stem}-{hashlib.sha256(key).hexdigest()[:24]}.nbc", key
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        if not self._enabled:
+            return None
+        target_context.refresh()
+        name, key = self._file(sig, target_context.codegen())
+        for folder in places():
+            code = _read(folder, name, key)
+            if code is not None:
+                with contextlib.suppress(Exception):  # written by a numba that is not this one after all
+                    return CompileResult._rebuild(target_context, *pickle.loads(code))
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        if not self._enabled or data.library.has_dynamic_globals or any(not part.can_cache for part in data.lifted):
+            return
+        name, key = self._file(sig, data.codegen)
+        try:
+            code = dumps(data._reduce())
+        except RuntimeError:  # Ctrl-C came in LLVM's call back to numba that hands over the code, where it is lost
+            return
+        any(_write(folder, name, key, code) for folder in places())
+
+
+def cache_directory() -> str | None:
+    """Where compiled kernels go, or None where nothing can be written."""
+    for folder in places():
+        with contextlib.suppress(OSError):
+            if _made(folder):
+                tempfile.TemporaryFile(dir=folder).close()
+                return str(folder)
+    return None

@@ -1,0 +1,92 @@
+"""Every compilation option of the package in one place; compiled code is kept on disk (cache.py).
+
+``kernel``    compiles a function once per signature, with one set of options.
+``address``   the C address of a compiled kernel, so that one kernel can call another through memory.
+``entry``     the C-level callable of one signature, without numba's per-call type lookup.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numba
+from numba.core import config
+
+from .cache import FINGERPRINT as FINGERPRINT
+from .cache import KernelCache
+from .cache import cache_directory as cache_directory
+
+#: NUMBA_DISABLE_JIT=1 leaves nothing to compile: the API then runs on ``linear/reference.py``.
+JIT_ENABLED = not config.DISABLE_JIT
+
+#: No fastmath: reassociation or contraction would make results depend on the machine.
+#: error_model="numpy": a division by zero is a number, not an exception, so loops vectorise.
+OPTIONS = {"nogil": True, "fastmath": False, "error_model": "numpy", "boundscheck": False}
+
+
+def kernel(function: Callable | None = None, *, variant: str = "", parallel: bool = False, cached: bool = True) -> Any:
+    """``numba.njit`` with the package's options and cache. Cached only for files of this folder: see FINGERPRINT.
+
+    Parameters
+    ----------
+    variant : str
+        What a template closed over (an instruction set, a scheme); part of the cache key.
+    parallel : bool
+        Let ``prange`` loops run on numba's threads.
+    cached : bool
+        False outside this folder, and where a user's own function is inlined: that code is not fingerprinted.
+    """
+    if function is None:
+        return lambda f: kernel(f, variant=variant, parallel=parallel, cached=cached)
+    tag = hashlib.sha256(variant.encode()).hexdigest()[:12] if cached else uuid.uuid4().hex
+    function.__qualname__ += f"_{tag}"
+    dispatcher = numba.njit(parallel=parallel, **OPTIONS)(function)
+    if cached and JIT_ENABLED:
+        dispatcher._cache = KernelCache(function, variant)
+    return dispatcher
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """SIGINT's handler runs at the end of the block, not within.
+
+    LLVM calls llvmlite back while it compiles. An exception is dropped there, and what it cut short is missing later:
+    the process was seen to crash. Handlers run in the main thread only, so others have nothing to hold.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *received: held.append(received))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            handler(*held[0])
+
+
+def compiled(dispatcher: Any, signature: tuple) -> Any:
+    """numba's compilation result of one signature."""
+    if signature not in dispatcher.overloads:
+        with _interrupts_held():
+            dispatcher.compile(signature)
+    return dispatcher.overloads[signature]
+
+
+def address(dispatcher: Any, signature: tuple) -> int:
+    """C address of `dispatcher` for `signature`; the code lives as long as the process."""
+    result = compiled(dispatcher, signature)
+    return result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
+
+
+def entry(dispatcher: Any, signature: tuple) -> Callable:
+    """The callable of exactly `signature`: The caller vouches for every argument's type."""
+    return compiled(dispatcher, signature).entry_point

@@ -1,0 +1,1 @@
+"""Convolution, as a product whose rows are output channels."""

@@ -1,0 +1,185 @@
+"""Lookups in a quantized table (embedding/emit.py) on the helper threads: the worker, and what fills its context.
+
+    ids  ──all checked before anything is written──▶  tasks: ranges of bags  ──▶  blocks of columns  ──▶  out
+
+A lookup without bags is one whose bags are single ids. Sums and means differ in a word of the context; a sum without
+weights reads one weight of 1 again and again. Each bag is added up by one thread in the order of its ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from ..base import context as at
+from ..base.atomics import fetch_add_relaxed
+from ..base.jit import kernel
+from ..base.memory import insist, load_i32, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
+from ..isa.base import InstructionSet
+from ..quantize.emit import LANES
+from ..threads.partition import share
+from ..threads.pool import LINE, next_task, run, worthwhile
+from .emit import FAR, IDS, MEAN, OFFSETS, ROW_BYTES, TABLE, WEIGHT_STRIDE, WEIGHTS, lookup, sizes
+
+#: Words of a packed table's descriptor (dynq_numba/operators/embedding/backend.py).
+D_TABLE, D_ROW_BYTES, D_FAR, D_ROWS, D_COLUMNS, D_POOL = range(6)
+DESCRIPTOR_WORDS = 8
+
+#: Bytes of rows, and of results, that one thread reads or writes in a microsecond; the least microseconds to give a
+#: thread; bytes from which a second one may be asked.
+BYTES_PER_US, WORTH_US = 20_000, 1.0
+FOR_TWO = int(2 * WORTH_US * BYTES_PER_US)
+#: Tasks per thread: bags differ in length.
+PARTS = 8
+FINE = -1
+
+
+@cache
+def lookup_worker(isa: InstructionSet, bits: int, kind: str) -> Callable:
+    """The worker of one instruction set."""
+    emitted, block_sizes = lookup(isa, bits, kind), sizes(isa, bits)
+
+    @kernel(variant=f"{isa.name} {bits} {kind}")
+    def block_of(left):
+        """The vectors to do next: the smallest block that holds what is left, else the largest there is."""
+        for size in block_sizes:
+            if size >= left:
+                return size
+        return block_sizes[-1]
+
+    @kernel(variant=f"{isa.name} {bits} {kind}")
+    def lookup_worker(context, index):
+        threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
+        tasks, bags, columns = load_int(context, at.ROW_TASKS), load_int(context, at.M), load_int(context, at.K)
+        vectors = ((columns * bits + 7) // 8 + LANES - 1) // LANES
+        done = 0
+        task, victim = next_task(counters, index, threads, tasks, 0)
+        while task >= 0:
+            first, count = share(task, tasks, bags)
+            # Rows of several blocks are near after the first: so a bag gets all of its blocks before the next one.
+            step = count if block_of(vectors) >= vectors else 1
+            for bag in range(first, first + count, step):
+                vector = 0
+                while vector < vectors:
+                    size = block_of(vectors - vector)
+                    emitted(size, context, LANES * vector, bag, step)
+                    vector += size
+            done += 1
+            task, victim = next_task(counters, index, threads, tasks, victim)
+        fetch_add_relaxed(context, at.DONE, done)
+
+    return lookup_worker
+
+
+@kernel
+def first_outside(ids, id_bytes, count, rows):
+    """The first position whose id is not a row, or FINE. The loops have no branch, so they become vectors."""
+    bad = 0
+    if id_bytes == 8:
+        for i in range(count):
+            bad |= load_int(ids, i) | (rows - 1 - load_int(ids, i))
+    else:
+        for i in range(count):
+            value = np.int64(load_i32(ids, i))
+            bad |= value | (rows - 1 - value)
+    if bad >= 0:
+        return FINE
+    for i in range(count):
+        value = load_int(ids, i) if id_bytes == 8 else np.int64(load_i32(ids, i))
+        if not 0 <= value < rows:
+            return i
+    return FINE
+
+
+@kernel
+def first_descent(offsets, bags, count):
+    """The first of `bags` + 1 offsets that is below the one before, not 0 at the start or beyond `count`; or FINE."""
+    before = 0
+    for i in range(bags + 1):
+        value = load_int(offsets, i)
+        if value < before or value > count or (i == 0 and value != 0):
+            return i
+        before = value
+    return FINE
+
+
+@kernel
+def ends_of_bags(ids, offsets):
+    """int64 [bags + 1] from where bags begin: the last one ends with the ids. A copy, as `all_ends` gives."""
+    ends = np.empty(offsets.size + 1, np.int64)
+    ends[:-1] = offsets
+    ends[-1] = ids.size
+    return ends
+
+
+@kernel
+def all_ends(ids, offsets):
+    """int64 [bags + 1] from offsets with the last end."""
+    if offsets.size == 0:
+        raise ValueError("offsets must have at least 1 value with include_last_offset")
+    return offsets.astype(np.int64)
+
+
+@kernel
+def ends_of_rows(ids, offsets):
+    """int64 [bags + 1] where each row of ids is a bag."""
+    return np.arange(ids.shape[0] + 1) * ids.shape[1]
+
+
+@kernel
+def lookup_into(
+    ids, id_bytes, count, offsets, bags, weights, weight_stride, mean, out, out_stride, descriptor, worker, threads
+):  # fmt: skip
+    """Fill float32 out [bags, columns]; ids and offsets (int64 [bags + 1], unused by "rows") are checked."""
+    columns, row_bytes = load_int(descriptor, D_COLUMNS), load_int(descriptor, D_ROW_BYTES)
+    if bags == 0 or columns == 0:
+        return
+    pool = load_ptr(descriptor, D_POOL)
+    micros = (count * row_bytes + 4 * bags * columns) / BYTES_PER_US
+    threads = min(worthwhile(pool, threads, micros, WORTH_US), bags)
+    tasks = 1 if threads == 1 else min(bags, PARTS * threads)
+    context = stack_zeros(8 * (at.SIZE + LINE * threads))
+    store_int(context, at.WORKER, worker)
+    store_ptr(context, at.POOL, pool)
+    store_int(context, at.M, bags)
+    store_int(context, at.K, columns)
+    store_ptr(context, at.X, ids)
+    store_int(context, at.X_STRIDE, id_bytes)
+    store_ptr(context, at.OUT, out)
+    store_int(context, at.OUT_STRIDE, out_stride)
+    store_ptr(context, TABLE, load_ptr(descriptor, D_TABLE))
+    store_int(context, ROW_BYTES, row_bytes)
+    store_int(context, FAR, load_int(descriptor, D_FAR))
+    store_int(context, IDS, count)
+    store_ptr(context, OFFSETS, offsets)
+    store_ptr(context, WEIGHTS, weights)
+    store_int(context, WEIGHT_STRIDE, weight_stride)
+    store_int(context, MEAN, mean)
+    store_int(context, at.THREADS, threads)
+    store_int(context, at.ROW_TASKS, tasks)
+    store_ptr(context, at.COUNTERS, offset(context, 8 * at.SIZE))
+    insist(run(context, threads, tasks))
+
+
+@kernel
+def lookup_entry(
+    ids, id_bytes, count, offsets, bags, weights, weight_stride, mean, out, descriptor, worker, threads
+):  # fmt: skip
+    """`lookup_into` after the checks, on views and addresses; a negative `bags` says that each id is its own bag.
+
+    Gives FINE, or before anything is written: the position of the first bad id, or FINE - 1 - that of a bad offset.
+    """
+    words = descriptor.data
+    if bags >= 0:
+        bad = first_descent(offsets.data, bags, count)
+        if bad != FINE:
+            return FINE - 1 - bad
+    bad = first_outside(ids.data, id_bytes, count, load_int(words, D_ROWS))
+    if bad == FINE:
+        lookup_into(
+            ids.data, id_bytes, count, offsets.data, count if bags < 0 else bags, weights.data, weight_stride, mean,
+            out.data, out.row_stride, words, worker, threads,
+        )  # fmt: skip
+    return bad

@@ -1,0 +1,1 @@
+"""The tile that linear, matmul and conv multiply with, what it reads, and its epilogue."""

@@ -1,0 +1,175 @@
+"""Packed weights: small integers and their scales to and from panels.
+
+A panel holds NR output channels (rows of the weight), the words of k one after another (see gemm/panel.py):
+
+    8 bit        [words][NR][KR]             byte = q
+    4 bit        [words / 2][NR][KR]         low nibble = q of the even word, high nibble = of the odd word
+    grouped      after each group's words, the NR scales of the group in two bytes each (bfloat16), first and second
+                 half of the columns in turn; of 4-bit symmetric weights scale / 16, because those enter the product
+                 as 16·q
+    zero points  nibbles hold q + zero point (0 … 15); behind all groups, NR bytes of zero points for each
+
+Scales of groups must fit: linear/weights.py makes them so. Channels beyond N are zero, and so is q for k beyond K.
+A panel starts at a multiple of 64 bytes where it is grouped, and of what a vector load needs otherwise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..base.jit import kernel
+from ..isa.base import K_ALIGN, K_STEP
+from ..linear.reference import LARGEST
+from .intrinsics import fma
+
+#: Largest K whose exact sum fits int32: 255 · 128 · 65,793 < 2^31.
+MAX_K = 65_793
+#: The steps in which a longer K is summed: whole k-words and unrolled steps of every instruction set.
+LONG_STEP = MAX_K // K_ALIGN * K_ALIGN
+
+
+def padded_k(k: int, group: int) -> int:
+    """K rounded up to whole unrolled steps, or whole groups; at least one step."""
+    unit = group or K_ALIGN
+    return max(1, -(-k // unit)) * unit
+
+
+def multiplied_k(k: int, group: int) -> int:
+    """How far along K a tile goes: to K_STEP, or whole groups."""
+    unit = group or K_STEP
+    return max(1, -(-k // unit)) * unit
+
+
+def panel_bytes(k: int, columns: int, bits: int, group: int, zero_points: bool = False) -> int:
+    """Bytes of one panel, its inline scales and zero points included."""
+    padded = padded_k(k, group)
+    integers = padded * columns * bits // 8
+    if not group:
+        return integers
+    scales = padded // group * columns * (3 if zero_points else 2)
+    return -(-(integers + scales) // 64) * 64
+
+
+@kernel
+def pack_panels(q, scale, zero, columns, k_per_word, bits, group, zero_points, stride, panels):
+    """Write q [N, K] int8, and when grouped scale [N, groups] float32, into panels, a zeroed uint8 array.
+
+    zero [N, groups] uint8: what nibbles add to q; not read without `zero_points`.
+    """
+    n, k = q.shape
+    length, block, step = block_form(k, columns, bits, group)
+    blocks = (k + length - 1) // length
+    for i in range(n):
+        base, lane = i // columns * stride, i % columns
+        for b in range(blocks):
+            shift = zero[i, b] if zero_points else 0
+            for word in range(length // k_per_word):
+                place, high = word_place(word, lane, columns, k_per_word, bits)
+                first = b * length + word * k_per_word
+                for j in range(first, first + k_per_word):
+                    value = np.uint8(q[i, j] + shift) if j < k else np.uint8(shift)
+                    where = base + b * step + place + j - first
+                    if bits == 4:
+                        panels[where] |= np.uint8((value & 15) << (4 if high else 0))
+                    else:
+                        panels[where] = value
+        if group:
+            first = base + block + scale_place(lane, columns)
+            pack_scales(scale[i], 16 if bits == 4 and not zero_points else 1, panels, first, step)
+        if zero_points:
+            for b in range(zero.shape[1]):
+                panels[base + zero.shape[1] * step + b * columns + lane] = zero[i, b]
+
+
+@kernel
+def pack_scales(scale, times, panels, first, step):
+    """Two bytes a group, `step` apart: the upper half of float32(scale / times)."""
+    part = np.empty(1, np.float32)
+    bits = part.view(np.uint32)
+    for g in range(len(scale)):
+        part[0] = np.float32(scale[g] / np.float32(times))
+        place = first + g * step
+        panels[place : place + 2].view(np.uint16)[0] = np.uint16(bits[0] >> 16)
+
+
+@kernel
+def unpack_panels(panels, columns, k_per_word, bits, group, zero_points, stride, q, scale, zero):
+    """The inverse of `pack_panels`: fill q [N, K] int8, scale and zero [N, groups] where the panels hold them."""
+    n, k = q.shape
+    length, block, step = block_form(k, columns, bits, group)
+    groups = scale.shape[1]
+    part = np.zeros(1, np.uint32)
+    for i in range(n):
+        base, lane = i // columns * stride, i % columns
+        for g in range(groups if group else 0):
+            place = base + g * step + block + scale_place(lane, columns)
+            part[0] = np.uint32(panels[place : place + 2].view(np.uint16)[0]) << 16
+            scale[i, g] = part.view(np.float32)[0] * np.float32(16 if bits == 4 and not zero_points else 1)
+            if zero_points:
+                zero[i, g] = panels[base + groups * step + g * columns + lane]
+        for j in range(k):
+            b = j // length
+            word = (j - b * length) // k_per_word
+            place, high = word_place(word, lane, columns, k_per_word, bits)
+            byte = panels[base + b * step + place + (j - b * length) % k_per_word]
+            if zero_points:
+                q[i, j] = np.int8((byte >> 4 if high else byte & 15) - zero[i, b])
+            elif bits == 4:
+                q[i, j] = np.int8(np.uint8(byte if high else byte << 4)) >> 4
+            else:
+                q[i, j] = np.int8(byte)
+
+
+@kernel
+def padded_length(k):
+    """`padded_k` without groups, for jitted callers."""
+    return max(1, (k + K_ALIGN - 1) // K_ALIGN) * K_ALIGN
+
+
+@kernel
+def block_form(k, columns, bits, group):
+    """Of the parts between inline scales: k, bytes of words, and bytes from one to the next."""
+    length = group if group else padded_length(k)
+    block = length * columns * bits // 8
+    return length, block, (block + 2 * columns if group else block)
+
+
+@kernel
+def scale_place(lane, columns):
+    """Where a lane's scale lies among those of its group."""
+    half = columns // 2
+    return 4 * (lane % half) + 2 * (lane // half)
+
+
+@kernel
+def word_place(word, lane, columns, k_per_word, bits):
+    """Where a lane's bytes of a k-word lie, and whether in the high nibbles."""
+    if bits == 4:
+        return (word // 2 * columns + lane) * k_per_word, word % 2 == 1
+    return (word * columns + lane) * k_per_word, False
+
+
+@kernel
+def column_words(q, scale, bias, bits, group, words):
+    """What the epilogue needs of each channel: words [panels, 3, NR] int32 (see tile.Output), zeroed before."""
+    n, k = q.shape
+    columns = words.shape[2]
+    floats = words.view(np.float32)
+    times = 16 if bits == 4 else 1
+    for i in range(n):
+        p, lane = i // columns, i % columns
+        if group:
+            weighted = np.float32(0)
+            for g in range(scale.shape[1]):
+                total = 0
+                for j in range(g * group, min((g + 1) * group, k)):
+                    total += q[i, j]
+                weighted = min(max(fma(np.float32(total), scale[i, g], weighted), -LARGEST), LARGEST)
+            floats[p, 0, lane] = weighted
+        else:
+            total = 0
+            for j in range(k):
+                total += q[i, j]
+            words[p, 0, lane] = -times * total
+            floats[p, 1, lane] = np.float32(scale[i, 0] / np.float32(times))
+        floats[p, 2, lane] = bias[i]

@@ -1,0 +1,1 @@
+"""Instruction sets, one a file, and the vocabulary they are written in."""

@@ -1,0 +1,1 @@
+"""The fused linear: quantize rows, multiply, epilogue."""

@@ -1,0 +1,102 @@
+"""Columns of x that stay float32 (`outliers=` of pack_linear): they stretch no row's range and are added on their own.
+
+    y[r, n] = (the linear of x and W, each 0 in these columns) + t
+    t = fma(x[r, c], W[n, c], t)        for the columns c in ascending order, from t = 0
+
+A weight says of them what follows; the word OUTLIERS of its descriptor leads there:
+
+    ┌ COUNT ┬ MASK ┬ WEIGHTS ┬ PLACES … ───────────────┐     words of 8 bytes
+    │       │  │   │  │      │ bytes to each column     │
+    └───────┴──┼───┴──┼──────┴─────────────────────────┘
+               │      └─▶ float32 [N / 16] [COUNT] [16], whole panels, from a cache line on
+               └────────▶ int32 [K], 0 in these columns, else -1
+
+Nothing is taken out of x. The range pass looks at it through the mask; what the conversion makes of these columns is
+some byte, whatever they hold, and is multiplied by weights that are 0. The sums t join a strip of out while it is in
+L1, before its finisher. As LLM.int8() (Dettmers et al., 2022), whose columns change from call to call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from ..base import context as at
+from ..base.jit import kernel
+from ..base.memory import ALIGN, is_null, load_int, load_ptr, null, offset
+from ..isa.base import InstructionSet
+from ..quantize.emit import LANES
+from .emit_outliers import add_products
+
+COUNT, MASK, WEIGHTS, PLACES = range(4)
+
+
+def block_bytes(columns: tuple[int, ...], padded_n: int, k: int) -> list[int]:
+    """Bytes of W, the mask and the words, each whole cache lines; 0 where there are no outliers."""
+    count = len(columns)
+    parts = (4 * count * padded_n, 4 * k, 8 * (PLACES + count)) if count else (0, 0, 0)
+    return [-(-part // ALIGN) * ALIGN for part in parts]
+
+
+def fill_block(parts: list[np.ndarray], columns: tuple[int, ...], floats: np.ndarray) -> int:
+    """Write `floats` [columns, N] and the rest into the parts of `block_bytes`; gives the words' address."""
+    weights, mask, words = parts[0].view(np.float32), parts[1].view(np.int32), parts[2].view(np.int64)
+    mask[:], mask[list(columns)] = -1, 0
+    count, n = floats.shape
+    padded = np.zeros((count, len(weights) // count), np.float32)
+    padded[:, :n] = floats
+    weights[:] = padded.reshape(count, -1, LANES).swapaxes(0, 1).reshape(-1)
+    words[:PLACES] = count, mask.ctypes.data, weights.ctypes.data
+    words[PLACES : PLACES + count] = [4 * column for column in columns]
+    return words.ctypes.data
+
+
+def floats_of(weights: np.ndarray, count: int, n: int) -> np.ndarray:
+    """float32 [count, N] of the bytes of W."""
+    if count == 0:
+        return np.empty((0, n), np.float32)
+    blocks = weights.view(np.float32).reshape(-1, count, LANES)
+    return blocks.swapaxes(0, 1).reshape(count, len(blocks) * LANES)[:, :n]
+
+
+@kernel
+def mask_of(context):
+    """Address of the mask of a context or descriptor; NULL where there are no outliers."""
+    block = load_ptr(context, at.OUTLIERS)
+    return null() if is_null(block) else load_ptr(block, MASK)
+
+
+@kernel
+def same_columns(first, second):
+    """Whether two descriptors have the same outliers: then they take the same integers of x."""
+    a, b = load_ptr(first, at.OUTLIERS), load_ptr(second, at.OUTLIERS)
+    if is_null(a) or is_null(b):
+        return is_null(a) and is_null(b)
+    if load_int(a, COUNT) != load_int(b, COUNT):
+        return False
+    i, end = PLACES, PLACES + load_int(a, COUNT)
+    while i < end and load_int(a, i) == load_int(b, i):
+        i += 1
+    return i == end
+
+
+@cache
+def outlier_adder(isa: InstructionSet) -> Callable:
+    """``add_outliers(context, first, rows, begin, columns, corner)`` for weight panels of that set's width."""
+    add = add_products(isa.columns // LANES)
+
+    @kernel(variant=isa.name)
+    def add_outliers(context, first, rows, begin, columns, corner):
+        """out += t in rows first … first+rows, and `columns` columns from `begin` on, whose first value is at `corner`.
+
+        `begin` is where a panel begins.
+        """
+        block, x_stride = load_ptr(context, at.OUTLIERS), load_int(context, at.X_STRIDE)
+        count, x = load_int(block, COUNT), offset(load_ptr(context, at.X), first * x_stride)
+        w = offset(load_ptr(block, WEIGHTS), 4 * count * begin)
+        out_stride = load_int(context, at.OUT_STRIDE)
+        add(x, x_stride, rows, offset(block, 8 * PLACES), count, w, corner, out_stride, columns)
+
+    return add_outliers

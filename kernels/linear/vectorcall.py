@@ -1,0 +1,152 @@
+"""`linear` for Python, compiled as a C function: what small calls are made of.
+
+    linear(x, w, out=…, threads=…, activation=…)     x and out float32 matrices, rows contiguous and apart
+
+Any other case goes to the function in Python, which also finds the words for what is wrong with it: nothing is decided
+here but that a case is plain.
+"""
+
+from __future__ import annotations
+
+from ..base import context as at
+from ..base.jit import kernel
+from ..base.memory import address_value, is_null, load_i32, load_int, load_ptr, null
+from ..objects.cpython import (
+    ACTIVATION,
+    FLAGS,
+    ITEMS,
+    LENGTH,
+    NAMED,
+    NONE,
+    ON,
+    OUT,
+    PROCESS,
+    THREADS,
+    WRITEABLE,
+    data_of,
+    descriptor_of,
+    dimension,
+    forget,
+    hold,
+    integer,
+    interpret,
+    is_matrix,
+    new_matrix,
+    process_words,
+    restore_thread,
+    same,
+    save_thread,
+    stride,
+)
+from ..threads.partition import worthwhile_threads
+from ..threads.pool import HELPERS, SETTING
+from .call import linear_into, micros_of
+
+#: The top bit of a vectorcall's count says something else.
+COUNT_MASK = (1 << 63) - 1
+#: As many threads as `threads=` may ask for (dynq_numba/arguments/checks.py).
+MOST_THREADS = 1024
+#: Microseconds of work from which other Python threads are let run meanwhile: handing them the lock and taking it back
+#: costs 0.04, and when somebody else takes it, up to the switch interval.
+LET_RUN_US = 5.0
+
+
+@kernel
+def apart(out, x):
+    """Whether two matrices of floats, rows in ascending order, have no byte in common."""
+    if stride(out, 0) < 0 or stride(x, 0) < 0:
+        return False
+    begin, other = address_value(data_of(out)), address_value(data_of(x))
+    end = begin + (dimension(out, 0) - 1) * stride(out, 0) + 4 * dimension(out, 1)
+    other_end = other + (dimension(x, 0) - 1) * stride(x, 0) + 4 * dimension(x, 1)
+    return end <= other or other_end <= begin
+
+
+@kernel
+def fits(words, out, m, n, x):
+    """Whether a result [m, n] can be written into `out` while x is read."""
+    return (
+        is_matrix(words, out)
+        and dimension(out, 0) == m
+        and dimension(out, 1) == n
+        and (stride(out, 1) == 4 or n <= 1)
+        and load_i32(out, FLAGS // 4) & WRITEABLE != 0
+        and apart(out, x)
+    )
+
+
+@kernel
+def options(words, arguments, names, has_out):
+    """(plain, out or NULL, threads or 0, finisher or 0) of the arguments given by keyword, which follow x and w."""
+    out, threads, finish = null(), 0, 0
+    for i in range(0 if is_null(names) else load_int(names, LENGTH // 8)):
+        name, value = load_ptr(names, ITEMS // 8 + i), load_ptr(arguments, 2 + i)
+        if has_out and same(name, load_ptr(words, OUT)):
+            out = null() if same(value, load_ptr(words, NONE)) else value
+        elif same(name, load_ptr(words, THREADS)):
+            threads = 0 if same(value, load_ptr(words, NONE)) else integer(words, value)
+            if not (same(value, load_ptr(words, NONE)) or 1 <= threads <= MOST_THREADS):
+                return False, out, threads, finish
+        elif same(name, load_ptr(words, ACTIVATION)):
+            finish = 0
+            for entry in range(NAMED, PROCESS.size, 2):
+                if same(value, load_ptr(words, entry)):
+                    finish = load_int(words, entry + 1)
+            if finish == 0 and not same(value, load_ptr(words, NONE)):
+                return False, out, threads, finish
+        else:
+            return False, out, threads, finish
+    return True, out, threads, finish
+
+
+@kernel
+def takes(x, descriptor):
+    """Whether a weight takes a matrix as it is."""
+    k = load_int(descriptor, at.K)
+    return dimension(x, 1) == k and (stride(x, 1) == 4 or k <= 1)
+
+
+@kernel
+def compute(x, m, x_stride, out, out_stride, descriptor, finish, threads):
+    """Whether it was done; False for want of memory. On addresses: objects may change when other threads run."""
+    try:
+        linear_into(x, m, x_stride, out, out_stride, null(), 0, descriptor, finish, threads)
+    except Exception:
+        return False
+    return True
+
+
+@kernel
+def quick_linear(function, arguments, count, names):
+    """vectorcallfunc of `linear`; `function` does every other case."""
+    words = process_words()
+    if load_int(words, ON) != 1 or count & COUNT_MASK != 2:
+        return interpret(words, function, arguments, count, names)
+    plain, given, threads, finish = options(words, arguments, names, True)
+    x, descriptor = load_ptr(arguments, 0), descriptor_of(words, load_ptr(arguments, 1))
+    if not plain or is_null(descriptor) or not is_matrix(words, x):
+        return interpret(words, function, arguments, count, names)
+    m, n = dimension(x, 0), load_int(descriptor, at.N)
+    if not takes(x, descriptor) or m == 0:
+        return interpret(words, function, arguments, count, names)
+    micros = micros_of(m, descriptor)
+    pool = load_ptr(descriptor, at.POOL)
+    wanted = threads if threads > 0 else min(worthwhile_threads(micros), load_int(pool, SETTING))
+    if load_int(pool, HELPERS) + 1 < wanted or not (is_null(given) or fits(words, given, m, n, x)):
+        return interpret(words, function, arguments, count, names)  # which starts the helpers
+    out = new_matrix(words, m, n) if is_null(given) else given
+    if is_null(out):
+        return out
+    source, x_stride, target, out_stride = data_of(x), stride(x, 0), data_of(out), stride(out, 0)
+    if micros < LET_RUN_US:
+        done = compute(source, m, x_stride, target, out_stride, descriptor, finish, threads)
+    else:
+        state = save_thread()
+        done = compute(source, m, x_stride, target, out_stride, descriptor, finish, threads)
+        restore_thread(state)
+    if not is_null(given):
+        hold(out)
+    if done:
+        return out
+    forget(out)
+    return interpret(words, function, arguments, count, names)

@@ -1,0 +1,1 @@
+"""Products of two activations: quantized at run time, and of given integers."""

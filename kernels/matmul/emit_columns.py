@@ -1,0 +1,68 @@
+"""Columns of a float32 matrix as rows: 16 columns, 16 rows of them at a time (isa/transpose.py)."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ..isa.emitter import BYTES, F32, I64, VOID, Emitter, constant, internal_function, vector
+from ..isa.transpose import transposed
+
+LANES = 16
+FLOATS = vector(F32, LANES)
+ARGUMENTS = [BYTES, I64, I64, I64, BYTES, I64]
+
+
+def columns_function(module: ir.Module) -> ir.Function:
+    """void columns(source, stride, rows, count, target, apart): target[c][r] = source[r][c] for c < count ≤ 16.
+
+    Strides in bytes; columns lie side by side. Of target, rows r up to the next multiple of 16 are written (zeros), and
+    16 rows whatever `count`: no byte of source beyond rows and columns is touched.
+    """
+    function, fresh = internal_function(module, "dynq_columns", VOID, ARGUMENTS)
+    if not fresh:
+        return function
+    source, stride, rows, count, target, apart = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    e = Emitter(builder)
+    some = e.first_lanes(LANES, count)
+    zero = ir.Constant(I64, 0)
+
+    def store(values: list[ir.Value], target: ir.Value) -> None:
+        for column in transposed(e, values):
+            e.store(column, target, 4)
+            target = e.at(target, apart)
+
+    def block(state: list[ir.Value]) -> list[ir.Value]:
+        source, target = state
+        values = []
+        for _ in range(LANES):
+            values.append(e.masked_load(FLOATS, source, some, 4))
+            source = e.at(source, stride)
+        store(values, target)
+        return [source, e.at(target, 4 * LANES)]
+
+    whole, rest = builder.sdiv(rows, ir.Constant(I64, LANES)), builder.srem(rows, ir.Constant(I64, LANES))
+    source, target = e.repeat(whole, [source, target], block)
+    with e.when(builder.icmp_signed(">", rest, zero)):
+        values, none = [], constant(vector(ir.IntType(1), LANES), 0)
+        for r in range(LANES):
+            inside = builder.icmp_signed("<", ir.Constant(I64, r), rest)
+            values.append(e.masked_load(FLOATS, source, builder.select(inside, some, none), 4))
+            source = e.at(source, builder.select(inside, stride, zero))
+        store(values, target)
+    builder.ret_void()
+    return function
+
+
+@intrinsic
+def copy_columns(typingctx, source, stride, rows, count, target, apart):
+    """``columns_function``."""
+
+    def codegen(context, builder, signature, args):
+        builder.call(columns_function(builder.module), args)
+        return context.get_dummy_value()
+
+    p, n = types.voidptr, types.intp
+    return types.void(p, n, n, n, p, n), codegen

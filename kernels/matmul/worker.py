@@ -1,0 +1,211 @@
+"""Products of float32 matrices that are both quantized at run time, a batch of them: attention's, for one.
+
+    out[i] [M, N] = a[i] [M, K] · b[i] [K, N]        rows of a to uint8 (as a linear's), columns of b to int8:
+                                                     scale = max|b| / 127, 1 where that is 0; q = rint(b / scale)
+
+    task     one product, or some weight panels' columns of it where products are few
+    worker   for each of my tasks: quantize the columns of b and lay them out as weight panels in this thread's
+             scratch, then what a linear does (linear/worker.py) with those
+
+        NR columns of b, K floats each         uint8 words [K / 4][NR]         int8
+        ┌──────────────────┐                   ┌───────────────┐               ┌───────────────┐
+        │ … transposed if  │ ─ range, quantize │ as a linear's │ ─ flip, sum ─▶│ a weight      │
+        │ rows are K apart │   with zero 128 ─▶│ row panel     │               │ panel         │
+        └──────────────────┘                   └───────────────┘               └───────────────┘
+
+A column with NaN or an infinity has scale NaN, and so has its result; no other column changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+from numba import carray
+
+from ..base import context as at
+from ..base.atomics import fetch_add_relaxed
+from ..base.jit import kernel
+from ..base.memory import (
+    ALIGN,
+    address_value,
+    allocate,
+    is_null,
+    load_int,
+    load_ptr,
+    load_u8,
+    null,
+    offset,
+    release,
+    stack_bytes,
+    stack_zeros,
+    store_i32,
+    store_int,
+    store_ptr,
+    store_u8,
+)
+from ..gemm.intrinsics import convert_rows
+from ..gemm.pack import padded_length
+from ..gemm.portable import PORTABLE
+from ..gemm.tile import Scheme
+from ..isa.base import InstructionSet
+from ..linear.worker import task_runner
+from ..quantize.emit import BOUNDS_STRIDE
+from ..quantize.qparams import BOUNDS_BYTES, find_ranges, together
+from ..quantize.worker import fit
+from ..threads.partition import share
+from ..threads.pool import next_task
+from .emit_columns import copy_columns
+
+#: A product's own words of the context, where a linear has its weight: b and its strides in bytes (K, N); how many
+#: products there are in two levels, and strides in bytes from one to the next of a, b and out at each level.
+B, B_ROW, B_COLUMN, INNER, A_OUTER, A_INNER, B_OUTER, B_INNER, OUT_OUTER, OUT_INNER = range(
+    at.ALL_PANELS, at.ALL_PANELS + 10
+)
+#: Words of a product's context.
+PRODUCT_WORDS = 48
+assert OUT_INNER < PRODUCT_WORDS
+
+
+@kernel
+def flip_panel(panel, words, nr, columns):
+    """uint8 words of a panel to int8, and what the epilogue needs of their sums: columns[c] = -Σ."""
+    as_words, sums = carray(panel, (words, nr), np.uint32), carray(columns, (nr,), np.int32)
+    sums[:] = 0
+    for word in range(words):
+        row = as_words[word]
+        for c in range(nr):
+            four = np.uint32(row[c] ^ np.uint32(0x80808080))
+            row[c] = four
+            sums[c] -= (
+                np.int32(four) >> 24
+            ) + (np.int32(four << 8) >> 24) + (np.int32(four << 16) >> 24) + (np.int32(four << 24) >> 24)
+
+
+@kernel
+def spread_words(q, padded, k_per_word, nr, panel):
+    """NR rows of words of four values, [padded / 4][NR], as words of `k_per_word`."""
+    for word in range(padded // 4):
+        for c in range(nr):
+            for j in range(4):
+                i = 4 * word + j
+                value = load_u8(q, (word * nr + c) * 4 + j)
+                store_u8(panel, ((i // k_per_word) * nr + c) * k_per_word + i % k_per_word, value)
+
+
+@cache
+def column_packer(isa: InstructionSet) -> Callable:
+    """``pack_columns(b, b_row, b_column, count, k, room, panels, stride, columns)``."""
+    # Words of four values, whatever the set multiplies: most sets' row panels are like that, and portable's.
+    convert = convert_rows(isa if (isa.k_per_word, isa.parts) == (4, 1) else PORTABLE)
+    nr, k_per_word = isa.columns, isa.k_per_word
+
+    @kernel(variant=isa.name)
+    def pack_columns(b, b_row, b_column, count, k, room, panels, stride, columns):
+        """`count` columns of b into panels, and what the epilogue needs of each (gemm.tile.Output).
+
+        `room`: NR rows of padded K floats, then as many bytes.
+        """
+        padded = padded_length(k)
+        bounds, zeros = stack_bytes(BOUNDS_BYTES), stack_bytes(4 * nr)
+        for p in range((count + nr - 1) // nr):
+            width = min(nr, count - p * nr)
+            source, step = offset(b, p * nr * b_column), b_column
+            if b_row != 4 and k > 1:
+                for c in range(0, width, BOUNDS_STRIDE):
+                    target = offset(room, 4 * padded * c)
+                    copy_columns(offset(source, 4 * c), b_row, k, min(BOUNDS_STRIDE, width - c), target, 4 * padded)
+                source, step = room, 4 * padded
+            words = offset(columns, 12 * p * nr)
+            scales = carray(offset(words, 4 * nr), (2, nr), np.float32)  # and biases
+            scales[:] = 0
+            for c in range(0, width, BOUNDS_STRIDE):
+                some = min(BOUNDS_STRIDE, width - c)
+                find_ranges(offset(source, c * step), step, some, k, null(), bounds)
+                ranges = carray(bounds, (3, BOUNDS_STRIDE), np.float32)
+                for j in range(some):
+                    scale, zero = fit(ranges[0, j], ranges[1, j], ranges[2, j], True)
+                    scales[0, c + j] = scale
+                    store_i32(zeros, c + j, zero)
+            panel = offset(panels, p * stride)
+            q = panel if k_per_word == 4 else offset(room, 4 * padded * nr)
+            if width < nr:
+                all_words = carray(q, (padded * nr,), np.uint8)
+                all_words[:] = 128
+            c = 0
+            while c < width:
+                some = together(width - c)
+                convert(
+                    some, offset(source, c * step), step, k,
+                    offset(words, 4 * (nr + c)), offset(zeros, 4 * c), offset(q, 4 * c), nr,
+                )  # fmt: skip
+                c += some
+            flip_panel(q, padded // 4, nr, words)
+            if k_per_word != 4:
+                spread_words(q, padded, k_per_word, nr, panel)
+
+    return pack_columns
+
+
+@cache
+def batched_worker(isa: InstructionSet, long: bool = False) -> Callable:
+    """The worker of one instruction set; `long` for K beyond pack.MAX_K."""
+    form = isa if long else isa.form(0)
+    row_words, run_task = task_runner(form, Scheme(), long)
+    pack_columns = column_packer(form)
+    nr = form.columns
+
+    @kernel(variant=f"{'long_' if long else ''}{isa.name}")
+    def batched_worker(shared, index):
+        m, n, k = load_int(shared, at.M), load_int(shared, at.N), load_int(shared, at.K)
+        threads, counters = load_int(shared, at.THREADS), load_ptr(shared, at.COUNTERS)
+        tasks, parts, inner = load_int(shared, at.ROW_TASKS), load_int(shared, at.COLUMN_TASKS), load_int(shared, INNER)
+        padded, words, panels = padded_length(k), row_words(k), (n + nr - 1) // nr
+        stride, most = padded * nr, (panels + parts - 1) // parts
+        # One piece of memory: packed rows with their scales and zero points, panels, column words, room of the packer.
+        rows_bytes = (8 * m + 4 * m * words + 63) // 64 * 64
+        sizes = most * stride, most * 12 * nr
+        room_bytes = nr * (4 * padded + padded)
+        allocated = allocate(rows_bytes + sizes[0] + sizes[1] + room_bytes + ALIGN)
+        if is_null(allocated):
+            return
+        scratch = offset(allocated, -address_value(allocated) % ALIGN)
+        scales, zero_points, packed = scratch, offset(scratch, 4 * m), offset(scratch, 8 * m)
+        weights = offset(scratch, rows_bytes)
+        columns = offset(weights, sizes[0])
+        room = offset(columns, sizes[1])
+        context = stack_zeros(8 * at.SIZE)
+        for word in range(at.SIZE):
+            store_int(context, word, load_int(shared, word))
+        store_ptr(context, at.WEIGHTS, weights)
+        store_ptr(context, at.COLUMNS, columns)
+        store_int(context, at.PANEL_STRIDE, stride)
+        done, held = 0, -1
+        task, victim = next_task(counters, index, threads, tasks * parts, 0)
+        while task >= 0:
+            item, part = task // parts, task % parts
+            outer, within = item // inner, item % inner
+            begin, count = share(part, parts, panels)
+            width = min(n, (begin + count) * nr) - begin * nr
+            if count > 0:
+                b_column = load_int(shared, B_COLUMN)
+                b = outer * load_int(shared, B_OUTER) + within * load_int(shared, B_INNER) + begin * nr * b_column
+                pack_columns(
+                    offset(load_ptr(shared, B), b), load_int(shared, B_ROW), b_column, width, k,
+                    room, weights, stride, columns,
+                )  # fmt: skip
+                a = outer * load_int(shared, A_OUTER) + within * load_int(shared, A_INNER)
+                out = outer * load_int(shared, OUT_OUTER) + within * load_int(shared, OUT_INNER) + 4 * begin * nr
+                store_ptr(context, at.X, offset(load_ptr(shared, at.X), a))
+                store_ptr(context, at.OUT, offset(load_ptr(shared, at.OUT), out))
+                store_int(context, at.N, width)
+                store_int(context, at.PANELS, count)
+                run_task(context, 0, m, 0, count, item != held, packed, scales, zero_points)
+                held = item
+            done += 1
+            task, victim = next_task(counters, index, threads, tasks * parts, victim)
+        fetch_add_relaxed(shared, at.DONE, done)
+        release(allocated)
+
+    return batched_worker

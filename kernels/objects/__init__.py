@@ -1,0 +1,1 @@
+"""Arrays and Python objects as compiled code meets them."""

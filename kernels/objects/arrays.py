@@ -1,0 +1,79 @@
+"""Small array helpers for jitted callers (dynq_numba/njit/): anything with a row axis last, as a matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..base.jit import kernel
+from ..base.memory import address_value, data_ptr
+
+
+@kernel
+def as_rows(array, columns):
+    """[..., columns] floats as float32 [rows, columns], C contiguous; a copy."""
+    rows = 1
+    for axis in range(array.ndim - 1):
+        rows *= array.shape[axis]
+    return np.ascontiguousarray(array).astype(np.float32).reshape((rows, columns))
+
+
+@kernel
+def view_rows(array, columns):
+    rows = 1
+    for axis in range(array.ndim - 1):
+        rows *= array.shape[axis]
+    return array.reshape((rows, columns))
+
+
+@kernel
+def overlap(a, b):
+    """Whether two C-contiguous arrays share a byte."""
+    first_a, first_b = address_value(data_ptr(a)), address_value(data_ptr(b))
+    return first_a < first_b + b.size * b.itemsize and first_b < first_a + a.size * a.itemsize
+
+
+@kernel
+def deliver(result, out):
+    """Copy a result to where it belongs, unless it is there already."""
+    if address_value(data_ptr(result)) != address_value(data_ptr(out)):
+        out[:] = result
+
+
+@kernel
+def one_scale(data, scale):
+    """A scale of no dimensions fits any data."""
+    return True
+
+
+@kernel
+def scale_fits(data, scale):
+    """Whether `scale` has data's shape without the last axis."""
+    if scale.ndim != data.ndim - 1:
+        return scale.size == 1
+    same = True
+    for axis in range(scale.ndim):
+        same &= scale.shape[axis] == data.shape[axis]
+    return same
+
+
+@kernel
+def zero_vector(value, count, low, flip):
+    """A scalar zero point as int32 [count], moved by `flip`; `low` is the least value of the operand's dtype."""
+    if not low <= value <= low + 255:
+        raise ValueError("zero points must lie in the range of their operand's dtype")
+    return np.full(count, np.int32(value + flip), np.int32)
+
+
+@kernel
+def zero_array(value, count, low, flip):
+    """Zero points of any shape of `count` elements, or one, as `zero_vector`."""
+    if value.size != count and value.size != 1:
+        raise ValueError("zero points must be a scalar, or one per row of a or column of b")
+    flat = value.reshape(value.size)
+    out = np.empty(count, np.int32)
+    for i in range(count):
+        given = flat[0 if value.size == 1 else i]
+        if not low <= given <= low + 255:
+            raise ValueError("zero points must lie in the range of their operand's dtype")
+        out[i] = given + flip
+    return out

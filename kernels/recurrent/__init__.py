@@ -1,0 +1,1 @@
+"""LSTM, GRU and RNN: one time loop for all of them."""

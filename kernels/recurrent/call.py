@@ -1,0 +1,150 @@
+"""From arrays to a running recurrent layer: how threads share it, room for gates and states, go.
+
+Callable from Python and from jitted code, as linear/call.py for the linear. Arrays come as addresses; the caller keeps
+them alive for the length of the call.
+"""
+
+from __future__ import annotations
+
+from ..base import context as at
+from ..base.jit import kernel
+from ..base.memory import (
+    ALIGN,
+    address_value,
+    allocate,
+    clear,
+    insist,
+    is_null,
+    load_int,
+    load_ptr,
+    null,
+    offset,
+    release,
+    stack_zeros,
+    store_int,
+    store_ptr,
+)
+from ..threads.partition import estimate
+from ..threads.pool import LINE, run, worthwhile
+from . import context as words
+from .emit import copy_floats
+from .part import RESULT_GAP, blocks_of, row_bytes
+from .worker import phases_of
+
+#: Bytes of gates that one part computes ahead of their steps: beside its columns of W and R they should stay in L2.
+GATES_BYTES = 1 << 18
+#: Units whose gates one thread evaluates in a microsecond; what it takes to share a step, and to share a sequence.
+UNITS_PER_US, SPLIT_US, WORTH_US = 1000.0, 0.7, 1.0
+
+
+@kernel
+def step_micros(layer, batch):
+    """Microseconds of one step of one direction on one thread, about."""
+    columns, state = load_int(layer, words.GATE_COLUMNS), load_int(layer, words.STATE)
+    return estimate(batch, columns, state, columns * state) + batch * load_int(layer, words.HIDDEN) / UNITS_PER_US
+
+
+@kernel
+def plan(layer, times, batch, threads):
+    """(groups of rows of a direction, parts of a step, threads) for at most `threads` threads; 0 chooses."""
+    directions, pairs = load_int(layer, words.DIRECTIONS), row_bytes(load_int(layer, words.HIDDEN)) // 64 // 2
+    micros = step_micros(layer, batch)
+    most = worthwhile(load_ptr(layer, words.POOL), threads, micros * directions * times, WORTH_US)
+    if most < 2:
+        return 1, 1, 1
+    splits = max(1, min(most // directions, pairs))
+    if threads == 0:
+        splits = max(1, min(splits, int(micros / SPLIT_US)))
+    groups = max(1, min(most // (directions * splits), batch))
+    return groups, splits, min(most, directions * groups * splits)
+
+
+@kernel
+def start_states(target, source, rows, units):
+    """`rows` states of `units` float32 to rows of whole blocks; zeros where there is no source."""
+    if not is_null(source):
+        for row in range(rows):
+            copy_floats(offset(source, 4 * units * row), offset(target, row_bytes(units) * row), units)
+
+
+@kernel
+def end_states(source, target, rows, units):
+    for row in range(rows):
+        copy_floats(offset(source, row_bytes(units) * row), offset(target, 4 * units * row), units)
+
+
+@kernel
+def sequence_into(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, threads):
+    """All of one layer over a sequence.
+
+    x float32 rows [times·batch, I], `x_stride` bytes apart; lengths int64 [batch] or NULL; h0, hn float32
+    [directions, batch, P] and c0, cn [directions, batch, H] (h0, c0 may be NULL); y [times, batch, directions·P].
+    `layer` is the address of its words; `threads` 0 chooses.
+    """
+    directions, phases = load_int(layer, words.DIRECTIONS), load_int(layer, words.PHASES)
+    hidden, state = load_int(layer, words.HIDDEN), load_int(layer, words.STATE)
+    rows, has_cells = directions * batch, load_int(layer, words.HAS_CELLS)
+    if batch == 0:
+        return
+    groups, splits, most = plan(layer, times, batch, threads)
+    chains = directions * groups
+    workers = chains * splits
+    pairs = (hidden + words.UNITS - 1) // words.UNITS
+    widest = min((pairs + splits - 1) // splits * (words.UNITS // words.LANES), blocks_of(hidden))
+    row = 4 * (load_int(layer, words.GATE_COLUMNS) // blocks_of(hidden)) * widest + RESULT_GAP
+    group_rows = (batch + groups - 1) // groups
+    steps = max(1, min(times, GATES_BYTES // (group_rows * row)))
+    gates = steps * group_rows * row
+    gathered = 0 if groups == 1 else 4 * steps * group_rows * load_int(layer, words.INPUTS)
+    # a second product may be wider than a step's gates: a projection's
+    result = group_rows * max(row, row_bytes(state) + RESULT_GAP)
+    h_half, c_half = rows * row_bytes(state), rows * row_bytes(hidden)
+    states = 2 * h_half + (4 * c_half if has_cells or phases == 2 else 0)
+    memory = allocate(ALIGN + states + workers * (gates + result + gathered))
+    insist(not is_null(memory))
+    hiddens = offset(memory, -address_value(memory) % ALIGN)
+    clear(hiddens, states)
+    room, cells = offset(hiddens, states), offset(hiddens, 2 * h_half)
+    start_states(hiddens, h0, rows, state)
+    if has_cells:
+        start_states(cells, c0, rows, hidden)
+    context = stack_zeros(8 * (words.SEQUENCE + LINE * (workers + chains * (1 + splits))))
+    store_ptr(context, at.WORKER, load_ptr(layer, words.SEQUENCE_WORKER))
+    store_ptr(context, at.POOL, load_ptr(layer, words.POOL))
+    store_int(context, at.THREADS, workers)
+    store_ptr(context, words.LAYER, layer)
+    store_int(context, words.TIMES, times)
+    store_int(context, words.BLOCK_STEPS, steps)
+    store_int(context, words.BATCH, batch)
+    store_ptr(context, words.INPUT_ROWS, x)
+    store_int(context, words.INPUT_STRIDE, x_stride)
+    store_ptr(context, words.LENGTHS, lengths)
+    store_ptr(context, words.HIDDENS, hiddens)
+    store_ptr(context, words.CELLS, cells)
+    store_ptr(context, words.MIDDLES, offset(cells, 2 * c_half))
+    store_ptr(context, words.GATES, room)
+    store_int(context, words.GATES_BYTES, gates)
+    store_ptr(context, words.RESULTS, offset(room, workers * gates))
+    store_int(context, words.RESULT_BYTES, result)
+    store_ptr(context, words.GATHERED, offset(room, workers * (gates + result)))
+    store_int(context, words.GATHERED_BYTES, gathered)
+    store_ptr(context, words.Y, y)
+    store_int(context, words.GROUPS, groups)
+    store_int(context, words.SPLITS, splits)
+    store_ptr(context, words.SYNC, offset(context, 8 * words.SEQUENCE))
+    fine = times == 0 or run(context, most, workers * phases_of(context))
+    odd = times & 1
+    end_states(offset(hiddens, odd * h_half), hn, rows, state)
+    if has_cells:
+        end_states(offset(cells, odd * c_half), cn, rows, hidden)
+    release(memory)
+    insist(fine)
+
+
+@kernel
+def entry(x, times, batch, lengths, h0, c0, given, y, hn, cn, layer, threads):
+    """`sequence_into` on a view and addresses; bits of `given` tell whether there are lengths, h0, c0."""
+    sequence_into(
+        x.data, x.row_stride, times, batch, lengths.data if given & 1 else null(), h0.data if given & 2 else null(),
+        c0.data if given & 4 else null(), y.data, hn.data, cn.data, layer.data, threads,
+    )  # fmt: skip

@@ -1,0 +1,243 @@
+"""What a step does with its products, unit by unit: ONNX LSTM-14, GRU-14 and RNN-14.
+
+    a_g = x·W_gᵀ + bias_g + h·R_gᵀ                 two float32 sums that are rounded apart, then one addition
+
+    LSTM   i = f(a_i + p_i·c)   f = f(a_f + p_f·c)   g = g(a_c)      or, coupled, f = 1 - i
+           c' = f·c + i·g       o = f(a_o + p_o·c')  h' = o·h(c')    or, projected, h' = (o·h(c'))·Projᵀ
+    GRU    z = f(a_z)   r = f(a_r)
+           n = g(x·W_hᵀ + bias + r·(h·R_hᵀ + bias'))                 linear_before_reset
+           n = g(x·W_hᵀ + bias + (r·h)·R_hᵀ)                         else: a second product, after all r are known
+           h' = (1 - z)·n + z·h
+    RNN    h' = f(a)
+
+Every operation is one float32 rounding in the order written; no FMA. With a clip, each a is limited to [-clip, clip]
+(as in ONNX Runtime: what enters h is not). A row whose sequence has ended (or, in reverse, not begun) keeps its state,
+and its y is 0.
+
+A cell is a function ``cell(job, rows)`` reached by address, compiled once for a combination of activations and options
+(context.py has the words of its job). `reference.py` is the twin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+from ..activations.jitted import _at_least, _at_most
+from ..activations.reference import ONE, ZERO
+from ..base import context as at
+from ..base.jit import kernel
+from ..base.memory import is_null, load_f32, load_int, load_ptr, offset, store_f32
+from . import context as words
+from .activations import ACTIVATIONS
+from .context import LANES
+from .emit import copy_floats, load, load_first, store_first, store_second
+
+#: Parameters: alpha and beta of three activations, then the clip.
+CLIP = 6
+
+
+@kernel
+def is_active(job, row):
+    """Whether the sequence of a row covers the job's time."""
+    lengths = load_ptr(job, words.JOB_LENGTHS)
+    return is_null(lengths) or load_int(job, words.TIME) < load_int(lengths, row)
+
+
+@kernel
+def finish_row(job, row, active):
+    """A row's new state goes to y; or the old one stays, and y is 0."""
+    place = row * load_int(job, words.STATE_STRIDE)
+    new = offset(load_ptr(job, words.NEW), place)
+    y, values = offset(load_ptr(job, words.JOB_Y), row * load_int(job, words.Y_STRIDE)), load_int(job, words.VALUES)
+    if active:
+        copy_floats(new, y, values)
+    else:
+        copy_floats(offset(load_ptr(job, words.OLD), place), new, LANES * load_int(job, words.BLOCKS))
+        for i in range(values):
+            store_f32(y, i, ZERO)
+
+
+@kernel
+def limited(x, clip, clipped):
+    """x in [-clip, clip]; NaN stays NaN."""
+    return _at_most(_at_least(x, -clip), clip) if clipped else x
+
+
+@cache
+def lstm_cell(activations: tuple[str, ...], peepholes: bool, clipped: bool, coupled: bool, projected: bool) -> Callable:
+    """The gates of an LSTM; `activations` are f, g, h."""
+    f, g, h = (ACTIVATIONS[name] for name in activations)
+
+    @kernel(variant=f"{activations}{peepholes}{clipped}{coupled}{projected}")
+    def lstm(job, rows):
+        parameters = load_ptr(job, words.JOB_PARAMETERS)
+        fa, fb, ga, gb = (load_f32(parameters, 0), load_f32(parameters, 1), load_f32(parameters, 2),
+                          load_f32(parameters, 3))  # fmt: skip
+        ha, hb, clip = load_f32(parameters, 4), load_f32(parameters, 5), load_f32(parameters, CLIP)
+        blocks, unit_stride = load_int(job, words.BLOCKS), load_int(job, words.UNIT_STRIDE)
+        for row in range(load_int(job, words.ROWS)):
+            before = offset(load_ptr(job, words.C_OLD), row * unit_stride)
+            after = offset(load_ptr(job, words.C_NEW), row * unit_stride)
+            active = is_active(job, row)
+            if not active:
+                copy_floats(before, after, LANES * blocks)
+            else:
+                x = offset(load_ptr(job, words.JOB_GATES), row * load_int(job, words.GATES_STRIDE))
+                r = offset(load_ptr(job, at.OUT), row * load_int(job, at.OUT_STRIDE))
+                p = load_ptr(job, words.JOB_PEEPHOLES)
+                if projected:
+                    new = offset(load_ptr(job, words.MIDDLE), row * unit_stride)
+                else:
+                    new = offset(load_ptr(job, words.NEW), row * load_int(job, words.STATE_STRIDE))
+                # c, then h: one loop would be a chain so long that a CPU sees less than three blocks of it at a time
+                for block in range(blocks):
+                    g_x, g_r, g_p = offset(x, 256 * block), offset(r, 256 * block), offset(p, 192 * block)
+                    old, c_new = offset(before, 64 * block), offset(after, 64 * block)
+                    for u in range(LANES):
+                        c = load(old, u)
+                        i = load(g_x, u) + load(g_r, u)
+                        keep = load(g_x, 2 * LANES + u) + load(g_r, 2 * LANES + u)
+                        a = load(g_x, 3 * LANES + u) + load(g_r, 3 * LANES + u)
+                        if peepholes:
+                            i += load(g_p, u) * c
+                            keep += load(g_p, 2 * LANES + u) * c
+                        i = f(limited(i, clip, clipped), fa, fb)
+                        keep = ONE - i if coupled else f(limited(keep, clip, clipped), fa, fb)
+                        store_first(c_new, u, keep * c + i * g(limited(a, clip, clipped), ga, gb))
+                for block in range(blocks):
+                    g_x, g_r, g_p = offset(x, 256 * block), offset(r, 256 * block), offset(p, 192 * block)
+                    c_new, h_new = offset(after, 64 * block), offset(new, 64 * block)
+                    for u in range(LANES):
+                        c = load_first(c_new, u)
+                        o = load(g_x, LANES + u) + load(g_r, LANES + u)
+                        if peepholes:
+                            o += load(g_p, LANES + u) * c
+                        store_second(h_new, u, f(limited(o, clip, clipped), fa, fb) * h(c, ha, hb))
+            if not projected:
+                finish_row(job, row, active)
+
+    return lstm
+
+
+@kernel
+def project_cell(job, rows):
+    """The product is the new state."""
+    for row in range(load_int(job, words.ROWS)):
+        active = is_active(job, row)
+        if active:
+            r = offset(load_ptr(job, at.OUT), row * load_int(job, at.OUT_STRIDE))
+            new = offset(load_ptr(job, words.NEW), row * load_int(job, words.STATE_STRIDE))
+            copy_floats(r, new, LANES * load_int(job, words.BLOCKS))
+        finish_row(job, row, active)
+
+
+@cache
+def gru_cell(activations: tuple[str, ...], clipped: bool) -> Callable:
+    """A GRU's whole step with linear_before_reset; `activations` are f, g."""
+    f, g = (ACTIVATIONS[name] for name in activations)
+
+    @kernel(variant=f"{activations}{clipped}")
+    def gru(job, rows):
+        parameters = load_ptr(job, words.JOB_PARAMETERS)
+        fa, fb, ga, gb = (load_f32(parameters, 0), load_f32(parameters, 1), load_f32(parameters, 2),
+                          load_f32(parameters, 3))  # fmt: skip
+        clip = load_f32(parameters, CLIP)
+        for row in range(load_int(job, words.ROWS)):
+            active = is_active(job, row)
+            if active:
+                x = offset(load_ptr(job, words.JOB_GATES), row * load_int(job, words.GATES_STRIDE))
+                r = offset(load_ptr(job, at.OUT), row * load_int(job, at.OUT_STRIDE))
+                old = offset(load_ptr(job, words.OLD), row * load_int(job, words.STATE_STRIDE))
+                new = offset(load_ptr(job, words.NEW), row * load_int(job, words.STATE_STRIDE))
+                for _ in range(load_int(job, words.BLOCKS)):
+                    for u in range(LANES):
+                        z = f(limited(load(x, u) + load(r, u), clip, clipped), fa, fb)
+                        reset = f(limited(load(x, LANES + u) + load(r, LANES + u), clip, clipped), fa, fb)
+                        a = load(x, 2 * LANES + u) + reset * load(r, 2 * LANES + u)
+                        n = g(limited(a, clip, clipped), ga, gb)
+                        store_first(new, u, (ONE - z) * n + z * load(old, u))
+                    x, r = offset(x, 12 * LANES), offset(r, 12 * LANES)
+                    old, new = offset(old, 4 * LANES), offset(new, 4 * LANES)
+            finish_row(job, row, active)
+
+    return gru
+
+
+@cache
+def gru_gates_cell(activations: tuple[str, ...], clipped: bool) -> Callable:
+    """A GRU's z, and r·h for the second product."""
+    f = ACTIVATIONS[activations[0]]
+
+    @kernel(variant=f"{activations}{clipped}")
+    def gru_gates(job, rows):
+        parameters = load_ptr(job, words.JOB_PARAMETERS)
+        fa, fb, clip = load_f32(parameters, 0), load_f32(parameters, 1), load_f32(parameters, CLIP)
+        unit_stride = load_int(job, words.UNIT_STRIDE)
+        for row in range(load_int(job, words.ROWS)):
+            if is_active(job, row):
+                x = offset(load_ptr(job, words.JOB_GATES), row * load_int(job, words.GATES_STRIDE))
+                r = offset(load_ptr(job, at.OUT), row * load_int(job, at.OUT_STRIDE))
+                old = offset(load_ptr(job, words.OLD), row * load_int(job, words.STATE_STRIDE))
+                update = offset(load_ptr(job, words.UPDATE), row * unit_stride)
+                middle = offset(load_ptr(job, words.MIDDLE), row * unit_stride)
+                for _ in range(load_int(job, words.BLOCKS)):
+                    for u in range(LANES):
+                        store_first(update, u, f(limited(load(x, u) + load(r, u), clip, clipped), fa, fb))
+                        reset = f(limited(load(x, LANES + u) + load(r, LANES + u), clip, clipped), fa, fb)
+                        store_second(middle, u, reset * load(old, u))
+                    x, r, old = offset(x, 12 * LANES), offset(r, 8 * LANES), offset(old, 4 * LANES)
+                    update, middle = offset(update, 4 * LANES), offset(middle, 4 * LANES)
+
+    return gru_gates
+
+
+@cache
+def gru_state_cell(activations: tuple[str, ...], clipped: bool) -> Callable:
+    """A GRU's n and new state, after the second product."""
+    g = ACTIVATIONS[activations[1]]
+
+    @kernel(variant=f"{activations}{clipped}")
+    def gru_state(job, rows):
+        parameters = load_ptr(job, words.JOB_PARAMETERS)
+        ga, gb, clip = load_f32(parameters, 2), load_f32(parameters, 3), load_f32(parameters, CLIP)
+        for row in range(load_int(job, words.ROWS)):
+            active = is_active(job, row)
+            if active:
+                x = offset(load_ptr(job, words.JOB_GATES), row * load_int(job, words.GATES_STRIDE))
+                r = offset(load_ptr(job, at.OUT), row * load_int(job, at.OUT_STRIDE))
+                old = offset(load_ptr(job, words.OLD), row * load_int(job, words.STATE_STRIDE))
+                new = offset(load_ptr(job, words.NEW), row * load_int(job, words.STATE_STRIDE))
+                update = offset(load_ptr(job, words.UPDATE), row * load_int(job, words.UNIT_STRIDE))
+                for _ in range(load_int(job, words.BLOCKS)):
+                    for u in range(LANES):
+                        z = load(update, u)
+                        n = g(limited(load(x, 2 * LANES + u) + load(r, u), clip, clipped), ga, gb)
+                        store_first(new, u, (ONE - z) * n + z * load(old, u))
+                    x, r, update = offset(x, 12 * LANES), offset(r, 4 * LANES), offset(update, 4 * LANES)
+                    old, new = offset(old, 4 * LANES), offset(new, 4 * LANES)
+            finish_row(job, row, active)
+
+    return gru_state
+
+
+@cache
+def rnn_cell(activations: tuple[str, ...], clipped: bool) -> Callable:
+    """The step of a plain recurrent layer; `activations` is f."""
+    f = ACTIVATIONS[activations[0]]
+
+    @kernel(variant=f"{activations}{clipped}")
+    def rnn(job, rows):
+        parameters = load_ptr(job, words.JOB_PARAMETERS)
+        fa, fb, clip = load_f32(parameters, 0), load_f32(parameters, 1), load_f32(parameters, CLIP)
+        for row in range(load_int(job, words.ROWS)):
+            active = is_active(job, row)
+            if active:
+                x = offset(load_ptr(job, words.JOB_GATES), row * load_int(job, words.GATES_STRIDE))
+                r = offset(load_ptr(job, at.OUT), row * load_int(job, at.OUT_STRIDE))
+                new = offset(load_ptr(job, words.NEW), row * load_int(job, words.STATE_STRIDE))
+                for u in range(LANES * load_int(job, words.BLOCKS)):
+                    store_first(new, u, f(limited(load(x, u) + load(r, u), clip, clipped), fa, fb))
+            finish_row(job, row, active)
+
+    return rnn

@@ -1,0 +1,137 @@
+"""The time loop of LSTM, GRU and RNN: one call for a whole sequence, and threads that share its steps.
+
+    input phase, for a block of steps     x·Wᵀ + bias of all its rows in one product
+    step, for every time of the block     q(h)·Rᵀ, then the cell      (a second product and cell where a step has two)
+
+Rows and directions are independent: a *chain* is a group of rows of one direction. A chain's step (each of its
+phases, where a second product needs all of the first) may be split into *parts*, ranges of units: each thread then
+keeps its columns of W and R, its gates and its cell state in its own L2 cache for the whole sequence.
+
+    chain    phase 0   phase 1        phase 2
+    part 0   input     product, cell  product, cell  …    h is read from one half of its buffer and written to the
+    part 1   input     product, cell  product, cell  …    other, so threads meet once a phase
+
+Who does a part is decided when it is due: a part is claimed by moving its word from the phase's number to the next by
+compare-and-swap, and counted when it is done. Worker i claims part i at once; any other only when that worker has
+not come into the call at all, or not claimed for GRACE pauses (it lost its core). So the caller can finish alone, a
+late helper finds its place at the next phase, and nobody waits but for a part that somebody is in the middle of.
+"""
+
+from __future__ import annotations
+
+from ..base import context as at
+from ..base.atomics import compare_exchange, fetch_add, fetch_add_relaxed, give_way, load_acquire, pause, store_release
+from ..base.jit import kernel
+from ..base.memory import call_worker, load_int, load_ptr, offset, stack_zeros, store_int
+from ..threads.pool import LINE, PATIENCE
+from . import context as words
+from .part import INPUT, move_input, move_to, multiply, prepare
+
+#: Pauses before a part is taken from a worker that is in the call but has not claimed it.
+GRACE = 64
+
+
+@kernel
+def phases_of(context):
+    """Phases of a whole sequence: one for every block of steps, and those of the steps."""
+    times, most = load_int(context, words.TIMES), load_int(context, words.BLOCK_STEPS)
+    return (times + most - 1) // most + times * load_int(load_ptr(context, words.LAYER), words.PHASES)
+
+
+@kernel
+def job_of(context, jobs, index, chain, part, which):
+    """This worker's job for one product of a part."""
+    job, key = offset(jobs, 8 * words.JOB * which), chain * load_int(context, words.SPLITS) + part
+    if load_int(job, words.KEY) != key:
+        prepare(context, job, index, chain, part, which)
+        store_int(job, words.KEY, key)
+    return job
+
+
+@kernel
+def do_part(context, jobs, index, chain, part, phase):
+    """One part of a phase; whether there was memory for it."""
+    phases, most = load_int(load_ptr(context, words.LAYER), words.PHASES), load_int(context, words.BLOCK_STEPS)
+    block = phase // (1 + most * phases)
+    left = phase - block * (1 + most * phases) - 1
+    if left < 0:
+        job = job_of(context, jobs, index, chain, part, INPUT)
+        return load_int(job, words.BLOCKS) <= 0 or multiply(job, move_input(context, job, index, block))
+    step, which = (left >> 1, left & 1) if phases == 2 else (left, 0)
+    job = job_of(context, jobs, index, chain, part, which)
+    if load_int(job, words.BLOCKS) <= 0:
+        return True
+    rows = move_to(context, job, block, block * most + step)
+    if rows > 0 and not multiply(job, rows):
+        return False
+    call_worker(load_ptr(job, words.JOB_CELL), job, rows)
+    return True
+
+
+@kernel
+def claim(line, part, phase):
+    """Whether this worker now has that part of that phase, and nobody else."""
+    place = LINE * (1 + part)
+    return load_acquire(line, place) == phase and compare_exchange(line, place, phase, phase + 1)
+
+
+@kernel
+def choose(context, line, chain, home, phase, waited):
+    """The part of this phase that this worker does next, or -1."""
+    if home >= 0 and claim(line, home, phase):
+        return home
+    splits, sync = load_int(context, words.SPLITS), load_ptr(context, words.SYNC)
+    for part in range(splits):
+        there = load_acquire(sync, LINE * (chain * splits + part)) != 0
+        if (not there or waited > GRACE) and claim(line, part, phase):
+            return part
+    return -1
+
+
+@kernel
+def follow(context, jobs, index, chain, home):
+    """Go with a chain to its end, doing its part `home` (-1: none) and what nobody else does; gives the parts done."""
+    splits, threads = load_int(context, words.SPLITS), load_int(context, at.THREADS)
+    end = splits * phases_of(context)
+    line = offset(load_ptr(context, words.SYNC), 8 * LINE * (threads + chain * (1 + splits)))
+    done, waited, seen = 0, 0, 0
+    while True:
+        finished = load_acquire(line, 0)
+        if finished >= end:
+            return done
+        if finished != seen:
+            seen, waited = finished, 0
+        phase = finished if splits == 1 else finished // splits
+        part = choose(context, line, chain, home, phase, waited)
+        if part >= 0:
+            if not do_part(context, jobs, index, chain, part, phase):
+                store_release(context, words.FAILED, 1)
+                return done
+            done += 1
+            fetch_add(line, 0, 1)
+        else:
+            if load_acquire(context, words.FAILED) != 0:
+                return done
+            waited += 1
+            if waited < PATIENCE:
+                pause()
+            else:
+                give_way()
+
+
+@kernel
+def recurrent_worker(context, index):
+    """Worker of a whole sequence; the context is that of context.py.
+
+    There is a home for THREADS workers; who runs with fewer does the parts of the others as well.
+    """
+    splits, threads = load_int(context, words.SPLITS), load_int(context, at.THREADS)
+    chains = threads // splits
+    store_release(load_ptr(context, words.SYNC), LINE * index, 1)
+    jobs = stack_zeros(3 * 8 * words.JOB)
+    for which in range(3):
+        store_int(jobs, which * words.JOB + words.KEY, -1)
+    done = 0
+    for i in range(chains):
+        done += follow(context, jobs, index, (index // splits + i) % chains, index % splits if i == 0 else -1)
+    fetch_add_relaxed(context, at.DONE, done)
