@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test versions lint style types audit bench bench-smoke roofline wheel clean
+.PHONY: help demo test docs versions lint style types audit bench bench-smoke roofline wheel clean
 
 help:  ## show this list
 	@echo "make TARGET [PYTHON=python3] [ARGS=...]"
@@ -18,6 +18,10 @@ demo: $(VENV)/.stamp-demo  ## a real sentence-embedding model, int8 beside float
 
 test: $(VENV)/.stamp-test  ## the test suite
 	@$(PY) -m pytest $(ARGS)
+
+docs: $(VENV)/.stamp-docs  ## the documentation site in docs/_build; warnings are errors
+	@$(PY) -m sphinx -b html -c docs -q -W --keep-going . docs/_build
+	@echo docs/_build/index.html
 
 versions:  ## the oldest and the newest numba and numpy that are allowed (10 minutes)
 	@bash tests/versions.sh $(ARGS)
@@ -69,7 +73,7 @@ wheel: $(VENV)/.stamp-dev  ## sdist and wheel in dist/
 	@ls -1 dist/*
 
 clean:  ## remove the environment, build outputs and caches
-	@rm -rf $(VENV) build dist *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) build dist docs/_build *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.stamp-venv:

@@ -126,7 +126,7 @@ def provenance(stamp: dict) -> str:
 
 INTRODUCTION = """\
 Peers are timed from numpy array to numpy array ("as called") and without their copies in and out ("bare"), ours always
-from array to array, in the same rounds. Every row, its spread, and what could not run: [results](results).
+from array to array, in the same rounds. Every row, its spread, and what could not run: `bench/results/`.
 How, and why so: [NOTES.md](NOTES.md)."""
 MEANS = f"""\
 Geometric means over the best peer with at least 8-bit weights on each shape, M ≥ {COMPUTE_BOUND}; above 1, ours is

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import typing
 from pathlib import Path
 
 import pytest
+
+import dynq_numba as dq
 
 ROOT = Path(__file__).parents[1]
 #: Pages that a reader comes to. (bench/NOTES.md and the changelog tell of the past, too.)
@@ -16,7 +19,7 @@ PAGES = sorted(
 )
 #: Pages whose blocks of Python pytest collects: those of `testpaths`.
 COLLECTED = [page for page in PAGES if page == "README.md" or page.startswith("docs/")]
-FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 
 
 def text_of(page: str) -> str:
@@ -53,7 +56,24 @@ def test_commands_exist_that_a_page_names(page):
 @pytest.mark.parametrize("page", COLLECTED)
 def test_every_block_of_python_is_a_doctest(page):
     for _, language, body in FENCE.findall(text_of(page)):
-        assert language in ("python", ""), f"{page} has a block of {language}, which nothing runs"
+        assert language in ("python", "{toctree}", "{eval-rst}"), f"{page} has a block of {language}: who runs it?"
         if language == "python":
             assert body.lstrip().startswith(">>> "), f"{page}: no doctest:\n{body}"
             assert body.endswith("\n\n"), f"{page}: the fence would be part of the last result:\n{body}"
+
+
+def test_the_reference_has_every_public_name_once():
+    entries = [
+        name
+        for path in ROOT.glob("docs/reference/*.md")
+        for name in re.findall(r"^\.\. auto(?:class|function):: (?:dynq_numba\.)?(\S+)", path.read_text(), re.MULTILINE)
+    ]
+    steps = {f"step.{step.__name__}" for step in typing.get_args(dq.step.Step)}
+    assert sorted(entries) == sorted({*dq.__all__, *steps} - {"step"})
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("docs/reference/*.md")), ids=lambda path: path.stem)
+def test_the_summary_of_a_page_is_its_entries(path):
+    text = path.read_text()
+    entries = re.findall(r"^\.\. auto(?:class|function):: (?:dynq_numba\.)?(\S+)", text, re.MULTILINE)
+    assert re.findall(r"^   (\w[\w.]*)$", text, re.MULTILINE) == entries
