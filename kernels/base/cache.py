@@ -1,4 +1,4 @@
-"""Compiled code on disk: one file per function, variant, signature, target and fingerprint of all kernel sources.
+"""Compiled code on disk: one file per function, variant, signature, target and fingerprint of the sources behind it.
 
     ⟨place⟩/dynq_numba/⟨function⟩-⟨key⟩.nbc      sha256 of key and code ┊ code, as numba pickles it
 
@@ -14,7 +14,7 @@ It differs from numba's own cache in four ways more, each of which cost somebody
 
 * numba keeps an index file that two processes can overwrite for one another, so that a key then leads to another
   function's code.
-* numba watches only the file of the cached function, so an edit of an emitter goes unnoticed.
+* numba watches only the file of the cached function, so an edit of an emitter goes unnoticed (here: sources.py).
 * A template is a closure, and `variant` names what it closed over. numba hashes the closure's pickled cells, which
   differ in every process once an ``@intrinsic`` is among them.
 * The variant is also part of the symbol. numba names one after the function and a counter of the process, so two
@@ -44,25 +44,17 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
+from . import sources
+
 #: The folder of all kernels.
 KERNELS = Path(__file__).parents[1]
 _DIGEST = hashlib.sha256().digest_size
 #: Nobody but the owner may write; whoever runs an image may read what it brings.
 _FOLDER_MODE, _FILE_MODE, _OTHERS_WRITE = 0o755, 0o644, 0o022
-
-
-def _fingerprint() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(KERNELS.rglob("*.py")):
-        digest.update(path.relative_to(KERNELS).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    versions = (sys.implementation.cache_tag, numba.__version__, llvmlite.__version__, np.__version__, config.OPT)
-    digest.update(repr(versions).encode())
-    return digest.hexdigest()[:24]
-
-
-#: A hash of every kernel source and of what else decides the machine code. Taken when this module is imported, which
-#: is before the others are: code must not be filed under the hash of an edit made while its process was running.
-FINGERPRINT = _fingerprint()
+#: What else decides the machine code.
+_VERSIONS = (sys.implementation.cache_tag, numba.__version__, llvmlite.__version__, np.__version__, config.OPT)
+#: A hash of all that can change any kernel, for what is kept elsewhere: users' own cached functions.
+FINGERPRINT = hashlib.sha256(repr((sources.everything(), _VERSIONS)).encode()).hexdigest()[:24]
 
 
 def places() -> list[Path]:
@@ -153,6 +145,7 @@ class KernelCache(_Cache):
     def __init__(self, py_func: Callable, variant: str):
         self._name = f"{py_func.__module__}.{py_func.__qualname__}.{variant}"
         self._stem = hashlib.sha256(self._name.encode()).hexdigest()[:12]
+        self._function = py_func
         self._enabled = True
 
     @property
@@ -173,7 +166,8 @@ class KernelCache(_Cache):
 
     def _file(self, sig: Any, codegen: Any) -> tuple[str, bytes]:
         """Name and key."""
-        key = repr((self._name, str(sig), codegen.magic_tuple(), FINGERPRINT)).encode()
+        behind = sources.digest(sources.modules_of(self._function, *sig))
+        key = repr((self._name, str(sig), codegen.magic_tuple(), behind, _VERSIONS)).encode()
         return f"dynq-{self._stem}-{hashlib.sha256(key).hexdigest()[:24]}.nbc", key
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:

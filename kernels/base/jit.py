@@ -31,7 +31,7 @@ OPTIONS = {"nogil": True, "fastmath": False, "error_model": "numpy", "boundschec
 
 
 def kernel(function: Callable | None = None, *, variant: str = "", parallel: bool = False, cached: bool = True) -> Any:
-    """``numba.njit`` with the package's options and cache. Cached only for files of this folder: see FINGERPRINT.
+    """``numba.njit`` with the package's options and cache. Cached only for files of this folder: see sources.py.
 
     Parameters
     ----------
