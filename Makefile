@@ -24,7 +24,7 @@ docs: $(VENV)/.stamp-docs  ## the documentation site in docs/_build; warnings ar
 	@echo docs/_build/index.html
 
 versions:  ## the oldest and the newest numba and numpy that are allowed (10 minutes)
-	@bash tests/versions.sh $(ARGS)
+	@bash tests/programs/versions.sh $(ARGS)
 
 lint: style types  ## ruff and mypy
 

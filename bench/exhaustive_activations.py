@@ -2,7 +2,8 @@
 
 Errors are in ulp of the float64 result, denormals included; an overflow counts as 2^128. Of the composed functions
 gelu, gelu_tanh and silu, the ulp figure says something for x ≥ 0 only: the bounds that hold for x < 0 are in
-tests/test_activations.py. Takes minutes, so no test runs it; its figures stand in kernels/activations/jitted.py.
+tests/operators/rowwise/test_activations.py. Takes minutes, so no test runs it; its figures stand in
+kernels/activations/jitted.py.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
 
 Arrays of wide types come first and the header is padded, so every array is aligned. Source: the safetensors package's
 README, "Format"; its limits of the header are here, too. Written here since it is so little, and a library that needs
-nothing but numba should read its own weights; tests/test_safetensors_format.py holds it to the package both ways.
+nothing but numba should read its own weights; tests/contracts/test_safetensors_format.py holds it to the package both
+ways.
 
 What is read may be damaged or forged. Everything is checked before it is used, against the bytes that are there: no
 array is made from a number that the header says. What is wrong raises ValueError.

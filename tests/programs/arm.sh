@@ -1,12 +1,12 @@
 #!/bin/bash
 # The golden results (golden.py) on 64-bit Arm: compiled kernels of the portable set, under qemu's user emulation.
 #
-#   bash tests/arm.sh [FOLDER]       FOLDER (default: .venv/arm) keeps the Debian files and wheels, about 700 MB
+#   bash tests/programs/arm.sh [FOLDER]       FOLDER (default: .venv/arm) keeps the Debian files and wheels, about 700 MB
 #
 # Needs Debian's qemu-user-static and debootstrap, and PyPI. Nearly all its time is compiling under emulation, some half
 # an hour beside other work (it prints how long), so it is no part of CI.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 folder=$(realpath -m "${1:-.venv/arm}")
 python=3.11 suite=bookworm
 for tool in qemu-aarch64-static debootstrap; do
@@ -29,6 +29,6 @@ fi
 export PYTHONPATH="$folder/site:$PWD" PYTHONDONTWRITEBYTECODE=1 NUMBA_CACHE_DIR="$folder/cache"
 run() { qemu-aarch64-static -L "$folder/root" "$folder/root/usr/bin/python$python" "$@"; }
 run -c 'import platform, numba; print(platform.machine(), "numba", numba.__version__)'
-echo "the numpy reference:" && NUMBA_DISABLE_JIT=1 run tests/golden.py
-echo "compiled:" && run tests/golden.py
+echo "the numpy reference:" && NUMBA_DISABLE_JIT=1 run tests/programs/golden.py
+echo "compiled:" && run tests/programs/golden.py
 echo "$((SECONDS / 60)) minutes"

@@ -2,26 +2,16 @@
 when there is none."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import golden
 import guarded
 import pytest
+from children import child
 
-HERE = Path(__file__).parent
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="uses /proc, mprotect and glibc's malloc")
 pytestmark = linux
-
-
-def child(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=HERE, env=os.environ | environment, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("operator", guarded.OPERATORS)

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import oracle
 import pytest
+from canaries import PATTERN
 from numba import types
 from numba.extending import intrinsic
-from test_conversion import PATTERN
 
 import dynq_numba as dq
 from dynq_numba.kernels.activations import reference as reference_activations

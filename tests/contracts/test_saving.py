@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 import saved
-from test_memory import child
+from children import child
 
 import dynq_numba as dq
 

@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import oracle_floats as exact
 import pytest
-from test_conversion import assert_only_inside, guarded
+from canaries import assert_only_inside, guarded
 from test_floats import within
 
 import dynq_numba as dq

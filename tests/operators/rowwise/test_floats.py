@@ -4,7 +4,7 @@ import numpy as np
 import oracle
 import oracle_floats as exact
 import pytest
-from test_conversion import assert_only_inside, guarded
+from canaries import assert_only_inside, guarded
 
 import dynq_numba as dq
 from dynq_numba.kernels.rowwise import reference

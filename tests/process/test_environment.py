@@ -8,13 +8,13 @@ from pathlib import Path
 
 import golden
 
-HERE = Path(__file__).parent
+PROGRAMS = Path(__file__).parents[1] / "programs"
 
 
 def child(*arguments, **environment):
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
-        cwd=HERE, env=os.environ | environment, capture_output=True, text=True, timeout=600, check=False,
+        cwd=PROGRAMS, env=os.environ | environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -1,4 +1,4 @@
-"""Results are what they were: tests/golden.json holds for every set and without a compiler (see golden.py)."""
+"""Results are what they were: tests/programs/golden.json holds for every set and without a compiler."""
 
 import json
 import os

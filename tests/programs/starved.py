@@ -1,6 +1,6 @@
 """What every operator does when memory runs out, at any moment: MemoryError, nothing kept, and right again later.
 
-    python tests/starved.py [NAME …]        (default: all)
+    python tests/programs/starved.py [NAME …]        (default: all)
 
 Each call runs under limits of the address space: from none to spare up to what it needs, and in steps of 64 KB below
 that, without scratch memory of earlier calls. Prints JSON: for each name how often it failed with which error, bytes by

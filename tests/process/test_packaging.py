@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TIMEOUT = 240  # seconds until a subprocess counts as hung
 DEPENDENCIES = ("numba", "numpy", "llvmlite")
 

@@ -6,6 +6,7 @@ import numba
 import numpy as np
 import oracle
 import pytest
+from canaries import assert_only_inside, guarded
 from numba import types
 from numba.extending import intrinsic
 from test_quantize import assert_quantized, assert_round_trip, each_kind
@@ -22,9 +23,6 @@ from dynq_numba.operators.linear import backend as compiled
 from dynq_numba.runtime.isa import active
 
 F32 = np.float32
-#: Bytes of poison around a buffer that is to be written.
-MARGIN = 192
-PATTERN = 0xA5
 
 
 @contextmanager
@@ -39,26 +37,6 @@ def streaming(on):
     finally:
         for word, value in zip(words, before, strict=True):
             word[conversion_call.LAST_CACHE] = value
-
-
-def guarded(shape, dtype, shift, gap=0):
-    """A buffer of poison, and in it an array whose rows lie `gap` values apart, `shift` bytes off a cache line."""
-    dtype = np.dtype(dtype)
-    rows, columns = shape
-    size = rows * (columns + gap) * dtype.itemsize
-    raw = np.full(size + 2 * MARGIN + 64, PATTERN, np.uint8)
-    start = MARGIN + (-raw[MARGIN:].ctypes.data) % 64 + shift
-    view = raw[start : start + size].view(dtype).reshape(rows, columns + gap)[:, :columns]
-    return raw, view
-
-
-def assert_only_inside(raw, view):
-    """No byte of `raw` outside the rows of `view` has changed."""
-    outside = np.ones(raw.size, bool)
-    start = view.ctypes.data - raw.ctypes.data
-    for row in range(view.shape[0]):
-        outside[start + row * view.strides[0] :][: view.shape[1] * view.itemsize] = False
-    assert (raw[outside] == PATTERN).all(), "written outside the rows"
 
 
 SHAPES = [(1, 0), (0, 5), (5, 0), (1, 1), (1, 63), (1, 65), (3, 64), (5, 129), (40, 333), (1000, 3)]

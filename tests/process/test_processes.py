@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+PROGRAMS = Path(__file__).parents[1] / "programs"
 LAYERS = ("omp", "tbb", "workqueue")
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="helpers run on Linux")
 
@@ -17,7 +17,7 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="helpers
 def child(*arguments, **environment):
     done = subprocess.run(
         [sys.executable, *arguments],
-        cwd=HERE, env=os.environ | environment, capture_output=True, text=True, timeout=240, check=False,
+        cwd=PROGRAMS, env=os.environ | environment, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == "", "nothing is said that nobody asked for"

@@ -1,6 +1,6 @@
 """Many Python threads on shared weights: every result has the bits of the serial one.
 
-    python tests/load.py [SECONDS [THREADS]]        (default: 60 s, 32 threads)
+    python tests/programs/load.py [SECONDS [THREADS]]        (default: 60 s, 32 threads)
 
 Prints how many calls were made, and ends with status 1 when one was wrong or failed. Whatever layer numba has been told
 to use (NUMBA_THREADING_LAYER) is none of ours: it is never started.

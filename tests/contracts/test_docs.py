@@ -10,7 +10,7 @@ import pytest
 
 import dynq_numba as dq
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 #: Pages that a reader comes to. (bench/NOTES.md and the changelog tell of the past, too.)
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()

@@ -1,7 +1,7 @@
 """What every operator gives on a fixed grid, as sha256: the same on any machine, instruction set, and version of numba.
 
-    python tests/golden.py            compare with golden.json on every instruction set that this machine has
-    python tests/golden.py --write    write golden.json anew (only when the numerics are meant to change: say why)
+    python tests/programs/golden.py            compare with golden.json on every instruction set of this machine
+    python tests/programs/golden.py --write    write golden.json anew (when the numerics are meant to change: say why)
 
 Inputs come from raw bits of PCG64 (a stream that numpy promises to keep) and exact steps, so they are the same
 everywhere. A NaN is made the canonical one before it is hashed: its payload is the processor's choice.

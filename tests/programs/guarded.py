@@ -1,6 +1,6 @@
 """Every operator on arrays between guard pages: one byte read or written beyond an array ends the process.
 
-    python tests/guarded.py NAME        run the cases of an operator on every instruction set; status 0 when all is well
+    python tests/programs/guarded.py NAME        run an operator's cases on every instruction set; status 0: all is well
 
 Inputs and outputs are pieces of their own mappings, flush with an unreadable page behind them, or before them.
 """

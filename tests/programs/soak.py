@@ -1,6 +1,6 @@
 """Millions of calls: resident memory stays where it is.
 
-    python tests/soak.py [SHARE]        of 10 million small calls and 10,000 large ones (default 1)
+    python tests/programs/soak.py [SHARE]        of 10 million small calls and 10,000 large ones (default 1)
 
 Ends with status 1 where memory has grown by more than 5 MB after the first tenth.
 """
