@@ -19,9 +19,9 @@ demo: $(VENV)/.stamp-demo  ## a real sentence-embedding model, int8 beside float
 test: $(VENV)/.stamp-test  ## the test suite
 	@$(PY) -m pytest $(ARGS)
 
-docs: $(VENV)/.stamp-docs  ## the documentation site in docs/_build; warnings are errors
-	@$(PY) -m sphinx -b html -c docs -q -W --keep-going . docs/_build
-	@echo docs/_build/index.html
+docs: $(VENV)/.stamp-docs  ## the documentation site in build/docs; warnings are errors
+	@$(PY) -m sphinx -b html -c docs -q -W --keep-going . build/docs
+	@echo build/docs/index.html
 
 versions:  ## the oldest and the newest numba and numpy that are allowed (10 minutes)
 	@bash tests/programs/versions.sh $(ARGS)
@@ -73,7 +73,7 @@ wheel: $(VENV)/.stamp-dev  ## sdist and wheel in dist/
 	@ls -1 dist/*
 
 clean:  ## remove the environment, build outputs and caches
-	@rm -rf $(VENV) build dist docs/_build *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) build dist *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.stamp-venv:

@@ -14,7 +14,7 @@ root_doc = "docs/index"
 include_patterns = [
     "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/*.md", "docs/**/*.md", "docs/*.md",
 ]  # fmt: skip
-exclude_patterns = [".venv", "docs/_build"]
+exclude_patterns = [".venv", "build"]
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_parser", "sphinx_copybutton"]
 
 myst_heading_anchors = 3

@@ -190,9 +190,20 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> dict[str, Any]
     MemoryError
         When there is no room to map it.
 
+    Notes
+    -----
+    Exact: each weight has the integers and scales that were saved. Source: the safetensors format.
+
     Examples
     --------
-    See `save`.
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> table = dq.pack_embedding(np.arange(12.0).reshape(4, 3), bits=4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     dq.save(f"{folder}/table.safetensors", {"table": table})
+    ...     dq.load(f"{folder}/table.safetensors")["table"] == table
+    True
     """
     if not isinstance(verify, (bool, np.bool_)):
         raise TypeError(f"verify must be True or False; got {describe(verify)}")

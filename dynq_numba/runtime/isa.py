@@ -32,6 +32,13 @@ def _usable() -> dict[str, InstructionSet]:
 def available_isas() -> tuple[str, ...]:
     """Names of the instruction sets that this process can run, best first.
 
+    Returns
+    -------
+    tuple of str
+        Of "avx512vnni", "avxvnni", "avx2" and "portable" those for which numba compiles here.
+
+    Examples
+    --------
     >>> "portable" in available_isas()
     True
     """
@@ -60,6 +67,18 @@ def active() -> InstructionSet:
 def current_isa() -> str:
     """Name of the instruction set in force.
 
+    Returns
+    -------
+    str
+        That of `force_isa`, else of DYNQ_ISA, else the best of `available_isas()`.
+
+    Raises
+    ------
+    ValueError
+        When DYNQ_ISA names one that this machine cannot run; the message lists what can.
+
+    Examples
+    --------
     >>> current_isa() in available_isas()
     True
     """
@@ -75,6 +94,11 @@ def force_isa(name: str) -> AbstractContextManager[None]:
     ----------
     name : str
         One of `available_isas()`.
+
+    Returns
+    -------
+    context manager
+        For a ``with`` block; it gives nothing.
 
     Raises
     ------

@@ -52,6 +52,13 @@ def default_threads() -> int:
 def get_num_threads() -> int:
     """Threads that a call may use by default.
 
+    Returns
+    -------
+    int
+        What `set_num_threads` was told last; at the start DYNQ_NUM_THREADS, else the cores that this process may use.
+
+    Examples
+    --------
     >>> get_num_threads() >= 1
     True
     """

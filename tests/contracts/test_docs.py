@@ -15,10 +15,11 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md"))
-    if not {"_build", "CHANGELOG.md"} & set(path.parts)
+    if not {"build", "CHANGELOG.md"} & set(path.parts)
 )
 #: Pages whose blocks of Python pytest collects: those of `testpaths`.
 COLLECTED = [page for page in PAGES if page == "README.md" or page.startswith("docs/")]
+ENTRY = re.compile(r"^\.\. auto(?:class|function):: (?:dynq_numba\.)?([\w.]+)", re.MULTILINE)
 FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 
 
@@ -63,11 +64,7 @@ def test_every_block_of_python_is_a_doctest(page):
 
 
 def test_the_reference_has_every_public_name_once():
-    entries = [
-        name
-        for path in ROOT.glob("docs/reference/*.md")
-        for name in re.findall(r"^\.\. auto(?:class|function):: (?:dynq_numba\.)?(\S+)", path.read_text(), re.MULTILINE)
-    ]
+    entries = [name for path in ROOT.glob("docs/reference/*.md") for name in ENTRY.findall(path.read_text())]
     steps = {f"step.{step.__name__}" for step in typing.get_args(dq.step.Step)}
     assert sorted(entries) == sorted({*dq.__all__, *steps} - {"step"})
 
@@ -75,5 +72,4 @@ def test_the_reference_has_every_public_name_once():
 @pytest.mark.parametrize("path", sorted(ROOT.glob("docs/reference/*.md")), ids=lambda path: path.stem)
 def test_the_summary_of_a_page_is_its_entries(path):
     text = path.read_text()
-    entries = re.findall(r"^\.\. auto(?:class|function):: (?:dynq_numba\.)?(\S+)", text, re.MULTILINE)
-    assert re.findall(r"^   (\w[\w.]*)$", text, re.MULTILINE) == entries
+    assert re.findall(r"^   (\w[\w.]*)$", text, re.MULTILINE) == ENTRY.findall(text)

@@ -35,11 +35,13 @@ def attention(
     Parameters
     ----------
     q : array [..., H, S, D] of float16, float32, float64 or bfloat16
+        Queries: H heads of S rows.
     k : such an array [..., Hkv, T, D]
+        Keys of T positions.
     v : such an array [..., Hkv, T, Dv]
-        H is a multiple of Hkv: query heads i·H/Hkv … (i+1)·H/Hkv-1 share key head i. Leading dimensions broadcast. Read
-        where they lie when they are float32 with a contiguous last axis, whatever the other strides: projections
-        [S, H·D] as ``x.reshape(S, H, D).swapaxes(0, 1)`` are not copied.
+        Values. H is a multiple of Hkv: query heads i·H/Hkv … (i+1)·H/Hkv-1 share key head i. Leading dimensions
+        broadcast. All three are read where they lie when they are float32 with a contiguous last axis, whatever the
+        other strides: projections [S, H·D] as ``x.reshape(S, H, D).swapaxes(0, 1)`` are not copied.
     mask : array that broadcasts to [..., H, S, T], optional
         Booleans: True where a row sees a key. Or floats, added to the scores; -inf takes a key away.
     causal : bool

@@ -33,6 +33,10 @@ class KVCache:
     TypeError, ValueError
         When an argument is no integer of 0 or more.
 
+    Notes
+    -----
+    It takes 4 · batch · heads · capacity · (dim + value_dim) bytes, and holds what it is given, exactly, in float32.
+
     Examples
     --------
     >>> import numpy as np
@@ -59,6 +63,7 @@ class KVCache:
 
     @property
     def length(self) -> int:
+        """Positions held. It may be set to fewer, to take positions back."""
         return self._length
 
     @length.setter
@@ -71,10 +76,12 @@ class KVCache:
 
     @property
     def keys(self) -> np.ndarray:
+        """The keys held: a view [batch, heads, length, dim]."""
         return self._keys[:, :, : self._length]
 
     @property
     def values(self) -> np.ndarray:
+        """The values held: a view [batch, heads, length, value_dim]."""
         return self._values[:, :, : self._length]
 
     def append(self, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

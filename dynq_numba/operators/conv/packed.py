@@ -34,7 +34,23 @@ class PackedConv:
     padding : tuple of pairs of int
         (before, after) for each spatial dimension.
     groups : int
+        Groups of channels, each of which sees its own inputs only.
     bias : float32 array [O] or None
+        What is added to every pixel of an output.
+    scale : float32 array [O]
+        One for each output channel (a new array at each call).
+    qweight : int8 array, shape of the weight
+        The integers (a new array at each call).
+    nbytes : int
+        Bytes held.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> w = dq.pack_conv(np.full((2, 1, 3, 3), 0.5), padding=1)
+    >>> w.shape, w.padding, w.qweight[0, 0, 0].tolist()
+    ((2, 1, 3, 3), ((1, 1), (1, 1)), [127, 127, 127])
     """
 
     __slots__ = ("__weakref__", "_first", "_geometry", "_layouts", "bias", "shape")
@@ -206,6 +222,7 @@ def pack_conv(
     weight : array [O, C / groups, kH, kW] or [O, C / groups, kW] of float16, float32, float64 or bfloat16
         As PyTorch stores it, for images or for sequences; finite. C / groups · kH · kW ≤ 65,793.
     bias : array [O] of floats, optional
+        What `conv` adds to every pixel of an output; zeros by default.
     stride, dilation : int or sequence of int
         For all spatial dimensions, or one for each.
     padding : int, sequence of int, or sequence of pairs
@@ -225,7 +242,7 @@ def pack_conv(
     Notes
     -----
     Per output channel: scale = max|w| / 127 (1 where that is 0), q = clip(rint(w / scale), -127, 127), in float32, as
-    `pack_linear`. Source: ONNX QuantizeLinear-13, symmetric.
+    `pack_linear`: |w - q·scale| ≤ scale / 2 · (1 + 2^-15). Source: ONNX QuantizeLinear-13, symmetric.
 
     Examples
     --------

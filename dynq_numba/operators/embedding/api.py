@@ -42,11 +42,14 @@ def embedding(
         When an id is out of range, naming its position and value, before anything is written.
     TypeError, ValueError
         Naming the argument, what it was and what is allowed, before anything is written.
+    MemoryError
+        When there is no memory for the result.
 
     Notes
     -----
     |result - table[ids]| ≤ scale / 2 and two float32 roundings, see `pack_embedding`. The same bits on every
     instruction set and for every number of threads. Ids must not change during the call: they are checked first.
+    Source: PyTorch's ``torch.nn.functional.embedding``.
 
     Examples
     --------
@@ -89,6 +92,7 @@ def embedding_bag(
     packed : PackedEmbedding
         From `pack_embedding`.
     mode : {"sum", "mean", "max"}
+        What becomes of the rows of a bag.
     weights : array of floats, shape of ids, optional
         A factor for each id, with mode "sum".
     include_last_offset : bool
@@ -109,6 +113,8 @@ def embedding_bag(
         When an id is out of range, naming its position and value, before anything is written.
     TypeError, ValueError
         Naming the argument, what it was and what is allowed, before anything is written.
+    MemoryError
+        When there is no memory for the result.
 
     Notes
     -----

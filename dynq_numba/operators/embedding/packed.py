@@ -35,6 +35,14 @@ class PackedEmbedding:
         The integers, 0 … 255 or 0 … 15 (a new array at each call).
     nbytes : int
         Bytes held: V · (8 + ceil(D · bits / 8)), a line of words and some slack.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> table = dq.pack_embedding(np.array([[0.0, 1.0, 3.0]]), bits=4)
+    >>> table.shape, table.qweight.tolist(), table.scale.round(1).tolist()
+    ((1, 3), [[0, 5, 15]], [0.20000000298023224])
     """
 
     __slots__ = ("__weakref__", "_store", "bits", "shape")
@@ -116,6 +124,7 @@ def pack_embedding(table: np.ndarray, *, bits: int = 8) -> PackedEmbedding:
     table : array [V, D] of float16, float32, float64 or bfloat16
         Finite; any strides, a memory map as well: it is read a few rows at a time.
     bits : {8, 4}
+        Of an integer: 256 or 16 steps from a row's least value to its largest.
 
     Returns
     -------
@@ -131,7 +140,7 @@ def pack_embedding(table: np.ndarray, *, bits: int = 8) -> PackedEmbedding:
     Asymmetric: scale = (max w - min w) / 255 (8 bits) or / 15 (4 bits) over the row, 1 where that is 0, and
     q = clip(rint((w - min w) / scale)), so |q · scale + min w - w| ≤ scale / 2 and float32 rounding (not where scale
     is denormal). Both parameters are float32 and lie beside the row's integers: a row of 64 columns takes 72 bytes (8
-    bits) or 40 (4 bits), two cache lines at most. Models: PyTorch's ``embedding_bag_byte`` and
+    bits) or 40 (4 bits), two cache lines at most. Sources: PyTorch's ``embedding_bag_byte`` and
     ``embedding_bag_4bit``, whose 4 bits have both in float16 (which saves 4 bytes a row and cannot hold every range).
 
     Examples

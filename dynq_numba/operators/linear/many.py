@@ -50,6 +50,10 @@ def linear_many(
     MemoryError
         When there is no memory for the results or the packed rows.
 
+    Notes
+    -----
+    The bits are those of `linear`, and so are its bound and its sources.
+
     Examples
     --------
     >>> import numpy as np

@@ -35,6 +35,7 @@ def pack_linear(
     weight : array [N, K] of float16, float32, float64 or bfloat16
         Outputs by inputs, as PyTorch stores it; finite.
     bias : array [N] of floats, optional
+        What `linear` adds to every row; zeros by default.
     bits : {8, 4}
         Integers of a weight, symmetric: in [-127, 127], or [-7, 7] ([-8, 7] in groups).
     granularity : {"auto", "per_channel", "per_tensor", "per_group"}

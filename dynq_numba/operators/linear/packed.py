@@ -38,11 +38,31 @@ class PackedLinear:
         Of groups packed with ``symmetric=False``: what was subtracted from the stored integers, 0 … 15, to give
         `qweight` (a new array at each call).
     bias : float32 array [N] or None
+        What is added to every row.
     rotate : int or None
         The block of the Hadamard rotation of x and the weight; `qweight`, `scale` and `zero_point` are the rotated
         weight's.
     outliers : tuple of int
         Columns of K that stay float32, ascending; `qweight` is 0 in them.
+    symmetric : bool
+        Whether groups have no zero point.
+    qweight : int8 array [N, K]
+        The integers that multiply the scale (a new array at each call).
+    scheme : str
+        All of it in one word, such as "int8_per_channel" or "int4_per_group_32".
+    nbytes : int
+        Bytes held.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> w = dq.pack_linear(np.array([[1.27, -0.64], [0.0, 12.7]]))
+    >>> w.qweight.tolist(), w.scale.round(3).tolist(), w.scheme
+    ([[127, -64], [0, 127]], [0.009999999776482582, 0.10000000149011612], 'int8_per_channel')
+    >>> w.dequantize().round(2)
+    array([[ 1.27, -0.64],
+           [ 0.  , 12.7 ]], dtype=float32)
     """
 
     __slots__ = (

@@ -117,6 +117,11 @@ def choose_scheme(weight: np.ndarray, max_error: float | None = None, *, bits: i
     TypeError, ValueError
         Naming the argument: weight not a finite float matrix, max_error negative or NaN, bits unknown.
 
+    Notes
+    -----
+    The errors are exact, not estimates: every candidate is quantized, and compared in float64.
+    Source: the rule is this package's own; the schemes are those of `pack_linear`.
+
     Examples
     --------
     >>> import numpy as np

@@ -19,6 +19,14 @@ class Smoothed(NamedTuple):
         To be packed.
     factors : float32 array [K]
         By which the layer before is to divide what it gives.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> smoothed = dq.smooth(np.ones((2, 3)), np.array([4.0, 1.0, 1.0]))
+    >>> smoothed.factors
+    array([2., 1., 1.], dtype=float32)
     """
 
     weight: np.ndarray
@@ -54,7 +62,8 @@ def smooth(weight: np.ndarray, activation_amax: np.ndarray, alpha: float = 0.5) 
     Notes
     -----
     factors = activation_amax^alpha / (max over N of |weight|)^(1 - alpha), in float64, 1 for a column where either is
-    0; weight · factors is rounded to float32 once. Source: Xiao et al., SmoothQuant (2023), equation 4.
+    0; weight · factors is rounded to float32 once, so it is off by at most 2^-24 of it. Source: Xiao et al.,
+    SmoothQuant (2023), equation 4.
 
     Measured (``python -m bench.accuracy``, MiniLM, 60 reviews, cosine to float32): dividing the input of every linear
     layer takes int8's mean cosine from .9987 to .9995 (alpha 0.5; the gap more than halves) and int4's, in groups of

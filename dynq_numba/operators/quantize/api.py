@@ -25,11 +25,21 @@ class Quantized(NamedTuple):
     Attributes
     ----------
     data : uint8 or int8 array, shape of x
+        The integers.
     scale : float32 array
-        x's shape without `axis` for "per_token", () for "per_tensor".
+        The step of the grid. x's shape without `axis` for "per_token", () for "per_tensor".
     zero_point : array of data's dtype, shape of scale
+        The integer that stands for 0.
     axis : int
         The axis that shares a scale ("per_token"), counted from the end.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> q = dq.quantize(np.array([[0.0, 1.0], [0.0, 255.0]]))
+    >>> q.data.tolist(), q.scale.tolist(), q.zero_point.tolist()
+    ([[0, 255], [0, 255]], [0.003921568859368563, 1.0], [0, 0])
     """
 
     data: np.ndarray
@@ -51,10 +61,12 @@ def quantize(
 
     Parameters
     ----------
-    x : array of float16, float32, float64 or bfloat16, any strides
+    x : array of float16, float32, float64 or bfloat16
+        Any shape and strides. Computed in float32.
     granularity : {"per_token", "per_tensor"}
         One scale for each slice along `axis` (per row, with the default axis), or one for all of x.
     dtype : {"uint8", "int8"}
+        Of `data`; int8 is the same grid moved by 128.
     symmetric : bool
         False: the range [min(0, x), max(0, x)] over 255 steps; True: max|x| over 127 steps, zero point in the middle.
     axis : int
@@ -82,6 +94,7 @@ def quantize(
     the result is beyond float32.)
     All zeros: scale 1, zero point 0 of the uint8 grid (so -128 for int8). NaN or an infinity in a slice: scale NaN
     there, and data equal to the zero point; no other slice changes.
+    Source: ONNX DynamicQuantizeLinear-11, per slice.
 
     Examples
     --------
@@ -155,6 +168,10 @@ def dequantize(q: Quantized, *, out: np.ndarray | None = None) -> np.ndarray:
     MemoryError
         When there is no memory for the result.
 
+    Notes
+    -----
+    Exact but for the one rounding of the product: at most 2^-24 of it, or 2^-150. Source: ONNX DequantizeLinear-13.
+
     Examples
     --------
     >>> import numpy as np
@@ -200,9 +217,10 @@ def matmul_integer(a: np.ndarray, b: np.ndarray, a_zero_point: Any = 0, b_zero_p
 
     Parameters
     ----------
-    a : uint8 or int8 array [..., M, K], any strides
-    b : uint8 or int8 array [..., K, N], any strides
-        Leading dimensions broadcast, as in ``numpy.matmul``; so do vectors.
+    a : uint8 or int8 array [..., M, K]
+        Any strides.
+    b : uint8 or int8 array [..., K, N]
+        Any strides. Leading dimensions broadcast, as in ``numpy.matmul``; so do vectors.
     a_zero_point : integer, or array [M] or [..., M, 1]
         Per tensor or per row, in the range of a's dtype.
     b_zero_point : integer, or array [N] or [..., 1, N]
@@ -219,7 +237,7 @@ def matmul_integer(a: np.ndarray, b: np.ndarray, a_zero_point: Any = 0, b_zero_p
 
     Notes
     -----
-    No sum saturates, at any K; beyond 2^31 it wraps, as ONNX MatMulInteger-10 allows.
+    Exact: no sum saturates, at any K; beyond 2^31 it wraps, as the source allows. Source: ONNX MatMulInteger-10.
 
     Examples
     --------

@@ -32,12 +32,14 @@ def lstm(
     Parameters
     ----------
     x : array [T, B, I] of floats, or [T, I] for one sequence
+        Any strides and any of float16, float32, float64, bfloat16.
     packed : PackedLSTM, or a sequence of them
         From `pack_lstm`; several are stacked: each takes what the one before gives.
     h0 : array [D, B, P] of floats, optional
         Initial state of each direction (of all layers one after the other, where stacked: [L·D, B, P]); without B for
         one sequence. Zeros by default.
     c0 : array [D, B, H] of floats, optional
+        Initial cell state, as h0.
     lengths : integers [B], optional
         How many times of each sequence there are, 0 … T. Beyond, x is never looked at (it may be NaN) and y is 0; the
         reverse direction begins at the last one.
@@ -63,12 +65,17 @@ def lstm(
 
     Notes
     -----
-    NaN or an infinity in x makes the rest of that sequence NaN, and no other. Errors of a step are those of `linear`
-    for x and for h, which lies in (-1, 1) with the usual activations, and so do not pile up. Measured, relative norm to
-    float32: the trained BiLSTM of ddddocr on rendered text 1.0 % (ONNX Runtime's int8: 1.4 %), the GRUs of
-    ``examples/g2p.py`` 0.7 %, silero-vad's LSTM on 20 s of synthetic speech 1.7 % (1.8 %): there rounding R to 8 bits,
-    0.8 % of it, alone gives 1.8 % (``python -m bench.recurrent_accuracy``). Sources: ONNX LSTM-14, PyTorch's LSTM;
-    formulas in kernels/recurrent/cells.py.
+    NaN or an infinity in x makes the rest of that sequence NaN, and no other.
+
+    One step, but for float32 rounding: where x·Wᵀ and h·Rᵀ are together off by δ (the bounds of `linear`),
+    |Δc| ≤ (|c| + 5)·δ / 4 and |Δh| ≤ (|c| + 6)·δ / 4, with the usual activations, c the state before, no peepholes
+    and no projection. h lies in (-1, 1), so errors do not grow with T by themselves.
+
+    Measured, relative norm to float32 (``python -m bench.recurrent_accuracy``): the trained BiLSTM of ddddocr on
+    rendered text 1.0 % (ONNX Runtime's int8: 1.4 %), the GRUs of ``examples/g2p.py`` 0.7 %, silero-vad's LSTM on
+    20 s of synthetic speech 1.7 % (1.8 %); there rounding R to 8 bits, 0.8 % of it, alone gives 1.8 %.
+
+    Sources: ONNX LSTM-14, PyTorch's LSTM; formulas in kernels/recurrent/cells.py.
 
     Examples
     --------
@@ -93,30 +100,48 @@ def gru(
     batch_first: bool = False,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Run a GRU over whole sequences: as `lstm`, without a cell state.
+    """Run a GRU over whole sequences: products in exact 8-bit integers, states and gates in float32.
+
+    A row's result has the same bits whatever else is in the batch, as in `lstm`.
 
     Parameters
     ----------
     x : array [T, B, I] of floats, or [T, I] for one sequence
+        Any strides and any of float16, float32, float64, bfloat16.
     packed : PackedGRU, or a sequence of them
+        From `pack_gru`; several are stacked: each takes what the one before gives.
     h0 : array [D, B, H] of floats, optional
+        Initial state of each direction; stacked [L·D, B, H]; without B for one sequence. Zeros by default.
     lengths : integers [B], optional
+        How many times of each sequence there are, 0 … T. Beyond, x is never looked at and y is 0.
     batch_first : bool
+        x is [B, T, I], and y [B, T, D·H] (a view, not contiguous).
     threads : int, optional
+        At most how many threads, the calling one included; by default as many as the work is worth.
 
     Returns
     -------
     y : float32 array [T, B, D·H]
+        h of every time, the directions side by side.
     h : float32 array [D, B, H]
+        The final states, of each sequence's own end.
 
     Raises
     ------
-    TypeError, ValueError, MemoryError
-        As `lstm`.
+    TypeError, ValueError
+        Naming the argument, what it was and what is allowed, before anything is computed.
+    MemoryError
+        When there is no memory for gates or results.
 
     Notes
     -----
-    Source: ONNX GRU-14.
+    NaN or an infinity in x makes the rest of that sequence NaN, and no other.
+
+    One step, but for float32 rounding: where x·Wᵀ and h·Rᵀ are together off by δ (the bounds of `linear`),
+    |Δh| ≤ (5 + |h| + |h·Rᵀ + b|)·δ / 4 with the usual activations and ``linear_before_reset``, h the state before and
+    h·Rᵀ + b the h gate's part of it. Without, r·h is off by |h|·δ / 4 before it is multiplied with R.
+
+    Source: ONNX GRU-14, PyTorch's GRU; formulas in kernels/recurrent/cells.py.
 
     Examples
     --------
@@ -141,30 +166,47 @@ def rnn(
     batch_first: bool = False,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Run a plain recurrent layer over whole sequences: as `lstm`, without a cell state.
+    """Run a plain recurrent layer over whole sequences: products in exact 8-bit integers, states in float32.
+
+    A row's result has the same bits whatever else is in the batch, as in `lstm`.
 
     Parameters
     ----------
     x : array [T, B, I] of floats, or [T, I] for one sequence
+        Any strides and any of float16, float32, float64, bfloat16.
     packed : PackedRNN, or a sequence of them
+        From `pack_rnn`; several are stacked: each takes what the one before gives.
     h0 : array [D, B, H] of floats, optional
+        Initial state of each direction; stacked [L·D, B, H]; without B for one sequence. Zeros by default.
     lengths : integers [B], optional
+        How many times of each sequence there are, 0 … T. Beyond, x is never looked at and y is 0.
     batch_first : bool
+        x is [B, T, I], and y [B, T, D·H] (a view, not contiguous).
     threads : int, optional
+        At most how many threads, the calling one included; by default as many as the work is worth.
 
     Returns
     -------
     y : float32 array [T, B, D·H]
+        h of every time, the directions side by side.
     h : float32 array [D, B, H]
+        The final states, of each sequence's own end.
 
     Raises
     ------
-    TypeError, ValueError, MemoryError
-        As `lstm`.
+    TypeError, ValueError
+        Naming the argument, what it was and what is allowed, before anything is computed.
+    MemoryError
+        When there is no memory for gates or results.
 
     Notes
     -----
-    Source: ONNX RNN-14.
+    NaN or an infinity in x makes the rest of that sequence NaN, and no other.
+
+    One step, but for float32 rounding: where x·Wᵀ and h·Rᵀ are together off by δ (the bounds of `linear`), |Δh| ≤ δ
+    with an activation whose slope is at most 1, as those of tanh, Relu and sigmoid.
+
+    Source: ONNX RNN-14, PyTorch's RNN.
 
     Examples
     --------
@@ -188,19 +230,31 @@ def lstm_cell(
     Parameters
     ----------
     x : array [B, I] of floats, or [I]
+        One time of each sequence, or of one.
     packed : PackedLSTM
+        From `pack_lstm`, of one direction.
     h : array [B, P] or [P] of floats, optional
+        The state before; zeros by default.
     c : array [B, H] or [H] of floats, optional
+        The cell state before; zeros by default.
     threads : int, optional
+        At most how many threads, the calling one included; by default as many as the work is worth.
 
     Returns
     -------
-    h, c : float32 arrays like the given ones
+    h, c : float32 arrays [B, P] and [B, H], or without B where x has none
+        The states after, new arrays.
 
     Raises
     ------
-    TypeError, ValueError, MemoryError
-        As `lstm`; ValueError where `packed` has two directions.
+    TypeError, ValueError
+        Naming the argument, what it was and what is allowed; so where `packed` has two directions.
+    MemoryError
+        When there is no memory for gates or results.
+
+    Notes
+    -----
+    The bound is that of one step of `lstm`. Source: ONNX LSTM-14, PyTorch's LSTMCell.
 
     Examples
     --------
@@ -219,23 +273,34 @@ def lstm_cell(
 def gru_cell(
     x: np.ndarray, packed: PackedGRU, h: np.ndarray | None = None, *, threads: int | None = None
 ) -> np.ndarray:
-    """One step of a GRU in one direction; as `lstm_cell`.
+    """One step of a GRU in one direction, for streaming: the same bits as that step of `gru`.
 
     Parameters
     ----------
     x : array [B, I] of floats, or [I]
+        One time of each sequence, or of one.
     packed : PackedGRU
+        From `pack_gru`, of one direction.
     h : array [B, H] or [H] of floats, optional
+        The state before; zeros by default.
     threads : int, optional
+        At most how many threads, the calling one included; by default as many as the work is worth.
 
     Returns
     -------
-    float32 array like h
+    float32 array [B, H], or [H] where x has no B
+        The state after, a new array.
 
     Raises
     ------
-    TypeError, ValueError, MemoryError
-        As `lstm_cell`.
+    TypeError, ValueError
+        Naming the argument, what it was and what is allowed; so where `packed` has two directions.
+    MemoryError
+        When there is no memory for gates or results.
+
+    Notes
+    -----
+    The bound is that of one step of `gru`. Source: ONNX GRU-14, PyTorch's GRUCell.
 
     Examples
     --------
@@ -251,23 +316,34 @@ def gru_cell(
 def rnn_cell(
     x: np.ndarray, packed: PackedRNN, h: np.ndarray | None = None, *, threads: int | None = None
 ) -> np.ndarray:
-    """One step of a plain recurrent layer in one direction; as `gru_cell`.
+    """One step of a plain recurrent layer in one direction, for streaming: the same bits as that step of `rnn`.
 
     Parameters
     ----------
     x : array [B, I] of floats, or [I]
+        One time of each sequence, or of one.
     packed : PackedRNN
+        From `pack_rnn`, of one direction.
     h : array [B, H] or [H] of floats, optional
+        The state before; zeros by default.
     threads : int, optional
+        At most how many threads, the calling one included; by default as many as the work is worth.
 
     Returns
     -------
-    float32 array like h
+    float32 array [B, H], or [H] where x has no B
+        The state after, a new array.
 
     Raises
     ------
-    TypeError, ValueError, MemoryError
-        As `lstm_cell`.
+    TypeError, ValueError
+        Naming the argument, what it was and what is allowed; so where `packed` has two directions.
+    MemoryError
+        When there is no memory for gates or results.
+
+    Notes
+    -----
+    The bound is that of one step of `rnn`. Source: ONNX RNN-14, PyTorch's RNNCell.
 
     Examples
     --------

@@ -48,7 +48,8 @@ def pack_lstm(
     R : array [D, 4·H, P] or [4·H, P]
         Recurrent weights; P is H, or what `projection` gives. PyTorch: ``weight_hh_l0``.
     B : array [D, 8·H] or [8·H], optional
-        Input and recurrent biases, one after the other. PyTorch: ``concatenate([bias_ih_l0, bias_hh_l0])``.
+        Input and recurrent biases, one after the other; zeros by default. PyTorch: ``concatenate([bias_ih_l0,
+        bias_hh_l0])``.
     peepholes : array [D, 3·H] or [3·H], optional
         ONNX P, in the order i o f.
     projection : array [D, P, H] or [P, H], optional
@@ -133,8 +134,11 @@ def pack_gru(
     Parameters
     ----------
     W : array [D, 3·H, I] of floats, or [3·H, I] for one direction
+        Input weights of D directions; finite. PyTorch: ``weight_ih_l0`` (stacked with its ``_reverse``).
     R : array [D, 3·H, H] or [3·H, H]
+        Recurrent weights. PyTorch: ``weight_hh_l0``.
     B : array [D, 6·H] or [6·H], optional
+        Input and recurrent biases, one after the other; zeros by default.
     layout : {"onnx", "torch"}
         The order of gates: z r h, or r z n.
     linear_before_reset : bool, optional
@@ -155,7 +159,8 @@ def pack_gru(
 
     Notes
     -----
-    Weights as for `pack_lstm`. Source: ONNX GRU-14.
+    Weights are those of `pack_linear` with ``granularity="per_channel"``: |w - q·scale| ≤ scale / 2.
+    Source: ONNX GRU-14; PyTorch's GRU.
 
     Examples
     --------
@@ -212,8 +217,11 @@ def pack_rnn(
     Parameters
     ----------
     W : array [D, H, I] of floats, or [H, I] for one direction
+        Input weights of D directions; finite. PyTorch: ``weight_ih_l0`` (stacked with its ``_reverse``).
     R : array [D, H, H] or [H, H]
+        Recurrent weights. PyTorch: ``weight_hh_l0``.
     B : array [D, 2·H] or [2·H], optional
+        Input and recurrent biases, one after the other; zeros by default.
     layout : {"onnx", "torch"}
         The same for one gate.
     direction, activation_alpha, activation_beta, clip
@@ -232,7 +240,8 @@ def pack_rnn(
 
     Notes
     -----
-    Weights as for `pack_lstm`. Source: ONNX RNN-14.
+    Weights are those of `pack_linear` with ``granularity="per_channel"``: |w - q·scale| ≤ scale / 2.
+    Source: ONNX RNN-14; PyTorch's RNN.
 
     Examples
     --------

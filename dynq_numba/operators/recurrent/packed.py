@@ -114,21 +114,101 @@ class PackedRecurrent:
 
 
 class PackedLSTM(PackedRecurrent):
-    """An LSTM layer, from `pack_lstm`; for `lstm` and `lstm_cell`."""
+    """An LSTM layer, from `pack_lstm`; for `lstm` and `lstm_cell`.
+
+    Pickles, copies and compares by value; the pickle holds plain integers, so it moves between machines.
+
+    Attributes
+    ----------
+    input_size, hidden_size, state_size : int
+        I, H, and P: what h holds (H without a projection).
+    directions : int
+        1 or 2.
+    options : named tuple
+        ``direction``, ``activations`` with their ``alpha`` and ``beta``, ``clip``, and the kind's own switches.
+    weights : tuple of tuple of PackedLinear
+        For each direction W, R, and the projection if there is one. Rows are gates i o f c,
+        in blocks of 16 units.
+    peepholes : tuple of float32 array [3, H], or None
+        In the order i o f.
+    nbytes : int
+        Bytes held: packed weights with their padding, scales, sums, biases, peepholes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> layer = dq.pack_lstm(np.ones((4 * 8, 3)), np.ones((4 * 8, 8)))
+    >>> layer.input_size, layer.hidden_size, layer.directions, layer.options.direction
+    (3, 8, 1, 'forward')
+    """
 
     kind = "lstm"
     __slots__ = ()
 
 
 class PackedGRU(PackedRecurrent):
-    """A GRU layer, from `pack_gru`; for `gru` and `gru_cell`."""
+    """A GRU layer, from `pack_gru`; for `gru` and `gru_cell`.
+
+    Pickles, copies and compares by value; the pickle holds plain integers, so it moves between machines.
+
+    Attributes
+    ----------
+    input_size, hidden_size, state_size : int
+        I, H, and P: what h holds (H).
+    directions : int
+        1 or 2.
+    options : named tuple
+        ``direction``, ``activations`` with their ``alpha`` and ``beta``, ``clip``, and the kind's own switches.
+    weights : tuple of tuple of PackedLinear
+        For each direction W, R, and R of the h gate without linear_before_reset. Rows are gates
+        z r h, in blocks of 16 units.
+    peepholes : tuple of float32 array [3, H], or None
+        None.
+    nbytes : int
+        Bytes held: packed weights with their padding, scales, sums, biases, peepholes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> layer = dq.pack_gru(np.ones((3 * 8, 3)), np.ones((3 * 8, 8)), layout="torch")
+    >>> layer.input_size, layer.hidden_size, layer.options.linear_before_reset
+    (3, 8, True)
+    """
 
     kind = "gru"
     __slots__ = ()
 
 
 class PackedRNN(PackedRecurrent):
-    """A plain recurrent layer, from `pack_rnn`; for `rnn` and `rnn_cell`."""
+    """A plain recurrent layer, from `pack_rnn`; for `rnn` and `rnn_cell`.
+
+    Pickles, copies and compares by value; the pickle holds plain integers, so it moves between machines.
+
+    Attributes
+    ----------
+    input_size, hidden_size, state_size : int
+        I, H, and P: what h holds (H).
+    directions : int
+        1 or 2.
+    options : named tuple
+        ``direction``, ``activations`` with their ``alpha`` and ``beta``, ``clip``, and the kind's own switches.
+    weights : tuple of tuple of PackedLinear
+        For each direction W and R, in blocks of 16 units.
+    peepholes : tuple of float32 array [3, H], or None
+        None.
+    nbytes : int
+        Bytes held: packed weights with their padding, scales, sums, biases, peepholes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynq_numba as dq
+    >>> layer = dq.pack_rnn(np.ones((2, 8, 3)), np.ones((2, 8, 8)))
+    >>> layer.directions, layer.options.activations
+    (2, (('tanh',), ('tanh',)))
+    """
 
     kind = "rnn"
     __slots__ = ()

@@ -19,7 +19,8 @@ def gelu(
 
     Parameters
     ----------
-    x : array of float16, float32, float64 or bfloat16, any strides
+    x : array of float16, float32, float64 or bfloat16
+        Any shape and strides. Computed in float32.
     approximate : {None, "tanh"}
         "tanh": x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))/2.
     out : float32 array, shape of x, optional
@@ -35,6 +36,8 @@ def gelu(
     ------
     TypeError, ValueError
         Naming the argument, what it was and what is allowed, before anything is written.
+    MemoryError
+        When there is no memory for the result.
 
     Notes
     -----
@@ -53,11 +56,27 @@ def gelu(
 
 
 def silu(x: np.ndarray, *, out: np.ndarray | None = None, threads: int | None = None) -> np.ndarray:
-    """x / (1 + exp(-x)): also known as swish. Parameters and errors are those of `gelu`.
+    """x / (1 + exp(-x)), also known as swish.
+
+    Parameters
+    ----------
+    x : array of float16, float32, float64 or bfloat16
+        Any shape and strides. Computed in float32.
+    out : float32 array, shape of x, optional
+        Written and returned; its last axis must be contiguous. It may be x.
+    threads : int, optional
+        At most how many threads, the calling one included; by default as many as the work is worth.
 
     Returns
     -------
     float32 array, shape of x
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what it was and what is allowed, before anything is written.
+    MemoryError
+        When there is no memory for the result.
 
     Notes
     -----
@@ -80,9 +99,11 @@ def swiglu(
 
     Parameters
     ----------
-    gate : array [..., N] of float16, float32, float64 or bfloat16, any strides
-        Without `up`: [..., 2N], whose first half is the gate and whose second is `up`, as one wide linear gives them.
+    gate : array [..., N] of float16, float32, float64 or bfloat16
+        Any strides. Without `up`: [..., 2N], whose first half is the gate and whose second is `up`, as one wide
+        linear gives them.
     up : array of floats, shape of gate, optional
+        What silu(gate) is multiplied by.
     out : float32 array [..., N], optional
         Written and returned; its last axis must be contiguous. It may be gate or up.
     threads : int, optional
@@ -96,6 +117,8 @@ def swiglu(
     ------
     TypeError, ValueError
         Naming the argument, what it was and what is allowed, before anything is written.
+    MemoryError
+        When there is no memory for the result.
 
     Notes
     -----

@@ -40,7 +40,8 @@ def softmax(
 
     Parameters
     ----------
-    x : array of float16, float32, float64 or bfloat16, any strides
+    x : array of float16, float32, float64 or bfloat16
+        Any shape and strides. Computed in float32.
     mask : boolean array, or array of floats, optional
         Broadcast to x. Boolean: True keeps a value, False leaves it out as -inf would. Floats are added to x.
     axis : int
@@ -59,6 +60,8 @@ def softmax(
     ------
     TypeError, ValueError
         Naming the argument, what it was and what is allowed, before anything is written.
+    MemoryError
+        When there is no memory for the result.
 
     Notes
     -----
@@ -113,11 +116,14 @@ def layer_norm(
 
     Parameters
     ----------
-    x : array [..., K] of float16, float32, float64 or bfloat16, any strides
+    x : array [..., K] of float16, float32, float64 or bfloat16
+        Any strides. Computed in float32.
     weight, bias : array [K] of floats, optional
+        What the normalized row is multiplied by, and what is added then; 1 and 0 by default.
     eps : float
         Not negative; rounded to float32. With 0, a row of one value gives NaN.
     residual : array of floats, shape of x, optional
+        Added to x, in float32, before the norm.
     sum_out : float32 array, shape of x, optional
         Written with x + residual, in the same pass; needs `residual`. It may be x or residual: a block of a
         transformer goes on with ``y = layer_norm(h, w, b, residual=stream, sum_out=stream)``.
@@ -134,6 +140,8 @@ def layer_norm(
     ------
     TypeError, ValueError
         Naming the argument, what it was and what is allowed, before anything is written.
+    MemoryError
+        When there is no memory for the result.
 
     Notes
     -----
@@ -167,11 +175,33 @@ def rms_norm(
 ) -> np.ndarray:
     """v / √(mean v² + eps) · weight over the last axis, where v = x + residual.
 
-    Parameters, errors and `sum_out` are those of `layer_norm`.
+    Parameters
+    ----------
+    x : array [..., K] of float16, float32, float64 or bfloat16
+        Any strides. Computed in float32.
+    weight : array [K] of floats, optional
+        What the normalized row is multiplied by; 1 by default.
+    eps : float
+        Not negative; rounded to float32.
+    residual : array of floats, shape of x, optional
+        Added to x, in float32, before the norm.
+    sum_out : float32 array, shape of x, optional
+        Written with x + residual, in the same pass; needs `residual`. It may be x or residual, as for `layer_norm`.
+    out : float32 array, shape of x, optional
+        Written and returned; its last axis must be contiguous. It may be x or residual.
+    threads : int, optional
+        At most how many threads, the calling one included; by default as many as the work is worth.
 
     Returns
     -------
     float32 array, shape of x
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what it was and what is allowed, before anything is written.
+    MemoryError
+        When there is no memory for the result.
 
     Notes
     -----

@@ -34,7 +34,8 @@ def rotary(
 
     Parameters
     ----------
-    x : array [..., S, D] of float16, float32, float64 or bfloat16, any strides
+    x : array [..., S, D] of float16, float32, float64 or bfloat16
+        S positions of D values each; any strides. Computed in float32.
     cos, sin : array [P, H] of floats, 2H ≤ D
         From `rotary_tables`: row p for position p. Values from 2H on stay as they are.
     positions : array of integers, optional
@@ -149,6 +150,7 @@ def rotary_tables(
     Within 0.51 ulp or 2^-40 absolutely, for integers below 2^31, and the same bits on every machine: frequencies come
     from decimal arithmetic, turns are reduced exactly, and sine and cosine are float64 polynomials without libm.
     (Tables whose angles are float32 products, as is usual, are off by position·2^-24 radians.)
+    Source: Su et al., RoFormer (2021), 3.2.2.
 
     Examples
     --------
