@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.threads.pool import MAX_THREADS as MAX_THREADS
+
 F32 = np.dtype(np.float32)
 
 
@@ -95,8 +97,6 @@ def mask_array(name: str, value: Any) -> np.ndarray:
     return array
 
 
-#: More threads than any machine has; each takes a cache line of every call's context.
-MAX_THREADS = 1024
 
 
 def thread_count(name: str, value: Any) -> int:

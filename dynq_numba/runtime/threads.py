@@ -1,10 +1,12 @@
 """The process's helper threads (see kernels/threads/pool.py): how many, when they start and end, and what a fork does.
 
-Helpers start with the first call that is worth several threads. They are daemons without the GIL, in compiled code all
-their life. Before a fork they are stopped, after the call that has them, and the pool is held until after it: no child
-inherits one half-way through a call. Parent and child start their own helpers again when they need them. numba's lock
-is held likewise, or a child forked while another thread compiles would wait for that thread, which it has not, at the
-first thing that it compiles or loads.
+Helpers start with the first call that is worth several threads. Before a fork they are stopped, after the call that has
+them, and the pool is held until after it: no child inherits one half-way through a call. Parent and child start their
+own helpers again when they need them. numba's lock is held likewise, or a child forked while another thread compiles
+would wait for that thread, which it has not, at the first thing that it compiles or loads. A handler of a signal may
+fork at any moment, so whatever is held here may be held again by the same thread.
+
+At the interpreter's end helpers are stopped for good; what destructors compute after that goes alone.
 """
 
 from __future__ import annotations
@@ -12,30 +14,33 @@ from __future__ import annotations
 import atexit
 import math
 import os
-import threading
 from typing import Any
 
 import numpy as np
+from numba import types
 from numba.core import config
 from numba.core.compiler_lock import global_compiler_lock
 
 from ..arguments import checks
 from ..kernels.base.atomics import LINUX
-from ..kernels.base.jit import JIT_ENABLED, entry
+from ..kernels.base.jit import JIT_ENABLED, address, entry
+from ..kernels.objects.view import ADDRESS
 from ..kernels.threads import pool as parallel
 from . import quota
-from .signatures import WORD, WORDS
+from .signatures import WORD
 
 _ROOM = np.zeros(parallel.POOL_WORDS + parallel.LINE, np.int64)
 _SKIP = -_ROOM.ctypes.data % 64 // 8
 _WORDS = _ROOM[_SKIP : _SKIP + parallel.POOL_WORDS]
 #: Address of the pool.
 POOL = _WORDS.ctypes.data
+#: The same words, read faster.
+_SEEN = memoryview(_WORDS)
 
-_helpers: list[threading.Thread] = []
-_changing = threading.Lock()
-#: Whether there have ever been helpers: until then nobody can have the pool.
+#: Whether there may have been helpers: until then nobody can have the pool.
 _used = False
+#: Whether helpers may be started.
+_open = JIT_ENABLED and LINUX
 
 
 def default_threads() -> int:
@@ -62,7 +67,7 @@ def get_num_threads() -> int:
     >>> get_num_threads() >= 1
     True
     """
-    return int(_WORDS[parallel.SETTING])
+    return _SEEN[parallel.SETTING]
 
 
 def set_num_threads(threads: int) -> None:
@@ -91,45 +96,35 @@ def set_num_threads(threads: int) -> None:
     _WORDS[parallel.SETTING] = checks.thread_count("threads", threads)
 
 
+def helpers() -> int:
+    """How many there are."""
+    return _SEEN[parallel.HELPERS]
+
+
 def ready(threads: int = 0) -> None:
     """See that a call on `threads` threads (0: the default) finds its helpers."""
-    if len(_helpers) + 1 < (threads or get_num_threads()):
-        _start((threads or get_num_threads()) - 1)
+    if _SEEN[parallel.HELPERS] + 1 < (threads or _SEEN[parallel.SETTING]) and _open:
+        _start((threads or _SEEN[parallel.SETTING]) - 1)
 
 
 def _start(count: int) -> None:
     global _used
-    if not (JIT_ENABLED and LINUX):
-        return
-    serve = entry(parallel.serve, (WORDS,))
-    with _changing:
-        _used = True
-        while len(_helpers) < count:
-            helper = threading.Thread(target=serve, args=(_WORDS,), name=f"dynq-{len(_helpers) + 1}", daemon=True)
-            try:
-                helper.start()
-            except RuntimeError:  # no memory for its stack, or too many threads: callers go with what there is
-                break
-            _helpers.append(helper)
-            _WORDS[parallel.HELPERS] = len(_helpers)
+    _used = True
+    if not _SEEN[parallel.LIFE]:
+        _WORDS[parallel.LIFE] = address(parallel.serve, (types.voidptr,))
+    entry(parallel.start, (ADDRESS, WORD))(_WORDS, count)
 
 
 def _hold() -> None:
     """Take the pool, after the call that has it, and end the helpers. Calls that come meanwhile go alone."""
     global_compiler_lock.acquire()
-    _changing.acquire()
     if _used:
-        entry(parallel.dismiss, (WORDS, WORD))(_WORDS, len(_helpers))
-        for helper in _helpers:
-            helper.join()
-        _helpers.clear()
+        entry(parallel.hold, (ADDRESS,))(_WORDS)
 
 
 def _release() -> None:
-    if _used:  # last of all the owner's word: from then on calls may open the gate again
-        _WORDS[[parallel.HELPERS, parallel.SLEEPERS, parallel.STOP, parallel.GATE]] = 0
-        _WORDS[parallel.OWNER] = 0
-    _changing.release()
+    if _SEEN[parallel.HELD]:
+        entry(parallel.release, (ADDRESS,))(_WORDS)
     global_compiler_lock.release()
 
 
@@ -139,7 +134,13 @@ def stop() -> None:
     _release()
 
 
+def _close() -> None:
+    global _open
+    _open = False
+    stop()
+
+
 _WORDS[parallel.SETTING] = default_threads()
-atexit.register(stop)
+atexit.register(_close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_release)

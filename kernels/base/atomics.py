@@ -1,4 +1,5 @@
-"""What threads need to meet: atomic words, a pause for spinning, and the kernel's wait on an address (futex).
+"""What threads need to meet: atomic words, a pause for spinning, the kernel's wait on an address (futex), and to start
+and to join a thread (pthreads).
 
 Words are int64 unless the name says otherwise. Loads acquire, stores release, everything else is sequentially
 consistent: a caller that adds to a word and then reads another one sees what a helper did in the opposite order.
@@ -165,3 +166,29 @@ def futex_wake(typingctx, base, index, count):
         return context.get_dummy_value()
 
     return types.void(types.voidptr, types.intp, types.int64), codegen
+
+
+@intrinsic
+def start_thread(typingctx, base, index, function, argument):
+    """Whether a thread that runs `function(argument)` could be started; the word then names it, for `join_thread`."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(I32, [BYTES] * 4)
+        create = cgutils.get_or_insert_function(builder.module, kind, "pthread_create")
+        name = builder.bitcast(slot(builder, args[0], args[1], I64), BYTES)
+        error = builder.call(create, [name, ir.Constant(BYTES, None), args[2], args[3]])
+        return builder.icmp_signed("==", error, ir.Constant(I32, 0))
+
+    return types.boolean(types.voidptr, types.intp, types.voidptr, types.voidptr), codegen
+
+
+@intrinsic
+def join_thread(typingctx, base, index):
+    """Wait for the end of the thread that the word names."""
+
+    def codegen(context, builder, signature, args):
+        join = cgutils.get_or_insert_function(builder.module, ir.FunctionType(I32, [I64, BYTES]), "pthread_join")
+        builder.call(join, [builder.load(slot(builder, args[0], args[1], I64)), ir.Constant(BYTES, None)])
+        return context.get_dummy_value()
+
+    return types.void(types.voidptr, types.intp), codegen

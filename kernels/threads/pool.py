@@ -15,8 +15,12 @@ A helper may lose its core to another program in the middle of a task, for as lo
 that had to wait so long backs off: calls that choose their threads go alone for a while, which is longer the sooner it
 happens again. So a machine that others keep busy costs the second core's help, and no more.
 
-The pool is a few int64 words shared by all threads of the process (dynq_numba/runtime/threads.py owns
-them and starts the helpers). GATE holds four 16-bit fields, so that one compare-and-swap enters:
+Helpers are threads of the system, made here: they need nothing of the interpreter, so neither want of its memory, nor
+its end, nor a signal's handler can meet one half started. `start`, `hold` and `release` are each one call of compiled
+code, in which no handler of the calling thread runs: a handler finds the pool as they leave it.
+
+The pool is some int64 words shared by all threads of the process (dynq_numba/runtime/threads.py owns
+them). GATE holds four 16-bit fields, so that one compare-and-swap enters:
 
     ┌ unused ┬ limit: helpers wanted, 0 when closed ┬ taken: helpers that entered ┬ inside ┐
 
@@ -36,24 +40,30 @@ from ..base.atomics import (
     futex_wait,
     futex_wake,
     give_way,
+    join_thread,
     load_acquire,
     now,
     pause,
+    start_thread,
     store_release,
 )
 from ..base.jit import kernel
-from ..base.memory import call_worker, data_ptr, keep, load_int, load_ptr, store_int, store_ptr
+from ..base.memory import call_worker, load_int, load_ptr, store_int, store_ptr
 from .partition import share
 
 #: int64 words between two words that different threads write: a cache line.
 LINE = 8
+#: More threads than any machine has; each takes a cache line of every call's context.
+MAX_THREADS = 1024
 #: The pool's words: what helpers look at; who has the pool; how many sleep; what seldom changes: how many there are,
 #: what threads=None means, when a short call last did without, until when calls go alone and how long that is, and
-#: whether a caller sleeps until a helper leaves.
+#: whether a caller sleeps until a helper leaves; the address of `serve`; who may start and end helpers; their names.
 SIGNAL, GATE, JOB, STOP = range(4)
 OWNER, SLEEPERS = LINE, 2 * LINE
 HELPERS, SETTING, LAST, ALONE_UNTIL, ALONE_FOR, AWAITED = range(3 * LINE, 3 * LINE + 6)
-POOL_WORDS = 4 * LINE
+LIFE, CHANGING, HELD = range(4 * LINE, 4 * LINE + 3)
+NAMES = 5 * LINE
+POOL_WORDS = NAMES + MAX_THREADS
 
 _FIELD = 16
 _INSIDE = (1 << _FIELD) - 1
@@ -197,9 +207,8 @@ def await_signal(pool, seen, until):
 
 
 @kernel
-def serve(words):
-    """A helper's life: wait for a signal, join the call that gave it, until STOP. `words` is the pool."""
-    pool = data_ptr(words)
+def serve(pool):
+    """A helper's life: wait for a signal, join the call that gave it, until STOP."""
     until = now() + SPIN_NS
     while True:
         seen = load_acquire(pool, SIGNAL)
@@ -217,15 +226,48 @@ def serve(words):
 
 
 @kernel
-def dismiss(words, count):
-    """Take the pool once the call that has it ends, and tell its `count` helpers to end."""
-    pool = data_ptr(words)
-    while exchange(pool, OWNER, 1) != 0:
-        give_way()
-    store_release(pool, STOP, 1)
-    fetch_add(pool, SIGNAL, 1)
-    futex_wake(pool, SIGNAL, count)
-    keep(words)
+def start(words, wanted):
+    """See that there are `wanted` helpers, if the system gives them: a call goes with what there is.
+
+    Nothing is done while another thread changes them, or while they are held for a fork. `words` is the pool, as for
+    `hold` and `release`.
+    """
+    pool = words.data
+    if exchange(pool, CHANGING, 1) != 0:
+        return
+    count = load_int(pool, HELPERS)
+    while count < wanted and start_thread(pool, NAMES + count, load_ptr(pool, LIFE), pool):
+        count += 1
+        store_int(pool, HELPERS, count)
+    store_release(pool, CHANGING, 0)
+
+
+@kernel
+def hold(words):
+    """Take the pool once the call that has it ends, and end the helpers, until `release`. The same thread may again."""
+    pool = words.data
+    if load_int(pool, HELD) == 0:
+        while exchange(pool, CHANGING, 1) != 0:
+            give_way()
+        while exchange(pool, OWNER, 1) != 0:
+            give_way()
+        store_release(pool, STOP, 1)
+        fetch_add(pool, SIGNAL, 1)
+        futex_wake(pool, SIGNAL, MAX_THREADS)
+        for helper in range(load_int(pool, HELPERS)):
+            join_thread(pool, NAMES + helper)
+        store_int(pool, HELPERS, 0)
+    fetch_add(pool, HELD, 1)
+
+
+@kernel
+def release(words):
+    """The end of what `hold` began: calls may have the pool again, and start helpers."""
+    pool = words.data
+    if fetch_add(pool, HELD, -1) == 1:
+        store_int(pool, STOP, 0)
+        store_release(pool, OWNER, 0)
+        store_release(pool, CHANGING, 0)
 
 
 @kernel
