@@ -130,7 +130,7 @@ def column_packer(isa: InstructionSet) -> Callable:
                     store_i32(zeros, c + j, zero)
             panel = offset(panels, p * stride)
             q = panel if k_per_word == 4 else offset(room, 4 * padded * nr)
-            if width < nr:
+            if width < nr or k == 0:  # what nobody writes is multiplied all the same
                 all_words = carray(q, (padded * nr,), np.uint8)
                 all_words[:] = 128
             c = 0

@@ -86,6 +86,20 @@ def test_empty(shape):
     assert not y.any()
 
 
+@pytest.mark.parametrize("n", [1, 16, 33, 257])
+@pytest.mark.parametrize("m", [1, 31])
+def test_products_over_nothing_are_zeros(isa, m, n):
+    """Whatever the memory held before that nobody has anything to write to."""
+    a, b = np.zeros((m, 0), F32), np.zeros((0, n), F32)
+    for threads in (1, 2, None):
+        junk = [np.full((m, n), 7.5, F32) for _ in range(20)]
+        out = junk.pop()
+        del junk
+        assert not dq.matmul(a, b, out=out, threads=threads).any()
+        assert not dq.matmul(a, b, threads=threads).any()
+        assert not dq.matmul(a, b.T.copy().T, threads=threads).any()
+
+
 def test_one_bad_value_stays_in_its_row_or_column(isa, rng):
     a, b = rng.standard_normal((2, 9, 30)).astype(F32), rng.standard_normal((2, 30, 40)).astype(F32)
     good = dq.matmul(a, b)
@@ -155,6 +169,9 @@ def test_in_compiled_code(rng):
         out = np.empty_like(wanted)
         product_into(a, b, out)
         oracle.assert_same_bits(out, wanted)
+    out = np.full((7, 33), 5, F32)
+    product_into(np.zeros((7, 0), F32), np.zeros((0, 33), F32), out)
+    assert not out.any() and not product(np.zeros((7, 0), F32), np.zeros((0, 33), F32)).any()
     square = rng.standard_normal((5, 5)).astype(F32)
     wanted = twin(square, square)
     product_into(square, square, square)
