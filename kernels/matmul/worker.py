@@ -1,7 +1,8 @@
 """Products of float32 matrices that are both quantized at run time, a batch of them: attention's, for one.
 
     out[i] [M, N] = a[i] [M, K] · b[i] [K, N]        rows of a to uint8 (as a linear's), columns of b to int8:
-                                                     scale = max|b| / 127, 1 where that is 0; q = rint(b / scale)
+                                                     scale = max|b| / 127, 1 where that is 0
+                                                     q = clip(rint(b / scale), -127, 127)
 
     task     one product, or some weight panels' columns of it where products are few
     worker   for each of my tasks: quantize the columns of b and lay them out as weight panels in this thread's
@@ -63,9 +64,18 @@ from .emit_columns import copy_columns
 B, B_ROW, B_COLUMN, INNER, A_OUTER, A_INNER, B_OUTER, B_INNER, OUT_OUTER, OUT_INNER = range(
     at.ALL_PANELS, at.ALL_PANELS + 10
 )
+LEAST_NORMAL = np.finfo(np.float32).smallest_normal
 #: Words of a product's context.
 PRODUCT_WORDS = 48
 assert OUT_INNER < PRODUCT_WORDS
+
+
+@kernel
+def lift(q, count):
+    """Bytes of 0, which stand for -128, become 1."""
+    values = carray(q, (count,), np.uint8)
+    for i in range(count):
+        values[i] = max(values[i], np.uint8(1))
 
 
 @kernel
@@ -120,6 +130,7 @@ def column_packer(isa: InstructionSet) -> Callable:
             words = offset(columns, 12 * p * nr)
             scales = carray(offset(words, 4 * nr), (2, nr), np.float32)  # and biases
             scales[:] = 0
+            denormal = False
             for c in range(0, width, BOUNDS_STRIDE):
                 some = min(BOUNDS_STRIDE, width - c)
                 find_ranges(offset(source, c * step), step, some, k, null(), bounds)
@@ -127,6 +138,7 @@ def column_packer(isa: InstructionSet) -> Callable:
                 for j in range(some):
                     scale, zero = fit(ranges[0, j], ranges[1, j], ranges[2, j], True)
                     scales[0, c + j] = scale
+                    denormal |= scale < LEAST_NORMAL
                     store_i32(zeros, c + j, zero)
             panel = offset(panels, p * stride)
             q = panel if k_per_word == 4 else offset(room, 4 * padded * nr)
@@ -141,6 +153,8 @@ def column_packer(isa: InstructionSet) -> Callable:
                     offset(words, 4 * (nr + c)), offset(zeros, 4 * c), offset(q, 4 * c), nr,
                 )  # fmt: skip
                 c += some
+            if denormal:  # up to half of it is rounding, where others have 2^-24: only so is |b / scale| over 127.5
+                lift(q, padded * nr)
             flip_panel(q, padded // 4, nr, words)
             if k_per_word != 4:
                 spread_words(q, padded, k_per_word, nr, panel)

@@ -100,6 +100,20 @@ def test_products_over_nothing_are_zeros(isa, m, n):
         assert not dq.matmul(a, b.T.copy().T, threads=threads).any()
 
 
+def test_columns_whose_scale_is_denormal(isa, rng):
+    """b / scale is then up to 190; ±127 are the ends of the grid, as of a packed weight."""
+    size = np.exp2(rng.uniform(0, 30, (1, 200))) * float(np.finfo(F32).smallest_subnormal)
+    b = (rng.standard_normal((64, 200)) * size).astype(F32)
+    a = np.concatenate([rng.standard_normal((9, 64)), np.eye(64)]).astype(F32) * F32(2**20)
+    packed = dq.pack_linear(np.ascontiguousarray(b.T), granularity="per_channel")
+    least = np.rint(b / packed.scale.T)
+    assert (least < -127).any() and (packed.qweight.min() == -127)  # else the test shows nothing
+    y = dq.matmul(a, b)
+    oracle.assert_same_bits(y, twin(a, b))
+    oracle.assert_same_bits(y, dq.linear(a, packed))
+    oracle.assert_same_bits(dq.matmul(a, np.asfortranarray(b), threads=2), y)
+
+
 def test_one_bad_value_stays_in_its_row_or_column(isa, rng):
     a, b = rng.standard_normal((2, 9, 30)).astype(F32), rng.standard_normal((2, 30, 40)).astype(F32)
     good = dq.matmul(a, b)
