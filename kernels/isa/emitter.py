@@ -18,6 +18,7 @@ I16 = ir.IntType(16)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 F32 = ir.FloatType()
+F64 = ir.DoubleType()
 BYTES = I8.as_pointer()
 
 
@@ -88,6 +89,9 @@ class Emitter:
     def part(self, a: ir.Value, first: int, count: int) -> ir.Value:
         """`count` lanes from `first` on."""
         return self.shuffle(a, ir.Constant(a.type, ir.Undefined), list(range(first, first + count)))
+
+    def lane(self, a: ir.Value, index: int) -> ir.Value:
+        return self.builder.extract_element(a, ir.Constant(I32, index))
 
     def interleave(self, a: ir.Value, b: ir.Value) -> ir.Value:
         """a0 b0 a1 b1 …"""

@@ -3,6 +3,7 @@
     softmax      m = max v;  e = exp(v - m), s = Σ e;  out = e·(1/s)                     v = x, masked
     layer_norm   v = x + residual, m = Σ v / K;  s = Σ (v - m)²;  out = (v - m)·(1/√(s/K + eps))·weight + bias
     rms_norm     v = x + residual, s = Σ v²;     out = v·(1/√(s/K + eps))·weight
+                 (where s/K + eps is no normal float: of v·2^96 again, in passes of their own)
     map          out = f(x) or f(x, second)
     rotary       (a, b) ─▶ (a·cos - b·sin, b·cos + a·sin)      a, b: the halves of a row, or its even and odd values
 
@@ -15,6 +16,7 @@ No fused multiply-add and nothing reassociated: LLVM turns <16 x float> into wha
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -35,6 +37,7 @@ MASKS = ("none", "bool", "float")
 TOGETHER = (2, 1)
 
 SOFTMAX_ARGUMENTS = [BYTES, I64, BYTES, I64, BYTES, I64]
+LIFTED_ARGUMENTS = [BYTES, F32, F32, F32, I64, BYTES, BYTES, BYTES]
 NORM_ARGUMENTS = [BYTES, I64, BYTES, I64, BYTES, BYTES, F32, I64, BYTES, I64, BYTES, I64]
 MAP_ARGUMENTS = [BYTES, BYTES, I64, BYTES]
 ROTARY_ARGUMENTS = [BYTES, BYTES, BYTES, I64, BYTES]
@@ -116,6 +119,64 @@ def softmax_function(module: ir.Module, mask: str, rows: int) -> ir.Function:
     return function
 
 
+def _summed(e: Emitter, k: ir.Value, rows: int, term: Callable[[Place, int], ir.Value]) -> ir.Value:
+    """The sums over each row of `term(place, row)`."""
+
+    def body(places: list[Place], state: list[ir.Value]) -> list[ir.Value]:
+        terms = [term(place, r) for r in range(rows) for place in places]
+        return [e.builder.fadd(s, t) for s, t in zip(state, terms, strict=True)]
+
+    sums = sweep(e, k, STREAMS, [constant(FLOATS, 0.0)] * (rows * STREAMS), body)
+    return folded(e, _by_row(sums, rows), e.builder.fadd)
+
+
+def lifted_norm_function(module: ir.Module, centred: bool, affine: int) -> ir.Function:
+    """void lifted(row, mean, lift, eps, k, weight, bias, out): the norm of (row - mean)·lift, centred once more.
+
+    With a lift of 1, the norm of row - mean as it is: what stands beside a small row.
+    """
+    name = f"dynq_{'layer' if centred else 'rms'}_norm_lifted_{affine}"
+    function, e = _started(module, name, LIFTED_ARGUMENTS)
+    if e is None:
+        return function
+    row, mean, lift, eps, k, weight, bias, out = function.args
+    builder, one = e.builder, ir.Constant(F32, 1.0)
+    means, lifts, count = e.splat(mean, LANES), e.splat(lift, LANES), e.splat(builder.sitofp(k, F32), 1)
+
+    def lifted(place: Place) -> ir.Value:
+        value = place.load(row)
+        return builder.fmul(builder.fsub(value, means) if centred else value, lifts)
+
+    second = constant(FLOATS, 0.0)
+    if centred:
+        again = builder.fdiv(_summed(e, k, 1, lambda place, r: place.only(lifted(place), 0.0)), count)
+        as_it_is = builder.fcmp_ordered("==", e.splat(lift, 1), e.splat(one, 1))
+        second = _each_row(e, builder.select(as_it_is, constant(count.type, 0.0), again))[0]
+
+    def deviation(place: Place) -> ir.Value:
+        value = lifted(place)
+        return builder.fsub(value, second) if centred else value
+
+    def squared(place: Place, r: int) -> ir.Value:
+        value = place.only(deviation(place), 0.0)
+        return builder.fmul(value, value)
+
+    epsilon = e.splat(builder.fmul(builder.fmul(eps, lift), lift), 1)
+    operands = (Lanes(e, value) for value in (_summed(e, k, 1, squared), count, epsilon))
+    scale = _each_row(e, formulas.inverse_deviation(*operands).value)[0]
+
+    def finish(places: list[Place], state: list[ir.Value]) -> list[ir.Value]:
+        for place in places:
+            value = builder.fmul(deviation(place), scale)
+            value = builder.fmul(value, place.load(weight)) if affine else value
+            place.store(builder.fadd(value, place.load(bias)) if affine == 2 else value, out)
+        return []
+
+    sweep(e, k, 1, [], finish)
+    builder.ret_void()
+    return function
+
+
 def norm_function(module: ir.Module, centred: bool, residual: bool, affine: int, rows: int) -> ir.Function:
     """void norm(x, x_stride, residual, residual_stride, weight, bias, eps, k, out, out_stride, total, total_stride).
 
@@ -131,13 +192,7 @@ def norm_function(module: ir.Module, centred: bool, residual: bool, affine: int,
     addends, totals = _rows_from(e, addend, addend_stride, rows), _rows_from(e, total, total_stride, rows)
     counts, epsilons = (e.splat(value, rows) for value in (builder.sitofp(k, F32), eps))
 
-    def summed(term: Callable[[Place, int], ir.Value]) -> ir.Value:
-        def body(places: list[Place], state: list[ir.Value]) -> list[ir.Value]:
-            terms = [term(place, r) for r in range(rows) for place in places]
-            return [builder.fadd(s, t) for s, t in zip(state, terms, strict=True)]
-
-        sums = sweep(e, k, STREAMS, [constant(FLOATS, 0.0)] * (rows * STREAMS), body)
-        return folded(e, _by_row(sums, rows), builder.fadd)
+    summed = partial(_summed, e, k, rows)
 
     def first(place: Place, r: int) -> ir.Value:
         value = place.load(sources[r])
@@ -160,8 +215,9 @@ def norm_function(module: ir.Module, centred: bool, residual: bool, affine: int,
         squares = summed(lambda place, r: squared(place.only(deviation(place, r), 0.0)))
     else:
         squares = summed(lambda place, r: squared(first(place, r)))
-    operands = (Lanes(e, value) for value in (squares, counts, epsilons))
+    operands = [Lanes(e, value) for value in (squares, counts, epsilons)]
     scales = _each_row(e, formulas.inverse_deviation(*operands).value)
+    small = (formulas.variance(*operands) < formulas.LEAST_NORMAL).value
 
     def finish(places: list[Place], state: list[ir.Value]) -> list[ir.Value]:
         for place in places:
@@ -173,7 +229,16 @@ def norm_function(module: ir.Module, centred: bool, residual: bool, affine: int,
                 place.store(builder.fadd(value, biases) if affine == 2 else value, targets[r])
         return []
 
-    sweep(e, k, 1, [], finish)
+    any_small = builder.icmp_unsigned("!=", builder.bitcast(small, ir.IntType(rows)), ir.Constant(ir.IntType(rows), 0))
+    with builder.if_else(any_small, likely=False) as (then, otherwise):
+        with then:
+            lifted = lifted_norm_function(module, centred, affine)
+            lifts = builder.select(small, constant(counts.type, float(formulas.LIFT)), constant(counts.type, 1.0))
+            for r in range(rows):
+                mean = e.lane(means[r], 0) if centred else ir.Constant(F32, 0.0)
+                builder.call(lifted, [kept[r], mean, e.lane(lifts, r), eps, k, weight, bias, targets[r]])
+        with otherwise:
+            sweep(e, k, 1, [], finish)
     builder.ret_void()
     return function
 

@@ -27,6 +27,8 @@ LANES, STREAMS = 16, 4
 EXP2_P = (F32(0.693147), F32(0.24022247), F32(0.055507343), F32(0.009671541), F32(0.0013264727))
 #: Below, exp_negative is 0: its power of two would be no normal float.
 LOWEST = F32(-87.7)
+#: Of a norm: where the variance and eps are below the least normal float, they are taken again of values · LIFT.
+LEAST_NORMAL, LIFT = F32(2.0**-126), F32(2.0**96)
 MAGIC = F32(1.5 * 2**23 + 127)  # x + this has n plus the exponent's bias in its low bits
 
 
@@ -55,9 +57,14 @@ def inverse(total: Values) -> Values:
     return np.where(total == ZERO, ZERO, ONE / total)
 
 
+def variance(squares: Values, count: Values, eps: Values) -> Values:
+    """squares / count + eps: each operation correctly rounded."""
+    return squares / count + eps
+
+
 def inverse_deviation(squares: Values, count: Values, eps: Values) -> Values:
     """1 / √(squares / count + eps): each operation correctly rounded."""
-    return ONE / np.sqrt(squares / count + eps)
+    return ONE / np.sqrt(variance(squares, count, eps))
 
 
 def swiglu(gate: Values, up: Values) -> Values:
@@ -124,11 +131,19 @@ def norm(
     eps: np.float32,
     centred: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised rows of x [M, K], and x + residual. `centred`: layer_norm, else rms_norm."""
+    """Normalised rows of x [M, K], and x + residual. `centred`: layer_norm, else rms_norm.
+
+    A row whose squares underflow is lifted first; centred once more, for its mean may have been off by as much.
+    """
     total = x if residual is None else x + residual
     count, v = F32(x.shape[1]), total
     if centred:
         v = v - row_sum(v) / count
+    small = variance(row_sum(v * v), count, eps) < LEAST_NORMAL
+    lifted = v * LIFT
+    if centred:
+        lifted = lifted - row_sum(lifted) / count
+    v, eps = np.where(small, lifted, v), np.where(small, eps * LIFT * LIFT, eps)
     return _affine(v * inverse_deviation(row_sum(v * v), count, eps), weight, bias), total
 
 

@@ -146,9 +146,10 @@ def layer_norm(
     Notes
     -----
     The variance is the mean of (v - mean)², in a second pass over the row in L1: E[v²] - mean² would cancel.
-    A row with NaN or an infinity is NaN, and no other row is. Squares must stay in float32: |v - mean| < 1.8e19.
+    A row with NaN or an infinity is NaN, and no other row is. Squares must stay in float32: |v - mean| < 1.8e19. How
+    small they are does not matter: where variance + eps is below 2^-126, both are taken of (v - mean)·2^96.
     With n = (v - mean)/σ and σ = √(variance + eps), the error is, to first order, at most
-    (K/64 + 16)·2^-24·(|weight|·(|n| + mean|v| / σ) + |bias|).
+    (K/64 + 16)·2^-24·(|weight|·(|n| + mean|v| / σ) + |bias|) + 2^-86·|weight| + 2^-148.
     Sources: Ba, Kiros and Hinton, Layer Normalization (2016); ONNX LayerNormalization-17; ONNX Runtime's
     SkipLayerNormalization (the residual and its sum).
 
@@ -206,7 +207,8 @@ def rms_norm(
     Notes
     -----
     A NaN makes its row NaN, and no other; beside an infinity all that is finite becomes 0, the infinity NaN.
-    Squares must stay in float32: |v| < 1.8e19. Relative error, v in float32: at most (K/128 + 12)·2^-24.
+    Squares must stay in float32: |v| < 1.8e19; small ones are treated as in `layer_norm`.
+    Error, v in float32: relatively at most (K/128 + 12)·2^-24, absolutely 2^-149·(|weight| + 1).
     Sources: Zhang and Sennrich, Root Mean Square Layer Normalization (2019); ONNX RMSNormalization-23.
 
     Examples

@@ -131,6 +131,29 @@ def test_softmax_of_what_is_left_out(isa):
     assert (dq.softmax(np.array([[F32(3e38), F32(-3e38)]])) == [1, 0]).all()
 
 
+@pytest.mark.parametrize("residual", [False, True], ids=["", "residual"])
+@pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
+def test_norms_of_rows_whose_squares_underflow(isa, rng, name, residual):
+    """Within the docstring's bound without its absolute term, however small the row, beside rows of any other size."""
+    for k in (2, 4, 37, 200):
+        x = rng.standard_normal((60, k)) * np.exp2(rng.uniform(-149, -40, (60, 1)))
+        x[::3] += np.exp2(rng.uniform(-149, -60, (20, 1)))
+        x = x.astype(F32)[np.ptp(x.astype(F32), axis=1) > 0]
+        half = rng.standard_normal(x.shape).astype(F32) * F32(2.0**-100) if residual else None
+        v = x.astype(np.float64) if half is None else (x + half).astype(np.float64)
+        weight, bias = rng.standard_normal((2, k)).astype(F32)
+        y = call_norm(name, x, weight, bias if name == "layer_norm" else None, half, eps=0.0)
+        deviation = v - v.mean(1, keepdims=True) if name == "layer_norm" else v
+        sigma = np.sqrt((deviation**2).mean(1, keepdims=True))
+        n = deviation / sigma
+        size, of_bias = np.abs(n), 0.0
+        if name == "layer_norm":
+            size, of_bias = size + np.abs(v).mean(1, keepdims=True) / sigma, np.abs(bias)
+        steps = k / 64 + 16 if name == "layer_norm" else k / 128 + 12
+        bound = steps * exact.U * (np.abs(weight) * size + of_bias) + 2.0**-86 * np.abs(weight) + 2.0**-148
+        assert (np.abs(y - (n * weight + of_bias * np.sign(bias))) <= bound).all()
+
+
 def test_norms_of_constant_rows(isa):
     x = np.full((2, 100), F32(7.25))
     assert (dq.layer_norm(x) == 0).all() and np.isnan(dq.layer_norm(x, eps=0)).all()
