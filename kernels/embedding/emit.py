@@ -6,6 +6,7 @@
     rows    out = float32(q · scale) + minimum
     sum     t = fma(q, float32(weight · scale), t), b = fma(weight, minimum, b) for the ids of a bag in their order,
             out = (t + b) · factor, factor = 1 or, for the mean, float32(1 / ids of the bag, at least 1)
+            where that is not finite, again in float64: out = Σ weight · (q · scale + minimum), over the ids for a mean
     max     t = float32(q · scale) + minimum where that is greater than t; 0 for an empty bag
 
 A function handles a block of columns: `size` vectors of 16 bytes, that many sums (4 bits: twice as many) in registers
@@ -19,7 +20,7 @@ Ids are read as 32 bits whatever their width (little-endian; they were checked t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 
 from llvmlite import ir
 from numba import types
@@ -27,7 +28,7 @@ from numba.extending import intrinsic
 
 from ..base import context as at
 from ..isa.base import InstructionSet
-from ..isa.emitter import BYTES, F32, I8, I32, I64, VOID, Emitter, constant, internal_function, vector
+from ..isa.emitter import BYTES, F32, F64, I8, I32, I64, VOID, Emitter, constant, internal_function, vector
 from ..quantize.emit import FLOATS, INTS, LANES
 
 #: What a lookup tells its worker, beside X and X_STRIDE (the ids), K (columns), M (bags), OUT and OUT_STRIDE.
@@ -51,6 +52,53 @@ def sizes(isa: InstructionSet, bits: int) -> tuple[int, ...]:
     registers = LANES // isa.lanes
     room = (isa.registers - (8 if registers == 1 else 2 * registers)) // registers * bits // 8
     return tuple(size for size in SIZES if size <= max(1, room))
+
+
+def wide_sum_function(module: ir.Module, bits: int) -> ir.Function:
+    """void wide(context, skip, bag): a bag's sums of 16 bytes of rows, in float64, where out is not finite."""
+    function, fresh = internal_function(module, f"dynq_embedding_wide_{bits}", VOID, [BYTES, I64, I64])
+    if not fresh:
+        return function
+    context, skip, bag = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    e = Emitter(builder)
+    doubles, double = vector(F64, LANES), partial(builder.fpext, typ=F64)
+    zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
+
+    def word(index: int, kind: ir.Type = I64) -> ir.Value:
+        return e.load(kind, e.at(context, 8 * index), 8)
+
+    def add(state: list[ir.Value]) -> list[ir.Value]:
+        i, *sums = state
+        place = e.at(word(at.X, BYTES), builder.mul(i, word(at.X_STRIDE)))
+        row = e.at(word(TABLE, BYTES), builder.mul(builder.zext(e.load(I32, place, 4), I64), word(ROW_BYTES)))
+        scale, minimum = (e.splat(double(e.load(F32, e.at(row, 4 * j), 1)), LANES) for j in range(2))
+        weight = e.load(F32, e.at(word(WEIGHTS, BYTES), builder.mul(i, word(WEIGHT_STRIDE))), 4)
+        packed = e.load(vector(I8, LANES), e.at(row, builder.add(skip, ir.Constant(I64, HEAD))), 1)
+        parts = [packed] if bits == 8 else [builder.and_(packed, constant(packed.type, 15)),
+                                            builder.lshr(packed, constant(packed.type, 4))]  # fmt: skip
+        for h, part in enumerate(parts):
+            value = builder.fadd(builder.fmul(builder.uitofp(part, doubles), scale), minimum)
+            sums[h] = builder.fadd(sums[h], builder.fmul(e.splat(double(weight), LANES), value))
+        return [builder.add(i, one), *sums]
+
+    ends = e.at(word(OFFSETS, BYTES), builder.mul(bag, ir.Constant(I64, 8)))
+    begin = e.load(I64, ends, 8)
+    inside, columns = builder.sub(e.load(I64, e.at(ends, 8), 8), begin), word(at.K)
+    sums = e.repeat(inside, [begin, *[constant(doubles, 0.0)] * (8 // bits)], add)[1:]
+    of_mean = builder.icmp_signed("!=", word(MEAN), zero)
+    divisor = builder.select(of_mean, builder.sitofp(inside, F64), constant(F64, 1.0))
+    half = columns if bits == 8 else builder.sdiv(builder.add(columns, one), ir.Constant(I64, 2))
+    row = e.at(word(at.OUT, BYTES), builder.mul(bag, word(at.OUT_STRIDE)))
+    for total, start, width in zip(sums, (zero, half), (half, builder.sub(columns, half)), strict=False):
+        target = e.at(row, builder.mul(builder.add(start, skip), ir.Constant(I64, 4)))
+        there = e.first_lanes(LANES, builder.sub(width, skip))
+        before = e.masked_load(FLOATS, target, there, 1)
+        odd = builder.fcmp_unordered("uno", builder.fsub(before, before), constant(FLOATS, 0.0))
+        result = builder.fptrunc(builder.fdiv(total, e.splat(divisor, LANES)), FLOATS)
+        e.masked_store(result, target, builder.and_(there, odd), 1)
+    builder.ret_void()
+    return function
 
 
 def lookup_function(module: ir.Module, bits: int, kind: str, size: int) -> ir.Function:
@@ -198,7 +246,20 @@ def lookup_function(module: ir.Module, bits: int, kind: str, size: int) -> ir.Fu
         if kind == "sum":
             divisor = builder.select(builder.and_(mean, builder.not_(none)), builder.sitofp(inside, F32), one)
             base, factor = e.splat(total[0], LANES), e.splat(builder.fdiv(one, divisor), LANES)
-            store(bag, [builder.fmul(builder.fadd(t, base), factor) for t in total[1:]])
+            results = [builder.fmul(builder.fadd(t, base), factor) for t in total[1:]]
+            store(bag, results)
+            whole = results[0]
+            for value in results[1:]:
+                whole = builder.fadd(whole, value)  # not finite where one of them is not
+            odd = builder.fcmp_unordered("uno", builder.fsub(whole, whole), constant(FLOATS, 0.0))
+            lanes = ir.IntType(LANES)
+            some = builder.icmp_unsigned("!=", builder.bitcast(odd, lanes), ir.Constant(lanes, 0))
+            with builder.if_then(some, likely=False):
+                wide = wide_sum_function(module, bits)
+                for v in range(size):
+                    vector_skip = builder.add(skip, number(LANES * v))
+                    with e.when(builder.icmp_signed("<", vector_skip, half)):
+                        builder.call(wide, [context, vector_skip, bag])
         else:
             store(bag, [builder.select(none, constant(FLOATS, 0.0), t) for t in total])
 

@@ -27,8 +27,9 @@ def row_bytes(columns: int, bits: int) -> int:
 def pack_rows(table: np.ndarray, bits: int, rows: np.ndarray, as_floats: Callable[[np.ndarray], np.ndarray]) -> None:
     """Fill uint8 rows [V, row_bytes] from floats table [V, D]; `as_floats` gives a part of it as finite float32.
 
-    minimum = min w; scale = float32((max w - min w) / steps), 1 where that is 0; q = clip(rint((w - minimum) / scale),
-    0, steps), ties to even; steps = 255 or 15.
+    minimum = min w; scale = float32((max w - min w) / steps), 1 where that is 0, the next smaller one where
+    steps · scale + minimum is no float32; q = clip(rint((w - minimum) / scale), 0, steps), ties to even; steps = 255
+    or 15.
     """
     count, columns = table.shape
     steps, half = 2**bits - 1, (columns + 1) // 2
@@ -39,6 +40,9 @@ def pack_rows(table: np.ndarray, bits: int, rows: np.ndarray, as_floats: Callabl
         low = w.min(axis=1) if columns else np.zeros(len(w))
         scale = (((w.max(axis=1) if columns else low) - low) / steps).astype(F32)
         scale[scale == 0] = 1
+        with np.errstate(over="ignore"):
+            while (beyond := np.isinf(scale * F32(steps) + low.astype(F32))).any():
+                scale[beyond] = np.nextafter(scale[beyond], F32(0))
         w -= low[:, None]
         w /= scale[:, None]
         q = np.clip(np.rint(w, out=w), 0, steps, out=w).astype(np.uint8)
@@ -73,7 +77,7 @@ def embedding_bag(
     mode: str,
     weights: np.ndarray | None,
 ) -> np.ndarray:
-    """float32 [bags, columns]; offsets [bags + 1]."""
+    """float32 [bags, columns]; offsets [bags + 1]. A sum that is not finite is taken again, in float64."""
     begin, inside = offsets[:-1], np.diff(offsets)
     total = np.full((len(begin), columns), -np.inf if mode == "max" else 0, F32)
     base = np.zeros(len(begin), F32)
@@ -91,6 +95,23 @@ def embedding_bag(
             base[bags] = fma(weight, minimum, base[bags])
     if mode == "max":
         return np.where(inside[:, None] > 0, total, F32(0))
+    count = np.maximum(inside, 1) if mode == "mean" else np.ones(len(begin), np.int64)
     with np.errstate(all="ignore"):
-        factor = F32(1) / (np.maximum(inside, 1).astype(F32) if mode == "mean" else np.ones(len(begin), F32))
-        return cast(np.ndarray, (total + base[:, None]) * factor[:, None])
+        result = (total + base[:, None]) * (F32(1) / count.astype(F32))[:, None]
+        if not np.isfinite(result).all():
+            again = _wide_sums(rows, columns, bits, ids, offsets, weights) / count[:, None]
+            result = np.where(np.isfinite(result), result, again.astype(F32))
+    return cast(np.ndarray, result)
+
+
+def _wide_sums(
+    rows: np.ndarray, columns: int, bits: int, ids: np.ndarray, offsets: np.ndarray, weights: np.ndarray | None
+) -> np.ndarray:
+    """float64 [bags, columns]: t = t + weight · (q · scale + minimum) in the order of the ids."""
+    total = np.zeros((len(offsets) - 1, columns))
+    for bag in range(len(total)):
+        for i in range(offsets[bag], offsets[bag + 1]):
+            q, scale, minimum = unpack_rows(rows[ids[i : i + 1]], columns, bits)
+            weight = 1.0 if weights is None else np.float64(weights[i])
+            total[bag] += weight * (q[0] * np.float64(scale[0]) + np.float64(minimum[0]))
+    return total

@@ -119,10 +119,12 @@ def embedding_bag(
     Notes
     -----
     In the order of the ids, in float32: t = fma(q, weight · scale, t), b = fma(weight, minimum, b); the result is
-    (t + b) · (1, or for the mean 1 / n). So a bag of one id has the bits of `embedding`, and all results have the same
-    bits on every instruction set and for every number of threads. With u = 2^-24, for n ids:
-    |result - Σ weight · (q · scale + minimum)| ≤ (n + 2) · u · Σ |weight| · (q · scale + |minimum|), about, over
-    n for the mean. A bag is added up by one thread. Source: PyTorch's ``torch.nn.functional.embedding_bag``.
+    (t + b) · (1, or for the mean 1 / n). Where that is not finite, it is the sum of weight · (q · scale + minimum) in
+    float64, rounded in the end: parts beyond float32 do no harm to a sum within. So a bag of one id has the bits of
+    `embedding`, and all results have the same bits on every instruction set and for every number of threads. With
+    u = 2^-24, for n ids: |result - Σ weight · (q · scale + minimum)| ≤ (n + 2) · u · Σ |weight| · (q · scale +
+    |minimum|), about, over n for the mean. A bag is added up by one thread.
+    Source: PyTorch's ``torch.nn.functional.embedding_bag``.
 
     Examples
     --------
@@ -159,9 +161,12 @@ def _ids(ids: Any, packed: Any) -> np.ndarray:
 
 def _integers(name: str, value: Any, what: str) -> np.ndarray:
     array = checks.plain(name, value, what)
-    if array.dtype != I64 and array.dtype != I32:
+    if array.dtype == I64 or array.dtype == I32:
+        return array
+    native = array.dtype.newbyteorder("=")
+    if native not in (I64, I32):
         raise TypeError(f"{name} must be {what}; got {checks.describe(value)}")
-    return array
+    return array.astype(native)
 
 
 def _ends(ids: np.ndarray, n: int, offsets: Any, last: Any) -> np.ndarray:

@@ -137,7 +137,8 @@ def pack_embedding(table: np.ndarray, *, bits: int = 8) -> PackedEmbedding:
 
     Notes
     -----
-    Asymmetric: scale = (max w - min w) / 255 (8 bits) or / 15 (4 bits) over the row, 1 where that is 0, and
+    Asymmetric: scale = (max w - min w) / 255 (8 bits) or / 15 (4 bits) over the row, 1 where that is 0 (and the next
+    smaller float where the row's largest value would otherwise be none), and
     q = clip(rint((w - min w) / scale)), so |q · scale + min w - w| ≤ scale / 2 and float32 rounding (not where scale
     is denormal). Both parameters are float32 and lie beside the row's integers: a row of 64 columns takes 72 bytes (8
     bits) or 40 (4 bits), two cache lines at most. Sources: PyTorch's ``embedding_bag_byte`` and

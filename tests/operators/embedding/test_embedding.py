@@ -130,6 +130,41 @@ def test_weights_that_are_not_finite_touch_their_bag_alone(isa, rng):
     assert touched.tolist() == [bool({10, 40} & set(range(a, b))) for a, b in zip(OFFSETS, [*OFFSETS[1:], N])]  # noqa: B905
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("columns", [1, 16, 33, 300])
+def test_sums_that_float32_holds_although_their_parts_do_not(isa, rng, columns, bits):
+    top = float(np.finfo(F32).max)
+    table = rng.uniform(-0.5, 0.5, (50, columns)) * top
+    table[:, 0], table[7] = top / 2, 1.5
+    table[3], table[4] = rng.uniform(0, 1, (2, columns)) * top
+    packed = dq.pack_embedding(table.astype(F32), bits=bits)
+    ids, offsets = rng.integers(0, 50, 300), np.array([0, 0, 2, 40, 41, 43, 160])
+    ids[41:43], ids[2:40] = (3, 4), np.repeat([5, 6], 19)
+    weights = (rng.standard_normal(300) * np.exp2(rng.integers(-60, 30, 300))).astype(F32)
+    weights[2:40] = np.repeat([1, -1], 19)  # as much taken away as was added
+    ends, rows = [*offsets, 300], oracle_rows(packed)
+    for mode, factors in (("sum", None), ("mean", None), ("sum", weights)):
+        y = dq.embedding_bag(ids, offsets, packed, mode, factors)
+        oracle.assert_same_bits(y, twin(packed, ids, ends, mode, factors))
+        for bag, (first, last) in enumerate(zip(offsets, ends[1:], strict=True)):
+            some, n = rows[ids[first:last]], last - first
+            w = np.ones(n) if factors is None else factors[first:last].astype(np.float64)
+            divisor = max(n, 1) if mode == "mean" else 1
+            value, size = (w @ some) / divisor, (abs(w) @ magnitudes(packed)[ids[first:last]]) / divisor
+            held = abs(value) + gamma(n + 2) * size < top
+            assert (abs(y[bag] - value)[held] <= gamma(n + 4) * size[held]).all()
+            assert np.isinf(y[bag][abs(value) - gamma(n + 2) * size > top * (1 + U)]).all()
+
+
+def test_a_row_up_to_the_largest_float_stays_finite(isa):
+    top = np.finfo(F32).max
+    table = np.array([[0, top], [-top, 0], [1e30, top], [-1e38, top - F32(1e38)], [top, top], [3e31, top]], F32)
+    for bits in (8, 4):
+        packed, ids = dq.pack_embedding(table, bits=bits), np.arange(len(table))
+        for y in (dq.embedding(ids, packed), dq.embedding_bag(ids[:, None], None, packed, "max"), packed.dequantize()):
+            assert np.isfinite(y).all() and (abs(y.astype(np.float64) - table) <= 2.0**-23 * float(top)).all()
+
+
 def test_long_bags_and_many_rows_with_helpers(isa, rng):
     """Sizes at which helpers join by themselves; bags of very different lengths."""
     packed = packed_of(64, 8)

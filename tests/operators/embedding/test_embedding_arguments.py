@@ -117,6 +117,20 @@ def test_an_id_out_of_range_is_named_before_anything_is_written(isa, rng, kind, 
     assert (out == 7).all()
 
 
+def test_ids_and_offsets_of_the_other_byte_order(rng):
+    packed = packed_of(33, 8)
+    for kind in (np.int32, np.int64):
+        ids, offsets = ids_of(rng, kind), OFFSETS[:-1].astype(kind)
+        turned, turned_offsets = (a.astype(a.dtype.newbyteorder()) for a in (ids, offsets))
+        oracle.assert_same_bits(dq.embedding(turned, packed), dq.embedding(ids, packed))
+        bags = dq.embedding_bag(turned, turned_offsets, packed)
+        oracle.assert_same_bits(bags, dq.embedding_bag(ids, offsets, packed))
+    with pytest.raises(IndexError, match=r"ids\[1\] is 99"):
+        dq.embedding(np.array([1, 99], ">i8"), packed)
+    with pytest.raises(TypeError, match="ids must be an int32 or int64"):
+        dq.embedding(np.array([1], ">i2"), packed)
+
+
 @pytest.mark.parametrize(
     ("offsets", "place"),
     [([1, 2], 0), ([0, 5, 4], 2), ([0, 61], 1), ([0, -1], 1), ([-1], 0), ([0, 60, 61, 2], 2), ([0, 60, 59], 2)],
