@@ -57,16 +57,29 @@ _VERSIONS = (sys.implementation.cache_tag, numba.__version__, llvmlite.__version
 FINGERPRINT = hashlib.sha256(repr((sources.everything(), _VERSIONS)).encode()).hexdigest()[:24]
 
 
+def _folder() -> str:
+    """The working directory, or "" where there is none any more."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
+
+
+#: What a relative NUMBA_CACHE_DIR is relative to: the folder that the process was started in, wherever it goes later.
+STARTED_IN = _folder()
+
+
 def places() -> list[Path]:
     """Folders that may hold compiled code, in the order they are looked in."""
     if os.name != "posix":
         return []  # who may write to a file is told in other ways there
     if config.CACHE_DIR:
-        roots = [Path(config.CACHE_DIR)]
+        roots = [Path(STARTED_IN, config.CACHE_DIR)]
     else:
         roots = [KERNELS / "__pycache__"]
         with contextlib.suppress(RuntimeError):  # a user without a home
-            roots.append(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser())
+            home = os.environ.get("XDG_CACHE_HOME", "")
+            roots.append(Path(home if Path(home).is_absolute() else "~/.cache").expanduser())  # as its standard says
     return [root / "dynq_numba" for root in roots]
 
 

@@ -283,3 +283,43 @@ def test_code_that_others_could_have_written_never_runs(filled, warm, tmp_path, 
     if opening not in (nothing, link_to_another):
         assert err.count("RuntimeWarning") == 1
         assert "is not used, since" in err and ("others may write to it" in err or "belongs to user 12345" in err)
+
+
+ELSEWHERE = """
+import os, sys
+import numpy as np
+import dynq_numba as dq
+os.chdir(sys.argv[1])
+dq.gelu(np.ones(3, np.float32))
+print(dq.kernels.cache.cache_directory())
+"""
+
+
+@pytest.mark.parametrize("variable", ["NUMBA_CACHE_DIR", "XDG_CACHE_HOME"])
+def test_a_relative_folder_does_not_follow_the_process(tmp_path, variable):
+    """NUMBA_CACHE_DIR is one of the folder that it was started in; XDG_CACHE_HOME, as its standard says, is none."""
+    start, later = tmp_path / "start", tmp_path / "later"
+    start.mkdir(), later.mkdir()
+    environment = {**os.environ, "HOME": str(start), variable: "kept"}
+    if variable != "NUMBA_CACHE_DIR":
+        environment.pop("NUMBA_CACHE_DIR", None)
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(later)],
+        env=environment, cwd=start, capture_output=True, text=True, timeout=TIMEOUT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list(later.iterdir()) == []
+    if variable == "NUMBA_CACHE_DIR":
+        assert done.stdout.strip() == str(start / "kept" / "dynq_numba") and list((start / "kept").rglob("*.nbc"))
+
+
+def test_a_process_whose_folder_is_gone_still_computes(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = f"import os; os.rmdir({str(gone)!r}); import dynq_numba as dq; print(len(dq.kernels.cache.places()))"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment, cwd=gone, capture_output=True, text=True, timeout=TIMEOUT, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
