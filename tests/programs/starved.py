@@ -73,6 +73,7 @@ def operators(folder: str) -> dict[str, Callable]:
         "pack_linear": lambda: dq.linear(big[:1], dq.pack_linear(big)),
         "pack_linear, 4 bits": lambda: dq.linear(big[:1], dq.pack_linear(big, **grouped)),
         "pack_linear, outliers": lambda: dq.linear(big[:1], dq.pack_linear(big, outliers=range(100))),
+        "choose_scheme": lambda: np.float32([c.error for c in dq.choose_scheme(big).candidates]),
         "pack_conv": lambda: dq.conv(image[:1, :1, :5, :5].repeat(200, 1), dq.pack_conv(filters)),
         "pack_embedding": lambda: dq.embedding(ids[:1], dq.pack_embedding(big)),
         "quantize": lambda: dq.quantize(big).data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,9 +79,14 @@ def expand(scale: np.ndarray, k: int, group_size: int | None) -> np.ndarray:
     return np.repeat(scale, group_size, axis=1)[:, :k] if group_size else scale
 
 
+def _norm(values: np.ndarray) -> float:
+    """Frobenius norm of float64 values, which are squared in place. (BLAS ends the process when it finds no memory.)"""
+    return math.sqrt(np.square(values, out=values).sum())
+
+
 def _candidates(weight: np.ndarray, bits: int) -> list[Candidate]:
     n, k = weight.shape
-    norm = float(np.linalg.norm(weight.astype(np.float64))) or 1.0
+    norm = _norm(weight.astype(np.float64)) or 1.0
     plans: list[tuple[str, int | None]] = [("per_tensor", None), ("per_channel", None)]
     # One group over all of k is per_channel in 8 bits; in 4 bits, its scale is a better one.
     plans += [("per_group", size) for size in reversed(GROUP_SIZES) if size < max(k, 33 if bits == 4 else 0)]
@@ -89,7 +95,7 @@ def _candidates(weight: np.ndarray, bits: int) -> list[Candidate]:
         q, scale, _ = quantize_weight(weight, bits, granularity, size)
         gap = weight - q.astype(np.float64) * expand(scale, k, size)
         nbytes = -(-n * k * bits // 8) + scale.size * (SCALE_BYTES if size else 4)
-        found.append(Candidate(granularity, size, bits, float(np.linalg.norm(gap)) / norm, nbytes))
+        found.append(Candidate(granularity, size, bits, _norm(gap) / norm, nbytes))
     return sorted(found, key=lambda c: c.nbytes)
 
 
