@@ -35,7 +35,7 @@ _WORDS = _ROOM[_SKIP : _SKIP + parallel.POOL_WORDS]
 #: Address of the pool.
 POOL = _WORDS.ctypes.data
 #: The same words, read faster.
-_SEEN = memoryview(_WORDS)
+_SEEN = _WORDS.data
 
 #: Whether there may have been helpers: until then nobody can have the pool.
 _used = False
