@@ -54,7 +54,7 @@ def matmul(a: np.ndarray, b: np.ndarray) -> list:
 
 def matmul_integer(a: np.ndarray, b: np.ndarray) -> list:
     q, r = dq.quantize(a), dq.quantize(b)
-    return [dq.matmul_integer(q.data, r.data, q.zero_point[:, 0], 3)]
+    return [dq.matmul_integer(q.data, r.data, q.zero_point.reshape(-1), 3)]
 
 
 def quantize(x: np.ndarray) -> list:

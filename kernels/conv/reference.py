@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..linear.reference import F32, exact_product, quantize_rows, row_parameters
@@ -20,7 +22,7 @@ def convolve(
     """
     images, _, *size = x.shape
     outputs, own, k_high, k_wide = q.shape
-    flat = x.reshape(images, -1)
+    flat = x.reshape(images, math.prod(x.shape[1:]))
     scale_x, zero_point = row_parameters(flat)
     centred = quantize_rows(flat, scale_x, zero_point).astype(np.int32) - zero_point[:, None]
     padded = np.pad(centred.reshape(x.shape), ((0, 0), (0, 0), *padding))
@@ -37,7 +39,7 @@ def convolve(
                 ]
                 for ky in range(k_high) for kx in range(k_wide)
             ], axis=2)  # fmt: skip
-            matrices = patches.reshape(images, own * k_high * k_wide, -1)
+            matrices = patches.reshape(images, own * k_high * k_wide, math.prod(sizes))
             for n in range(images):
                 acc = exact_product(q[of].reshape(each, -1), matrices[n].T)
                 product = acc.astype(F32) * (scale[of] * scale_x[n])[:, None] + bias[of, None]

@@ -103,11 +103,11 @@ def search_groups(weight: np.ndarray, group: int, zero_points: bool) -> tuple[np
                 total = total + gap * gap
             cost = total.astype(np.float64) * steps.astype(np.float64) ** 2
             none = (steps == 0) | np.isinf(steps * np.maximum(zeros - F32(low), F32(high) - zeros))
-            cost = np.where(none, np.inf, cost)
+            cost = np.where(none | np.isnan(cost), np.inf, cost)
         rows, best = np.arange(n), cost.argmin(axis=1)
-        empty = none[rows, best]
+        empty = np.isinf(cost[rows, best])
         scale[:, g] = np.where(empty, F32(1), steps[rows, best])
-        zero_point[:, g] = np.where(empty, 0, zeros[rows, best])
+        zero_point[:, g] = np.where(empty, F32(0), zeros[rows, best])
         shift = zero_point[:, g, None].astype(F32)
         q[:, g * group : (g + 1) * group] = np.clip(np.rint(part / scale[:, g, None]) + shift, low, high) - shift
     return q, scale, zero_point

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...kernels.activations.reference import ACTIVATIONS
+from ...kernels.gemm.pack import MAX_K
 from ...kernels.linear import reference
 from ...kernels.linear.reference import matmul_integer as _matmul_integer
 from ...kernels.linear.reference import quantize_weight as quantize_weight
@@ -38,6 +39,8 @@ class Layout:
         self.n, self.rows_for_two = len(q), math.inf
         self._rotate, self._outliers = rotate, columns
         self.floats = np.empty((0, self.n), np.float32) if floats is None else floats.copy()
+        #: 4 bits enter the product as 16·q, of scales / 16: other bits where those are denormal.
+        self._sixteen = bits == 4 and not group and q.shape[1] <= MAX_K
         self._form: dict[str, Any] = {"group": group, "per_tensor": per_tensor}
         self.nbytes = q.nbytes + (scales.nbytes if group else 0) + (0 if zero_point is None else zero_point.nbytes)
         self.nbytes += self.floats.nbytes
@@ -49,7 +52,10 @@ class Layout:
 
     def linear(self, x: np.ndarray) -> np.ndarray:
         x = rotate(x, self._rotate) if self._rotate else x
-        y = reference.linear(without(x, self._outliers), self._q, self._scales, self._bias, **self._form)
+        q, scales = self._q, self._scales
+        if self._sixteen:
+            q, scales = q.astype(np.int16) * np.int16(16), scales / np.float32(16)
+        y = reference.linear(without(x, self._outliers), q, scales, self._bias, **self._form)
         if self._outliers:
             with np.errstate(all="ignore"):
                 y += share(x, self._outliers, self.floats)
