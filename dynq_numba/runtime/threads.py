@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import math
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,8 @@ POOL = _WORDS.ctypes.data
 #: The same words, read faster.
 _SEEN = _WORDS.data
 
-#: Whether there may have been helpers: until then nobody can have the pool.
-_used = False
+#: What starts, holds and releases helpers. None until the first are started: nobody can have the pool before.
+_changes: tuple[Callable, Callable, Callable] | None = None
 #: Whether helpers may be started.
 _open = JIT_ENABLED and LINUX
 
@@ -108,23 +109,25 @@ def ready(threads: int = 0) -> None:
 
 
 def _start(count: int) -> None:
-    global _used
-    _used = True
-    if not _SEEN[parallel.LIFE]:
+    global _changes
+    if _changes is None:
+        # All are compiled before one is used: handlers that fork meanwhile have nothing to compile themselves.
         _WORDS[parallel.LIFE] = address(parallel.serve, (types.voidptr,))
-    entry(parallel.start, (ADDRESS, WORD))(_WORDS, count)
+        hold, release = entry(parallel.hold, (ADDRESS,)), entry(parallel.release, (ADDRESS,))
+        _changes = entry(parallel.start, (ADDRESS, WORD)), hold, release
+    _changes[0](_WORDS, count)
 
 
 def _hold() -> None:
     """Take the pool, after the call that has it, and end the helpers. Calls that come meanwhile go alone."""
     global_compiler_lock.acquire()
-    if _used:
-        entry(parallel.hold, (ADDRESS,))(_WORDS)
+    if _changes is not None:
+        _changes[1](_WORDS)
 
 
 def _release() -> None:
-    if _SEEN[parallel.HELD]:
-        entry(parallel.release, (ADDRESS,))(_WORDS)
+    if _changes is not None and _SEEN[parallel.HELD]:
+        _changes[2](_WORDS)
     global_compiler_lock.release()
 
 
