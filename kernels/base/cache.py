@@ -183,6 +183,13 @@ class KernelCache(_Cache):
         key = repr((self._name, str(sig), codegen.magic_tuple(), behind, _VERSIONS)).encode()
         return f"dynq-{self._stem}-{hashlib.sha256(key).hexdigest()[:24]}.nbc", key
 
+    def _state(self, result: CompileResult) -> Any:
+        """What is kept of a compilation, to be pickled."""
+        return result._reduce()
+
+    def _restore(self, context: Any, state: Any) -> CompileResult:
+        return CompileResult._rebuild(context, *state)
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         if not self._enabled:
             return None
@@ -192,7 +199,7 @@ class KernelCache(_Cache):
             code = _read(folder, name, key)
             if code is not None:
                 with contextlib.suppress(Exception):  # written by a numba that is not this one after all
-                    return CompileResult._rebuild(target_context, *pickle.loads(code))
+                    return self._restore(target_context, pickle.loads(code))
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -200,7 +207,7 @@ class KernelCache(_Cache):
             return
         name, key = self._file(sig, data.codegen)
         try:
-            code = dumps(data._reduce())
+            code = dumps(self._state(data))
         except RuntimeError:  # Ctrl-C came in LLVM's call back to numba that hands over the code, where it is lost
             return
         any(_write(folder, name, key, code) for folder in places())

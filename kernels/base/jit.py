@@ -19,8 +19,8 @@ import numba
 from numba.core import config
 
 from .cache import FINGERPRINT as FINGERPRINT
-from .cache import KernelCache
 from .cache import cache_directory as cache_directory
+from .parts import Kernel, part
 
 #: NUMBA_DISABLE_JIT=1 leaves nothing to compile: the API then runs on ``linear/reference.py``.
 JIT_ENABLED = not config.DISABLE_JIT
@@ -38,7 +38,7 @@ def kernel(function: Callable | None = None, *, variant: str = "", parallel: boo
     variant : str
         What a template closed over (an instruction set, a scheme); part of the cache key.
     parallel : bool
-        Let ``prange`` loops run on numba's threads.
+        Let ``prange`` loops run on numba's threads; not with `cached`.
     cached : bool
         False outside this folder, and where a user's own function is inlined: that code is not fingerprinted.
     """
@@ -46,10 +46,9 @@ def kernel(function: Callable | None = None, *, variant: str = "", parallel: boo
         return lambda f: kernel(f, variant=variant, parallel=parallel, cached=cached)
     tag = hashlib.sha256(variant.encode()).hexdigest()[:12] if cached else uuid.uuid4().hex
     function.__qualname__ += f"_{tag}"
-    dispatcher = numba.njit(parallel=parallel, **OPTIONS)(function)
     if cached and JIT_ENABLED:
-        dispatcher._cache = KernelCache(function, variant)
-    return dispatcher
+        return part(function, variant, OPTIONS)
+    return numba.njit(parallel=parallel, **OPTIONS)(function)
 
 
 @contextmanager
@@ -74,7 +73,13 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def compiled(dispatcher: Any, signature: tuple) -> Any:
-    """numba's compilation result of one signature."""
+    """numba's compilation result of one signature, as it can be reached by address."""
+    return _compiled(dispatcher, "address", signature)
+
+
+def _compiled(dispatcher: Any, role: str, signature: tuple) -> Any:
+    if isinstance(dispatcher, Kernel):
+        dispatcher = dispatcher.root(role)
     if signature not in dispatcher.overloads:
         with _interrupts_held():
             dispatcher.compile(signature)
@@ -89,4 +94,4 @@ def address(dispatcher: Any, signature: tuple) -> int:
 
 def entry(dispatcher: Any, signature: tuple) -> Callable:
     """The callable of exactly `signature`: The caller vouches for every argument's type."""
-    return compiled(dispatcher, signature).entry_point
+    return _compiled(dispatcher, "entry", signature).entry_point

@@ -1,0 +1,145 @@
+"""A kernel that other kernels call is a *part*; one that is reached by address, or from Python, is a *root*.
+
+numba makes of every function machine code and two wrappers, and copies of all that it calls. Tiles inside four levels
+of loops were optimised and translated four times, and two thirds of a warm-up went there. So
+
+    part    LLVM IR only: no wrapper, no optimisation, no machine code; its own parts are linked in where it is linked
+    root    parts linked in and optimised together, once; one wrapper, for C or for Python
+
+One kernel can be both: `Kernel` is its part, `Kernel.root` what else is asked of it.
+"""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import Any
+
+import llvmlite.binding as llvm
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler, CompileResult, compile_result
+from numba.core.registry import CPUDispatcher
+from numba.core.types import IntegerLiteral
+
+from .cache import KernelCache
+
+#: How numba begins the name of a function's environment: Python objects that it refers to, which parts do not.
+_ENVIRONMENT = "_ZN08NumbaEnv"
+
+
+class PartLibrary(JITCodeLibrary):
+    """A function's LLVM IR, not optimised, for others to link."""
+
+    def add_ir_module(self, module: Any) -> None:
+        text = str(module)
+        for name in [name for name in module.globals if name.startswith(_ENVIRONMENT)]:
+            if text.count(name) > 1:
+                raise NotImplementedError(f"{self.name} refers to Python objects, which a kernel cannot: {name}")
+            del module.globals[name]
+        super().add_ir_module(module)
+
+    def finalize(self) -> None:
+        self._raise_if_finalized()
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        self._ensure_finalized()
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        """What numba tells where a function's environment is."""
+        return self
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """There is none."""
+
+    def _get_module_for_linking(self) -> Any:
+        self._ensure_finalized()
+        if self._shared_module is None:
+            module = self._final_module.clone()
+            for library in dict.fromkeys(self._linking_libraries):
+                module.link_in(library._get_module_for_linking(), preserve=True)
+            for function in list(module.functions):
+                if not function.is_declaration and function.linkage == llvm.Linkage.external:
+                    function.linkage = "linkonce_odr"  # as numba has it: any copy will do, and may be inlined
+            self._shared_module = module
+        return self._shared_module
+
+    def bitcode(self) -> bytes:
+        return self._get_module_for_linking().as_bitcode()
+
+    @classmethod
+    def restored(cls, codegen: Any, name: str, bitcode: bytes) -> PartLibrary:
+        self = cls(codegen, name)
+        self._final_module = self._shared_module = llvm.parse_bitcode(bitcode)
+        self._finalized = True
+        return self
+
+
+class _PartCompiler(Compiler):
+    def compile_extra(self, function: Any) -> Any:
+        self.state.library = PartLibrary(self.state.targetctx.codegen(), function.__qualname__)
+        return super().compile_extra(function)
+
+
+class _PartCache(KernelCache):
+    """The cache of a part."""
+
+    def _state(self, result: CompileResult) -> Any:
+        described = result.fndesc
+        described.typemap = described.calltypes = None  # as numba does: they may not be picklable
+        return result.library.name, result.library.bitcode(), described, result.signature
+
+    def _restore(self, context: Any, state: Any) -> CompileResult:
+        name, bitcode, described, signature = state
+        return compile_result(
+            target_context=context, typing_context=context.typing_context, signature=signature, fndesc=described,
+            library=PartLibrary.restored(context.codegen(), name, bitcode), objectmode=False, lifted=(), reload_init=(),
+            entry_point=object(),  # numba tells functions apart by it
+        )  # fmt: skip
+
+
+def _named(function: Any, role: str) -> Any:
+    """The same function under another name, and so other symbols."""
+    same = FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )  # fmt: skip
+    same.__qualname__, same.__module__ = f"{function.__qualname__}_{role}", function.__module__
+    return same
+
+
+class Kernel(CPUDispatcher):
+    """A function as a part, made by `part`; called from Python, it is a root."""
+
+    variant = ""
+
+    def root(self, role: str) -> Any:
+        """The dispatcher of the same function that can be reached: "address" by C, "entry" from Python."""
+        roots = vars(self).setdefault("roots", {})
+        if role not in roots:
+            options = {**self.targetoptions, "no_cpython_wrapper": role != "entry", "no_cfunc_wrapper": role != "address"}
+            roots.setdefault(role, CPUDispatcher(_named(self.py_func, role), targetoptions=options))
+            roots[role]._cache = KernelCache(roots[role].py_func, self.variant)
+        return roots[role]
+
+    def add_overload(self, result: CompileResult) -> None:
+        self.overloads[tuple(result.signature.args)] = result  # not for Python to call
+
+    def get_call_template(self, arguments: Any, named: Any) -> Any:
+        """numba would compile once more for every constant that is passed."""
+        plain = [a.literal_type if isinstance(a, IntegerLiteral) else a for a in arguments]
+        return super().get_call_template(plain, named)
+
+    def _compile_for_args(self, *arguments: Any, **named: Any) -> Any:
+        return self.root("entry")(*arguments, **named)
+
+
+def part(function: Any, variant: str, options: dict[str, Any]) -> Kernel:
+    """`function` as a part, kept on disk; `variant` says what it closed over."""
+    made = Kernel(
+        function, targetoptions=options | {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True},
+        pipeline_class=_PartCompiler,
+    )  # fmt: skip
+    made._cache, made.variant = _PartCache(function, variant), variant
+    return made
