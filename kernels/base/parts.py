@@ -112,16 +112,19 @@ def _named(function: Any, role: str) -> Any:
 class Kernel(CPUDispatcher):
     """A function as a part, made by `part`; called from Python, it is a root."""
 
-    variant = ""
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self.variant = ""
+        self._roots: dict[str, CPUDispatcher] = {}
 
-    def root(self, role: str) -> Any:
+    def root(self, role: str) -> CPUDispatcher:
         """The dispatcher of the same function that can be reached: "address" by C, "entry" from Python."""
-        roots = vars(self).setdefault("roots", {})
-        if role not in roots:
-            options = {**self.targetoptions, "no_cpython_wrapper": role != "entry", "no_cfunc_wrapper": role != "address"}
-            roots.setdefault(role, CPUDispatcher(_named(self.py_func, role), targetoptions=options))
-            roots[role]._cache = KernelCache(roots[role].py_func, self.variant)
-        return roots[role]
+        if role not in self._roots:
+            wrappers = {"no_cpython_wrapper": role != "entry", "no_cfunc_wrapper": role != "address"}
+            made = CPUDispatcher(_named(self.py_func, role), targetoptions={**self.targetoptions, **wrappers})
+            made._cache = KernelCache(made.py_func, self.variant)
+            self._roots.setdefault(role, made)
+        return self._roots[role]
 
     def add_overload(self, result: CompileResult) -> None:
         self.overloads[tuple(result.signature.args)] = result  # not for Python to call
@@ -132,7 +135,8 @@ class Kernel(CPUDispatcher):
         return super().get_call_template(plain, named)
 
     def _compile_for_args(self, *arguments: Any, **named: Any) -> Any:
-        return self.root("entry")(*arguments, **named)
+        """Machine code for a call from Python."""
+        return self.root("entry")._compile_for_args(*arguments, **named)
 
 
 def part(function: Any, variant: str, options: dict[str, Any]) -> Kernel:
