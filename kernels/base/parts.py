@@ -29,6 +29,8 @@ _ENVIRONMENT = "_ZN08NumbaEnv"
 class PartLibrary(JITCodeLibrary):
     """A function's LLVM IR, not optimised, for others to link."""
 
+    _shared_module: Any
+
     def add_ir_module(self, module: Any) -> None:
         text = str(module)
         for name in [name for name in module.globals if name.startswith(_ENVIRONMENT)]:
