@@ -27,6 +27,7 @@ def pack_linear(
     symmetric: bool = True,
     rotate: int | None = None,
     outliers: Sequence[int] | np.ndarray | None = None,
+    scheme: schemes.Candidate | str | None = None,
 ) -> PackedLinear:
     """Quantize and pack the weight of a linear layer, once, for any number of `linear` calls.
 
@@ -53,6 +54,9 @@ def pack_linear(
     outliers : sequence of int, optional
         Columns of x that are loud, from 0 to K - 1, each once: they and their weights stay float32, and stretch no
         range. Not with `rotate`, which leaves none.
+    scheme : Choice or str, optional
+        In place of `bits`, `granularity`, `group_size` and `symmetric`: what `choose_scheme` gave, or its name, such as
+        "int4_per_group_32" or, with zero points, "uint4_per_group_32" (`PackedLinear.scheme` is such a name, too).
 
     Returns
     -------
@@ -95,6 +99,10 @@ def pack_linear(
     array([0., 1., 2., 3.], dtype=float32)
     """
     weight = schemes.weight_matrix(weight)
+    if scheme is not None:
+        if (bits, granularity, group_size, symmetric) != (8, "auto", None, True):
+            raise ValueError("scheme must be given alone, or bits, granularity, group_size and symmetric without it")
+        bits, granularity, group_size, symmetric = schemes.parsed_scheme(scheme)
     checks.choice("bits", bits, schemes.LIMITS)
     checks.choice("granularity", granularity, ("auto", *schemes.GRANULARITIES))
     checks.choice("activations", activations, ACTIVATION_SCHEMES)

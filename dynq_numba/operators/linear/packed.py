@@ -157,8 +157,7 @@ class PackedLinear:
     @property
     def scheme(self) -> str:
         """The scheme in one word, such as "int8_per_channel", "int4_per_group_32" or, with zero points, "uint4…"."""
-        size = f"_{self.group_size}" if self.group_size else ""
-        return f"{'' if self.symmetric else 'u'}int{self.bits}_{self.granularity}{size}"
+        return schemes.scheme_name(self.bits, self.granularity, self.group_size, self.symmetric)
 
     def dequantize(self) -> np.ndarray:
         """The weight the integers stand for: float32 [N, K] = qweight · scale, one multiplication each.

@@ -47,12 +47,59 @@ class Candidate:
     error: float
     nbytes: int
 
+    @property
+    def scheme(self) -> str:
+        """The scheme in one word, as `PackedLinear.scheme` has it."""
+        return scheme_name(self.bits, self.granularity, self.group_size)
+
 
 @dataclass(frozen=True)
 class Choice(Candidate):
-    """The chosen scheme, with all that were considered, cheapest first."""
+    """The chosen scheme, for ``pack_linear(weight, scheme=choice)``.
 
+    Attributes
+    ----------
+    max_error : float
+        What was allowed, or the limit that stands in for None.
+    within : bool
+        Whether `error` is at most that. False: no scheme is, and this is the most accurate one.
+    candidates : tuple of Candidate
+        All that were considered, cheapest first.
+    """
+
+    max_error: float
     candidates: tuple[Candidate, ...]
+
+    @property
+    def within(self) -> bool:
+        return self.error <= self.max_error
+
+
+def scheme_name(bits: int, granularity: str, group_size: int | None, symmetric: bool = True) -> str:
+    """A scheme in one word: "int8_per_channel", "int4_per_group_32", with zero points "uint4_per_group_32"."""
+    return f"{'' if symmetric else 'u'}int{bits}_{granularity}{f'_{group_size}' if group_size else ''}"
+
+
+def parsed_scheme(scheme: Any) -> tuple[int, str, int | None, bool]:
+    """bits, granularity, group size and whether symmetric, of a Candidate or a scheme in one word."""
+    if isinstance(scheme, Candidate):
+        return scheme.bits, scheme.granularity, scheme.group_size, True
+    if not isinstance(scheme, str):
+        raise TypeError(f"scheme must be a Choice from choose_scheme or a string; got {checks.describe(scheme)}")
+    if scheme not in _SCHEMES:
+        raise ValueError(f"scheme must be one of {', '.join(map(repr, _SCHEMES))}; got {scheme!r}")
+    return _SCHEMES[scheme]
+
+
+#: Every scheme by its name.
+_SCHEMES: dict[str, tuple[int, str, int | None, bool]] = {
+    scheme_name(*each): each
+    for each in (
+        *((bits, granularity, None, True) for bits in LIMITS for granularity in GRANULARITIES[:2]),
+        *((bits, "per_group", size, True) for bits in LIMITS for size in GROUP_SIZES),
+        *((4, "per_group", size, False) for size in GROUP_SIZES),
+    )
+}
 
 
 def quantize_weight(
@@ -108,15 +155,17 @@ def choose_scheme(weight: np.ndarray, max_error: float | None = None, *, bits: i
         Output channels by inputs.
     max_error : float, optional
         Largest relative error (Frobenius norm of the rounding error over that of the weight). When nothing
-        is within it, the most accurate scheme is chosen. By default a scheme must be as good as per_channel
-        (within 5 %), and finer where that is above 0.05: with 4 bits, nearly always groups of 32.
+        is within it, the most accurate scheme is chosen, and `within` is False. By default a scheme must be as good as
+        per_channel (within 5 %), and finer where that is above 0.05: with 4 bits, nearly always groups of 32.
     bits : {8, 4}
         Bits of a quantized weight.
 
     Returns
     -------
     Choice
-        `granularity`, `group_size`, `bits`, `error`, `nbytes`, and all `candidates`, cheapest first.
+        For ``pack_linear(weight, scheme=choice)``. It tells the `scheme` in one word, its `granularity`, `group_size`
+        and `bits`, its `error` and `nbytes`, whether that error is `within` what was allowed, and all `candidates`,
+        cheapest first.
 
     Raises
     ------
@@ -139,6 +188,12 @@ def choose_scheme(weight: np.ndarray, max_error: float | None = None, *, bits: i
     >>> rows[:, 0] *= 100   # one loud input: every channel's scale is spoiled
     >>> choose_scheme(rows, max_error=0.004).granularity
     'per_group'
+    >>> choice = choose_scheme(rows, max_error=0.001)
+    >>> choice.within, choice.scheme
+    (False, 'int8_per_group_32')
+    >>> import dynq_numba as dq
+    >>> dq.pack_linear(rows, scheme=choice).scheme
+    'int8_per_group_32'
     """
     weight = weight_matrix(weight)
     checks.choice("bits", bits, LIMITS)
@@ -152,7 +207,7 @@ def choose_scheme(weight: np.ndarray, max_error: float | None = None, *, bits: i
         raise ValueError(f"max_error must be at least 0; got {max_error}")
     within = [c for c in candidates if c.error <= max_error]
     best = within[0] if within else min(candidates, key=lambda c: c.error)
-    return Choice(**vars(best), candidates=tuple(candidates))
+    return Choice(**vars(best), max_error=float(max_error), candidates=tuple(candidates))
 
 
 def weight_matrix(weight: Any) -> np.ndarray:

@@ -291,3 +291,24 @@ def test_4_bits_take_groups_of_32_where_nothing_coarser_is_exact(rng):
     few = rng.integers(-7, 8, (40, 200)).astype(F32)
     few[:, 0] = 7
     assert dq.pack_linear(few, bits=4).granularity == "per_tensor" and dq.choose_scheme(few, bits=4).error == 0
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_choice_is_packed_as_it_is_and_says_whether_it_is_within(rng, bits):
+    weight = outlier_weight(rng)
+    for candidate in dq.choose_scheme(weight, bits=bits).candidates:
+        choice = dq.choose_scheme(weight, candidate.error, bits=bits)
+        assert choice.within and choice.max_error == candidate.error
+        for given in (candidate, candidate.scheme):
+            packed = dq.pack_linear(weight, scheme=given)
+            assert packed == dq.pack_linear(weight, **describe(candidate)) and packed.scheme == candidate.scheme
+    choice = dq.choose_scheme(weight, max_error=0, bits=bits)
+    assert not choice.within and choice.error == min(c.error for c in choice.candidates)
+    assert dq.choose_scheme(np.zeros((3, 4), F32), max_error=0).within
+
+
+@each_scheme
+def test_every_scheme_is_packed_by_its_name(rng, scheme):
+    weight = outlier_weight(rng)
+    packed = dq.pack_linear(weight, **scheme)
+    assert dq.pack_linear(weight, scheme=packed.scheme) == packed
