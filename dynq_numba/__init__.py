@@ -27,6 +27,7 @@ if not _Path(__file__).exists():
 if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kernels` stands beside this folder
     __path__.append(str(_Path(__file__).parent.parent))
 
+from .inspection import inspect
 from .moved import register_old_names
 from .operators.attention import njit as jitted_attention  # noqa: F401
 from .operators.attention.api import attention
@@ -60,9 +61,10 @@ from .operators.rowwise import njit_norms as jitted_floats  # noqa: F401
 from .operators.rowwise.elementwise import gelu, silu, swiglu
 from .operators.rowwise.norms import layer_norm, rms_norm, softmax
 from .operators.rowwise.rotary import rotary, rotary_tables
+from .reading import load
 from .runtime.isa import available_isas, current_isa, force_isa
 from .runtime.threads import get_num_threads, set_num_threads
-from .saving import load, save
+from .saving import save
 from .warmup import warmup
 
 __version__ = "0.1.0"
@@ -93,6 +95,7 @@ __all__ = [
     "get_num_threads",
     "gru",
     "gru_cell",
+    "inspect",
     "layer_norm",
     "linear",
     "linear_many",

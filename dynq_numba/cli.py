@@ -12,6 +12,7 @@ EXAMPLES = """examples:
   dynq warmup            compile everything for this machine into the cache (in a container's build step)
   dynq warmup --quiet    the same, without the list
   dynq info              what this machine is and which kernels it runs
+  dynq inspect FILE      what a .safetensors file holds
 """
 
 
@@ -49,6 +50,14 @@ def _info(args: argparse.Namespace) -> int:
     return 0
 
 
+def _inspect(args: argparse.Namespace) -> int:
+    from .inspection import inspect
+
+    for i, path in enumerate(args.files):
+        print(f"{chr(10) if i else ''}{inspect(path)}")
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit status."""
     parser = argparse.ArgumentParser(
@@ -64,12 +73,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     warm.set_defaults(run=_warmup)
     info = commands.add_parser("info", help="the machine, the instruction set, the kernels")
     info.set_defaults(run=_info)
+    look = commands.add_parser("inspect", help="what a .safetensors file holds: names, kinds, shapes, schemes, bytes")
+    look.add_argument("files", nargs="+", metavar="FILE", help="written by dq.save, or any other .safetensors file")
+    look.set_defaults(run=_inspect)
     args = parser.parse_args(argv)
     if args.command is None:
         parser.print_help()
         return 0
     try:
         return args.run(args)
-    except ValueError as error:  # such as an impossible DYNQ_ISA
+    except (OSError, ValueError) as error:  # such as a file that is not there, or an impossible DYNQ_ISA
         print(f"dynq: {error}", file=sys.stderr)
         return 2

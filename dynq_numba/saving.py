@@ -1,37 +1,43 @@
-"""save and load: packed weights and arrays in a safetensors file, without pickle.
+"""save: packed weights and arrays in a safetensors file, without pickle (reading.py loads it).
 
 A file is one of safetensors (files/container.py). Its ``__metadata__`` holds, all as text:
 
     format               dynq_numba
     dynq_numba.version   1; another is not read
-    dynq_numba.objects   JSON: of each name in order its "kind", "array" or one of files/saved_weights.py with its
-                         attributes
+    dynq_numba.objects   JSON: of each name in order its "kind", with the attributes that files/saved_weights.py
+                             lists, or
+                             array
+                             list, tuple    items: what is in it
+                             dict           items: what is in it, by name
+                             chain          steps: by name, the class of dq.step as "step" and its fields; returns
     dynq_numba.sha256    of the header as JSON with sorted names, nothing between the tokens, no character escaped that
                          need not be, and this text empty, in UTF-8; and of the data behind it
+    anything else        the user's own text, not beginning with "dynq_numba."
 
-The array ``name`` has that name, the parts of a packed weight are ``name.role``; every array belongs to one object.
+The array ``name`` has that name, the parts of a packed weight are ``name.role``, what a list or dict holds is called
+``name.0`` or ``name.key``, a field of a chain's step ``name.step.field``; every array belongs to one object.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
-import mmap
 import os
 import secrets
 import stat
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from .arguments import checks
 from .arguments.checks import describe
 from .files import container, saved_weights
-from .files.container import DTYPES, METADATA, Tensor
+from .files.container import DTYPES, METADATA, Tensor, joined
+from .operators.chain.api import Chain
 from .operators.conv.packed import PackedConv
 from .operators.embedding.packed import PackedEmbedding
 from .operators.linear.packed import PackedLinear
@@ -51,7 +57,13 @@ KINDS: dict[str, tuple[type, Any, Any]] = {
 CODES = {dtype: code for code, dtype in DTYPES.items() if code != "BF16"}
 
 
-def save(path: str | os.PathLike[str], objects: Mapping[str, Any]) -> None:
+#: Arrays by role, and what a file says of an object.
+Described = tuple[dict[str, Any], dict[str, Tensor]]
+
+
+def save(
+    path: str | os.PathLike[str], objects: Mapping[str, Any], *, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write packed weights and arrays into one file, which any machine can read: instead of pickle, which runs code.
 
     Parameters
@@ -59,8 +71,12 @@ def save(path: str | os.PathLike[str], objects: Mapping[str, Any]) -> None:
     path : str or path
         A .safetensors file. It appears whole or not at all: an error or Ctrl-C leaves what was there before.
     objects : dict of str
-        By name, `PackedLinear`, `PackedConv`, `PackedEmbedding`, `PackedLSTM`, `PackedGRU`, `PackedRNN`, or an array of
-        booleans, integers, float16, float32, float64, complex64 or bfloat16. No dicts within: name things "block.0.up".
+        By name, `PackedLinear`, `PackedConv`, `PackedEmbedding`, `PackedLSTM`, `PackedGRU`, `PackedRNN`, `Chain`, an
+        array of booleans, integers, float16, float32, float64, complex64 or bfloat16; or a list, tuple or dict of such,
+        nested as you like.
+    metadata : dict of str to str, optional
+        Text to go with them, such as the model's name and version: `inspect` shows it. Names that begin with
+        "dynq_numba." and the name "format" are taken.
 
     Raises
     ------
@@ -82,35 +98,71 @@ def save(path: str | os.PathLike[str], objects: Mapping[str, Any]) -> None:
     >>> import dynq_numba as dq
     >>> w = dq.pack_linear(np.eye(4, 6, dtype=np.float32))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     dq.save(f"{folder}/model.safetensors", {"up": w, "norm.weight": np.ones(6, np.float32)})
-    ...     model = dq.load(f"{folder}/model.safetensors")
-    >>> model["up"] == w, model["norm.weight"]
+    ...     path = f"{folder}/model.safetensors"
+    ...     dq.save(path, {"layers": [w, w], "norm": {"weight": np.ones(6, np.float32)}}, metadata={"model": "tiny"})
+    ...     model, about = dq.load(path), dq.inspect(path)
+    >>> model["layers"][1] == w, model["norm"]["weight"]
     (True, array([1., 1., 1., 1., 1., 1.], dtype=float32))
+    >>> about.metadata
+    {'model': 'tiny'}
     """
     path = Path(path)
     if not isinstance(objects, Mapping):
         raise TypeError(f"objects must be a dict of packed weights and arrays; got {describe(objects)}")
-    kinds, tensors = {}, {}
-    for name, value in objects.items():
-        kinds[name], parts = _described(name, value)
-        for role, tensor in parts.items():
-            full = f"{name}.{role}" if role else name
-            if full in tensors or full == METADATA:
-                raise ValueError(f"objects must have names that differ; {describe(full)} comes twice in the file")
-            tensors[full] = tensor
-    metadata = {"format": FORMAT, PREFIX + "version": VERSION, PREFIX + "objects": json.dumps(kinds), SHA: "0" * 64}
-    _write(path, container.header_of(tensors, metadata), tensors)
-
-
-def _described(name: Any, value: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What a file says of one of the objects, and its arrays by role."""
-    if not isinstance(name, str):
-        raise TypeError(f"objects must have names that are strings; got {describe(name)}")
+    own = _checked_metadata(metadata)
     try:
-        name.encode()
+        kinds, tensors = _items("objects", objects.items())
+        text = json.dumps(kinds)
+    except RecursionError:
+        raise ValueError("objects are nested too deep, or hold themselves") from None
+    known = {"format": FORMAT, PREFIX + "version": VERSION, PREFIX + "objects": text, SHA: "0" * 64}
+    _write(path, container.header_of(tensors, own | known), tensors)
+
+
+def _checked_metadata(metadata: Any) -> dict[str, str]:
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata must be a dict of strings; got {describe(metadata)}")
+    for name, text in metadata.items():
+        _checked_name("metadata", name)
+        if not isinstance(text, str):
+            raise TypeError(f"metadata[{name!r}] must be a string; got {describe(text)}")
+        _encodable(f"metadata[{name!r}] must be a string", text)
+        if name == "format" or name.startswith(PREFIX):
+            raise ValueError(f'metadata must not have "format" or names that begin with "{PREFIX}"; got {name!r}')
+    return {str(name): str(text) for name, text in metadata.items()}
+
+
+def _checked_name(where: str, name: Any) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"{where} must have names that are strings; got {describe(name)}")
+    _encodable(f"{where} must have names", name)
+
+
+def _encodable(what: str, text: str) -> None:
+    try:
+        text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"objects must have names that UTF-8 can hold; got {describe(name)}") from None
-    where = f"objects[{name!r}]"
+        raise ValueError(f"{what} that UTF-8 can hold; got {describe(text)}") from None
+
+
+def _items(where: str, items: Iterable[tuple[Any, Any]]) -> Described:
+    """What a file says of each of these by name, and the arrays of all."""
+    kinds, tensors = {}, {}
+    for name, value in items:
+        _checked_name(where, name)
+        kinds[name], parts = _described(f"{where}[{name!r}]", value)
+        for role, tensor in parts.items():
+            full = joined(name, role)
+            if full in tensors or full == METADATA:
+                raise ValueError(f"{where} must have names that differ; {describe(full)} comes twice in the file")
+            tensors[full] = tensor
+    return kinds, tensors
+
+
+def _described(where: str, value: Any) -> Described:
+    """What a file says of an object, and its arrays by role."""
     for kind, (packed, about, _) in KINDS.items():
         if isinstance(value, packed):
             try:
@@ -118,7 +170,15 @@ def _described(name: Any, value: Any) -> tuple[dict[str, Any], dict[str, Tensor]
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from None
             return {"kind": kind} | attributes, tensors
-    array = checks.plain(where, value, "a packed weight or a numpy array")
+    if type(value) in (list, tuple):
+        kinds, tensors = _items(where, ((str(i), each) for i, each in enumerate(value)))
+        return {"kind": type(value).__name__, "items": list(kinds.values())}, tensors
+    if isinstance(value, Mapping):
+        kinds, tensors = _items(where, value.items())
+        return {"kind": "dict", "items": kinds}, tensors
+    if isinstance(value, Chain):
+        return _described_chain(where, value)
+    array = checks.plain(where, value, "a packed weight, a numpy array, or a list or dict of them")
     code = "BF16" if array.dtype.name == "bfloat16" else CODES.get(array.dtype.newbyteorder("<"))
     if code is None:
         raise TypeError(f"{where} must be an array of booleans, integers, floats or complex64; got {describe(array)}")
@@ -128,7 +188,21 @@ def _described(name: Any, value: Any) -> tuple[dict[str, Any], dict[str, Tensor]
     return {"kind": "array"}, {"": saved_weights.given(code, bits)}
 
 
-def _canonical(header: dict[str, Any]) -> bytes:
+def _described_chain(where: str, chain: Chain) -> Described:
+    """Of each step its class and fields; arrays and weights among them like those of a dict."""
+    _, (steps, returns) = chain.__reduce__()
+    about: dict[str, Any] = {}
+    tensors: dict[str, Tensor] = {}
+    for name, each in steps.items():
+        values = {field.name: getattr(each, field.name) for field in fields(each)}
+        held = {key: value for key, value in values.items() if not isinstance(value, (str, float, type(None)))}
+        kinds, parts = _items(f"{where}[{name!r}]", held.items())
+        about[name] = {"step": type(each).__name__} | values | kinds
+        tensors |= {joined(name, role): tensor for role, tensor in parts.items()}
+    return {"kind": "chain", "steps": about, "returns": returns}, tensors
+
+
+def canonical(header: dict[str, Any]) -> bytes:
     """What the checksum covers of the header."""
     bare = header | {METADATA: header[METADATA] | {SHA: ""}}
     return json.dumps(bare, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
@@ -140,7 +214,7 @@ def _write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> No
     before = path.stat() if path.exists() else None
     if before is not None and not stat.S_ISREG(before.st_mode) and not stat.S_ISDIR(before.st_mode):
         raise ValueError(f"path must be that of a file; {path} is something else")
-    start, digest = container.encoded(header), hashlib.sha256(_canonical(header))
+    start, digest = container.encoded(header), hashlib.sha256(canonical(header))
     temporary = path.with_name(f".dynq-{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -160,151 +234,3 @@ def _write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> No
         with contextlib.suppress(OSError):  # it may not be there yet, or no more
             os.unlink(temporary)
         raise
-
-
-def load(path: str | os.PathLike[str], *, verify: bool = True) -> dict[str, Any]:
-    """Read what `save` wrote.
-
-    Parameters
-    ----------
-    path : str or path
-        A file of `save`, or any other .safetensors file: then all arrays in it, by name.
-    verify : bool
-        Read the whole file and compare its checksum. Without, a damaged value goes unnoticed; all else is checked
-        either way. Other files have no checksum.
-
-    Returns
-    -------
-    dict of str
-        In the order of `save`. Arrays are read-only views of the file's memory map (copies where they are not aligned,
-        which `save` avoids): they take no memory of their own, and must not be truncated by others meanwhile. Replacing
-        the file, as `save` does, leaves them as they are.
-
-    Raises
-    ------
-    ValueError
-        When the file is malformed, damaged, or of an unknown version or kind, with its path and what is wrong. No file
-        makes this function run code, or take more memory than in proportion to its size.
-    OSError
-        From the file system.
-    MemoryError
-        When there is no room to map it.
-
-    Notes
-    -----
-    Exact: each weight has the integers and scales that were saved. Source: the safetensors format.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import numpy as np
-    >>> import dynq_numba as dq
-    >>> table = dq.pack_embedding(np.arange(12.0).reshape(4, 3), bits=4)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     dq.save(f"{folder}/table.safetensors", {"table": table})
-    ...     dq.load(f"{folder}/table.safetensors")["table"] == table
-    True
-    """
-    if not isinstance(verify, (bool, np.bool_)):
-        raise TypeError(f"verify must be True or False; got {describe(verify)}")
-    with open(path, "rb", opener=_opened) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(f"{os.fspath(path)}: this is no file, but a device, pipe or socket")
-        size = os.fstat(file.fileno()).st_size
-        content = _mapped(file, size)
-    try:
-        return _loaded(content, bool(verify))
-    except RecursionError:
-        raise ValueError(f"{os.fspath(path)}: its header is nested too deep") from None
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{os.fspath(path)}: {error}") from None
-
-
-def _mapped(file: BinaryIO, size: int) -> Any:
-    try:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-    except OSError as error:
-        if error.errno == errno.ENOMEM:
-            raise MemoryError(f"{file.name}: no memory to map its {size} bytes") from None
-        raise
-
-
-def _opened(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # nobody may be at a pipe's other end
-
-
-def _loaded(content: Any, verify: bool) -> dict[str, Any]:
-    header, start = container.read(content)
-    metadata = header[METADATA]
-    if metadata.get("format") != FORMAT and not any(key.startswith(PREFIX) for key in metadata):
-        return {name: _plain(header, name, content, start) for name in header if name != METADATA}
-    if set(metadata) != KEYS or metadata["format"] != FORMAT:
-        raise ValueError(f"{METADATA} must hold {', '.join(sorted(KEYS))}; got {describe(metadata)}")
-    if metadata[PREFIX + "version"] != VERSION:
-        raise ValueError(f"this is version {describe(metadata[PREFIX + 'version'])}; known is {VERSION}")
-    if verify:
-        _verify(header, content, start)
-    try:
-        objects = container.parsed(metadata[PREFIX + "objects"])
-    except ValueError as error:
-        raise ValueError(f"{PREFIX}objects is damaged: {error}") from None
-    if type(objects) is not dict:
-        raise ValueError(f"{PREFIX}objects must hold objects by name; got {describe(objects)}")
-    left = set(header) - {METADATA}
-    found = {name: _restored(name, about, header, left, content, start) for name, about in objects.items()}
-    if left:
-        raise ValueError(f"no object has the arrays {describe(sorted(left))}")
-    return found
-
-
-def _verify(header: dict[str, Any], content: Any, start: int) -> None:
-    digest = hashlib.sha256(_canonical(header))
-    for part in _parts(content, start):
-        digest.update(part)
-    if digest.hexdigest() != header[METADATA][SHA]:
-        raise ValueError("its checksum does not fit: the file is damaged")
-
-
-def _parts(content: Any, start: int) -> Iterable[bytes]:
-    for begin in range(start, len(content), container.CHUNK):
-        yield content[begin : begin + container.CHUNK]
-
-
-def _plain(header: dict[str, Any], name: str, content: Any, start: int) -> np.ndarray:
-    array = container.array(header, name, content, start)
-    if header[name]["dtype"] != "BF16":
-        return array
-    try:
-        import ml_dtypes
-    except ImportError:
-        raise ValueError(f"{describe(name)} is bfloat16, which numpy gets from the package ml_dtypes") from None
-    return array.view(ml_dtypes.bfloat16)
-
-
-def _restored(name: str, about: Any, header: dict[str, Any], left: set[str], content: Any, start: int) -> Any:
-    """One of the objects; the names of its arrays are taken out of `left`."""
-    kind = about.get("kind") if type(about) is dict else None
-    if type(kind) is not str or kind not in ("array", *KINDS):
-        raise ValueError(f"{describe(name)} has kind {describe(kind)}; known are array, {', '.join(KINDS)}")
-
-    def taken(full: str) -> str:
-        if full not in left:
-            raise ValueError(f"there is no array {describe(full)}, or two objects have it")
-        left.remove(full)
-        return full
-
-    if kind == "array":
-        if set(about) != {"kind"}:
-            raise ValueError(f"{describe(name)}, an array, must have no attributes; got {describe(about)}")
-        return _plain(header, taken(name), content, start)
-
-    def take(role: str, code: str, shape: tuple[int, ...]) -> np.ndarray:
-        entry = header[taken(f"{name}.{role}")]
-        if (entry["dtype"], entry["shape"]) != (code, list(shape)):
-            raise ValueError(f"{role} must be {code} {list(shape)}; got {entry['dtype']} {describe(entry['shape'])}")
-        return container.array(header, f"{name}.{role}", content, start)
-
-    try:
-        return KINDS[kind][2](about, take)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{describe(name)}: {error}") from None

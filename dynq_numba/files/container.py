@@ -48,6 +48,11 @@ class Tensor(NamedTuple):
     make: Callable[[], np.ndarray]
 
 
+def joined(name: str, role: str) -> str:
+    """The name in the file of what `role` is of `name`."""
+    return f"{name}.{role}" if role else name
+
+
 def header_of(tensors: dict[str, Tensor], metadata: dict[str, str]) -> dict[str, Any]:
     """The header of a file with these arrays, in the order in which they are written."""
     header: dict[str, Any] = {METADATA: metadata}
@@ -99,16 +104,35 @@ def parsed(text: str) -> Any:
         raise ValueError("it is nested too deep") from None
 
 
+#: How other files begin.
+_OTHERS = {
+    b"PK\3\4": "a zip archive, such as torch.save and numpy.savez write",
+    b"\x80": "a pickle",
+    b"\x93NUMPY": "a .npy file",
+    b"GGUF": "a GGUF file",
+    b"\x89HDF": "an HDF5 file",
+    b"version https://git-lfs": "a pointer of Git LFS, which `git lfs pull` replaces by the file",
+    b"{": "JSON",
+    b"<": "HTML or XML",
+}
+
+
+def _looks_like(content: Any) -> str:
+    if not len(content):
+        return ": it is empty"
+    start = bytes(content[:32])
+    looks = next((what for magic, what in _OTHERS.items() if start.startswith(magic)), None)
+    return f", but looks like {looks}" if looks else ": it begins with other bytes"
+
+
 def read(content: Any) -> tuple[dict[str, Any], int]:
     """The checked header of a file, and where data begins; `content` is the file's bytes, such as its map."""
-    if len(content) < 8:
-        raise ValueError(f"it has {len(content)} bytes, and a header's length alone takes 8")
     length = int.from_bytes(content[:8], "little")
-    if length > MOST_HEADER or 8 + length > len(content):
-        raise ValueError(f"its header should have {length} bytes, of a file of {len(content)} ({MOST_HEADER} at most)")
+    if bytes(content[8:9]) != b"{" or length > MOST_HEADER:
+        raise ValueError(f"this is no safetensors file{_looks_like(content)}")
+    if 8 + length > len(content):
+        raise ValueError(f"it ends within its header, which has {length} bytes: of the file there are {len(content)}")
     raw = bytes(content[8 : 8 + length])
-    if raw[:1] != b"{":
-        raise ValueError("its header does not start with '{': this is no safetensors file")
     try:
         header = parsed(raw.decode())
         for name in header:

@@ -98,7 +98,7 @@ WRONG = [
     (TypeError, "objects must be a dict", lambda w: [w]),
     (TypeError, "names that are strings", lambda w: {1: w}),
     (ValueError, "UTF-8", lambda w: {"\ud800": w}),
-    (TypeError, r"objects\['a'\]", lambda w: {"a": {"b": w}}),
+    (TypeError, r"objects\['a'\]\['b'\]", lambda w: {"a": {"b": 1}}),
     (TypeError, r"objects\['a'\]", lambda w: {"a": [1.0]}),
     (TypeError, r"objects\['a'\]", lambda w: {"a": None}),
     (TypeError, "mask", lambda w: {"a": np.ma.masked_array([1.0], [True])}),

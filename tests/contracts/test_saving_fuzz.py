@@ -24,6 +24,8 @@ OBJECTS = saved.small(np.random.default_rng(3))
 CONTENTS = {name: {name: w, "an array": np.arange(6.0)} for name, w in OBJECTS.items()}
 CONTENTS["arrays"] = saved.arrays(np.random.default_rng(4))
 CONTENTS["nothing"] = {}
+CHAINS = saved.chains(np.random.default_rng(5))
+CONTENTS["nested"] = {"a": [OBJECTS["linear"], {"b": (np.arange(3.0),), "": {}}], "c": CHAINS}
 FILES = {}
 for _name, _objects in CONTENTS.items():
     dq.save(HERE / "made", _objects)
@@ -34,6 +36,7 @@ kinds = pytest.mark.parametrize("what", list(CONTENTS))
 WORDS = (
     "", "a", "linear", "conv", "embedding", "lstm", "gru", "rnn", "array", "F32", "I8", "U8", "BF16", "BOOL", "qweight",
     "scale", "per_tensor", "per_channel", "per_group", "reverse", "bidirectional", "tanh", "\udc80", "__metadata__",
+    "list", "tuple", "dict", "chain", "Linear", "SwiGLU", "LayerNorm", "x", "addend", "total",
 )  # fmt: skip
 NUMBERS = (
     0, 1, -1, 2, 3, 4, 5, 7, 8, 16, 31, 32, 33, 64, 128, 255, 2**31 - 1, 2**31, 2**40, 2**62, 2**63, 2**64, 10**400,
@@ -169,9 +172,21 @@ def test_forged_files(what, data):
         use(found)
 
 
+def leaves_of(tree):
+    if isinstance(tree, (dict, list, tuple)):
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from leaves_of(part)
+    else:
+        yield tree
+
+
 def use(found):
     """Run what was loaded, and save it again."""
-    for packed in found.values():
+    for packed in leaves_of(found):
+        if isinstance(packed, dq.Chain):
+            x, *others = (np.ones((2, width), np.float32) for width in packed._takes)
+            packed(x, **dict(zip(packed.arguments[1:], others, strict=True)))
+            continue
         sizes = np.ravel(getattr(packed, "padding", 0)).tolist() + list(getattr(packed, "dilation", ()))
         if not isinstance(packed, np.ndarray) and max(sizes, default=0) < 50:
             with np.errstate(all="ignore"):

@@ -63,8 +63,33 @@ def arrays(rng):
     }  # fmt: skip
 
 
+def chains(rng):
+    """One with every step and option, of (x, addend), and one that gives an array; both take rows of 33."""
+    up, down = (dq.pack_linear(rng.standard_normal(shape, np.float32)) for shape in ((16, 33), (33, 16)))
+    weight, bias = rng.standard_normal((2, 33), np.float32)
+    steps = {
+        "up": dq.step.Linear(up, activation="gelu"),
+        "gate": dq.step.Linear(up, x="x"),
+        "inner": dq.step.SwiGLU("up"),
+        "down": dq.step.Linear(down, residual="addend"),
+        "norm": dq.step.LayerNorm(weight, bias, eps=1e-3, residual="x", sum="total"),
+        "y": dq.step.RMSNorm(weight, x="total"),
+    }
+    return dq.Chain(steps, ["y", "norm", "total"]), dq.Chain({"y": dq.step.RMSNorm(bias)})
+
+
 def same(a, b):
     """Equal to the bit, types and shapes too."""
+    if type(a) in (list, tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
+    if type(a) is dict:
+        return type(b) is dict and list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, dq.Chain):
+        (steps, returns), (others, given) = a.__reduce__()[1], b.__reduce__()[1]
+        mine, theirs = ({name: vars(each) for name, each in each.items()} for each in (steps, others))
+        return returns == given and same(mine, theirs) and [*map(type, steps.values())] == [*map(type, others.values())]
+    if a is None or isinstance(a, (str, float)):
+        return type(a) is type(b) and a == b
     if isinstance(a, np.ndarray):
         return type(b) is np.ndarray and a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
     return type(a) is type(b) and a == b and repr(a) == repr(b)
