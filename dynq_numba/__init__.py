@@ -62,6 +62,7 @@ from .operators.rowwise.elementwise import gelu, silu, swiglu
 from .operators.rowwise.norms import layer_norm, rms_norm, softmax
 from .operators.rowwise.rotary import rotary, rotary_tables
 from .reading import load
+from .runtime.compiling import watch as _watch
 from .runtime.isa import available_isas, current_isa, force_isa
 from .runtime.threads import get_num_threads, set_num_threads
 from .saving import save
@@ -70,6 +71,7 @@ from .warmup import warmup
 __version__ = "0.1.0"
 
 register_old_names()
+_watch()
 
 __all__ = [
     "Chain",

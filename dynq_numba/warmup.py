@@ -29,6 +29,7 @@ from .operators.rowwise import norms as floats
 from .operators.rowwise.rotary import rotary
 from .runtime import isa
 from .runtime import kernel_table as registry
+from .runtime.compiling import silently
 
 
 def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
@@ -102,9 +103,10 @@ def warmup(*, progress: Callable[[str], object] | None = None) -> float:
     start = time.perf_counter()
     if not JIT_ENABLED:
         return 0.0
-    steps = list(_steps())
-    for i, (name, build) in enumerate(steps, 1):
-        if progress is not None:
-            progress(f"[{i}/{len(steps)}] {name}")
-        build()
+    with silently():
+        steps = list(_steps())
+        for i, (name, build) in enumerate(steps, 1):
+            if progress is not None:
+                progress(f"[{i}/{len(steps)}] {name}")
+            build()
     return time.perf_counter() - start

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Children of tests whose standard error is looked at.
+os.environ.setdefault("DYNQ_QUIET", "1")
+
 ISAS = ("avx512vnni", "avxvnni", "avx2", "portable")
 
 # The generated inputs of "ci" are the same in every run; HYPOTHESIS_PROFILE=thorough searches further.

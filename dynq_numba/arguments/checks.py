@@ -16,6 +16,8 @@ def describe(value: Any) -> str:
     """A short account of a value for error messages."""
     if isinstance(value, np.ndarray):
         return f"ndarray of {value.dtype}, shape {value.shape}"
+    if _tensor(value):
+        return f"{type(value).__name__} of {value.dtype}, shape {tuple(value.shape)}"
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
@@ -28,15 +30,37 @@ def choice(name: str, value: Any, allowed: Iterable[Any]) -> Any:
     return value
 
 
+def dtype_name(value: Any) -> Any:
+    """The name of a dtype that is given as np.int8 or np.dtype("int8"); anything else as it is."""
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        return np.dtype(value).name
+    return value
+
+
 def is_float(dtype: np.dtype) -> bool:
     """float16, float32, float64, or ml_dtypes' bfloat16."""
     return (dtype.kind == "f" and dtype.itemsize in (2, 4, 8)) or dtype.name == "bfloat16"
 
 
+def _tensor(value: Any) -> bool:
+    """Whether it is another library's array."""
+    return all(hasattr(type(value), each) for each in ("__dlpack__", "dtype", "shape"))
+
+
 def plain(name: str, value: Any, what: str) -> np.ndarray:
-    """`value` as numpy's own kind of array, without what a subclass adds; a mask is nothing to leave out."""
+    """`value` as numpy's own kind of array, without what a subclass adds; a mask is nothing to leave out.
+
+    An array of another library, such as a torch tensor, is one through DLPack: the same memory.
+    """
     if type(value) is np.ndarray:
         return value
+    if _tensor(value) and not isinstance(value, np.ndarray):
+        try:
+            return np.from_dlpack(value)
+        except Exception as error:  # each library has its own
+            why = f"numpy cannot take it as it is ({str(error).splitlines()[0] if str(error) else error!r})"
+            hint = f"pass {name}.detach().cpu().numpy(), of bfloat16 {name}.detach().cpu().float().numpy()"
+            raise TypeError(f"{name} must be {what}; got {describe(value)}, and {why}: {hint}") from None
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be {what}; got {describe(value)}")
     if isinstance(value, np.ma.MaskedArray):
@@ -79,6 +103,8 @@ def byte_array(name: str, value: Any) -> np.ndarray:
 def out_array(out: Any, dtype: np.dtype, shape: tuple[int, ...], name: str = "out") -> None:
     """The array `name` is a writable array of that dtype and shape, contiguous along its last axis."""
     what = f"{'an' if dtype.name == 'int8' else 'a'} {dtype.name} numpy array"
+    if _tensor(out) and not isinstance(out, np.ndarray):
+        raise TypeError(f"{name} must be {what}; got {describe(out)}: pass {name}.numpy(), which shares its memory")
     if plain(name, out, what).dtype != dtype:
         raise TypeError(f"{name} must be {what}; got {describe(out)}")
     if out.shape != shape:

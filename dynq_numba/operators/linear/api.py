@@ -90,7 +90,8 @@ def linear(
     n, k = w.shape
     shape = x.shape
     if not shape or shape[-1] != k:
-        raise ValueError(f"x must have shape [..., {k}] for this weight; got {shape}")
+        turned = "; pack_linear takes [outputs, inputs]: was weight to be weight.T?" if shape and shape[-1] == n else ""
+        raise ValueError(f"x must have shape [..., {k}] for this weight; got {shape}{turned}")
     if activation is not None and not (type(activation) is str and activation in ACTIVATIONS):
         checks.choice("activation", activation, ACTIVATIONS)
     if epilogue is not None:

@@ -127,7 +127,9 @@ def pack_linear(
     if bias is not None:
         bias = checks.float_array("bias", bias, ndim=1)
         if bias.shape != weight.shape[:1]:
-            raise ValueError(f"bias must have shape ({weight.shape[0]},), one for each row of weight; got {bias.shape}")
+            turned = " (weight is [outputs, inputs]: pass weight.T)" if bias.shape == weight.shape[1:] else ""
+            expected = f"({weight.shape[0]},), one for each row of weight"
+            raise ValueError(f"bias must have shape {expected}; got {bias.shape}{turned}")
         bias = np.array(bias)
     if rotate is not None:
         weight = rotate_weight(weight, rotate)

@@ -117,6 +117,7 @@ def quantize(
         return result
     x = checks.float_array("x", x)
     checks.choice("granularity", granularity, GRANULARITIES)
+    dtype = checks.dtype_name(dtype)
     checks.choice("dtype", dtype, DTYPES)
     if not isinstance(symmetric, (bool, np.bool_)):
         raise TypeError(f"symmetric must be True or False; got {checks.describe(symmetric)}")

@@ -1,0 +1,71 @@
+"""Says once when compiling kernels takes long, and how to have it done ahead."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from numba.core import event
+
+from ..kernels.base.jit import cache_directory
+
+#: Seconds of compiling in a process that nobody needs to be told of.
+PATIENCE = 2.0
+#: Where it is said: on stderr, unless the program has set up logging otherwise.
+LOGGER = logging.getLogger("dynq_numba")
+
+
+class _Listener(event.Listener):
+    """Adds up what our kernels took. numba compiles under a lock: one at a time, and others within it."""
+
+    def __init__(self) -> None:
+        self.depth, self.began, self.seconds, self.said = 0, 0.0, 0.0, False
+
+    def on_start(self, event: Any) -> None:
+        if _ours(event):
+            self.depth += 1
+            if self.depth == 1:
+                self.began = time.perf_counter()
+
+    def on_end(self, event: Any) -> None:
+        if _ours(event):
+            self.depth -= 1
+            if self.depth == 0:
+                self.seconds += time.perf_counter() - self.began
+                if self.seconds > PATIENCE and not self.said:
+                    self.said = True
+                    _say(self.seconds)
+
+
+def _ours(event: Any) -> bool:
+    return event.data["dispatcher"].py_func.__module__.startswith("dynq_numba.kernels")
+
+
+def _say(seconds: float) -> None:
+    place = cache_directory()
+    kept = f"once for this machine: they are kept in {place}" if place else "in every process: no place is writable"
+    told = "dynq_numba: compiling took %.1f s so far (%s); `dynq warmup` compiles all ahead, DYNQ_QUIET=1 hides this"
+    LOGGER.warning(told, seconds, kept)
+
+
+_listener = _Listener()
+
+
+def watch() -> None:
+    """Begin to count, but where DYNQ_QUIET is set."""
+    if not os.environ.get("DYNQ_QUIET"):
+        event.register("numba:compile", _listener)
+
+
+@contextmanager
+def silently() -> Iterator[None]:
+    """Whoever compiles on purpose need not be told."""
+    said, _listener.said = _listener.said, True
+    try:
+        yield
+    finally:
+        _listener.said = said

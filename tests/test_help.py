@@ -1,0 +1,93 @@
+"""What a newcomer gets wrong is told in words that say what to do."""
+
+import numpy as np
+import pytest
+from test_memory import child
+
+import dynq_numba as dq
+
+F32 = np.float32
+
+
+class Tensor:
+    """Another library's array: as much of it as numpy asks for."""
+
+    def __init__(self, array, complaint=None):
+        self.array, self.complaint = array, complaint
+        self.dtype, self.shape = f"other.{array.dtype}", array.shape
+
+    dtype = shape = None
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+    def __dlpack__(self, **options):
+        if self.complaint:
+            raise BufferError(self.complaint)
+        return self.array.__dlpack__(**options)
+
+
+def test_arrays_of_other_libraries_are_taken_without_a_copy(rng):
+    x, weight, bias = rng.standard_normal((3, 40), F32), rng.standard_normal((5, 40), F32), rng.standard_normal(5, F32)
+    w = dq.pack_linear(weight, bias)
+    assert dq.pack_linear(Tensor(weight), Tensor(bias)) == w
+    assert (dq.linear(Tensor(x), w) == dq.linear(x, w)).all()
+    assert (dq.softmax(Tensor(x)) == dq.softmax(x)).all()
+    assert (dq.quantize(Tensor(x)).data == dq.quantize(x).data).all()
+    assert (dq.embedding(Tensor(np.arange(3)), dq.pack_embedding(weight))).shape == (3, 40)
+    assert np.shares_memory(dq.arguments.checks.float_array("x", Tensor(x)), x)
+
+
+def test_one_that_numpy_cannot_take_names_what_to_do(rng):
+    wrong = Tensor(rng.standard_normal((3, 40), F32), "it requires grad\nand more")
+    with pytest.raises(TypeError) as told:
+        dq.pack_linear(wrong)
+    text = str(told.value)
+    assert "weight must be a numpy array" in text and "Tensor of other.float32, shape (3, 40)" in text
+    assert "it requires grad" in text and "more" not in text and "weight.detach().cpu().numpy()" in text
+    x, w = np.ones((2, 40), F32), dq.pack_linear(np.ones((3, 40), F32))
+    with pytest.raises(TypeError, match=r"out must be.*pass out.numpy\(\)"):
+        dq.linear(x, w, out=Tensor(np.ones((2, 3), F32)))
+
+
+def test_a_transposed_weight_is_suspected():
+    w = dq.pack_linear(np.ones((7, 40), F32))
+    with pytest.raises(ValueError, match=r"weight\.T"):
+        dq.linear(np.ones((2, 7), F32), w)
+    with pytest.raises(ValueError, match=r"weight\.T"):
+        dq.pack_linear(np.ones((7, 40), F32), np.ones(40, F32))
+    for wrong in (np.ones((2, 8), F32), np.ones((), F32)):
+        with pytest.raises(ValueError, match="40") as told:
+            dq.linear(wrong, w)
+        assert "weight.T" not in str(told.value)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.dtype(np.int8), np.dtype("|i1")])
+def test_dtypes_may_be_given_as_numpy_s(dtype, rng):
+    x = rng.standard_normal((3, 40), F32)
+    assert (dq.quantize(x, dtype=dtype).data == dq.quantize(x, dtype="int8").data).all()
+    with pytest.raises(ValueError, match="'uint8', 'int8'; got str 'int16'"):
+        dq.quantize(x, dtype=np.int16)
+
+
+SLOW = """
+import numpy as np, dynq_numba as dq
+from dynq_numba.runtime import compiling
+compiling.PATIENCE = 0
+for f in (dq.gelu, dq.silu, dq.softmax):
+    f(np.ones((2, 3), np.float32))
+"""
+
+
+def test_compiling_that_takes_long_is_told_once(tmp_path):
+    def run(code, **environment):
+        done = child("-c", code, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DISABLE_JIT="0", **environment)
+        assert done.returncode == 0 and done.stdout == "", done.stderr
+        return done.stderr
+
+    assert run(SLOW.replace("for f", "with compiling.silently():\n  for f"), DYNQ_QUIET="") == ""
+    assert run(SLOW, DYNQ_QUIET="") == ""  # all of it was kept
+    again = SLOW + "dq.layer_norm(np.ones((2, 3), np.float32)); dq.rms_norm(np.ones((2, 3), np.float32))"
+    told = run(again, DYNQ_QUIET="")
+    assert told.count("\n") == 1 and "`dynq warmup`" in told and str(tmp_path) in told
+    assert run(again.replace("(2, 3)", "(2, 4)").replace("rms_norm", "swiglu"), DYNQ_QUIET="1") == ""
