@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_memory import child
+from children import child
 
 import dynq_numba as dq
 

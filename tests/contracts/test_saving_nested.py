@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 import saved
+from children import child
 from safetensors.numpy import save_file
-from test_memory import child
 
 import dynq_numba as dq
 from dynq_numba import cli
