@@ -68,7 +68,7 @@ from .runtime.threads import get_num_threads, set_num_threads
 from .saving import save
 from .warmup import warmup
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 register_old_names()
 _watch()

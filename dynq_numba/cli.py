@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +13,8 @@ from . import __version__
 EXAMPLES = """examples:
   dynq warmup            compile everything for this machine into the cache (in a container's build step)
   dynq warmup --quiet    the same, without the list
-  dynq info              what this machine is and which kernels it runs
+  dynq info              what this machine is, and whether its kernels are compiled
+  dynq info --kernels    the name of every kernel, too
   dynq inspect FILE      what a .safetensors file holds
 """
 
@@ -36,18 +39,28 @@ def _info(args: argparse.Namespace) -> int:
     from .runtime import kernel_table as registry
 
     libraries = ", ".join(f"{lib.__name__} {lib.__version__}" for lib in (numba, llvmlite, numpy))
-    print(f"dynq-numba {__version__}, {libraries}")
+    sizes = ", ".join(f"L{level} {_bytes(size)}" for level, size in cpu.cache_sizes().items())
+    print(f"dynq-numba       {__version__}   ({libraries}, Python {platform.python_version()})")
+    print(f"CPU              {cpu.model_name()}")
+    print(f"cores            {threads.default_threads()} of {os.cpu_count()} for this process")
+    print(f"data caches      {sizes or 'unknown'}")
     print(f"instruction set  {current_isa()}   (available: {', '.join(available_isas())})")
     if not JIT_ENABLED:
         print("runs on          the numpy reference (NUMBA_DISABLE_JIT=1)")
         return 0
     print(f"threads          {threads.get_num_threads()}")
-    print(f"L2 cache         {cpu.l2_bytes() // 1024} KiB a core")
+    kernels = [kernel for kernel in registry.kernels().values() if kernel.isa.name == current_isa()]
+    kept = sum(map(registry.is_kept, kernels))
+    state = "warm" if kept == len(kernels) else "cold: `dynq warmup` compiles them" if not kept else "partly warm"
     print(f"kernel cache     {cache_directory() or 'none: no writable place'}")
-    for kernel in registry.kernels().values():
-        if kernel.isa.name == current_isa():
-            print(f"  {kernel.operation:15} {kernel.name}")
+    print(f"kernels          {kept} of {len(kernels)} are kept there ({state})")
+    for kernel in kernels if args.kernels else ():
+        print(f"  {kernel.operation:15} {kernel.name}")
     return 0
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**20:g} MiB" if count >= 2**20 else f"{count / 2**10:g} KiB"
 
 
 def _inspect(args: argparse.Namespace) -> int:
@@ -71,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     warm = commands.add_parser("warmup", help="compile every kernel ahead, into the disk cache")
     warm.add_argument("--quiet", action="store_true", help="print one line only")
     warm.set_defaults(run=_warmup)
-    info = commands.add_parser("info", help="the machine, the instruction set, the kernels")
+    info = commands.add_parser("info", help="the machine, the instruction set, whether kernels are compiled")
+    info.add_argument("--kernels", action="store_true", help="name every kernel of the instruction set")
     info.set_defaults(run=_info)
     look = commands.add_parser("inspect", help="what a .safetensors file holds: names, kinds, shapes, schemes, bytes")
     look.add_argument("files", nargs="+", metavar="FILE", help="written by dq.save, or any other .safetensors file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from functools import cache
 from pathlib import Path
@@ -70,6 +71,20 @@ def _caches() -> dict[int, int]:
         except (OSError, ValueError):
             continue
     return sizes
+
+
+def model_name() -> str:
+    """What the CPU calls itself, or "unknown"."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or "unknown"
+
+
+def cache_sizes() -> dict[int, int]:
+    """Bytes of data caches by level, as far as the machine says."""
+    return dict(sorted(_caches().items()))
 
 
 @cache

@@ -21,8 +21,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 
+from numba.core.registry import cpu_target
+
 from ..kernels.attention.int8 import integer_attention_worker
 from ..kernels.attention.worker import attention_worker
+from ..kernels.base.cache import places
 from ..kernels.base.jit import address
 from ..kernels.base.memory import WORKER_SIGNATURE
 from ..kernels.conv.worker import convolution_worker
@@ -131,6 +134,13 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
         for name, operator in OPERATORS.items():
             table += [Kernel(name, s, isa, partial(operator.build, isa, s)) for s in operator.schemes]
     return {(kernel.operation, kernel.scheme, kernel.isa.name): kernel for kernel in table}
+
+
+def is_kept(kernel: Kernel) -> bool:
+    """Whether the kernel is in the cache on disk, so that nothing is compiled when it is called."""
+    kept = kernel.build()._cache
+    name, _ = kept._file(WORKER_SIGNATURE, cpu_target.target_context.codegen())
+    return any((folder / name).is_file() for folder in places())
 
 
 def kernel_for(operation: str, isa: InstructionSet, scheme: Scheme = EIGHT_BIT) -> Kernel:

@@ -91,3 +91,24 @@ def test_compiling_that_takes_long_is_told_once(tmp_path):
     told = run(again, DYNQ_QUIET="")
     assert told.count("\n") == 1 and "`dynq warmup`" in told and str(tmp_path) in told
     assert run(again.replace("(2, 3)", "(2, 4)").replace("rms_norm", "swiglu"), DYNQ_QUIET="1") == ""
+
+
+def test_info_is_one_screen_and_tells_whether_kernels_are_compiled(tmp_path, capsys):
+    def info(*options, cache=tmp_path):
+        done = child("-m", "dynq_numba", "info", *options, NUMBA_CACHE_DIR=str(cache), NUMBA_DISABLE_JIT="0")
+        assert done.returncode == 0 and done.stderr == ""
+        return done.stdout
+
+    cold = info()
+    assert len(cold.splitlines()) < 24 and max(map(len, cold.splitlines())) <= 160
+    for told in (dq.current_isa(), dq.__version__, "CPU", "cores", "L2", "cold: `dynq warmup`", " 0 of "):
+        assert told in cold
+    assert "__" not in cold and "\x1b" not in cold
+    named = info("--kernels")
+    more = len(named.splitlines()) - len(cold.splitlines())
+    assert named.startswith(cold) and named.count(f"__{dq.current_isa()}\n") == more > 20
+    done = child("-c", "import numpy as np, dynq_numba as dq; dq.quantize(np.ones((2, 3), np.float32))",
+                 NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DISABLE_JIT="0")  # fmt: skip
+    assert done.returncode == 0 and " 1 of " in info() and "partly warm" in info()
+    help_text = child("-m", "dynq_numba", "--help").stdout
+    assert "dynq info --kernels" in help_text and "dynq inspect FILE" in help_text

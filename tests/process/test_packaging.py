@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import dynq_numba
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 240  # seconds until a subprocess counts as hung
@@ -91,7 +94,7 @@ def metadata(wheel) -> Message:
 def test_sdist_can_be_built_and_tested(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    documents = {"pyproject.toml", "Makefile", "README.md", "LICENSE", "CHANGELOG.md"}
+    documents = {"pyproject.toml", "Makefile", "README.md", "LICENSE", "NOTICE", "CHANGELOG.md"}
     assert documents | sources("dynq_numba", "kernels", "tests", "bench", "examples") <= names
     assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".nbc", ".nbi"))]
 
@@ -108,12 +111,19 @@ def test_licence_is_in_the_wheel(wheel, metadata):
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith("/LICENSE"))
         assert archive.read(name) == (ROOT / "LICENSE").read_bytes()
+        assert b"Copyright" in archive.read(f"{name.removesuffix('LICENSE')}NOTICE")
     assert metadata["License-Expression"] == "Apache-2.0"
 
 
 def test_metadata(metadata):
     assert metadata["Name"] == "dynq-numba"
     assert metadata["Requires-Python"] == ">=3.11"
+    version = metadata["Version"]
+    assert version == dynq_numba.__version__
+    headings = re.findall(r"^## \[(\S+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert version.partition(".dev")[0] == headings[0] and len(set(headings)) == len(headings)
+    assert metadata["Author"] and metadata["Summary"].startswith("Dynamic int8 and int4")
+    assert "Project-URL" not in metadata  # none is known, and none is made up
     assert "Typing :: Typed" in metadata.get_all("Classifier")
     required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
     assert sorted(line.partition(">=")[0].strip() for line in required) == sorted(DEPENDENCIES)
