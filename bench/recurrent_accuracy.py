@@ -147,7 +147,7 @@ def main() -> int:
     print(f"{'':10}{'int8':>8}{'worst':>8}{'ORT int8':>10}  |{'x':>7}{'W':>7}{'h':>7}{'R':>7}   relative norm, %")
     for name in NETWORKS:
         parts, kept, alone = watched(name)
-        ways = [partial(ours, packed=dq.pack_lstm(*parts)), onnx_int8(alone)]
+        ways = [partial(ours, packed=dq.pack_lstm(*parts, layout="onnx")), onnx_int8(alone)]
         ways += [partial(exact, parts=parts, rounded=what) for what in "xWhR"]
         norms = np.array([np.linalg.norm(y) for _, y in kept])
         errors = np.array([[np.linalg.norm(way(x) - y) for x, y in kept] for way in ways])

@@ -13,7 +13,8 @@ and embedding layers, and the float operators that a whole model needs beside th
 These names work inside a user's own ``numba.njit`` functions:
 
     attention, conv, dequantize, embedding, embedding_bag, gelu, gru, gru_cell, layer_norm, linear, linear_many,
-    lstm, lstm_cell, matmul, matmul_integer, quantize, rms_norm, rnn, rnn_cell, rotary, silu, softmax, swiglu.
+    lstm, lstm_cell, matmul, matmul_integer, quantize, quantized_matmul, rms_norm, rnn, rnn_cell, rotary, silu,
+    softmax, swiglu.
 
 The others make, hold or set something, outside of compiled code.
 """
@@ -49,7 +50,7 @@ from .operators.linear.packed import PackedLinear
 from .operators.linear.schemes import choose_scheme
 from .operators.linear.smooth import Smoothed, smooth
 from .operators.matmul import njit as jitted_matmul  # noqa: F401
-from .operators.matmul.api import matmul
+from .operators.matmul.api import matmul, quantized_matmul
 from .operators.quantize import njit as jitted_integers  # noqa: F401
 from .operators.quantize.api import Quantized, dequantize, matmul_integer, quantize
 from .operators.recurrent import njit as jitted_recurrent  # noqa: F401
@@ -113,6 +114,7 @@ __all__ = [
     "pack_lstm",
     "pack_rnn",
     "quantize",
+    "quantized_matmul",
     "rms_norm",
     "rnn",
     "rnn_cell",

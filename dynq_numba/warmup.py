@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import get_args
 
 import numpy as np
 
-from .kernels.activations.reference import ACTIVATIONS
+from .arguments.literals import Activation
 from .kernels.base.jit import JIT_ENABLED
 from .operators.attention.api import attention
 from .operators.chain import step
@@ -20,7 +21,7 @@ from .operators.embedding.packed import pack_embedding
 from .operators.linear import api as ops
 from .operators.linear.many import linear_many
 from .operators.linear.pack import pack_linear
-from .operators.matmul.api import matmul
+from .operators.matmul.api import quantized_matmul
 from .operators.quantize import api as quantization
 from .operators.recurrent.api import gru, lstm, rnn
 from .operators.recurrent.pack import pack_gru, pack_lstm, pack_rnn
@@ -45,11 +46,11 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "packing with zero points", lambda: pack_linear(x, bits=4, granularity="per_group", symmetric=False).qweight
     yield "linear", lambda: [ops.linear(x, w, threads=t) for t in (1, 2)]
     yield "linear, residual", lambda: ops.linear(x, w, residual=residual)
-    for name in ACTIVATIONS:
+    for name in get_args(Activation):
         yield f"linear, {name}", partial(ops.linear, x, w, activation=name)
         yield f"linear, {name}, residual", partial(ops.linear, x, w, activation=name, residual=residual)
     yield "linear_many", lambda: [linear_many(x, [w, w], threads=t) for t in (1, 2)]
-    yield "matmul", lambda: [matmul(x, x.T, threads=t) for t in (1, 2)]
+    yield "matmul", lambda: [quantized_matmul(x, x.T, threads=t) for t in (1, 2)]
     taps = pack_conv(np.ones((2, 2, 1, 1), np.float32))
     yield "conv", lambda: [conv(np.ones((2, 2, 2), np.float32), taps, threads=t) for t in (1, 2)]
     chain = Chain({"a": step.Linear(w), "y": step.Linear(w, x="x")}, "y")
@@ -65,8 +66,9 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "embedding", lambda: [embedding(ids, table), *(embedding_bag(ids, None, table, m) for m in ("sum", "max"))]
     steps, wide = np.ones((1, 1, 2), np.float32), np.ones((4, 2), np.float32)
     yield "lstm, gru, rnn", lambda: [
-        lstm(steps, pack_lstm(np.tile(wide, (2, 1)), np.tile(wide, (2, 1)))), rnn(steps, pack_rnn(wide[:2], wide[:2])),
-        *(gru(steps, pack_gru(np.ones((6, 2)), np.ones((6, 2)), linear_before_reset=b)) for b in (False, True)),
+        lstm(steps, pack_lstm(np.tile(wide, (2, 1)), np.tile(wide, (2, 1)), layout="onnx")),
+        rnn(steps, pack_rnn(wide[:2], wide[:2])),
+        *(gru(steps, pack_gru(*[np.ones((6, 2))] * 2, linear_before_reset=b, layout="onnx")) for b in (False, True)),
     ]  # fmt: skip
     q = np.ones((1, 1, 2, 2), np.float32)
     yield "attention", lambda: [attention(q, q, q, mask=m, threads=2) for m in (None, np.ones((2, 2), bool))]

@@ -22,7 +22,8 @@ FUNCTIONS = {name: value for name, value in PUBLIC.items() if not inspect.isclas
 CLASSES = {name: value for name, value in PUBLIC.items() if inspect.isclass(value)}
 #: They have neither bound nor source.
 COMPUTES_NOTHING = {
-    "KVCache", "available_isas", "current_isa", "force_isa", "get_num_threads", "set_num_threads", "save", "warmup",
+    "KVCache", "available_isas", "current_isa", "force_isa", "get_num_threads", "inspect", "set_num_threads", "save",
+    "warmup",
 }  # fmt: skip
 #: Functions that cannot fail.
 CANNOT_FAIL = {"available_isas", "get_num_threads"}

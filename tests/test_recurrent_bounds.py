@@ -47,7 +47,7 @@ def test_lstm(problem):
     delta = np.max(parts(off(x, W) + off(h, R), 4), axis=0)
     c_after = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     h_after = sigmoid(o) * np.tanh(c_after)
-    h_ours, c_ours = dq.lstm_cell(x, dq.pack_lstm(W, R, B), h, c)
+    h_ours, c_ours = dq.lstm_cell(x, dq.pack_lstm(W, R, B, layout="onnx"), h, c)
     within(c_ours - c_after, (np.abs(c) + 5) * delta / 4)
     within(h_ours - h_after, (np.abs(c) + 6) * delta / 4)
 
@@ -59,7 +59,7 @@ def test_gru(problem):
     z, r = sigmoid(inputs[0] + states[0]), sigmoid(inputs[1] + states[1])
     after = (1 - z) * np.tanh(inputs[2] + r * states[2]) + z * h
     delta = np.max(parts(off(x, W) + off(h, R), 3), axis=0)
-    ours = dq.gru_cell(x, dq.pack_gru(W, R, B, linear_before_reset=True), h)
+    ours = dq.gru_cell(x, dq.pack_gru(W, R, B, linear_before_reset=True, layout="onnx"), h)
     within(ours - after, (5 + np.abs(h) + np.abs(states[2])) * delta / 4)
 
 

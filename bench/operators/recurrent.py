@@ -44,7 +44,7 @@ def ours(case: Case, given: Inputs, threads: int) -> Callable[[], np.ndarray]:
     import dynq_numba as dq
 
     dq.set_num_threads(threads)
-    layer = dq.pack_lstm(given["W"], given["R"], given["B"])
+    layer = dq.pack_lstm(given["W"], given["R"], given["B"], layout="onnx")
     shape = (STEPS, case["batch"], HIDDEN)
     return lambda: dq.lstm(given["x"], layer)[0].reshape(shape)
 

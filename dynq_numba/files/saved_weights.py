@@ -34,7 +34,7 @@ from ..operators.conv.packed import PackedConv, convolution_geometry
 from ..operators.embedding.packed import MAX_ROWS, PackedEmbedding
 from ..operators.linear import schemes
 from ..operators.linear.pack import outlier_columns
-from ..operators.linear.packed import ACTIVATION_SCHEMES, PackedLinear
+from ..operators.linear.packed import X_GRANULARITIES, PackedLinear
 from .container import Tensor
 
 Described = tuple[dict[str, Any], dict[str, Tensor]]
@@ -117,7 +117,7 @@ def describe_linear(w: PackedLinear) -> Described:
     _check_empty(n, k, bool(w.outliers))
     about = {
         "shape": [n, k], "bits": w.bits, "granularity": w.granularity, "group_size": w.group_size,
-        "activations": w.activations, "symmetric": w.symmetric, "rotate": w.rotate, "bias": w.bias is not None,
+        "activations": w.x_granularity, "symmetric": w.symmetric, "rotate": w.rotate, "bias": w.bias is not None,
         "outliers": list(w.outliers),
     }  # fmt: skip
     scale, zero_point = w.scale, w.zero_point
@@ -159,7 +159,7 @@ def restore_linear(about: dict[str, Any], take: Take) -> PackedLinear:
     checks.choice("bits", bits, schemes.LIMITS)
     checks.choice("granularity", granularity, schemes.GRANULARITIES)
     checks.choice("group_size", group, schemes.GROUP_SIZES if granularity == "per_group" else (None,))
-    checks.choice("activations", activations, ACTIVATION_SCHEMES)
+    checks.choice("activations", activations, X_GRANULARITIES)
     if not flag("symmetric", symmetric) and (bits, granularity) != (4, "per_group"):
         raise ValueError(f"symmetric must be true of {bits} bits {granularity}")
     if rotate is not None and k % checks.choice("rotate", rotate, BLOCKS):

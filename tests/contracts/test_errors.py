@@ -69,7 +69,7 @@ PACK = [
     case("symmetric", "bits=4", "per_channel", symmetric=False, bits=4, granularity="per_channel"),
     case("symmetric", "None", "True", symmetric=None),
     case("symmetric", "0", "False", symmetric=0, bits=4, granularity="per_group"),
-    case("activations", "per_row", "per_token", "per_tensor", activations="per_row"),
+    case("x_granularity", "per_row", "per_token", "per_tensor", x_granularity="per_row"),
     case("weight", "(40,)", weight=array(K)),
     case("weight", "(2, 12, 40)", weight=array(2, N, K)),
     case("weight", "()", weight=array()),

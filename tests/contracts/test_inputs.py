@@ -35,8 +35,9 @@ def every_row(packed: dq.PackedEmbedding) -> np.ndarray:
 
 W, W4 = dq.pack_linear(normal(20, 24), normal(20)), dq.pack_linear(normal(20, 24), bits=4)
 CONV, TABLE = dq.pack_conv(normal(6, 4, 3, 3), padding=1), dq.pack_embedding(normal(30, 24))
-LSTM = dq.pack_lstm(normal(1, 64, 24), normal(1, 64, 16))
-GRU, RNN = dq.pack_gru(normal(1, 48, 24), normal(1, 48, 16)), dq.pack_rnn(normal(1, 16, 24), normal(1, 16, 16))
+LSTM = dq.pack_lstm(normal(1, 64, 24), normal(1, 64, 16), layout="onnx")
+GRU = dq.pack_gru(normal(1, 48, 24), normal(1, 48, 16), layout="onnx")
+RNN = dq.pack_rnn(normal(1, 16, 24), normal(1, 16, 16))
 Q = dq.quantize(normal(5, 24))
 COS, SIN = dq.rotary_tables(9, 24)
 #: Per function: how to call it by these arguments, and plain arrays for them. "out" is tried wherever it is taken.
@@ -52,7 +53,7 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, np.ndarray]]] = {
                   {"weight": normal(5, 4, 3, 3), "bias": normal(5)}),
     "quantize": (lambda x: dq.quantize(x)[:3], {"x": normal(5, 24)}),
     "quantize, per tensor": (lambda x: dq.quantize(x, granularity="per_tensor")[:3], {"x": normal(5, 24)}),
-    "matmul": (dq.matmul, {"a": normal(2, 5, 24), "b": normal(2, 24, 9)}),
+    "matmul": (dq.quantized_matmul, {"a": normal(2, 5, 24), "b": normal(2, 24, 9)}),
     "matmul_integer": (dq.matmul_integer, {"a": Q.data, "b": np.ascontiguousarray(Q.data.T).view(np.int8)}),
     "attention": (lambda q, k, v, mask, **o: dq.attention(q, k, v, mask=mask, **o),
                   {"q": normal(1, 4, 5, 8), "k": normal(1, 2, 7, 8), "v": normal(1, 2, 7, 6),
@@ -80,7 +81,7 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, np.ndarray]]] = {
     "rnn": (lambda x, h0: dq.rnn(x, RNN, h0)[0], {"x": normal(4, 3, 24), "h0": normal(1, 3, 16)}),
     "lstm_cell": (lambda x, h, c: dq.lstm_cell(x, LSTM, h, c)[0],
                   {"x": normal(3, 24), "h": normal(3, 16), "c": normal(3, 16)}),
-    "pack_lstm": (lambda W, R, B: run_lstm(dq.pack_lstm(W, R, B)),
+    "pack_lstm": (lambda W, R, B: run_lstm(dq.pack_lstm(W, R, B, layout="onnx")),
                   {"W": normal(1, 16, 8), "R": normal(1, 16, 4), "B": normal(1, 32)}),
     "smooth": (lambda weight, activation_amax: dq.smooth(weight, activation_amax).weight,
                {"weight": normal(8, 24), "activation_amax": np.abs(normal(24)) + F32(0.1)}),
@@ -317,7 +318,7 @@ def test_dequantize_takes_any_scale(scale):
 def test_weights_of_any_size(value, scheme):
     weight = np.full((3, 64), value, F32)
     w = dq.pack_linear(weight, **SCHEMES[scheme])
-    form = {key: option for key, option in SCHEMES[scheme].items() if key != "activations"}
+    form = {key: option for key, option in SCHEMES[scheme].items() if key != "x_granularity"}
     oracle.assert_same_bits(w.dequantize(), oracle.pack(weight, **form).values)
     assert np.isfinite(w.scale).all() and (w.scale != 0).all() and np.isfinite(w.dequantize()).all()
     assert np.abs(w.dequantize().astype(np.float64) - weight).max() <= np.abs(w.scale).max()

@@ -65,7 +65,9 @@ def test_it_introduces_itself_as_any_function():
     "options", [{}, {"threads": 1}, {"threads": 2}, {"activation": "gelu"}, {"out": True}], ids=str
 )
 @pytest.mark.parametrize("m", [1, 3, 40, 300])
-@pytest.mark.parametrize("kind", [{}, {"bits": 4, "granularity": "per_group"}, {"activations": "per_tensor"}], ids=str)
+@pytest.mark.parametrize(
+    "kind", [{}, {"bits": 4, "granularity": "per_group"}, {"x_granularity": "per_tensor"}], ids=str
+)
 def test_the_quick_path_is_taken_and_gives_the_same_bits(quickly, monkeypatch, rng, kind, m, options):
     w = layer(rng, **kind)
     x = rng.standard_normal((m, 75)).astype(F32)[:, 2:72]

@@ -150,7 +150,7 @@ def test_while_running_other_operators():
         def normal(*shape):
             return rng.standard_normal(shape, np.float32)
 
-        lstm = dq.pack_lstm(normal(2, 512, 64), normal(2, 512, 128))
+        lstm = dq.pack_lstm(normal(2, 512, 64), normal(2, 512, 128), layout="onnx")
         conv, image = dq.pack_conv(weight[:, :90].reshape(70, 10, 3, 3)), normal(2, 10, 60, 60)
         steps, q = normal(100, 3, 64), normal(1, 4, 300, 64)
         packed, ids = dq.pack_linear(weight), rng.integers(0, 70, 3000)
@@ -160,7 +160,7 @@ def test_while_running_other_operators():
             lambda **o: dq.lstm(steps, lstm, **o)[0], lambda **o: dq.conv(image, conv, **o),
             lambda **o: dq.attention(q, q, q, **o), lambda **o: dq.attention(q, q, q, bits=8, **o),
             lambda **o: chain(rows, **o), lambda **o: dq.embedding_bag(ids[None], None, table, **o),
-            lambda **o: dq.matmul(rows, weight.T, **o), lambda **o: dq.layer_norm(rows, **o),
+            lambda **o: dq.quantized_matmul(rows, weight.T, **o), lambda **o: dq.layer_norm(rows, **o),
         ]
         expected = [call(threads=1) for call in calls]
 

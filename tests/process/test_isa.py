@@ -19,7 +19,7 @@ import dynq_numba as dq
 ISAS = ("avx512vnni", "avxvnni", "avx2", "portable")
 SCHEMES = [
     {"granularity": "per_channel"},
-    {"granularity": "per_tensor", "activations": "per_tensor"},
+    {"granularity": "per_tensor", "x_granularity": "per_tensor"},
     {"granularity": "per_group", "group_size": 32},
     {"granularity": "per_channel", "bits": 4},
     {"granularity": "per_group", "group_size": 32, "bits": 4},

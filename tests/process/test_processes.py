@@ -78,7 +78,7 @@ import dynq_numba as dq
 def problem():
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((300, 400), np.float32), rng.standard_normal((500, 400), np.float32)
-    q, lstm = x.reshape(1, 4, 300, 100), dq.pack_lstm(w[None, :160, :40], w[None, :160, 40:80])
+    q, lstm = x.reshape(1, 4, 300, 100), dq.pack_lstm(w[None, :160, :40], w[None, :160, 40:80], layout="onnx")
     return x, dq.pack_linear(w), q, lstm, np.ascontiguousarray(x[:36, :40].reshape(12, 3, 40))
 
 def digest(parts=None):

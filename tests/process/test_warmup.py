@@ -29,7 +29,7 @@ def normal(*shape):
 def linears():
     x, weight, residual = normal(40, 300), normal(70, 300), normal(40, 70)
     schemes = [
-        {}, {"granularity": "per_tensor"}, {"activations": "per_tensor"}, {"symmetric": False}, {"rotate": 64},
+        {}, {"granularity": "per_tensor"}, {"x_granularity": "per_tensor"}, {"symmetric": False}, {"rotate": 64},
         {"outliers": [3, 5]}, {"granularity": "per_group", "group_size": 32},
         *({"bits": 4, "granularity": "per_group", "group_size": 32, "symmetric": s} for s in (True, False)),
     ]
@@ -68,8 +68,8 @@ def conversions():
     dq.dequantize(dq.quantize(normal(2, 300_000)))
     for a, b in itertools.product((np.int8, np.uint8), repeat=2):
         dq.matmul_integer(np.ones((3, 4), a), np.ones((4, 5), b), 1, 2)
-    dq.matmul(normal(3, 4, 50), normal(50, 20))
-    dq.matmul(normal(200, 300), normal(300, 200), threads=2)
+    dq.quantized_matmul(normal(3, 4, 50), normal(50, 20))
+    dq.quantized_matmul(normal(200, 300), normal(300, 200), threads=2)
 
 def floats():
     x = normal(30, 64)

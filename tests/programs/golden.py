@@ -23,7 +23,7 @@ FILE = Path(__file__).parent / "golden.json"
 ROWS = [(1, 64, 48), (2, 131, 70), (15, 67, 131), (40, 256, 33), (70, 1, 17), (3, 1000, 16)]
 SCHEMES = {
     "int8 per channel": {},
-    "int8 per tensor": {"granularity": "per_tensor", "activations": "per_tensor"},
+    "int8 per tensor": {"granularity": "per_tensor", "x_granularity": "per_tensor"},
     "int8 groups of 32": {"granularity": "per_group", "group_size": 32},
     "int8 groups of 128": {"granularity": "per_group", "group_size": 128},
     "int4 per channel": {"bits": 4},
@@ -131,8 +131,8 @@ def quantize() -> Arrays:
 
 @case
 def matmul() -> Arrays:
-    yield dq.matmul(values(19, 3, 2, 17, 70), values(20, 3, 2, 70, 33))
-    yield dq.matmul(values(21, 1, 64), values(22, 64, 50), threads=2)
+    yield dq.quantized_matmul(values(19, 3, 2, 17, 70), values(20, 3, 2, 70, 33))
+    yield dq.quantized_matmul(values(21, 1, 64), values(22, 64, 50), threads=2)
     a, b = below(23, 256, 19, 131).astype(np.uint8), below(24, 256, 131, 40).astype(np.uint8)
     yield dq.matmul_integer(a, b.view(np.int8), 3, 0)
     yield dq.matmul_integer(a.view(np.int8), b, below(25, 9, 19).astype(np.int8), below(26, 9, 40).astype(np.uint8))

@@ -90,7 +90,7 @@ def quantized() -> Iterator[None]:
 
 def matmul() -> Iterator[None]:
     for m, k, n in product((1, 2, 13, 14, 15, 30), (1, 15, 64, 67), (1, 15, 16, 17, 33)):
-        check(dq.matmul, [values(6, m, k), values(7, k, n)])
+        check(dq.quantized_matmul, [values(6, m, k), values(7, k, n)])
         for b in (below(9, 256, k, n).astype(np.uint8), below(9, 256, k, n).astype(np.uint8).view(np.int8)):
             a = below(8, 256, m, k).astype(np.uint8)
             assert np.array_equal(dq.matmul_integer(guarded(a), guarded(b)), a.astype(np.int32) @ b.astype(np.int32))

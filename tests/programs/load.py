@@ -31,7 +31,7 @@ def calls() -> dict:
     x, one, y = normal(64, 300), normal(1, 300), normal(64, 400)
     ws = [dq.pack_linear(normal(400, 300), normal(400)) for _ in range(3)]
     four = dq.pack_linear(normal(400, 300), bits=4, granularity="per_group", group_size=32)
-    lstm, steps = dq.pack_lstm(normal(2, 4 * 48, 40), normal(2, 4 * 48, 48)), normal(12, 3, 40)
+    lstm, steps = dq.pack_lstm(normal(2, 4 * 48, 40), normal(2, 4 * 48, 48), layout="onnx"), normal(12, 3, 40)
     q, k = normal(2, 4, 70, 32), normal(2, 2, 90, 32)
     conv, image = dq.pack_conv(normal(20, 6, 3, 3), padding=1), normal(2, 6, 20, 20)
     table, ids = dq.pack_embedding(normal(50, 64)), rng.integers(0, 50, (30, 40))
@@ -46,7 +46,7 @@ def calls() -> dict:
         "conv": lambda **o: dq.conv(image, conv, **o),
         "embedding_bag": lambda **o: dq.embedding_bag(ids, None, table, **o),
         "layer_norm": lambda **o: dq.layer_norm(x, residual=x, **o),
-        "matmul": lambda **o: dq.matmul(x, y.T[:300], **o),
+        "matmul": lambda **o: dq.quantized_matmul(x, y.T[:300], **o),
     }
 
 

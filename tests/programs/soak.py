@@ -37,7 +37,7 @@ def calls() -> list[tuple[str, int, Callable[[], object]]]:
 
     small, large = dq.pack_linear(normal(16, 32)), dq.pack_linear(normal(768, 768), normal(768))
     x, rows, ids = normal(2, 32), normal(128, 768), np.arange(40)
-    table, lstm = dq.pack_embedding(normal(1000, 64)), dq.pack_lstm(normal(1, 64, 32), normal(1, 64, 16))
+    table, lstm = dq.pack_embedding(normal(1000, 64)), dq.pack_lstm(normal(1, 64, 32), normal(1, 64, 16), layout="onnx")
     q, bytes_of_x = normal(1, 12, 128, 32), dq.quantize(x)
     conv, image = dq.pack_conv(normal(16, 8, 3, 3), padding=1), normal(1, 8, 40, 40)
     chain = dq.Chain({"up": dq.step.Linear(small, activation="gelu"), "y": dq.step.LayerNorm(normal(16))})
@@ -62,14 +62,14 @@ def calls() -> list[tuple[str, int, Callable[[], object]]]:
         ("embedding, small", SMALL // 100, lambda: dq.embedding(ids, table)),
         ("embedding_bag, small", SMALL // 200, lambda: dq.embedding_bag(ids[None], None, table)),
         ("conv, small", SMALL // 400, lambda: dq.conv(image[:, :, :3, :3], conv)),
-        ("matmul, small", SMALL // 400, lambda: dq.matmul(x, x.T)),
+        ("matmul, small", SMALL // 400, lambda: dq.quantized_matmul(x, x.T)),
         ("lstm, small", SMALL // 100, lambda: dq.lstm(x[:, None], lstm)),
         ("linear, large", LARGE * 4 // 10, lambda: dq.linear(rows, large)),
         ("linear, large, gelu", LARGE // 4, lambda: dq.linear(rows, large, activation="gelu")),
         ("attention, large", LARGE // 8, lambda: dq.attention(q, q, q)),
         ("gelu, large", LARGE // 8, lambda: dq.gelu(rows)),
         ("conv, large", LARGE // 20, lambda: dq.conv(image, conv)),
-        ("matmul, large", LARGE // 20, lambda: dq.matmul(q, q.swapaxes(2, 3))),
+        ("matmul, large", LARGE // 20, lambda: dq.quantized_matmul(q, q.swapaxes(2, 3))),
         ("attention in integers, large", LARGE // 100, lambda: dq.attention(q, q, q, bits=8)),
         ("save and load, large", LARGE // 100, save_and_load),
         ("pack_linear, large", LARGE // 100, lambda: dq.linear(rows[:1], dq.pack_linear(rows))),

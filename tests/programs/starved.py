@@ -79,7 +79,7 @@ def operators(folder: str) -> dict[str, Callable]:
         "quantize": lambda: dq.quantize(big).data,
         "quantize, few rows": lambda: dq.quantize(long).data,
         "dequantize": lambda: dq.dequantize(q),
-        "matmul": lambda: dq.matmul(x, x.T),
+        "matmul": lambda: dq.quantized_matmul(x, x.T),
         "matmul_integer": lambda: dq.matmul_integer(q.data[:1000], q.data[:, :1000]),
         "conv": lambda: dq.conv(image, square),
         "embedding": lambda: dq.embedding(ids, table),

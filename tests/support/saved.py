@@ -20,7 +20,7 @@ def linears(rng):
             weight, bias = rng.standard_normal((n, k), np.float32), rng.standard_normal(n, np.float32)
             rotate = 32 if k == 96 else None
             outliers = [130, 0] if k == 131 else None
-            options = {"activations": "per_tensor" if n == 1 else "per_token", "rotate": rotate, "outliers": outliers}
+            options = {"x_granularity": "per_tensor" if n == 1 else "per_token", "rotate": rotate, "outliers": outliers}
             yield dq.pack_linear(weight, bias if n % 2 else None, **scheme, **options)
 
 
@@ -46,8 +46,10 @@ def small(rng):
             normal(2, 4 * h, 2), normal(2, 4 * h, h), normal(2, 8 * h), peepholes=normal(2, 3 * h), clip=1 / 3,
             input_forget=True, **two,
         ),
-        "projected": dq.pack_lstm(normal(4 * h, 2), normal(4 * h, 2), projection=normal(2, h), direction="reverse"),
-        "gru": dq.pack_gru(normal(3 * h, 2), normal(3 * h, h), normal(6 * h)),
+        "projected": dq.pack_lstm(
+            normal(4 * h, 2), normal(4 * h, 2), projection=normal(2, h), direction="reverse", layout="onnx"
+        ),
+        "gru": dq.pack_gru(normal(3 * h, 2), normal(3 * h, h), normal(6 * h), layout="onnx"),
         "gru_torch": dq.pack_gru(normal(2, 3 * h, 2), normal(2, 3 * h, h), normal(2, 6 * h), layout="torch"),
         "rnn": dq.pack_rnn(normal(h, 0), normal(h, h), activations=["Softsign"]),
     }  # fmt: skip

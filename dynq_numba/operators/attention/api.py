@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy import empty, ndarray
 
 from ...arguments import checks
 from ...arguments.checks import F32
+from ...arguments.literals import Causal
 from ...kernels.attention.reference import LONGEST
 from .backend import attention as run
 
@@ -20,10 +21,10 @@ def attention(
     v: np.ndarray,
     *,
     mask: np.ndarray | None = None,
-    causal: bool = False,
+    causal: Causal = False,
     scale: float | None = None,
     key_lengths: Any = None,
-    bits: int | None = None,
+    bits: Literal[8] | None = None,
     out: np.ndarray | None = None,
     threads: int | None = None,
 ) -> np.ndarray:
@@ -44,8 +45,10 @@ def attention(
         other strides: projections [S, H·D] as ``x.reshape(S, H, D).swapaxes(0, 1)`` are not copied.
     mask : array that broadcasts to [..., H, S, T], optional
         Booleans: True where a row sees a key. Or floats, added to the scores; -inf takes a key away.
-    causal : bool
-        Row i sees the first T - S + i + 1 keys: the last row sees all.
+    causal : bool, "bottom_right" or "top_left"
+        Of S rows and T keys, row i sees the first T - S + i + 1 with True or "bottom_right": the last row sees all, as
+        the newest positions of a cache do (FlashAttention). With "top_left" it sees the first i + 1, as with
+        ``is_causal`` in PyTorch. They differ where S and T do.
     scale : float, optional
         1 / sqrt(D) by default. q is multiplied by it, in float32.
     key_lengths : int or array of integers that broadcasts to the leading dimensions, optional
@@ -119,12 +122,17 @@ def attention(
     q, k, v = _operand("q", q), _operand("k", k), _operand("v", v)
     batch_shape = _fitting(q, k, v)
     (heads, rows, dim), keys = q.shape[-3:], k.shape[-2]
+    if isinstance(causal, str):
+        if checks.choice("causal", causal, ("bottom_right", "top_left")) == "top_left":
+            options = {"scale": scale, "bits": bits, "threads": threads}
+            return _top_left(q, k, v, batch_shape, mask, key_lengths, out, options)
+        causal = True
     if not isinstance(causal, (bool, np.bool_)):
-        raise TypeError(f"causal must be True or False; got {checks.describe(causal)}")
+        raise TypeError(f'causal must be True, False, "bottom_right" or "top_left"; got {checks.describe(causal)}')
     factor = (dim or 1) ** -0.5 if scale is None else _number("scale", scale)
     chosen = None if mask is None else _mask(mask, (*batch_shape, heads, rows, keys))
     seen = None if key_lengths is None else _lengths(key_lengths, batch_shape, keys)
-    bits = _bits(bits, q)
+    byte_bits = _bits(bits, q)
     count = 0 if threads is None else checks.thread_count("threads", threads)
     shape = (*batch_shape, heads, rows, v.shape[-1])
     target = out
@@ -139,12 +147,40 @@ def attention(
         bias = None if chosen is None else _four(chosen[i])
         run(
             queries, keys_, values, place, bias, None if seen is None else seen[i].reshape(-1), bool(causal), factor,
-            count, bits,
+            count, byte_bits,
         )  # fmt: skip
     if out is None:
         return target
     if target is not out:
         out[...] = target
+    return out
+
+
+def _top_left(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, batch: tuple[int, ...], mask: Any, key_lengths: Any, out: Any,
+    options: dict[str, Any],
+) -> np.ndarray:
+    """Row i sees the first i + 1 keys: of as many keys as rows, that is the bottom right, too."""
+    (heads, rows, _), keys = q.shape[-3:], k.shape[-2]
+    seen = np.full(batch, keys) if key_lengths is None else _lengths(key_lengths, batch, keys)
+    if (seen >= rows).all():
+        return attention(q, k, v, mask=mask, causal=True, key_lengths=np.minimum(seen, rows), out=out, **options)
+    # There are fewer keys than rows: rows beyond them see all.
+    chosen = None if mask is None else _mask(mask, (*batch, heads, rows, keys))
+    result = _room(math.prod(batch), heads, rows, v.shape[-1], q.strides).reshape(*batch, heads, rows, v.shape[-1])
+    arrays = [_spread(array, (*batch, *array.shape[-3:])) for array in (q, k, v)]
+    for i in np.ndindex(batch):
+        queries, keys_, values = (array[i] for array in arrays)
+        n = min(int(seen[i]), rows)
+        for part, causal in ((slice(n), True), (slice(n, rows), False)):
+            addend = None if chosen is None else chosen[i][:, part, :n]
+            result[i][:, part] = attention(
+                queries[:, part], keys_[:, :n], values[:, :n], mask=addend, causal=causal, **options
+            )
+    if out is None:
+        return result
+    checks.out_array(out, F32, result.shape)
+    out[...] = result
     return out
 
 

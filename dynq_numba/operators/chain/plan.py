@@ -162,8 +162,8 @@ def _looked_at(where: str, each: Any) -> Any:
     if isinstance(each, step.Linear):
         if type(each.w) is not PackedLinear:
             raise TypeError(f"{where}: w must be a PackedLinear from pack_linear; got {checks.describe(each.w)}")
-        if each.w.activations != "per_token":
-            raise ValueError(f'{where}: w must be packed with activations="per_token"; got {each.w.activations!r}')
+        if each.w.x_granularity != "per_token":
+            raise ValueError(f'{where}: w must be packed with x_granularity="per_token"; got {each.w.x_granularity!r}')
         if each.activation is not None:
             checks.choice(f"{where}: activation", each.activation, ACTIVATIONS)
         return each

@@ -10,6 +10,7 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
+from ...arguments.literals import Activation
 from ..linear.packed import PackedLinear
 
 
@@ -52,7 +53,7 @@ class Linear:
     w: PackedLinear
     _: KW_ONLY
     x: str | None = None
-    activation: str | None = None
+    activation: Activation | None = None
     residual: str | None = None
 
 

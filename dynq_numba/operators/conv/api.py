@@ -6,6 +6,7 @@ import numpy as np
 
 from ...arguments import checks
 from ...arguments.checks import F32
+from ...arguments.literals import Activation
 from ...kernels.activations.reference import ACTIVATIONS
 from . import backend
 from .packed import PackedConv
@@ -15,7 +16,7 @@ def conv(
     x: np.ndarray,
     w: PackedConv,
     *,
-    activation: str | None = None,
+    activation: Activation | None = None,
     out: np.ndarray | None = None,
     threads: int | None = None,
 ) -> np.ndarray:

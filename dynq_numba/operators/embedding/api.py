@@ -10,6 +10,7 @@ from numpy import empty
 
 from ...arguments import checks
 from ...arguments.checks import F32
+from ...arguments.literals import BagMode
 from .backend import FINE, OPERATIONS, lookup, reduce_bags
 from .packed import PackedEmbedding
 
@@ -73,7 +74,7 @@ def embedding_bag(
     ids: np.ndarray,
     offsets: np.ndarray | None,
     packed: PackedEmbedding,
-    mode: str = "sum",
+    mode: BagMode = "sum",
     weights: np.ndarray | None = None,
     *,
     include_last_offset: bool = False,

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...arguments import checks
 from ...arguments.checks import F32
+from ...arguments.literals import Bits
 from ...kernels.embedding import reference
 from ...runtime import threads
 from .backend import Store
@@ -116,7 +117,7 @@ def _restored(shape: tuple[int, int], bits: int, rows: np.ndarray) -> PackedEmbe
     return packed
 
 
-def pack_embedding(table: np.ndarray, *, bits: int = 8) -> PackedEmbedding:
+def pack_embedding(table: np.ndarray, *, bits: Bits = 8) -> PackedEmbedding:
     """Quantize a table of vectors row by row, once, for any number of lookups.
 
     Parameters

@@ -11,6 +11,7 @@ from numba.extending import is_jitted
 
 from ...arguments import checks
 from ...arguments.checks import F32
+from ...arguments.literals import Activation
 from ...kernels.activations.reference import ACTIVATIONS
 from ...kernels.base.jit import JIT_ENABLED
 from ...runtime import backend
@@ -23,7 +24,7 @@ def linear(
     x: np.ndarray,
     w: PackedLinear,
     *,
-    activation: str | None = None,
+    activation: Activation | None = None,
     residual: np.ndarray | None = None,
     epilogue: Callable | None = None,
     out: np.ndarray | None = None,
@@ -32,14 +33,14 @@ def linear(
     """y = epilogue(activation(x · Wᵀ + bias) + residual), the product in exact 8-bit integers.
 
     Each row of x is quantized on its own when it is used (unless the weight was packed with
-    ``activations="per_tensor"``), so a row's result has the same bits whatever else is in the batch, on every
+    ``x_granularity="per_tensor"``), so a row's result has the same bits whatever else is in the batch, on every
     instruction set and for every number of threads.
 
     Parameters
     ----------
     x : array [..., K] of float16, float32, float64 or bfloat16
         Any strides. Computed in float32. A row that holds NaN or an infinity gives a row of NaN (and every row
-        does, if the weight was packed with ``activations="per_tensor"``).
+        does, if the weight was packed with ``x_granularity="per_tensor"``).
     w : PackedLinear
         From `pack_linear`.
     activation : {"relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"}, optional

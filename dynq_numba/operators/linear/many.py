@@ -9,6 +9,7 @@ import numpy as np
 
 from ...arguments import checks
 from ...arguments.checks import F32
+from ...arguments.literals import Activation
 from ...kernels.activations.reference import ACTIVATIONS
 from ...runtime import backend
 from ...runtime.builtin import builtin
@@ -21,7 +22,7 @@ def linear_many(
     x: np.ndarray,
     weights: Sequence[PackedLinear],
     *,
-    activation: str | None = None,
+    activation: Activation | None = None,
     threads: int | None = None,
 ) -> tuple[np.ndarray, ...]:
     """``tuple(linear(x, w) for w in weights)``, with one quantization of x and one round of the threads for all.
@@ -32,7 +33,7 @@ def linear_many(
         Any strides, as for `linear`.
     weights : sequence of PackedLinear
         Each [Ni, K]. Those that were packed in different ways (bits, granularity other than per channel and per tensor,
-        activations, rotate, outliers) run one after the other.
+        x_granularity, rotate, outliers) run one after the other.
     activation : {"relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"}, optional
         Of every result.
     threads : int, optional

@@ -8,26 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from ...arguments import checks
+from ...arguments import checks, deprecated
+from ...arguments.literals import Bits, Granularity, GroupSize, Rotation, XGranularity
 from ...kernels.linear.emit_rotation import BLOCKS
 from ...kernels.linear.reference_outliers import without
 from ...kernels.linear.reference_rotation import rotate_weight
 from . import schemes
-from .packed import ACTIVATION_SCHEMES, PackedLinear
+from .packed import X_GRANULARITIES, PackedLinear
 
 
 def pack_linear(
     weight: np.ndarray,
     bias: np.ndarray | None = None,
     *,
-    bits: int = 8,
-    granularity: str = "auto",
-    group_size: int | None = None,
-    activations: str = "per_token",
+    bits: Bits = 8,
+    granularity: Granularity = "auto",
+    group_size: GroupSize | None = None,
+    x_granularity: XGranularity = "per_token",
     symmetric: bool = True,
-    rotate: int | None = None,
+    rotate: Rotation | None = None,
     outliers: Sequence[int] | np.ndarray | None = None,
     scheme: schemes.Candidate | str | None = None,
+    activations: XGranularity | None = None,
 ) -> PackedLinear:
     """Quantize and pack the weight of a linear layer, once, for any number of `linear` calls.
 
@@ -43,7 +45,7 @@ def pack_linear(
         What shares a scale; "auto" asks `choose_scheme`.
     group_size : {32, 64, 128}, optional
         For "per_group", 32 unless given.
-    activations : {"per_token", "per_tensor"}
+    x_granularity : {"per_token", "per_tensor"}
         Whether `linear` quantizes each row of x on its own (then no row's result depends on another) or all
         of x together.
     symmetric : bool
@@ -57,6 +59,8 @@ def pack_linear(
     scheme : Choice or str, optional
         In place of `bits`, `granularity`, `group_size` and `symmetric`: what `choose_scheme` gave, or its name, such as
         "int4_per_group_32" or, with zero points, "uint4_per_group_32" (`PackedLinear.scheme` is such a name, too).
+    activations : str, optional
+        The old name of `x_granularity`, until 0.3.
 
     Returns
     -------
@@ -82,7 +86,7 @@ def pack_linear(
     of 32, which confine what is loud already, from .970 to .971. More than 32 is worse there.
     outliers: x and weight count as 0 in these columns; to x · Wᵀ + bias is added the sum of their products, in float32
     by fma, in ascending order (kernels/linear/outliers.py). NaN or an infinity in such a column reaches its own row
-    only, also with ``activations="per_tensor"``. Source: LLM.int8() (Dettmers et al., 2022), whose columns change
+    only, also with ``x_granularity="per_tensor"``. Source: LLM.int8() (Dettmers et al., 2022), whose columns change
     with x.
     Measured (likewise, each layer's 4 columns of largest max|x| over 50 other reviews): 8 bits go from .9987 to .9997,
     4 bits per channel from .901 to .933, in groups of 128 from .954 to .974, of 32 from .970 to .983; 8 columns give
@@ -99,13 +103,16 @@ def pack_linear(
     array([0., 1., 2., 3.], dtype=float32)
     """
     weight = schemes.weight_matrix(weight)
+    if activations is not None:
+        deprecated.warn("pack_linear(activations=…)", "say x_granularity=…")
+        x_granularity = activations
     if scheme is not None:
         if (bits, granularity, group_size, symmetric) != (8, "auto", None, True):
             raise ValueError("scheme must be given alone, or bits, granularity, group_size and symmetric without it")
         bits, granularity, group_size, symmetric = schemes.parsed_scheme(scheme)
     checks.choice("bits", bits, schemes.LIMITS)
     checks.choice("granularity", granularity, ("auto", *schemes.GRANULARITIES))
-    checks.choice("activations", activations, ACTIVATION_SCHEMES)
+    checks.choice("x_granularity", x_granularity, X_GRANULARITIES)
     if group_size is not None:
         checks.choice("group_size", group_size, schemes.GROUP_SIZES)
         if granularity not in ("auto", "per_group"):
@@ -142,7 +149,7 @@ def pack_linear(
         group_size = group_size or schemes.GROUP_SIZES[0]
     q, scales, zero_point = schemes.quantize_weight(weight, bits, granularity, group_size, bool(symmetric))
     return PackedLinear(
-        q, scales, bias, bits, granularity, group_size, activations, zero_point, rotate, columns, floats
+        q, scales, bias, bits, granularity, group_size, x_granularity, zero_point, rotate, columns, floats
     )  # fmt: skip
 
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from ...arguments import deprecated
 from ...kernels.linear.reference_rotation import rotate as rotated
 from ...runtime import backend, isa, threads
 from ...runtime.builtin import prepare
 from . import schemes
 
-ACTIVATION_SCHEMES = ("per_token", "per_tensor")
+X_GRANULARITIES = ("per_token", "per_tensor")
 
 
 class PackedLinear:
@@ -29,8 +30,10 @@ class PackedLinear:
         "per_tensor", "per_channel" or "per_group".
     group_size : int or None
         Values of k that share a scale, for "per_group".
-    activations : str
+    x_granularity : str
         "per_token" (a scale per row of x) or "per_tensor".
+    activations : str
+        The old name of that, until 0.3.
     scale : float32 array
         Shape () per tensor, [N] per channel, [N, ceil(K / group_size)] per group (a new array at each call; each
         value fits bfloat16, and is negative for some groups of 4 bits).
@@ -67,7 +70,7 @@ class PackedLinear:
 
     __slots__ = (
         "__weakref__", "_first", "_layouts", "_scales", "_words",
-        "activations", "bias", "bits", "granularity", "group_size", "outliers", "rotate", "shape", "symmetric",
+        "bias", "bits", "granularity", "group_size", "outliers", "rotate", "shape", "symmetric", "x_granularity",
     )  # fmt: skip
 
     def __init__(
@@ -78,7 +81,7 @@ class PackedLinear:
         bits: int,
         granularity: str,
         group_size: int | None,
-        activations: str,
+        x_granularity: str,
         zero_point: np.ndarray | None = None,
         rotate: int | None = None,
         outliers: tuple[int, ...] = (),
@@ -86,7 +89,7 @@ class PackedLinear:
     ):
         self.shape: tuple[int, int] = q.shape
         self.bits, self.granularity, self.group_size, self.rotate = bits, granularity, group_size, rotate
-        self.activations, self.bias, self.symmetric = activations, bias, zero_point is None
+        self.x_granularity, self.bias, self.symmetric = x_granularity, bias, zero_point is None
         self._scales = None if group_size else scales  # of groups they are in the panels
         for array in (scales, bias):
             if array is not None:
@@ -106,7 +109,7 @@ class PackedLinear:
         target = isa.active()
         layout = backend.Layout(
             q, scales, bias, zero_point, bits=self.bits, group=self.group_size or 0,
-            per_tensor=self.activations == "per_tensor", isa=target, rotate=self.rotate or 0,
+            per_tensor=self.x_granularity == "per_tensor", isa=target, rotate=self.rotate or 0,
             columns=self.outliers, floats=floats,
         )  # fmt: skip
         return self._layouts.setdefault(target.name, layout)  # the first of two threads wins
@@ -126,6 +129,12 @@ class PackedLinear:
         """What compiled code gets of this weight."""
         threads.ready()
         return self._layout().descriptor
+
+    @property
+    def activations(self) -> str:
+        """The old name of `x_granularity`."""
+        deprecated.warn("PackedLinear.activations", "it is x_granularity now")
+        return self.x_granularity
 
     @property
     def scale(self) -> np.ndarray:
@@ -177,7 +186,7 @@ class PackedLinear:
         scheme = f"{self.scheme} rotated_{self.rotate}" if self.rotate else self.scheme
         floats = f", {len(self.outliers)} float32 columns" if self.outliers else ""
         return (
-            f"PackedLinear({k} -> {n}, {scheme} weights{floats}, {self.activations} uint8 activations, {bias}, "
+            f"PackedLinear({k} -> {n}, {scheme} weights{floats}, {self.x_granularity} uint8 activations, {bias}, "
             f"{self.nbytes} bytes, {layouts})"
         )
 
@@ -198,7 +207,7 @@ class PackedLinear:
         return hash(self._form())
 
     def _form(self) -> tuple[Any, ...]:
-        return self.shape, self.bits, self.granularity, self.group_size, self.activations
+        return self.shape, self.bits, self.granularity, self.group_size, self.x_granularity
 
     def __reduce__(self) -> tuple[Any, ...]:
         q, scales, zero_point = self._parts()

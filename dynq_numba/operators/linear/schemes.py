@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from ...arguments import checks
+from ...arguments.literals import Bits, Granularity, GroupSize
 from ...runtime import backend
 
 #: Groups along K that the kernels have.
-GROUP_SIZES = (32, 64, 128)
-GRANULARITIES = ("per_tensor", "per_channel", "per_group")
+GROUP_SIZES: tuple[GroupSize, ...] = (32, 64, 128)
+GRANULARITIES: tuple[Granularity, ...] = ("per_tensor", "per_channel", "per_group")
 #: A group's scale is a bfloat16.
 SCALE_BYTES = 2
 #: Largest magnitude of a quantized weight.
-LIMITS = {8: 127, 4: 7}
+LIMITS: dict[Bits, int] = {8: 127, 4: 7}
 #: choose_scheme's defaults: no worse than per_channel by more than this factor, and below this error where a
 #: finer scheme can do that (so 4 bits, whose error is 0.08 at best on a bell curve, take the finest).
 NEAR_PER_CHANNEL = 1.05
@@ -41,9 +42,9 @@ class Candidate:
         Bytes of integers and scales.
     """
 
-    granularity: str
-    group_size: int | None
-    bits: int
+    granularity: Granularity
+    group_size: GroupSize | None
+    bits: Bits
     error: float
     nbytes: int
 
@@ -80,7 +81,7 @@ def scheme_name(bits: int, granularity: str, group_size: int | None, symmetric: 
     return f"{'' if symmetric else 'u'}int{bits}_{granularity}{f'_{group_size}' if group_size else ''}"
 
 
-def parsed_scheme(scheme: Any) -> tuple[int, str, int | None, bool]:
+def parsed_scheme(scheme: Any) -> tuple[Bits, Granularity, GroupSize | None, bool]:
     """bits, granularity, group size and whether symmetric, of a Candidate or a scheme in one word."""
     if isinstance(scheme, Candidate):
         return scheme.bits, scheme.granularity, scheme.group_size, True
@@ -92,7 +93,7 @@ def parsed_scheme(scheme: Any) -> tuple[int, str, int | None, bool]:
 
 
 #: Every scheme by its name.
-_SCHEMES: dict[str, tuple[int, str, int | None, bool]] = {
+_SCHEMES: dict[str, tuple[Bits, Granularity, GroupSize | None, bool]] = {
     scheme_name(*each): each
     for each in (
         *((bits, granularity, None, True) for bits in LIMITS for granularity in GRANULARITIES[:2]),
@@ -103,7 +104,7 @@ _SCHEMES: dict[str, tuple[int, str, int | None, bool]] = {
 
 
 def quantize_weight(
-    weight: np.ndarray, bits: int, granularity: str, group_size: int | None, symmetric: bool = True
+    weight: np.ndarray, bits: Bits, granularity: Granularity, group_size: GroupSize | None, symmetric: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """q int8 [N, K], scale float32 and zero point of float32 weight [N, K].
 
@@ -131,10 +132,10 @@ def _norm(values: np.ndarray) -> float:
     return math.sqrt(np.square(values, out=values).sum())
 
 
-def _candidates(weight: np.ndarray, bits: int) -> list[Candidate]:
+def _candidates(weight: np.ndarray, bits: Bits) -> list[Candidate]:
     n, k = weight.shape
     norm = _norm(weight.astype(np.float64)) or 1.0
-    plans: list[tuple[str, int | None]] = [("per_tensor", None), ("per_channel", None)]
+    plans: list[tuple[Granularity, GroupSize | None]] = [("per_tensor", None), ("per_channel", None)]
     # One group over all of k is per_channel in 8 bits; in 4 bits, its scale is a better one.
     plans += [("per_group", size) for size in reversed(GROUP_SIZES) if size < max(k, 33 if bits == 4 else 0)]
     found = []
@@ -146,7 +147,7 @@ def _candidates(weight: np.ndarray, bits: int) -> list[Candidate]:
     return sorted(found, key=lambda c: c.nbytes)
 
 
-def choose_scheme(weight: np.ndarray, max_error: float | None = None, *, bits: int = 8) -> Choice:
+def choose_scheme(weight: np.ndarray, max_error: float | None = None, *, bits: Bits = 8) -> Choice:
     """The cheapest weight scheme within an error: per tensor, per channel, or per group of 32, 64 or 128.
 
     Parameters

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from ...arguments import checks
+from ...arguments import checks, deprecated
 from ...arguments.checks import F32
 from . import backend
 
 
-def matmul(
+def quantized_matmul(
     a: np.ndarray, b: np.ndarray, *, out: np.ndarray | None = None, threads: int | None = None
 ) -> np.ndarray:
     """``a @ b`` in exact 8-bit integers: rows of a and columns of b are quantized when they are used.
@@ -51,7 +51,7 @@ def matmul(
     Examples
     --------
     >>> import numpy as np
-    >>> scores = matmul(np.ones((2, 3, 8), np.float32), np.full((2, 8, 4), 0.5, np.float32))
+    >>> scores = quantized_matmul(np.ones((2, 3, 8), np.float32), np.full((2, 8, 4), 0.5, np.float32))
     >>> scores.shape, float(scores[1, 2, 3].round(3))
     ((2, 3, 4), 4.0)
     """
@@ -93,3 +93,41 @@ def _batched(array: np.ndarray, batch: tuple[int, ...], levels: int) -> np.ndarr
     if len(batch) < levels:
         return whole.reshape((1,) * (levels - len(batch)) + whole.shape)
     return whole.reshape(math.prod(batch[: len(batch) - levels + 1]), *whole.shape[len(batch) - levels + 1 :])
+
+
+def matmul(
+    a: np.ndarray, b: np.ndarray, *, out: np.ndarray | None = None, threads: int | None = None
+) -> np.ndarray:
+    """The old name of `quantized_matmul`, until 0.3: matrix products of this name are exact elsewhere.
+
+    Parameters
+    ----------
+    a, b : arrays of floats
+        As for `quantized_matmul`.
+    out : float32 array, optional
+        As for `quantized_matmul`.
+    threads : int, optional
+        As for `quantized_matmul`.
+
+    Returns
+    -------
+    float32 array [..., M, N]
+
+    Raises
+    ------
+    TypeError, ValueError, MemoryError
+        As `quantized_matmul` does.
+
+    Notes
+    -----
+    Error bound and source: those of `quantized_matmul`.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> with warnings.catch_warnings(action="ignore"):
+    ...     matmul(np.ones((1, 2), np.float32), np.ones((2, 1), np.float32)).round(3)
+    array([[2.]], dtype=float32)
+    """
+    deprecated.warn("matmul", "it is quantized_matmul now")
+    return quantized_matmul(a, b, out=out, threads=threads)

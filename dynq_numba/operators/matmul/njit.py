@@ -18,13 +18,14 @@ from ...kernels.objects import arrays
 from ...runtime import cpu, isa
 from ...runtime import kernel_table as registry
 from ..linear.njit import absent, address_of, float_array, rows_function
-from .api import matmul
+from .api import matmul, quantized_matmul
 
 L2_BYTES = cpu.l2_bytes()
 WORDS, SIZES = batched_call.DESCRIPTOR_WORDS, len(batched_call.SIZES)
 
 
 @overload(matmul)
+@overload(quantized_matmul)
 def _matmul(a, b, out=None):  # type: ignore[no-untyped-def]
     float_array("a", a)
     float_array("b", b)

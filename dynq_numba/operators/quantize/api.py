@@ -9,6 +9,7 @@ from numpy import empty, may_share_memory, ndarray
 
 from ...arguments import checks
 from ...arguments.checks import F32
+from ...arguments.literals import ByteType, XGranularity
 from ...arguments.matrices import contiguous_rows, plain_out, target_for
 from ...runtime import backend
 
@@ -51,8 +52,8 @@ class Quantized(NamedTuple):
 def quantize(
     x: np.ndarray,
     *,
-    granularity: str = "per_token",
-    dtype: str = "uint8",
+    granularity: XGranularity = "per_token",
+    dtype: ByteType = "uint8",
     symmetric: bool = False,
     axis: int = -1,
     out: np.ndarray | None = None,
@@ -117,8 +118,7 @@ def quantize(
         return result
     x = checks.float_array("x", x)
     checks.choice("granularity", granularity, GRANULARITIES)
-    dtype = checks.dtype_name(dtype)
-    checks.choice("dtype", dtype, DTYPES)
+    name = checks.choice("dtype", checks.dtype_name(dtype), DTYPES)
     if not isinstance(symmetric, (bool, np.bool_)):
         raise TypeError(f"symmetric must be True or False; got {checks.describe(symmetric)}")
     per_token = granularity == "per_token"
@@ -128,7 +128,7 @@ def quantize(
         if not -x.ndim <= axis < x.ndim:
             raise ValueError(f"axis must be in [-{x.ndim}, {x.ndim}) for x of shape {x.shape}; got {axis}")
         axis = int(axis) % x.ndim - x.ndim
-    kind = DTYPES[dtype]
+    kind = DTYPES[name]
     if out is not None:
         checks.out_array(out, kind, x.shape)
     moved = np.moveaxis(x, axis, -1) if per_token else x.reshape(-1)
@@ -136,7 +136,7 @@ def quantize(
     rows = contiguous_rows(moved)
     scale, zero_point = np.empty(len(rows), F32), np.empty(len(rows), kind)
     data = target_for(out, axis if per_token else None, rows, kind, x)
-    backend.quantize(rows, bool(symmetric), FLIPS[dtype], data, scale, zero_point)
+    backend.quantize(rows, bool(symmetric), FLIPS[name], data, scale, zero_point)
     shaped = np.moveaxis(data.reshape(moved.shape), -1, axis) if per_token else data.reshape(x.shape)
     if out is not None:
         if not may_share_memory(data, out):

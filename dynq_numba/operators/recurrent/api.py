@@ -82,7 +82,7 @@ def lstm(
     >>> import numpy as np
     >>> import dynq_numba as dq
     >>> rng = np.random.default_rng(0)
-    >>> layer = dq.pack_lstm(rng.normal(size=(4 * 8, 3)), rng.normal(size=(4 * 8, 8)))
+    >>> layer = dq.pack_lstm(rng.normal(size=(4 * 8, 3)), rng.normal(size=(4 * 8, 8)), layout="onnx")
     >>> y, h, c = dq.lstm(rng.normal(size=(5, 2, 3)), layer, lengths=[5, 4])
     >>> y.shape, h.shape, c.shape, bool((y[3, 1] == h[0, 1]).all()), float(y[4, 1].max())
     ((5, 2, 8), (1, 2, 8), (1, 2, 8), True, 0.0)
@@ -148,7 +148,7 @@ def gru(
     >>> import numpy as np
     >>> import dynq_numba as dq
     >>> rng = np.random.default_rng(0)
-    >>> layer = dq.pack_gru(rng.normal(size=(2, 3 * 8, 3)), rng.normal(size=(2, 3 * 8, 8)))
+    >>> layer = dq.pack_gru(rng.normal(size=(2, 3 * 8, 3)), rng.normal(size=(2, 3 * 8, 8)), layout="onnx")
     >>> y, h = dq.gru(rng.normal(size=(5, 3)), layer)
     >>> y.shape, h.shape
     ((5, 16), (2, 8))
@@ -260,7 +260,7 @@ def lstm_cell(
     --------
     >>> import numpy as np
     >>> import dynq_numba as dq
-    >>> layer = dq.pack_lstm(np.ones((4 * 8, 3)), np.ones((4 * 8, 8)))
+    >>> layer = dq.pack_lstm(np.ones((4 * 8, 3)), np.ones((4 * 8, 8)), layout="onnx")
     >>> h = c = None
     >>> for x in np.eye(3):
     ...     h, c = dq.lstm_cell(x, layer, h, c)
@@ -306,7 +306,7 @@ def gru_cell(
     --------
     >>> import numpy as np
     >>> import dynq_numba as dq
-    >>> layer = dq.pack_gru(np.ones((3 * 8, 3)), np.ones((3 * 8, 8)))
+    >>> layer = dq.pack_gru(np.ones((3 * 8, 3)), np.ones((3 * 8, 8)), layout="onnx")
     >>> dq.gru_cell(np.ones((2, 3)), layer).shape
     (2, 8)
     """

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...arguments import checks
+from ...arguments import checks, deprecated
+from ...arguments.literals import Direction, Layout
 from ...kernels.recurrent.context import LANES, padded
 from ...kernels.recurrent.reference_activations import ACTIVATIONS
 from ..linear.pack import pack_linear
@@ -24,6 +25,15 @@ DEFAULTS = {"lstm": ("Sigmoid", "Tanh", "Tanh"), "gru": ("Sigmoid", "Tanh"), "rn
 DIRECTIONS = ("forward", "reverse", "bidirectional")
 
 
+def _layout(layout: Layout | None) -> Layout:
+    """The order of gates: nobody would notice the wrong one, as ONNX and PyTorch have the same shapes."""
+    if layout is None:
+        deprecated.warn("layout left out", 'say layout="torch" or layout="onnx"', level=4)
+        return "onnx"
+    checks.choice("layout", layout, ("onnx", "torch"))
+    return layout
+
+
 def pack_lstm(
     W: np.ndarray,
     R: np.ndarray,
@@ -31,8 +41,8 @@ def pack_lstm(
     *,
     peepholes: np.ndarray | None = None,
     projection: np.ndarray | None = None,
-    layout: str = "onnx",
-    direction: str | None = None,
+    layout: Layout | None = None,
+    direction: Direction | None = None,
     activations: Sequence[str] | None = None,
     activation_alpha: Sequence[float] | None = None,
     activation_beta: Sequence[float] | None = None,
@@ -55,6 +65,7 @@ def pack_lstm(
     projection : array [D, P, H] or [P, H], optional
         PyTorch ``weight_hr_l0``: h = (o · tanh(c)) · projectionᵀ.
     layout : {"onnx", "torch"}
+        Must be said from 0.3 on; until then "onnx" where it is not.
         The order of gates in W, R and B: i o f c, or i f g o.
     direction : {"forward", "reverse", "bidirectional"}, optional
         By default what D says: forward, or both.
@@ -91,7 +102,7 @@ def pack_lstm(
     >>> dq.pack_lstm(W, R, layout="torch")
     PackedLSTM(3 -> 8, hidden 8, forward, sigmoid/tanh/tanh, int8_per_channel weights, ... bytes)
     """
-    checks.choice("layout", layout, ("onnx", "torch"))
+    order_of = _layout(layout)
     if projection is not None:
         projection = _directed("projection", projection, 2)
     w, r, b, hidden = _weights("lstm", W, R, B, None if projection is None else projection.shape[1])
@@ -105,7 +116,7 @@ def pack_lstm(
         peepholes = np.array(peepholes).reshape(count, 3, hidden)
     coupled = _switch("input_forget", input_forget)
     options = layer_options("lstm", count, direction, activations, activation_alpha, activation_beta, clip, coupled)
-    order = ORDERS["lstm"][layout]
+    order = ORDERS["lstm"][order_of]
     weights = []
     for d in range(count):
         bias = None if b is None else b[d, 0] + b[d, 1]
@@ -121,9 +132,9 @@ def pack_gru(
     R: np.ndarray,
     B: np.ndarray | None = None,
     *,
-    layout: str = "onnx",
+    layout: Layout | None = None,
     linear_before_reset: bool | None = None,
-    direction: str | None = None,
+    direction: Direction | None = None,
     activations: Sequence[str] | None = None,
     activation_alpha: Sequence[float] | None = None,
     activation_beta: Sequence[float] | None = None,
@@ -140,6 +151,7 @@ def pack_gru(
     B : array [D, 6·H] or [6·H], optional
         Input and recurrent biases, one after the other; zeros by default.
     layout : {"onnx", "torch"}
+        Must be said from 0.3 on; until then "onnx" where it is not.
         The order of gates: z r h, or r z n.
     linear_before_reset : bool, optional
         Whether r multiplies h·Rᵀ (one product a step) or h (two). False by default, as in ONNX; "torch" is always True.
@@ -171,16 +183,16 @@ def pack_gru(
     >>> layer.options.direction, layer.options.linear_before_reset
     ('bidirectional', True)
     """
-    checks.choice("layout", layout, ("onnx", "torch"))
-    if layout == "torch" and linear_before_reset is not None and not linear_before_reset:
+    order_of = _layout(layout)
+    if order_of == "torch" and linear_before_reset is not None and not linear_before_reset:
         raise ValueError('linear_before_reset must be True with layout="torch"; got False')
     given = linear_before_reset is not None and _switch("linear_before_reset", linear_before_reset)
-    after = layout == "onnx" and not given
+    after = order_of == "onnx" and not given
     w, r, b, hidden = _weights("gru", W, R, B, None)
     options = layer_options(
         "gru", len(w), direction, activations, activation_alpha, activation_beta, clip, before=not after
     )
-    order = ORDERS["gru"][layout]
+    order = ORDERS["gru"][order_of]
     weights = []
     for d in range(len(w)):
         first = inner = None
@@ -205,8 +217,8 @@ def pack_rnn(
     R: np.ndarray,
     B: np.ndarray | None = None,
     *,
-    layout: str = "onnx",
-    direction: str | None = None,
+    layout: Layout = "onnx",
+    direction: Direction | None = None,
     activations: Sequence[str] | None = None,
     activation_alpha: Sequence[float] | None = None,
     activation_beta: Sequence[float] | None = None,

@@ -138,7 +138,7 @@ class PackedLSTM(PackedRecurrent):
     --------
     >>> import numpy as np
     >>> import dynq_numba as dq
-    >>> layer = dq.pack_lstm(np.ones((4 * 8, 3)), np.ones((4 * 8, 8)))
+    >>> layer = dq.pack_lstm(np.ones((4 * 8, 3)), np.ones((4 * 8, 8)), layout="onnx")
     >>> layer.input_size, layer.hidden_size, layer.directions, layer.options.direction
     (3, 8, 1, 'forward')
     """

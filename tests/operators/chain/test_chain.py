@@ -267,7 +267,7 @@ W, G = dq.pack_linear(_rng.standard_normal((6, 4), F32)), np.ones(4, F32)
     ({"a": step.LayerNorm(G)}, [["a"]], "returns"),
     ({"a": W}, None, "'a'.*PackedLinear"),
     ({"a": step.Linear(G)}, None, "'a'.*: w must be a PackedLinear"),
-    ({"a": step.Linear(dq.pack_linear(np.ones((2, 2)), activations="per_tensor"))}, None, "'a'.*per_token"),
+    ({"a": step.Linear(dq.pack_linear(np.ones((2, 2)), x_granularity="per_tensor"))}, None, "'a'.*per_token"),
     ({"a": step.Linear(W, activation="selu")}, None, "'a'.*activation"),
     ({"a": step.Linear(W), "b": step.Linear(W)}, None, "'b'.*x must have 4 columns; 'a' has 6"),
     ({"a": step.Linear(W, x="b"), "b": step.LayerNorm(G)}, None, "'a'.*x must be given by an earlier step; 'b'"),

@@ -192,7 +192,7 @@ def assert_within_underflow(x, w, exact):
 def test_per_tensor_activations(isa, rng, m, n):
     x, weight, bias = problems.normal_problem(rng, m, 131, n)
     for scheme in oracle.SCHEMES:
-        w = dq.pack_linear(weight, bias, activations="per_tensor", **scheme)
+        w = dq.pack_linear(weight, bias, x_granularity="per_tensor", **scheme)
         exact = oracle.pack(weight, bias, **scheme)
         for threads in (1, 2):
             y = dq.linear(x, w, threads=threads)

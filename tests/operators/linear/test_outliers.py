@@ -20,7 +20,7 @@ from dynq_numba.runtime import backend
 F32 = np.float32
 SCHEMES = [
     {"granularity": "per_channel"},
-    {"granularity": "per_tensor", "activations": "per_tensor"},
+    {"granularity": "per_tensor", "x_granularity": "per_tensor"},
     {"bits": 4, "granularity": "per_channel"},
     {"granularity": "per_group", "group_size": 128},
     {"bits": 4, "granularity": "per_group", "group_size": 32},
@@ -41,9 +41,9 @@ def cleared(matrix, columns):
 
 def expected(x, weight, bias, columns, scheme):
     """The definition: the oracle's linear of what is left, and the float32 sum of the columns from left to right."""
-    form = {name: value for name, value in scheme.items() if name != "activations"}
+    form = {name: value for name, value in scheme.items() if name != "x_granularity"}
     rest = oracle.pack(cleared(weight, columns), bias, **form)
-    y = oracle.linear(cleared(x, columns), rest, scheme.get("activations", "per_token"))
+    y = oracle.linear(cleared(x, columns), rest, scheme.get("x_granularity", "per_token"))
     t = np.zeros_like(y)
     for c in sorted(columns):
         t = oracle.fma(x[:, c, None], weight[None, :, c], t)
@@ -108,7 +108,7 @@ def test_any_bits_in_the_columns_reach_their_row_alone(isa, rng, scheme):
         oracle.assert_same_bits(dq.linear(x, w, threads=threads), wanted)
     x[7, 5] = np.nan  # no outlier: as ever
     spoiled = dq.linear(x, w)
-    assert np.isnan(spoiled if scheme.get("activations") == "per_tensor" else spoiled[7]).all()
+    assert np.isnan(spoiled if scheme.get("x_granularity") == "per_tensor" else spoiled[7]).all()
 
 
 def test_a_loud_column_costs_less(rng):
@@ -254,7 +254,7 @@ rng = np.random.default_rng(3)
 x, weight = rng.standard_normal((5, 130)).astype(np.float32), rng.standard_normal((9, 130)).astype(np.float32)
 x[2, 7], x[3, 8] = np.inf, 1e30
 ys = []
-for scheme in ({}, {"bits": 4}, {"activations": "per_tensor"}, {"bits": 4, "symmetric": False, "group_size": 32}):
+for scheme in ({}, {"bits": 4}, {"x_granularity": "per_tensor"}, {"bits": 4, "symmetric": False, "group_size": 32}):
     w = pickle.loads(pickle.dumps(dq.pack_linear(weight, outliers=[129, 7, 8], **scheme)))
     ys += [dq.linear(x, w, activation="gelu"), *dq.linear_many(x, [w, w]), w.dequantize()[:5, :9], w.scale.ravel()[:1]]
 ys = [np.where(np.isnan(y), np.float32(np.nan), y) for y in ys]

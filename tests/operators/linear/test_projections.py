@@ -10,7 +10,7 @@ import dynq_numba as dq
 F32 = np.float32
 KINDS = [
     {}, {"bits": 4, "granularity": "per_channel"}, {"bits": 4, "granularity": "per_group", "group_size": 32},
-    {"activations": "per_tensor"},
+    {"x_granularity": "per_tensor"},
 ]  # fmt: skip
 
 

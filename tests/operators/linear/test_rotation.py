@@ -18,7 +18,7 @@ from dynq_numba.kernels.linear.emit_rotation import BLOCKS
 F32 = np.float32
 SCHEMES = [
     {"bits": 8, "granularity": "per_channel"},
-    {"bits": 8, "activations": "per_tensor"},
+    {"bits": 8, "x_granularity": "per_tensor"},
     {"bits": 4, "group_size": 32},
     {"bits": 4, "group_size": 64, "symmetric": False},
 ]

@@ -136,18 +136,18 @@ def test_a_searched_scale_is_never_worse_than_the_plain_one(rng, scheme):
 
 
 @each_scheme
-@pytest.mark.parametrize("activations", ["per_token", "per_tensor"])
-def test_attributes(rng, scheme, activations):
+@pytest.mark.parametrize("x_granularity", ["per_token", "per_tensor"])
+def test_attributes(rng, scheme, x_granularity):
     _, weight, bias = problems.normal_problem(rng, 1, 130, 21)
-    w = dq.pack_linear(weight, bias, activations=activations, **scheme)
+    w = dq.pack_linear(weight, bias, x_granularity=x_granularity, **scheme)
     assert (w.shape, w.bits, w.granularity) == ((21, 130), scheme["bits"], scheme["granularity"])
-    assert (w.group_size, w.activations) == (scheme["group_size"], activations)
+    assert (w.group_size, w.x_granularity) == (scheme["group_size"], x_granularity)
     groups = -(-130 // (scheme["group_size"] or 130))
     assert np.shape(w.scale) == {"per_tensor": (), "per_channel": (21,), "per_group": (21, groups)}[w.granularity]
     assert np.asarray(w.scale).dtype == F32
     assert w.bias.dtype == F32 and dq.pack_linear(weight, **scheme).bias is None
     text = repr(w)
-    for part in ("PackedLinear", "21", "130", str(w.bits), w.granularity, activations, str(w.group_size or "")):
+    for part in ("PackedLinear", "21", "130", str(w.bits), w.granularity, x_granularity, str(w.group_size or "")):
         assert part in text, f"{part!r} is missing in {text}"
 
 
@@ -200,11 +200,11 @@ def test_copies_and_pickles_behave_alike(isa, rng, scheme):
     x, weight, bias = problems.normal_problem(rng, 5, 131, 21)
     exact = oracle.pack(weight, bias, **scheme)
     expected = oracle.linear(x, exact, "per_tensor")
-    w = dq.pack_linear(weight, bias, activations="per_tensor", **scheme)
+    w = dq.pack_linear(weight, bias, x_granularity="per_tensor", **scheme)
     for clone in (copy.copy(w), copy.deepcopy(w), *(pickle.loads(pickle.dumps(w, level)) for level in (2, 5))):
         assert_same_weight(clone, exact)
         assert (repr(clone), clone.scheme, clone.nbytes) == (repr(w), w.scheme, w.nbytes)
-        assert (clone.activations, clone.group_size, clone.shape) == ("per_tensor", w.group_size, w.shape)
+        assert (clone.x_granularity, clone.group_size, clone.shape) == ("per_tensor", w.group_size, w.shape)
         for other in dq.available_isas():
             with dq.force_isa(other):
                 oracle.assert_same_bits(dq.linear(x, clone), expected, other)

@@ -40,21 +40,21 @@ def test_the_bits_of_the_twin_and_of_linear(isa, rng, size):
         b = rng.standard_normal((*batch, k, n)).astype(F32) * np.exp(rng.standard_normal((*batch, 1, n))).astype(F32)
         wanted = twin(a, b)
         for threads in (None, 1, 2, 5):
-            oracle.assert_same_bits(dq.matmul(a, b, threads=threads), wanted, f"{threads} threads")
+            oracle.assert_same_bits(dq.quantized_matmul(a, b, threads=threads), wanted, f"{threads} threads")
         turned = np.ascontiguousarray(b.swapaxes(-1, -2)).swapaxes(-1, -2)  # columns contiguous
-        oracle.assert_same_bits(dq.matmul(a, turned), wanted, "columns")
+        oracle.assert_same_bits(dq.quantized_matmul(a, turned), wanted, "columns")
         assert (np.abs(wanted - a.astype(np.float64) @ b) <= error_bound(a, b)).all()
     packed = dq.pack_linear(np.ascontiguousarray(b[0, 0].T), granularity="per_channel")
-    oracle.assert_same_bits(dq.linear(a[0, 0], packed), dq.matmul(a[0, 0], b[0, 0]))
+    oracle.assert_same_bits(dq.linear(a[0, 0], packed), dq.quantized_matmul(a[0, 0], b[0, 0]))
 
 
 def test_attention_as_it_comes(rng):
     """[tokens, heads, width] seen as heads of matrices: no copy, two leading dimensions with strides of their own."""
     x = rng.standard_normal((2, 20, 3, 4, 32)).astype(F32)  # batch, tokens, (q, k, v), heads, width
     q, k, v = (x[:, :, i].swapaxes(1, 2) for i in range(3))
-    scores = dq.matmul(q, k.swapaxes(-1, -2))
+    scores = dq.quantized_matmul(q, k.swapaxes(-1, -2))
     oracle.assert_same_bits(scores, twin(q, k.swapaxes(-1, -2)))
-    oracle.assert_same_bits(dq.matmul(scores, v), twin(scores, v))
+    oracle.assert_same_bits(dq.quantized_matmul(scores, v), twin(scores, v))
 
 
 def test_layouts_and_types(rng):
@@ -68,20 +68,20 @@ def test_layouts_and_types(rng):
         for right in (b, np.asfortranarray(b), tall[::2, ::2], np.ascontiguousarray(b[::-1, ::-1])[::-1, ::-1]):
             for array in (left, right):
                 array.flags.writeable = False
-            oracle.assert_same_bits(dq.matmul(left, right), wanted)
-    oracle.assert_same_bits(dq.matmul(a[0], b), wanted[0])
-    oracle.assert_same_bits(dq.matmul(a, b[:, 0]), wanted[:, 0])
-    assert dq.matmul(a[0], b[:, 0]).shape == ()
-    oracle.assert_same_bits(dq.matmul(a[None, None, None], b), wanted[None, None, None])
+            oracle.assert_same_bits(dq.quantized_matmul(left, right), wanted)
+    oracle.assert_same_bits(dq.quantized_matmul(a[0], b), wanted[0])
+    oracle.assert_same_bits(dq.quantized_matmul(a, b[:, 0]), wanted[:, 0])
+    assert dq.quantized_matmul(a[0], b[:, 0]).shape == ()
+    oracle.assert_same_bits(dq.quantized_matmul(a[None, None, None], b), wanted[None, None, None])
     four = rng.standard_normal((2, 3, 2, 6, 40)).astype(F32)
-    oracle.assert_same_bits(dq.matmul(four, b), twin(four, b))
-    oracle.assert_same_bits(dq.matmul(four.swapaxes(0, 2), b), twin(four.swapaxes(0, 2), b))
+    oracle.assert_same_bits(dq.quantized_matmul(four, b), twin(four, b))
+    oracle.assert_same_bits(dq.quantized_matmul(four.swapaxes(0, 2), b), twin(four.swapaxes(0, 2), b))
 
 
 @pytest.mark.parametrize("shape", [((0, 4), (4, 3)), ((2, 0), (0, 3)), ((2, 4), (4, 0)), ((0, 2, 4), (4, 3))], ids=str)
 def test_empty(shape):
     a, b = (np.ones(s, F32) for s in shape)
-    y = dq.matmul(a, b)
+    y = dq.quantized_matmul(a, b)
     assert y.shape == (a @ b).shape
     assert not y.any()
 
@@ -116,10 +116,10 @@ def test_columns_whose_scale_is_denormal(isa, rng):
 
 def test_one_bad_value_stays_in_its_row_or_column(isa, rng):
     a, b = rng.standard_normal((2, 9, 30)).astype(F32), rng.standard_normal((2, 30, 40)).astype(F32)
-    good = dq.matmul(a, b)
+    good = dq.quantized_matmul(a, b)
     for bad in (np.nan, np.inf, -np.inf):
         a[0, 3, 7], b[1, 8, 33] = bad, bad
-        y = dq.matmul(a, b)
+        y = dq.quantized_matmul(a, b)
         assert np.isnan(y[0, 3]).all()
         assert np.isnan(y[1, :, 33]).all()
         rest = np.ones(y.shape, bool)
@@ -130,7 +130,7 @@ def test_one_bad_value_stays_in_its_row_or_column(isa, rng):
 
 def test_a_long_k(rng):
     a, b = rng.standard_normal((3, 70_000)).astype(F32), rng.standard_normal((70_000, 5)).astype(F32)
-    oracle.assert_same_bits(dq.matmul(a, b), twin(a, b))
+    oracle.assert_same_bits(dq.quantized_matmul(a, b), twin(a, b))
 
 
 def test_out(rng):
@@ -138,38 +138,38 @@ def test_out(rng):
     wanted = twin(a, b)
     room = np.full((3, 8, 12), 7, F32)
     for out in (np.empty_like(wanted), room[:, :, 2:10], np.empty((4, 8, 8), F32)[1:]):
-        assert dq.matmul(a, b, out=out) is out
+        assert dq.quantized_matmul(a, b, out=out) is out
         oracle.assert_same_bits(out.copy(), wanted)
     assert (room[:, :, :2] == 7).all()
     assert (room[:, :, 10:] == 7).all()
     for left, right, out in ((x := a.copy(), b, x), (a, y := b.copy(), y)):
-        oracle.assert_same_bits(dq.matmul(left, right, out=out), wanted)
+        oracle.assert_same_bits(dq.quantized_matmul(left, right, out=out), wanted)
 
 
 def test_errors_name_the_argument(rng):
     a, b = np.ones((3, 4), F32), np.ones((4, 5), F32)
     with pytest.raises(ValueError, match="b must have 4 rows"):
-        dq.matmul(a, b[1:])
+        dq.quantized_matmul(a, b[1:])
     with pytest.raises(ValueError, match="a must have at least one dimension"):
-        dq.matmul(np.ones((), F32), b)
+        dq.quantized_matmul(np.ones((), F32), b)
     with pytest.raises(TypeError, match="b must"):
-        dq.matmul(a, b.astype(int))
+        dq.quantized_matmul(a, b.astype(int))
     with pytest.raises(ValueError, match="broadcast"):
-        dq.matmul(np.ones((2, 3, 4), F32), np.ones((3, 4, 5), F32))
+        dq.quantized_matmul(np.ones((2, 3, 4), F32), np.ones((3, 4, 5), F32))
     with pytest.raises(ValueError, match="out must have shape"):
-        dq.matmul(a, b, out=np.empty((5, 3), F32))
+        dq.quantized_matmul(a, b, out=np.empty((5, 3), F32))
     with pytest.raises(ValueError, match="threads"):
-        dq.matmul(a, b, threads=0)
+        dq.quantized_matmul(a, b, threads=0)
 
 
 @numba.njit
 def product(a, b):
-    return dq.matmul(a, b)
+    return dq.quantized_matmul(a, b)
 
 
 @numba.njit
 def product_into(a, b, out):
-    return dq.matmul(a, b, out=out)
+    return dq.quantized_matmul(a, b, out=out)
 
 
 def test_in_compiled_code(rng):

@@ -218,7 +218,7 @@ def test_directions_and_stacks_are_layers_run_by_hand(rng):
     p, q = Problem(rng, "lstm both"), Problem(rng, "lstm both", inputs=42)
     x = rng.standard_normal((6, 3, 13)).astype(F32)
     forward, backward = (
-        dq.lstm(x if d == 0 else x[::-1], dq.pack_lstm(p.w[d], p.r[d], p.b[d])) for d in (0, 1)
+        dq.lstm(x if d == 0 else x[::-1], dq.pack_lstm(p.w[d], p.r[d], p.b[d], layout="onnx")) for d in (0, 1)
     )
     y, h, c = dq.lstm(x, p.packed)
     oracle.assert_same_bits(y, np.concatenate([forward[0], backward[0][::-1]], axis=2))
@@ -288,8 +288,8 @@ def test_a_packed_layer_is_a_value(rng):
         assert p.packed.nbytes == sum(w.nbytes for d in p.packed.weights for w in d) + sum(
             a.nbytes for a in p.packed.peepholes or ())  # fmt: skip
     p = Problem(rng, "lstm peepholes, both")
-    other = dq.pack_lstm(p.w, p.r, p.b, peepholes=p.extras["peepholes"] * 2)
-    assert p.packed != other and p.packed != dq.pack_lstm(p.w, p.r, p.b) and p.packed != "lstm"
+    other = dq.pack_lstm(p.w, p.r, p.b, peepholes=p.extras["peepholes"] * 2, layout="onnx")
+    assert p.packed != other and p.packed != dq.pack_lstm(p.w, p.r, p.b, layout="onnx") and p.packed != "lstm"
 
 
 def test_callers_at_the_same_time_do_without_helpers(rng):

@@ -6,41 +6,42 @@ import pytest
 import dynq_numba as dq
 
 W, R, B = np.ones((16, 3)), np.ones((16, 4)), np.ones(32)
-LAYER = dq.pack_lstm(W, R, B)
-BOTH = dq.pack_lstm(np.ones((2, 16, 3)), np.ones((2, 16, 4)))
+LAYER = dq.pack_lstm(W, R, B, layout="onnx")
+BOTH = dq.pack_lstm(np.ones((2, 16, 3)), np.ones((2, 16, 4)), layout="onnx")
+FIVE = dq.pack_lstm(np.ones((20, 4)), np.ones((20, 5)), layout="onnx")
 X = np.ones((5, 2, 3))
 
 PACK = [
-    (TypeError, "W", lambda: dq.pack_lstm(W.tolist(), R)),
-    (TypeError, "W", lambda: dq.pack_lstm(W.astype(int), R)),
-    (ValueError, "W", lambda: dq.pack_lstm(W[:15], R)),
-    (ValueError, "W", lambda: dq.pack_lstm(np.ones((3, 16, 3)), R)),
-    (ValueError, "W", lambda: dq.pack_gru(np.ones((0, 3)), np.ones((0, 0)))),
-    (ValueError, "W", lambda: dq.pack_lstm(np.full_like(W, np.nan), R)),
-    (ValueError, "R", lambda: dq.pack_lstm(W, R[:, :3])),
-    (ValueError, "R", lambda: dq.pack_lstm(W, np.ones((2, 16, 4)))),
-    (ValueError, "B", lambda: dq.pack_lstm(W, R, B[:16])),
-    (TypeError, "B", lambda: dq.pack_lstm(W, R, "B")),
-    (ValueError, "peepholes", lambda: dq.pack_lstm(W, R, B, peepholes=np.ones(11))),
-    (ValueError, "projection", lambda: dq.pack_lstm(W, np.ones((16, 2)), projection=np.ones((2, 5)))),
-    (ValueError, "R", lambda: dq.pack_lstm(W, R, projection=np.ones((2, 4)))),
+    (TypeError, "W", lambda: dq.pack_lstm(W.tolist(), R, layout="onnx")),
+    (TypeError, "W", lambda: dq.pack_lstm(W.astype(int), R, layout="onnx")),
+    (ValueError, "W", lambda: dq.pack_lstm(W[:15], R, layout="onnx")),
+    (ValueError, "W", lambda: dq.pack_lstm(np.ones((3, 16, 3)), R, layout="onnx")),
+    (ValueError, "W", lambda: dq.pack_gru(np.ones((0, 3)), np.ones((0, 0)), layout="onnx")),
+    (ValueError, "W", lambda: dq.pack_lstm(np.full_like(W, np.nan), R, layout="onnx")),
+    (ValueError, "R", lambda: dq.pack_lstm(W, R[:, :3], layout="onnx")),
+    (ValueError, "R", lambda: dq.pack_lstm(W, np.ones((2, 16, 4)), layout="onnx")),
+    (ValueError, "B", lambda: dq.pack_lstm(W, R, B[:16], layout="onnx")),
+    (TypeError, "B", lambda: dq.pack_lstm(W, R, "B", layout="onnx")),
+    (ValueError, "peepholes", lambda: dq.pack_lstm(W, R, B, peepholes=np.ones(11), layout="onnx")),
+    (ValueError, "projection", lambda: dq.pack_lstm(W, np.ones((16, 2)), projection=np.ones((2, 5)), layout="onnx")),
+    (ValueError, "R", lambda: dq.pack_lstm(W, R, projection=np.ones((2, 4)), layout="onnx")),
     (ValueError, "layout", lambda: dq.pack_lstm(W, R, layout="keras")),
-    (ValueError, "direction", lambda: dq.pack_lstm(W, R, direction="bidirectional")),
+    (ValueError, "direction", lambda: dq.pack_lstm(W, R, direction="bidirectional", layout="onnx")),
     (ValueError, "direction", lambda: dq.pack_rnn(np.ones((2, 4, 3)), np.ones((2, 4, 4)), direction="reverse")),
-    (ValueError, "direction", lambda: dq.pack_lstm(W, R, direction=1)),
-    (ValueError, "activations", lambda: dq.pack_lstm(W, R, activations=["Sigmoid", "Tanh"])),
-    (ValueError, "activations", lambda: dq.pack_lstm(W, R, activations=["Sigmoid", "Tanh", "Gelu"])),
-    (TypeError, "activations", lambda: dq.pack_lstm(W, R, activations="Tanh")),
-    (ValueError, "activation_alpha", lambda: dq.pack_lstm(W, R, activation_alpha=[1.0])),
-    (TypeError, "activation_beta", lambda: dq.pack_lstm(W, R, activation_beta=1.0)),
-    (ValueError, "clip", lambda: dq.pack_lstm(W, R, clip=0)),
-    (ValueError, "clip", lambda: dq.pack_lstm(W, R, clip=np.inf)),
-    (TypeError, "clip", lambda: dq.pack_lstm(W, R, clip="1")),
-    (TypeError, "input_forget", lambda: dq.pack_lstm(W, R, input_forget=2)),
+    (ValueError, "direction", lambda: dq.pack_lstm(W, R, direction=1, layout="onnx")),
+    (ValueError, "activations", lambda: dq.pack_lstm(W, R, activations=["Sigmoid", "Tanh"], layout="onnx")),
+    (ValueError, "activations", lambda: dq.pack_lstm(W, R, activations=["Sigmoid", "Tanh", "Gelu"], layout="onnx")),
+    (TypeError, "activations", lambda: dq.pack_lstm(W, R, activations="Tanh", layout="onnx")),
+    (ValueError, "activation_alpha", lambda: dq.pack_lstm(W, R, activation_alpha=[1.0], layout="onnx")),
+    (TypeError, "activation_beta", lambda: dq.pack_lstm(W, R, activation_beta=1.0, layout="onnx")),
+    (ValueError, "clip", lambda: dq.pack_lstm(W, R, clip=0, layout="onnx")),
+    (ValueError, "clip", lambda: dq.pack_lstm(W, R, clip=np.inf, layout="onnx")),
+    (TypeError, "clip", lambda: dq.pack_lstm(W, R, clip="1", layout="onnx")),
+    (TypeError, "input_forget", lambda: dq.pack_lstm(W, R, input_forget=2, layout="onnx")),
     (ValueError, "linear_before_reset", lambda: dq.pack_gru(
         np.ones((12, 3)), np.ones((12, 4)), layout="torch", linear_before_reset=False)),
     (TypeError, "linear_before_reset", lambda: dq.pack_gru(
-        np.ones((12, 3)), np.ones((12, 4)), linear_before_reset="yes")),
+        np.ones((12, 3)), np.ones((12, 4)), linear_before_reset="yes", layout="onnx")),
 ]  # fmt: skip
 
 RUN = [
@@ -52,7 +53,7 @@ RUN = [
     (TypeError, "packed", lambda: dq.lstm(X, [])),
     (TypeError, "packed", lambda: dq.lstm(X, [LAYER, None])),
     (ValueError, "packed", lambda: dq.lstm(X, [LAYER, LAYER])),
-    (ValueError, "packed", lambda: dq.lstm(X, [LAYER, dq.pack_lstm(np.ones((20, 4)), np.ones((20, 5)))])),
+    (ValueError, "packed", lambda: dq.lstm(X, [LAYER, FIVE])),
     (ValueError, "h0", lambda: dq.lstm(X, LAYER, np.ones((1, 2, 3)))),
     (ValueError, "c0", lambda: dq.lstm(X, LAYER, None, np.ones((2, 2, 4)))),
     (TypeError, "c0", lambda: dq.lstm(X, LAYER, None, [0])),

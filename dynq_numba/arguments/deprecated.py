@@ -1,0 +1,12 @@
+"""Old names, which work until 0.3: each says once per place that calls it what the new one is."""
+
+from __future__ import annotations
+
+import warnings
+
+UNTIL = "0.3"
+
+
+def warn(old: str, new: str, level: int = 3) -> None:
+    """`level`: 3 for the caller of the function that calls this."""
+    warnings.warn(f"{old} will be gone in dynq-numba {UNTIL}: {new}", DeprecationWarning, level)
