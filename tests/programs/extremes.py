@@ -20,7 +20,7 @@ import dynq_numba as dq
 
 GROUPED = {"granularity": "per_group", "group_size": 32}
 SCHEMES: dict[str, dict] = {
-    "per tensor": {"granularity": "per_tensor", "activations": "per_tensor"},
+    "per tensor": {"granularity": "per_tensor", "x_granularity": "per_tensor"},
     "per channel": {"granularity": "per_channel"},
     "groups of 32": GROUPED,
     "4 bits": {"bits": 4, "granularity": "per_channel"},
@@ -49,7 +49,7 @@ def linear_many(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> list:
 def matmul(a: np.ndarray, b: np.ndarray) -> list:
     out = np.full((len(a), b.shape[1]), 7, np.float32)
     turned = np.ascontiguousarray(b.T).T  # columns contiguous
-    return [dq.matmul(a, b), dq.matmul(a, b, out=out, threads=2), dq.matmul(a, turned)]
+    return [dq.quantized_matmul(a, b), dq.quantized_matmul(a, b, out=out, threads=2), dq.quantized_matmul(a, turned)]
 
 
 def matmul_integer(a: np.ndarray, b: np.ndarray) -> list:

@@ -95,9 +95,9 @@ def test_products_over_nothing_are_zeros(isa, m, n):
         junk = [np.full((m, n), 7.5, F32) for _ in range(20)]
         out = junk.pop()
         del junk
-        assert not dq.matmul(a, b, out=out, threads=threads).any()
-        assert not dq.matmul(a, b, threads=threads).any()
-        assert not dq.matmul(a, b.T.copy().T, threads=threads).any()
+        assert not dq.quantized_matmul(a, b, out=out, threads=threads).any()
+        assert not dq.quantized_matmul(a, b, threads=threads).any()
+        assert not dq.quantized_matmul(a, b.T.copy().T, threads=threads).any()
 
 
 def test_columns_whose_scale_is_denormal(isa, rng):
@@ -108,10 +108,10 @@ def test_columns_whose_scale_is_denormal(isa, rng):
     packed = dq.pack_linear(np.ascontiguousarray(b.T), granularity="per_channel")
     least = np.rint(b / packed.scale.T)
     assert (least < -127).any() and (packed.qweight.min() == -127)  # else the test shows nothing
-    y = dq.matmul(a, b)
+    y = dq.quantized_matmul(a, b)
     oracle.assert_same_bits(y, twin(a, b))
     oracle.assert_same_bits(y, dq.linear(a, packed))
-    oracle.assert_same_bits(dq.matmul(a, np.asfortranarray(b), threads=2), y)
+    oracle.assert_same_bits(dq.quantized_matmul(a, np.asfortranarray(b), threads=2), y)
 
 
 def test_one_bad_value_stays_in_its_row_or_column(isa, rng):
