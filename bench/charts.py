@@ -37,7 +37,7 @@ def intensity(group: dict) -> float:
 def most_threads(record: dict) -> list[dict]:
     """The cases on the most threads that were measured."""
     most = max(group["threads"] for group in record["groups"])
-    return [g for g in record["groups"] if g["threads"] == most]
+    return [g for g in record["groups"] if g["threads"] == most and not g.get("disturbed")]
 
 
 def rows(record: dict) -> list[tuple[dict, dict]]:

@@ -10,6 +10,9 @@ from bench import plan, problem
 from bench.awake import Awake
 from bench.rounds import Lineup, Measurement
 
+#: The cases by the words that stand for them in parameters.
+JOBS = pytest.StashKey[dict[str, plan.Job]]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("dynq bench")
@@ -35,8 +38,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     given = config.getoption("--bench-threads")
     threads = [int(word) for word in given.split(",")] if given else plan.thread_counts()
     jobs = [job for count in threads for job in plan.jobs(files, count, plan.chosen())]
-    parameters = [pytest.param(job, name, id=f"{job.label}-{name}") for job in jobs for name in job.names]
-    metafunc.parametrize(("job", "name"), parameters)
+    parameters = [pytest.param(job.label, name, id=f"{job.label}-{name}") for job in jobs for name in job.names]
+    metafunc.parametrize(("job", "name"), parameters)  # words, which pytest-benchmark writes into its JSON as they are
+    config.stash[JOBS] = {job.label: job for job in jobs}
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str | None:
+    """How long the cases of `pytest bench --benchmark-enable` will take."""
+    chosen = {item.callspec.params.get("job") for item in items if hasattr(item, "callspec")} - {None}
+    if not chosen or smoke(config):
+        return None
+    minutes = len(chosen) * (config.getoption("--bench-budget") + plan.BUILD) / 60
+    return f"dynq bench: {len(chosen)} cases of linear, about {max(1, round(minutes))} min"
 
 
 class Bench:
@@ -50,7 +63,10 @@ class Bench:
         for item in session.items:
             parameters = getattr(item, "callspec", None) and item.callspec.params
             if parameters and "job" in parameters:
-                self.names.setdefault(parameters["job"], []).append(parameters["name"])
+                self.names.setdefault(self.job(parameters["job"]), []).append(parameters["name"])
+
+    def job(self, label: str) -> plan.Job:
+        return self.config.stash[JOBS][label]
 
     def measure(self, job: plan.Job) -> Measurement:
         if self.last is None or self.last[0] != job:

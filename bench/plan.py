@@ -14,6 +14,8 @@ from bench.problem import Case
 COLD = {"transformer": 4, "int4": 1}
 #: The file that 4-bit weights are measured on, beside our 8-bit row.
 NARROW = "int4"
+#: Seconds to make and check everyone's layer of a case.
+BUILD = 3.0
 #: The files of a full run.
 FILES = ("transformer", "recommendation", "remainders", "tiny", "int4")
 

@@ -71,7 +71,7 @@ def headlines(groups: list[dict], weights: str, shapes: tuple | None, cold: bool
         floats = [summary.of_family(g, family, "float32") for family in ("numpy", "onnxruntime")]
         times = [cell(summary.of_family(g, family, weights)) for family in peers.values()]
         rows.append([
-            ",".join(map(str, shape)) + (" cold" if g["cold"] else ""),
+            ",".join(map(str, shape)) + (" cold" if g["cold"] else "") + (" disturbed" if g.get("disturbed") else ""),
             *(f"**{cell(named[name]['called_us'])}**" if name in named else "–" for name in ours),
             percent(row["of_limit"]), *times,
             *([cell(min((t for t in floats if t), default=None))] if weights == "int8" else []),
@@ -79,7 +79,7 @@ def headlines(groups: list[dict], weights: str, shapes: tuple | None, cold: bool
             ratio(row.get("ratio_called")), ratio(row.get("ratio_bare")),
         ])  # fmt: skip
     if shapes:
-        rows[1:] = sorted(rows[1:], key=lambda r: shapes.index(tuple(map(int, r[0].split(",")))))
+        rows[1:] = sorted(rows[1:], key=lambda r: shapes.index(tuple(map(int, r[0].split()[0].split(",")))))
     return markdown(rows) if len(rows) > 1 else ""
 
 

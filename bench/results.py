@@ -12,6 +12,9 @@ from bench.rounds import Measurement
 
 #: Up to this many rows the weights are read more slowly than they are multiplied.
 READ_BOUND = 4
+#: A case is disturbed where ours is faster than its limit by this factor, which cannot be; where its own times or the
+#: best peer's spread by this part of their median; where something else ran at more than this part of the turns.
+BEYOND, SPREAD, BUSY = 1.15, 0.5, 0.5
 #: Our row that headline figures and geometric means are about, by width of the weights.
 OURS = {"int8": "dynq int8", "int4": "dynq int4 g32"}
 BY_NAME: dict[str, Contestant] = {c.name: c for c in CONTESTANTS}
@@ -45,7 +48,7 @@ def best(times: dict[str, dict[int, float]], names: Iterable[str]) -> str | None
 def group(result: Measurement, file: str) -> dict:
     """The record of one case: its limits and a row for each contestant."""
     rows = [row(name, result) for name in BY_NAME if name in result.called]
-    return {
+    record = {
         "file": file,
         **result.case.record(),
         "peak_gops": _rate(result.peak),
@@ -55,6 +58,19 @@ def group(result: Measurement, file: str) -> dict:
         "rows": rows,
         "missing": result.missing,
     }
+    return record | {"disturbed": disturbed(record)}
+
+
+def disturbed(record: dict) -> bool:
+    """Whether something else ran, so that the figures say little: measured again, then left out of summaries."""
+    rows = {row["name"]: row for row in record["rows"]}
+    mine = [row for row in rows.values() if BY_NAME[row["name"]].family == "dynq"]
+    told = mine + [rows[row[mode]] for row in mine for mode in ("best_called", "best_bare") if row.get(mode) in rows]
+    return (
+        any((row["of_limit"] or 0) > BEYOND for row in mine)
+        or any(row["called_iqr_us"] > SPREAD * row["called_us"] for row in told)
+        or (record["quiet"] is not None and 1 - record["quiet"] > BUSY)
+    )
 
 
 def row(name: str, result: Measurement) -> dict:

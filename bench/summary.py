@@ -26,8 +26,8 @@ def of_family(group: dict, family: str, weights: str, column: str = "called_us")
 
 
 def select(groups: Iterable[dict], keep: Callable[[dict], bool], weights: str = "int8") -> list[tuple[dict, dict]]:
-    """The cases that `keep`, each with our row; those without one or without a peer left out."""
-    pairs = ((group, ours(group, weights)) for group in groups if keep(group))
+    """The cases that `keep`, each with our row; those without one, without a peer, or disturbed left out."""
+    pairs = ((group, ours(group, weights)) for group in groups if keep(group) and not group.get("disturbed"))
     return [(group, row) for group, row in pairs if row and "ratio_bare" in row]
 
 

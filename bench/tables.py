@@ -56,6 +56,8 @@ def text(group: dict) -> str:
     limits = f"peak {number(group['peak_gops'], 4)} GOP/s, read {number(group['read_gb_s'])} GB/s"
     if group["quiet"] is not None and group["quiet"] < 0.9:
         limits += f"; something else was running at {1 - group['quiet']:.0%} of the turns"
+    if group.get("disturbed"):
+        limits += "; disturbed: these figures say little"
     rows = sorted(group["rows"], key=lambda row: row["called_us"])
     table = aligned([list(HEADINGS), *map(cells, rows)])
     reasons: dict[str, list[str]] = {}

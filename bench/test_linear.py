@@ -1,7 +1,9 @@
 """The linear layer on pytest-benchmark: ours and the peers as adjacent rows, one group a case.
 
-    pytest bench --benchmark-enable --bench-files transformer --benchmark-group-by=group -k "dynq or XNNPACK"
+    pytest bench --benchmark-enable --bench-files tiny --benchmark-group-by=group -k "dynq or XNNPACK"
     pytest bench                       # runs each once on tiny shapes: what CI does
+
+It says how long it will take before it begins.
 
 Every contestant runs in a process of its own and is checked against float64; the rounds of a group are interleaved
 (`bench.rounds`), which pytest-benchmark cannot do by itself, so its timer replays what they gave. The table's times
@@ -20,6 +22,7 @@ REPLAY = Replay()
 
 @pytest.mark.benchmark(timer=REPLAY.now)
 def test_linear(benchmark, bench, job, name):
+    job = bench.job(job)
     measured = bench.measure(job)
     if name in measured.missing:
         if results.BY_NAME[name].family == "dynq":

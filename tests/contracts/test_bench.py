@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from bench import awake, machine, pages, plan, problem, readme, results, summary, tables, timing
+from bench import awake, charts, machine, pages, plan, problem, readme, report, results, summary, tables, timing
 from bench.contestants import CONTESTANTS
 from bench.operators import __main__ as operators
 from bench.problem import Case, Problem, Shape
@@ -118,6 +124,27 @@ def test_means_and_tables():
     assert OURS in tables.text(groups[0]) and "something else was running at 33%" in tables.text(groups[0])
 
 
+@pytest.mark.parametrize("what", ["beyond the limit", "ours spreads", "the peer spreads", "busy"])
+def test_a_disturbed_case_is_measured_again_then_marked_and_kept_out(what):
+    steady, disturbed = measurement(), measurement()
+    if what == "beyond the limit":
+        disturbed.peak = {r: rate / 4 for r, rate in disturbed.peak.items()}
+    elif what == "busy":
+        disturbed.quiet = [True, False, False]
+    else:
+        disturbed.called[OURS if what == "ours spreads" else PEER] = {0: 6e-6, 1: 9e-4, 2: 6e-6}
+    for outcomes, marked in (([disturbed, steady], False), ([disturbed, disturbed], True), ([steady], False)):
+        left = list(outcomes)
+        lineup = SimpleNamespace(measure=lambda case, names, left=left: left.pop(0))
+        group = report.measured(lineup, plan.Job("transformer", steady.case, (OURS, PEER)), {})
+        assert not left and group["disturbed"] is marked
+        assert (summary.means([group]) is None) is marked
+        assert bool(summary.select([group], lambda g: True)) is not marked
+        assert ("disturbed" in tables.text(group)) is marked
+        assert ("100,100,100 disturbed" in readme.headlines([group], "int8", ((100, 100, 100),))) is marked
+        assert bool(charts.most_threads({"groups": [group, group]})) is not marked
+
+
 def test_numbers():
     assert [tables.number(v) for v in (None, 0.012345, 1.5, 123456.0)] == ["", "0.0123", "1.5", "123456"]
 
@@ -190,3 +217,20 @@ def test_tables_are_those_of_the_results():
 def test_tables_of_operators_are_those_of_their_record():
     text, new = pages.RESULTS.read_text(), operators.content(readme.load("operators"))
     assert pages.filled(text, "operators", new) == text, "run: python -m bench.operators --write"
+
+
+def test_pytest_bench_says_how_long_it_takes_and_its_parameters_are_words():
+    options = ["--benchmark-enable", "--bench-files", "tiny", "--bench-threads", "2", "-k", "dynq or XNNPACK"]
+    command = [sys.executable, "-m", "pytest", "bench/test_linear.py", *options, "--collect-only", "-s", "-p", "words"]
+    plugin = "def pytest_itemcollected(item):\n    print('words', sorted(item.callspec.params.values()))\n"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "words.py").write_text(plugin)
+        environment = os.environ | {"PYTHONPATH": folder}
+        done = subprocess.run(
+            command, cwd=machine.ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    cases = len(problem.read_shapes("tiny"))
+    minutes = max(1, round(cases * (2.0 + plan.BUILD) / 60))
+    assert f"dynq bench: {cases} cases of linear, about {minutes} min" in done.stdout
+    assert f"words [{OURS!r}, 'tiny-16x128x128-2t']" in done.stdout
