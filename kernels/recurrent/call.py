@@ -24,7 +24,6 @@ from ..base.memory import (
     store_int,
     store_ptr,
 )
-from ..threads.partition import estimate
 from ..threads.pool import LINE, run, worthwhile
 from . import context as words
 from .emit import copy_floats
@@ -33,30 +32,49 @@ from .worker import phases_of
 
 #: Bytes of gates that one part computes ahead of their steps: beside its columns of W and R they should stay in L2.
 GATES_BYTES = 1 << 18
-#: Units whose gates one thread evaluates in a microsecond; what it takes to share a step, and to share a sequence.
-UNITS_PER_US, SPLIT_US, WORTH_US = 1000.0, 0.7, 1.0
+#: What one thread does in a microsecond: rows of a product, columns of gates of a row, multiply-adds, bytes of weights.
+#: Microseconds of sharing a sequence with other threads, and of their meeting after a phase. They fit what
+#: `python -m bench.recurrent_threads` measures, so that hardly a layer is slower for being shared.
+ROWS_PER_US, COLUMNS_PER_US, MACS_PER_US, BYTES_PER_US = 50.0, 6000.0, 220_000.0, 40_000.0
+SHARE_US, MEET_US = 12.0, 2.0
 
 
 @kernel
-def step_micros(layer, batch):
+def step_micros(layer, rows):
     """Microseconds of one step of one direction on one thread, about."""
-    columns, state = load_int(layer, words.GATE_COLUMNS), load_int(layer, words.STATE)
-    return estimate(batch, columns, state, columns * state) + batch * load_int(layer, words.HIDDEN) / UNITS_PER_US
+    columns, state, phases = (
+        load_int(layer, words.GATE_COLUMNS), load_int(layer, words.STATE), load_int(layer, words.PHASES),
+    )  # fmt: skip
+    row = phases / ROWS_PER_US + columns / COLUMNS_PER_US
+    row += columns * (state + load_int(layer, words.INPUTS)) / MACS_PER_US
+    return max(rows * row, columns * state / BYTES_PER_US)
 
 
 @kernel
 def plan(layer, times, batch, threads):
-    """(groups of rows of a direction, parts of a step, threads) for at most `threads` threads; 0 chooses."""
-    directions, pairs = load_int(layer, words.DIRECTIONS), row_bytes(load_int(layer, words.HIDDEN)) // 64 // 2
-    micros = step_micros(layer, batch)
-    most = worthwhile(load_ptr(layer, words.POOL), threads, micros * directions * times, WORTH_US)
-    if most < 2:
-        return 1, 1, 1
-    splits = max(1, min(most // directions, pairs))
-    if threads == 0:
-        splits = max(1, min(splits, int(micros / SPLIT_US)))
-    groups = max(1, min(most // (directions * splits), batch))
-    return groups, splits, min(most, directions * groups * splits)
+    """(groups of rows of a direction, parts of a step, threads) for at most `threads` threads; 0 chooses.
+
+    The cheapest of all plans, of those that employ the most threads where their number is given. Groups of rows never
+    meet; parts of a step meet after each phase, but stream only their part of the weights.
+    """
+    directions, hidden = load_int(layer, words.DIRECTIONS), load_int(layer, words.HIDDEN)
+    shares = (hidden + words.UNITS - 1) // words.UNITS
+    least = directions * times * step_micros(layer, batch)
+    most = worthwhile(load_ptr(layer, words.POOL), threads, least, SHARE_US)
+    groups, splits, workers = 1, 1, 1
+    for parts in range(1, max(1, min(most // directions, blocks_of(hidden) // 2)) + 1):
+        apart = max(1, min(most // (directions * parts), batch))
+        used = min(most, directions * apart * parts)
+        micros = step_micros(layer, (batch + apart - 1) // apart) * ((shares + parts - 1) // parts) / shares
+        if parts > 1:
+            micros += load_int(layer, words.PHASES) * MEET_US
+        micros = SHARE_US + times * micros * (directions * apart * parts) / used
+        better = micros < least
+        if threads > 1:
+            better = used > workers or (used == workers and better)
+        if better:
+            least, groups, splits, workers = micros, apart, parts, used
+    return groups, splits, workers
 
 
 @kernel
