@@ -26,7 +26,7 @@ from ..isa.emitter import BYTES, F32, I8, I64, VOID, Emitter, constant, internal
 from ..isa.traced import Lanes
 from . import reference as formulas
 from .reference import LANES, STREAMS
-from .sweep import FLOATS, WIDE, Place, folded, formula, sweep
+from .sweep import FLOATS, VECTOR_BYTES, WIDE, Place, aligned_sweep, folded, formula, sweep
 
 PAIRS = vector(F32, 2 * LANES)
 SOME_BYTES = vector(I8, LANES)
@@ -219,15 +219,30 @@ def norm_function(module: ir.Module, centred: bool, residual: bool, affine: int,
     scales = _each_row(e, formulas.inverse_deviation(*operands).value)
     small = (formulas.variance(*operands) < formulas.LEAST_NORMAL).value
 
-    def finish(places: list[Place], state: list[ir.Value]) -> list[ir.Value]:
-        for place in places:
+    def finish(which: list[int]) -> None:
+        """The last pass over some of the rows, whose results lie alike in their cache lines."""
+
+        def body(place: Place) -> None:
             weights = place.load(weight) if affine else None
             biases = place.load(bias) if affine == 2 else None
-            for r in range(rows):
+            for r in which:
                 value = builder.fmul(deviation(place, r), scales[r])
                 value = builder.fmul(value, weights) if affine else value
                 place.store(builder.fadd(value, biases) if affine == 2 else value, targets[r])
-        return []
+
+        aligned_sweep(e, k, targets[which[0]], body)
+
+    def finish_all() -> None:
+        if rows == 1:
+            finish([0])
+            return
+        apart = builder.and_(out_stride, ir.Constant(I64, VECTOR_BYTES - 1))
+        with builder.if_else(builder.icmp_signed("==", apart, ir.Constant(I64, 0))) as (alike, otherwise):
+            with alike:
+                finish(list(range(rows)))
+            with otherwise:
+                for r in range(rows):
+                    finish([r])
 
     any_small = builder.icmp_unsigned("!=", builder.bitcast(small, ir.IntType(rows)), ir.Constant(ir.IntType(rows), 0))
     with builder.if_else(any_small, likely=False) as (then, otherwise):
@@ -238,7 +253,7 @@ def norm_function(module: ir.Module, centred: bool, residual: bool, affine: int,
                 mean = e.lane(means[r], 0) if centred else ir.Constant(F32, 0.0)
                 builder.call(lifted, [kept[r], mean, e.lane(lifts, r), eps, k, weight, bias, targets[r]])
         with otherwise:
-            sweep(e, k, 1, [], finish)
+            finish_all()
     builder.ret_void()
     return function
 

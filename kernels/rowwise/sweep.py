@@ -98,6 +98,29 @@ def sweep(
     return e.repeat(some, carried, step(size, left))[1:]
 
 
+def aligned_sweep(e: Emitter, k: ir.Value, row: ir.Value, body: Callable[[Place], None]) -> None:
+    """`body` at every vector of a row of k values, so cut that whole ones begin at cache lines of `row`.
+
+    A store into two lines costs as much as several where the lines are not in L1.
+    """
+    builder = e.builder
+    before = builder.and_(builder.neg(builder.ptrtoint(row, I64)), ir.Constant(I64, VECTOR_BYTES - 1))
+    head = builder.lshr(before, ir.Constant(I64, 2))
+    head = builder.select(builder.icmp_signed("<", head, k), head, k)
+    with e.when(builder.icmp_signed(">", head, ir.Constant(I64, 0))):
+        body(Place(e, ir.Constant(I64, 0), head))
+    start, left = builder.mul(head, ir.Constant(I64, 4)), builder.sub(k, head)
+
+    def step(state: list[ir.Value]) -> list[ir.Value]:
+        body(Place(e, state[0], None))
+        return [builder.add(state[0], ir.Constant(I64, VECTOR_BYTES))]
+
+    (end,) = e.repeat(builder.sdiv(left, ir.Constant(I64, LANES)), [start], step)
+    tail = builder.srem(left, ir.Constant(I64, LANES))
+    with e.when(builder.icmp_signed(">", tail, ir.Constant(I64, 0))):
+        body(Place(e, end, tail))
+
+
 def joined(e: Emitter, values: list[ir.Value]) -> ir.Value:
     """The lanes of a power of two of vectors, one after another."""
     while len(values) > 1:
