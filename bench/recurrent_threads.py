@@ -41,19 +41,23 @@ def median_micros(call: Callable, calls: int) -> float:
     return statistics.median(times) / 1e3
 
 
+def medians(calls: list[Callable], *, smoke: bool) -> list[float]:
+    """Microseconds of each call, taken in turn."""
+    first = [median_micros(call, 1 if smoke else 3) for call in calls]
+    if smoke:
+        return first
+    count = int(min(CALLS, max(3, ROUND_US / first[0])))
+    rounds = [[median_micros(call, count) for call in calls] for _ in range(ROUNDS)]
+    return [statistics.median(each) for each in zip(*rounds, strict=True)]
+
+
 def measure(kind: str, batch: int, units: int, inputs: int, times: int, smoke: bool) -> list[float]:
     """Microseconds of a call for each of THREADS."""
     rng = np.random.default_rng(0)
     pack, run, gates = KINDS[kind]
     layer = pack(*(rng.standard_normal((gates * units, k), dtype=np.float32) for k in (inputs, units)))
     x = rng.standard_normal((times, batch, inputs), dtype=np.float32)
-    calls = [lambda threads=threads: run(x, layer, threads=threads) for threads in THREADS]
-    first = [median_micros(call, 1 if smoke else 3) for call in calls]
-    if smoke:
-        return first
-    count = int(min(CALLS, max(3, ROUND_US / first[0])))
-    return [statistics.median(each) for each in zip(*([median_micros(call, count) for call in calls]
-                                                      for _ in range(ROUNDS)), strict=True)]  # fmt: skip
+    return medians([lambda threads=threads: run(x, layer, threads=threads) for threads in THREADS], smoke=smoke)
 
 
 def main(argv: list[str] | None = None) -> int:

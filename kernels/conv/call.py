@@ -7,7 +7,7 @@ from ..base.jit import kernel
 from ..base.memory import insist, is_null, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
 from ..gemm.pack import padded_length
 from ..quantize.call import VALUES_PER_US, quantize_into
-from ..threads.partition import MACS_PER_US, WORTH_US
+from ..threads.partition import MACS_PER_US
 from ..threads.pool import LINE, run, worthwhile
 from ..threads.scratch import borrow, give_back
 from .context import (
@@ -43,6 +43,8 @@ from .context import (
 )
 from .emit import PIXELS
 
+#: The least microseconds to give a thread: quantizing, packing patches and products are calls and tasks of their own.
+WORTH_US = 3.0
 #: Tasks for each thread, at least, and units of pixels that a task keeps where pixels are cut for their sake.
 TASKS, UNITS = 2, 4
 

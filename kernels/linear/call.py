@@ -23,7 +23,7 @@ from ..base.memory import (
     store_ptr,
 )
 from ..quantize.qparams import tensor_parameters
-from ..threads.partition import WORTH_US, cut, estimate
+from ..threads.partition import cut, estimate, least_micros
 from ..threads.pool import LINE, run, worthwhile
 from .emit_rotation import rotate
 from .outliers import mask_of
@@ -104,7 +104,8 @@ def product_into(x, m, x_stride, out, out_stride, residual, residual_stride, des
     """`linear_into` for x that is rotated, if it is to be; gives as `start` does."""
     if m == 0 or load_int(descriptor, at.N) == 0:
         return True
-    threads = worthwhile(load_ptr(descriptor, at.POOL), threads, micros_of(m, descriptor), WORTH_US)
+    least = least_micros(m, load_int(descriptor, at.MR))
+    threads = worthwhile(load_ptr(descriptor, at.POOL), threads, micros_of(m, descriptor), least)
     context = stack_zeros(8 * (at.SIZE + LINE * threads))
     describe(context, x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish)
     fix_parameters(context)

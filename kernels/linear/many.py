@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..base import context as at
 from ..base.jit import kernel
 from ..base.memory import allocate, insist, is_null, load_int, load_ptr, null, offset, release, stack_zeros, store_ptr
-from ..threads.partition import WORTH_US
+from ..threads.partition import least_micros
 from ..threads.pool import LINE, worthwhile
 from .call import describe, fix_parameters, micros_of, start
 from .emit_rotation import rotate
@@ -70,7 +70,7 @@ def products_into(x, m, x_stride, table, weights, finish, threads):
         panels += load_int(load_ptr(table, i), at.PANELS)
     if panels == 0:
         return True
-    threads = worthwhile(load_ptr(first, at.POOL), threads, micros, WORTH_US)
+    threads = worthwhile(load_ptr(first, at.POOL), threads, micros, least_micros(m, load_int(first, at.MR)))
     contexts = stack_zeros(8 * (at.SIZE * weights + LINE * threads))
     head = LINE * threads * 8  # followers stand behind the first one's counters
     context = contexts

@@ -19,6 +19,8 @@ NR, K_PER_WORD, L2_BYTES = range(2, 5)
 DESCRIPTOR_WORDS = 5
 #: Tasks for each thread, at least.
 TASKS = 2
+#: The least microseconds to give a thread where a product's columns are shared: each thread quantizes all of its rows.
+CUT_WORTH_US = 2.0
 
 
 @kernel
@@ -38,7 +40,8 @@ def matmul_into(a, b, out, sizes, descriptor, threads):
     if m == 0 or n == 0 or products == 0:
         return
     pool, nr = load_ptr(descriptor, at.POOL), load_int(descriptor, NR)
-    threads = worthwhile(pool, threads, estimate(m, n, k, products), WORTH_US)
+    least = WORTH_US if products >= 2 * TASKS else CUT_WORTH_US
+    threads = worthwhile(pool, threads, estimate(m, n, k, products), least)
     panels, stride = (n + nr - 1) // nr, padded_length(k) * nr
     parts = 1
     if products < TASKS * threads and threads > 1:

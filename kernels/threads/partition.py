@@ -22,10 +22,10 @@ BLOCK_ROWS = 512
 #: Tasks per thread when columns are split: what another thread can take over while one is descheduled.
 PARTS = 2
 #: Multiply-adds and weight bytes that one thread does in a microsecond, and the least microseconds to give a thread (a
-#: helper that is awake joins in about 0.5).
+#: helper that is awake joins in about 0.5): of rows, and of columns, for which each thread quantizes all rows.
 MACS_PER_US = 450_000.0
 BYTES_PER_US = 180_000.0
-WORTH_US = 0.28
+WORTH_US, COLUMNS_WORTH_US = 0.28, 0.75
 
 
 @kernel
@@ -47,6 +47,12 @@ def estimate(m, n, k, weight_bytes):
 def worthwhile_threads(micros):
     """As many threads as have at least WORTH_US of work each; at least one."""
     return max(1, int(micros / WORTH_US))
+
+
+@kernel
+def least_micros(m, tallest):
+    """The least microseconds of a product of m rows that are worth a thread: as `cut` will share them between two."""
+    return WORTH_US if m >= 4 * tallest else COLUMNS_WORTH_US
 
 
 def rows_for_two(n, k, weight_bytes):

@@ -14,6 +14,7 @@ import pytest
 
 import dynq_numba as dq
 from dynq_numba.kernels.base.memory import data_ptr
+from dynq_numba.kernels.threads import partition
 from dynq_numba.kernels.threads import pool as parallel
 from dynq_numba.runtime import threads as pool
 
@@ -200,3 +201,19 @@ threading.Thread(target=forever, daemon=True).start()
     for _ in range(3):
         done = child(code)
         assert (done.returncode, done.stderr) == (0, "") and done.stdout.strip() == "True"
+
+
+def test_columns_are_shared_from_more_work_on_than_rows():
+    """Each thread quantizes all rows then, so what rows are shared for is not enough (bench.small_calls)."""
+    assert partition.least_micros(4 * 14, 14) == partition.WORTH_US < partition.least_micros(4 * 14 - 1, 14)
+    words = np.zeros(parallel.POOL_WORDS, np.int64)
+    words[parallel.SETTING], words[parallel.HELPERS] = 2, 1
+    m, n, k = 32, 128, 128  # 1.7 times as slow on two threads as on one
+    micros = partition.estimate(m, n, k, n * k)
+    assert worthwhile_of(words, micros, partition.least_micros(m, 14)) == 1
+    assert worthwhile_of(words, 2 * micros, partition.least_micros(2 * m, 14)) == 2
+
+
+@numba.njit
+def worthwhile_of(words, micros, least):
+    return parallel.worthwhile(data_ptr(words), 0, micros, least)

@@ -19,7 +19,7 @@ from ...kernels.conv import reference as reference_convolution
 from ...kernels.gemm import pack
 from ...kernels.isa.base import InstructionSet
 from ...kernels.objects.view import ADDRESS
-from ...kernels.threads.partition import MACS_PER_US, WORTH_US, share
+from ...kernels.threads.partition import MACS_PER_US, share
 from ...runtime import cpu, scratch, threads
 from ...runtime import kernel_table as registry
 from ...runtime.signatures import WORD
@@ -27,7 +27,7 @@ from ..linear.backend import finishing_kernel
 
 Pair = tuple[int, int]
 #: Multiply-adds from which a second thread may pay.
-FOR_TWO = int(2 * WORTH_US * MACS_PER_US)
+FOR_TWO = int(2 * convolution_call.WORTH_US * MACS_PER_US)
 
 
 @dataclass(frozen=True)
