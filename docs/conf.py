@@ -38,8 +38,11 @@ def escape(_app: object, _what: str, _name: str, _obj: object, _options: object,
     """Docstrings are plain text: their bars and stars are absolute values and products, not markup."""
     for place, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
-            parts = re.split(r"(``.*?``)", line)
-            lines[place] = "".join(p if p.startswith("``") else re.sub(r"([|*])", r"\\\1", p) for p in parts)
+            parts = re.split(r"(``.*?``|^ *\* )", line)  # code, and the star of a list
+            kept = ("``", "* ")
+            lines[place] = "".join(
+                part if part.lstrip().startswith(kept) else re.sub(r"([|*])", r"\\\1", part) for part in parts
+            )
 
 
 def without_last_lines(_app: object, _page: str, text: list[str]) -> None:

@@ -78,20 +78,28 @@ def attention(
 
     Notes
     -----
-    With u = 2^-24, V = max |v| and e = max_j (Σ_d |q_d·scale·k_jd| + |mask_j|) over the keys that a row sees:
-    |error| ≤ 1.01·u·V·(2·(D + 3)·e + 13·⌈T/64⌉ + 350), unless results are denormal or near float32's largest.
+    With u = 2^-24, V = max |v| and ``e = max_j (Σ_d |q_d·scale·k_jd| + |mask_j|)`` over the keys that a row sees:
+    ``|error| ≤ 1.01·u·V·(2·(D + 3)·e + 13·⌈T/64⌉ + 350)``, unless results are denormal or near float32's largest.
     A score is off by (D + 3)·u·e at most; its difference from the maximum, of at most 104, by 104·u; exp by 2.6 ulp,
     and again where the maximum grows from one block of 64 keys to the next; the two sums by 64·u, and 2·u a block.
     What is off about a weight counts twice, as it is in both sums.
+
     NaN or an infinite score of a key that a row sees makes that row NaN, and no other. Keys that `causal` or
-    `key_lengths` take away may hold anything; those that `mask` takes away have weight 0, by which v is multiplied.
-    With bits = 8 rows of q · scale, k and v are rint(x / s)·s with s = max |x| / 127; weights, each times the s of its
-    v, are multiples of 1/255 of the largest in their block of 64 keys. With Q and K the largest |q_d·scale| and |k_d|
-    of two rows, |q|₁ and |k|₁ their sums, scores are off by δ ≤ 1.01·(|q|₁·K + |k|₁·Q + D·Q·K / 254) / 254 more, which
-    adds V·δ to the error (weights whose scores are within δ differ by 2·tanh(δ / 2) in all); v adds V / 254, weights
-    n·ρ·V / 510 where n is min(64, T) and ρ ≤ 1 the part that the largest weights of all blocks have in the sum of
-    weights; and a shorter exp, within 2^-17, V·2^-16·(⌈T/64⌉ + 1). Rows of q, k or v that are not finite are NaN as
-    a whole; v of a key whose weight is 0 counts for nothing.
+    `key_lengths` take away may hold anything. Those that `mask` takes away have weight 0, by which v is multiplied.
+
+    With ``bits=8`` rows of q · scale, k and v are rint(x / s)·s with s = max |x| / 127. Weights, each times the s of
+    its v, are multiples of 1/255 of the largest in their block of 64 keys. This adds to the error:
+
+    * of scores, V·δ (weights whose scores are within δ differ by 2·tanh(δ / 2) in all). With Q and K the largest
+      |q_d·scale| and |k_d| of two rows, and |q|₁ and |k|₁ their sums,
+      ``δ ≤ 1.01·(|q|₁·K + |k|₁·Q + D·Q·K / 254) / 254``;
+    * of v, V / 254;
+    * of weights, n·ρ·V / 510, where n is min(64, T) and ρ ≤ 1 the part that the largest weights of all blocks have in
+      the sum of weights;
+    * of a shorter exp, within 2^-17, V·2^-16·(⌈T/64⌉ + 1).
+
+    Rows of q, k or v that are not finite are NaN as a whole there; v of a key whose weight is 0 counts for nothing.
+
     Source: Dao, FlashAttention-2 (2023), for the order of work: a block of keys, its maximum, then the sums rescaled.
 
     Examples

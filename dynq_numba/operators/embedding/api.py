@@ -119,12 +119,15 @@ def embedding_bag(
 
     Notes
     -----
-    In the order of the ids, in float32: t = fma(q, weight · scale, t), b = fma(weight, minimum, b); the result is
-    (t + b) · (1, or for the mean 1 / n). Where that is not finite, it is the sum of weight · (q · scale + minimum) in
-    float64, rounded in the end: parts beyond float32 do no harm to a sum within. So a bag of one id has the bits of
-    `embedding`, and all results have the same bits on every instruction set and for every number of threads. With
-    u = 2^-24, for n ids: |result - Σ weight · (q · scale + minimum)| ≤ (n + 2) · u · Σ |weight| · (q · scale +
-    |minimum|), about, over n for the mean. A bag is added up by one thread.
+    In the order of the ids, in float32: ``t = fma(q, weight · scale, t)``, ``b = fma(weight, minimum, b)``. The result
+    is (t + b) · (1, or for the mean 1 / n). Where that is not finite, it is the sum of weight · (q · scale + minimum)
+    in float64, rounded in the end: parts beyond float32 do no harm to a sum within. So a bag of one id has the bits of
+    `embedding`, and all results have the same bits on every instruction set and for every number of threads. A bag is
+    added up by one thread.
+
+    With u = 2^-24, for n ids, over n for the mean, about
+    ``|result - Σ weight · (q · scale + minimum)| ≤ (n + 2) · u · Σ |weight| · (q · scale + |minimum|)``.
+
     Source: PyTorch's ``torch.nn.functional.embedding_bag``.
 
     Examples

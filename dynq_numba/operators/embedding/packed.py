@@ -42,8 +42,8 @@ class PackedEmbedding:
     >>> import numpy as np
     >>> import dynq_numba as dq
     >>> table = dq.pack_embedding(np.array([[0.0, 1.0, 3.0]]), bits=4)
-    >>> table.shape, table.qweight.tolist(), table.scale.round(1).tolist()
-    ((1, 3), [[0, 5, 15]], [0.20000000298023224])
+    >>> table.shape, table.qweight.tolist(), table.scale.round(1)
+    ((1, 3), [[0, 5, 15]], array([0.2], dtype=float32))
     """
 
     __slots__ = ("__weakref__", "_store", "bits", "shape")
@@ -138,12 +138,16 @@ def pack_embedding(table: np.ndarray, *, bits: Bits = 8) -> PackedEmbedding:
 
     Notes
     -----
-    Asymmetric: scale = (max w - min w) / 255 (8 bits) or / 15 (4 bits) over the row, 1 where that is 0 (and the next
-    smaller float where the row's largest value would otherwise be none), and
-    q = clip(rint((w - min w) / scale)), so |q · scale + min w - w| ≤ scale / 2 and float32 rounding (not where scale
-    is denormal). Both parameters are float32 and lie beside the row's integers: a row of 64 columns takes 72 bytes (8
-    bits) or 40 (4 bits), two cache lines at most. Sources: PyTorch's ``embedding_bag_byte`` and
-    ``embedding_bag_4bit``, whose 4 bits have both in float16 (which saves 4 bytes a row and cannot hold every range).
+    Asymmetric: ``scale = (max w - min w) / 255`` (8 bits) or ``/ 15`` (4 bits) over the row, 1 where that is 0 (and the
+    next smaller float where the row's largest value would otherwise be none), and
+    ``q = clip(rint((w - min w) / scale))``.
+    So ``|q · scale + min w - w| ≤ scale / 2``, and float32 rounding (not where scale is denormal).
+
+    Both parameters are float32 and lie beside the row's integers: a row of 64 columns takes 72 bytes (8 bits) or 40
+    (4 bits), two cache lines at most.
+
+    Sources: PyTorch's ``embedding_bag_byte`` and ``embedding_bag_4bit``, whose 4 bits have both in float16 (which saves
+    4 bytes a row and cannot hold every range).
 
     Examples
     --------

@@ -69,10 +69,11 @@ def linear(
 
     Notes
     -----
-    Per row: scale = (max(0, x) - min(0, x)) / 255 over the row, so each x is off by at most scale_x / 2 and each
-    weight by scale_w / 2 (bounds and exceptions: `quantize`, `pack_linear`): but for float32 rounding,
-    |y - x·Wᵀ| ≤ K · (scale_x·max|w| + scale_w·max|x| + scale_x·scale_w / 2) / 2 (groups of 4 bits have the least
-    squared error instead).
+    Per row: ``scale_x = (max(0, x) - min(0, x)) / 255`` over the row. Each x is off by at most scale_x / 2, and each
+    weight by scale_w / 2 (bounds and exceptions: `quantize`, `pack_linear`). So, but for float32 rounding,
+    ``|y - x·Wᵀ| ≤ K · (scale_x·max|w| + scale_w·max|x| + scale_x·scale_w / 2) / 2``. Groups of 4 bits have the least
+    squared error instead.
+
     Sources: ONNX DynamicQuantizeLinear-11 (per row), MatMulInteger-10; XNNPACK's qd8-f32-qc8w.
 
     Examples

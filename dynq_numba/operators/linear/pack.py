@@ -73,24 +73,27 @@ def pack_linear(
 
     Notes
     -----
-    scale = max|w| / 127 (8 bit) or / 7 (4 bit) over what shares it, in groups rounded up to bfloat16, and
-    q = clip(rint(w / scale)), in float32: |w - q·scale| ≤ scale / 2 · (1 + 2^-15).
+    ``scale = max|w| / 127`` (8 bits) or ``/ 7`` (4 bits) over what shares it, in groups rounded up to bfloat16, and
+    ``q = clip(rint(w / scale))``, in float32. So ``|w - q·scale| ≤ scale / 2 · (1 + 2^-15)``.
+
     A group of 4 bits takes, among 32 scales of either sign (16 ranges with zero points), the one with the least squared
-    error over the group, which is thus no larger than that of max|w| / 7 (of min … max over 15 steps).
-    Source: ONNX QuantizeLinear-13, symmetric; docs/NUMERICS.md.
-    rotate: x·H in float32, by additions in the order of kernels/linear/reference_rotation.py (a value beyond the
-    largest float32 / block may overflow, and its row is NaN), W·H / block in float64, rounded once; all bounds
-    are of these.
-    Measured (``python -m bench.accuracy``, MiniLM, 60 reviews, mean cosine to float32): rotate=128 takes 8 bits from
-    .9987 to .9997; rotate=32 takes 4 bits per channel from .901 to .923, in groups of 128 from .954 to .959, in groups
-    of 32, which confine what is loud already, from .970 to .971. More than 32 is worse there.
-    outliers: x and weight count as 0 in these columns; to x · Wᵀ + bias is added the sum of their products, in float32
-    by fma, in ascending order (kernels/linear/outliers.py). NaN or an infinity in such a column reaches its own row
-    only, also with ``x_granularity="per_tensor"``. Source: LLM.int8() (Dettmers et al., 2022), whose columns change
-    with x.
-    Measured (likewise, each layer's 4 columns of largest max|x| over 50 other reviews): 8 bits go from .9987 to .9997,
-    4 bits per channel from .901 to .933, in groups of 128 from .954 to .974, of 32 from .970 to .983; 8 columns give
-    .9997, .937, .976 and .984. In int8 at 128, 384, 1536 on one thread 4 columns take 6 % more time, 8 take 11 %.
+    error over the group. This error is thus no larger than that of max|w| / 7 (of min … max over 15 steps).
+
+    `rotate`: x·H is in float32, by additions in the order of kernels/linear/reference_rotation.py. A value beyond the
+    largest float32 / block may overflow, and its row is NaN. W·H / block is in float64, rounded once. All bounds are of
+    these. Measured (``python -m bench.accuracy``, MiniLM, 60 reviews, mean cosine to float32): rotate=128 takes 8 bits
+    from .9987 to .9997; rotate=32 takes 4 bits per channel from .901 to .923, in groups of 128 from .954 to .959, in
+    groups of 32, which confine what is loud already, from .970 to .971. More than 32 is worse there.
+
+    `outliers`: x and weight count as 0 in these columns. To x · Wᵀ + bias is added the sum of their products, in
+    float32 by fma, in ascending order (kernels/linear/outliers.py). NaN or an infinity in such a column reaches its own
+    row only, also with ``x_granularity="per_tensor"``. Measured likewise, with each layer's 4 columns of largest max|x|
+    over 50 other reviews: 8 bits go from .9987 to .9997, 4 bits per channel from .901 to .933, in groups of 128 from
+    .954 to .974, of 32 from .970 to .983; 8 columns give .9997, .937, .976 and .984. In int8 at 128, 384, 1536 on one
+    thread 4 columns take 6 % more time, 8 take 11 %.
+
+    Sources: ONNX QuantizeLinear-13, symmetric; docs/NUMERICS.md. `outliers`: LLM.int8() (Dettmers et al., 2022), whose
+    columns change with x.
 
     Examples
     --------

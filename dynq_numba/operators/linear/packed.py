@@ -61,8 +61,8 @@ class PackedLinear:
     >>> import numpy as np
     >>> import dynq_numba as dq
     >>> w = dq.pack_linear(np.array([[1.27, -0.64], [0.0, 12.7]]))
-    >>> w.qweight.tolist(), w.scale.round(3).tolist(), w.scheme
-    ([[127, -64], [0, 127]], [0.009999999776482582, 0.10000000149011612], 'int8_per_channel')
+    >>> w.qweight.tolist(), w.scale.round(3), w.scheme
+    ([[127, -64], [0, 127]], array([0.01, 0.1 ], dtype=float32), 'int8_per_channel')
     >>> w.dequantize().round(2)
     array([[ 1.27, -0.64],
            [ 0.  , 12.7 ]], dtype=float32)

@@ -44,8 +44,11 @@ def quantized_matmul(
 
     Notes
     -----
-    Per product |y - a·b| ≤ K · (scale_a·max|b| + scale_b·max|a| + scale_a·scale_b / 2) / 2 but for float32 rounding,
-    with the scales of its row and column. NaN or an infinity makes its row, or its column, NaN, and no other.
+    Per product, with the scales of its row and column, but for float32 rounding,
+    ``|y - a·b| ≤ K · (scale_a·max|b| + scale_b·max|a| + scale_a·scale_b / 2) / 2``.
+
+    NaN or an infinity makes its row, or its column, NaN, and no other.
+
     Sources: ONNX DynamicQuantizeLinear-11 (per row), QuantizeLinear-13 (symmetric), MatMulInteger-10.
 
     Examples

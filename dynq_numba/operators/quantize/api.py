@@ -39,8 +39,8 @@ class Quantized(NamedTuple):
     >>> import numpy as np
     >>> import dynq_numba as dq
     >>> q = dq.quantize(np.array([[0.0, 1.0], [0.0, 255.0]]))
-    >>> q.data.tolist(), q.scale.tolist(), q.zero_point.tolist()
-    ([[0, 255], [0, 255]], [0.003921568859368563, 1.0], [0, 0])
+    >>> q.data.tolist(), q.scale.round(4), q.zero_point.tolist()
+    ([[0, 255], [0, 255]], array([0.0039, 1.    ], dtype=float32), [0, 0])
     """
 
     data: np.ndarray
@@ -90,12 +90,13 @@ def quantize(
 
     Notes
     -----
-    Asymmetric uint8 per tensor is bit for bit ONNX DynamicQuantizeLinear-11. int8 is the same grid moved by 128.
-    |dequantize(quantize(x)) - x| ≤ scale / 2 · (1 + 2^-13): half a step and rounding. (Not where scale is denormal or
-    the result is beyond float32.)
+    ``|dequantize(quantize(x)) - x| ≤ scale / 2 · (1 + 2^-13)``: half a step and rounding. (Not where scale is denormal
+    or the result is beyond float32.)
+
     All zeros: scale 1, zero point 0 of the uint8 grid (so -128 for int8). NaN or an infinity in a slice: scale NaN
     there, and data equal to the zero point; no other slice changes.
-    Source: ONNX DynamicQuantizeLinear-11, per slice.
+
+    Source: ONNX DynamicQuantizeLinear-11, per slice. Asymmetric uint8 per tensor is the same, bit for bit.
 
     Examples
     --------

@@ -66,7 +66,10 @@ def softmax(
     Notes
     -----
     A NaN (that no boolean mask leaves out) or +inf makes its row NaN, and no other.
-    Error, v in float32, K values: relatively at most (2.3·(|v - max v| + ln K) + K/64 + 16)·2^-24, absolutely 2^-126.
+
+    Error, v in float32, K values: relatively at most ``(2.3·(|v - max v| + ln K) + K/64 + 16)·2^-24``, absolutely
+    2^-126.
+
     Sources: ONNX Softmax-13; Blanchard, Higham and Higham, IMA J. Numer. Anal. 41 (2021) 2311, on the shifted form.
 
     Examples
