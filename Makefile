@@ -19,8 +19,10 @@ demo: $(VENV)/.stamp-demo  ## a real sentence-embedding model, int8 beside float
 test: $(VENV)/.stamp-test  ## the test suite
 	@$(PY) -m pytest $(ARGS)
 
+# No page may fetch a font or a script from the network.
 docs: $(VENV)/.stamp-docs  ## the documentation site in build/docs; warnings are errors
 	@$(PY) -m sphinx -b html -c docs -q -W --keep-going . build/docs
+	@! grep -rnoE '<(script|link|img)[^>]*(src|href)="(https?:)?//|@import|url\(.?https?:' build/docs --include='*.html' --include='*.css'
 	@echo build/docs/index.html
 
 versions:  ## the oldest and the newest numba and numpy that are allowed (10 minutes)
