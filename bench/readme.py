@@ -171,7 +171,7 @@ def tables(record: dict, avx2: dict | None) -> Iterator[str]:
 OVERVIEW = (
     ("`linear_many`, three of one x", "projections", "dynq"),
     ("`Chain`, a feed-forward part", "chain", "dynq int8 chain"),
-    ("`matmul`", "matmul", "dynq"),
+    ("`quantized_matmul`", "matmul", "dynq"),
     ("`conv`", "convolution", "dynq-numba"),
     ("`attention`, float32", "attention", "dynq"),
     ("`attention`, `bits=8`", "attention", "dynq int8 products"),

@@ -23,7 +23,7 @@ class Linear:
     Parameters
     ----------
     w : PackedLinear
-        From `pack_linear`, quantizing rows of x on their own (not ``activations="per_tensor"``).
+        From `pack_linear`, quantizing rows of x on their own (not ``x_granularity="per_tensor"``).
     x : str, optional
         The name of the value it takes: of another step, of a `sum`, or of an array of the call. By default what the
         step before gives; for the first step the chain's first argument.
