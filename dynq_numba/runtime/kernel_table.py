@@ -138,7 +138,7 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
 
 def is_kept(kernel: Kernel) -> bool:
     """Whether the kernel is in the cache on disk, so that nothing is compiled when it is called."""
-    kept = kernel.build()._cache
+    kept = kernel.build().root("address")._cache
     name, _ = kept._file(WORKER_SIGNATURE, cpu_target.target_context.codegen())
     return any((folder / name).is_file() for folder in places())
 

@@ -204,7 +204,7 @@ def recurrent() -> Arrays:
         for result in (run(x, packed), run(x, packed, *states, lengths=lengths, threads=2)):
             yield from result
     more = {"peepholes": values(60, 1, 3 * 24), "projection": values(61, 1, 10, 24), "clip": 0.9}
-    yield from dq.lstm(x, dq.pack_lstm(values(62, 1, 96, 20), values(63, 1, 96, 10), **more))
+    yield from dq.lstm(x, dq.pack_lstm(values(62, 1, 96, 20), values(63, 1, 96, 10), layout="onnx", **more))
 
 
 def digest(name: str) -> str:

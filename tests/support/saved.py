@@ -44,7 +44,7 @@ def small(rng):
         "embedding4": dq.pack_embedding(normal(4, 3), bits=4),
         "lstm": dq.pack_lstm(
             normal(2, 4 * h, 2), normal(2, 4 * h, h), normal(2, 8 * h), peepholes=normal(2, 3 * h), clip=1 / 3,
-            input_forget=True, **two,
+            input_forget=True, layout="onnx", **two,
         ),
         "projected": dq.pack_lstm(
             normal(4 * h, 2), normal(4 * h, 2), projection=normal(2, h), direction="reverse", layout="onnx"
