@@ -50,7 +50,7 @@ def _attention(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, b
         lengths_of = given.batch_lengths if several else given.one_length
     if has_out and not (isinstance(out, types.Array) and out == types.Array(types.float32, 4, "C")):
         raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
-    if not absent(causal) and value_type(causal) != types.boolean and getattr(causal, "value", None) is not False:
+    if not isinstance(getattr(causal, "value", causal), bool) and value_type(causal) != types.boolean:
         raise TypingError(f"causal must be True (bottom right) or False in compiled code; got {causal}")
     has_scale, in_integers = not absent(scale), not absent(bits)
     if in_integers and value_type(bits) not in types.integer_domain:
