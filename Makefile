@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs versions lint style types audit bench bench-smoke roofline wheel clean
+.PHONY: help demo test test-all docs versions pythons haswell lint style types audit bench bench-smoke roofline wheel clean
 
 help:  ## show this list
 	@echo "make TARGET [PYTHON=python3] [ARGS=...]"
@@ -16,8 +16,16 @@ help:  ## show this list
 demo: $(VENV)/.stamp-demo  ## a real sentence-embedding model, int8 beside float32
 	@$(PY) -m examples.minilm $(ARGS)
 
-test: $(VENV)/.stamp-test  ## the test suite
-	@$(PY) -m pytest $(ARGS)
+# Kernels are compiled before, so that workers find them. Tests of processes are one group, on one worker.
+WORKERS ?= 2
+WARM = $(PY) -m dynq_numba warmup --quiet --jobs $(WORKERS)
+PYTEST = $(PY) -m pytest --numprocesses $(WORKERS) --dist loadgroup
+
+test: $(VENV)/.stamp-test  ## the quick tier: every operator and promise, golden digests, documentation
+	@$(WARM) && $(PYTEST) -m quick $(ARGS)
+
+test-all: $(VENV)/.stamp-test  ## every test
+	@$(WARM) && $(PYTEST) $(ARGS)
 
 # No page may fetch a font or a script from the network.
 docs: $(VENV)/.stamp-docs  ## the documentation site in build/docs; warnings are errors
@@ -27,6 +35,12 @@ docs: $(VENV)/.stamp-docs  ## the documentation site in build/docs; warnings are
 
 versions:  ## the oldest and the newest numba and numpy that are allowed (10 minutes)
 	@bash tests/programs/versions.sh $(ARGS)
+
+pythons: $(VENV)/.stamp-test  ## the quick tier on every python3.11 … python3.14 that is on PATH
+	@bash tests/programs/pythons.sh $(ARGS)
+
+haswell: $(VENV)/.stamp-test  ## golden results on a CPU with AVX2 and no VNNI, emulated by qemu-user
+	@bash tests/programs/haswell.sh $(ARGS)
 
 lint: style types  ## ruff and mypy
 

@@ -13,6 +13,7 @@ from . import __version__
 EXAMPLES = """examples:
   dynq warmup            compile everything for this machine into the cache (in a container's build step)
   dynq warmup --quiet    the same, without the list
+  dynq warmup --jobs 4   in four processes at the same time
   dynq info              what this machine is, and whether its kernels are compiled
   dynq info --kernels    the name of every kernel, too
   dynq inspect FILE      what a .safetensors file holds
@@ -23,7 +24,8 @@ def _warmup(args: argparse.Namespace) -> int:
     from .kernels.base.jit import cache_directory
     from .warmup import warmup
 
-    seconds = warmup(progress=None if args.quiet else lambda name: print(f"  {name}", flush=True))
+    progress = None if args.quiet else lambda name: print(f"  {name}", flush=True)
+    seconds = warmup(progress=progress, jobs=args.jobs)
     print(f"ready in {seconds:.1f} s; kernels are kept in {cache_directory() or 'memory only: no writable place'}")
     return 0
 
@@ -83,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     warm = commands.add_parser("warmup", help="compile every kernel ahead, into the disk cache")
     warm.add_argument("--quiet", action="store_true", help="print one line only")
+    warm.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that compile at the same time")
     warm.set_defaults(run=_warmup)
     info = commands.add_parser("info", help="the machine, the instruction set, whether kernels are compiled")
     info.add_argument("--kernels", action="store_true", help="name every kernel of the instruction set")

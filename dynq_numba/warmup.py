@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
+from .arguments import checks
 from .arguments.literals import Activation
-from .kernels.base.jit import JIT_ENABLED
+from .kernels.base.jit import JIT_ENABLED, cache_directory
 from .operators.attention.api import attention
 from .operators.chain import step
 from .operators.chain.api import Chain
@@ -74,7 +79,31 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "attention", lambda: [attention(q, q, q, mask=m, threads=2) for m in (None, np.ones((2, 2), bool))]
 
 
-def warmup(*, progress: Callable[[str], object] | None = None) -> float:
+def _share(index: int, jobs: int) -> None:
+    """Every `jobs`-th step, from `index` on."""
+    with silently():
+        for i, (_, build) in enumerate(_steps()):
+            if i % jobs == index:
+                build()
+
+
+def _in_processes(jobs: int) -> None:
+    """Share the steps between processes, which leave what they compile in the disk cache."""
+    package = Path(__file__).parent
+    paths = [str(package.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "DYNQ_ISA": isa.active().name}
+    code = f"import sys; from {__name__} import _share; _share(*map(int, sys.argv[1:]))"
+    children = [
+        subprocess.Popen([sys.executable, "-c", code, str(i), str(jobs)], env=environment, stderr=subprocess.PIPE)
+        for i in range(jobs)
+    ]
+    said = [child.communicate()[1] for child in children]
+    for child, errors in zip(children, said, strict=True):
+        if child.returncode:
+            raise RuntimeError(f"a process of warmup(jobs={jobs}) failed:\n{errors.decode(errors='replace')}")
+
+
+def warmup(*, progress: Callable[[str], object] | None = None, jobs: int = 1) -> float:
     """Compile, or load from the disk cache, every kernel of the instruction set in force, and what leads to it.
 
     Not: a user's own epilogues and jitted functions, and recurrent layers with other activations than the default, or a
@@ -84,6 +113,8 @@ def warmup(*, progress: Callable[[str], object] | None = None) -> float:
     ----------
     progress : callable, optional
         Called with the name of each step before it starts, such as ``print``.
+    jobs : int, default 1
+        Processes that compile at the same time where there is a disk cache; this one then loads from it.
 
     Returns
     -------
@@ -92,8 +123,10 @@ def warmup(*, progress: Callable[[str], object] | None = None) -> float:
 
     Raises
     ------
-    TypeError
-        When progress is not callable.
+    TypeError, ValueError
+        When progress is not callable, or jobs no positive integer.
+    RuntimeError
+        When one of the processes failed; with what it said.
 
     Examples
     --------
@@ -102,9 +135,15 @@ def warmup(*, progress: Callable[[str], object] | None = None) -> float:
     """
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be callable or None; got {progress!r}")
+    if isinstance(jobs, bool) or not isinstance(jobs, (int, np.integer)):
+        raise TypeError(f"jobs must be a positive integer; got {checks.describe(jobs)}")
+    if jobs < 1:
+        raise ValueError(f"jobs must be a positive integer; got {jobs}")
     start = time.perf_counter()
     if not JIT_ENABLED:
         return 0.0
+    if jobs > 1 and cache_directory():
+        _in_processes(jobs)
     with silently():
         steps = list(_steps())
         for i, (name, build) in enumerate(steps, 1):

@@ -5,6 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import tiers
 from hypothesis import HealthCheck, settings
 
 # Children of tests whose standard error is looked at.
@@ -22,6 +23,24 @@ settings.register_profile(
 )
 settings.register_profile("thorough", settings.get_profile("ci"), max_examples=2000, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+TIERS = pytest.StashKey[tuple[list, list]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Mark the quick tier, and what must not run beside its like when tests run on several workers."""
+    import dynq_numba
+
+    chosen = tiers.quick(items, dynq_numba.available_isas())
+    config.stash[TIERS] = list(items), chosen
+    for item in chosen:
+        item.add_marker("quick")
+    apart = [item for item in items if item.path.parent.name == "process"]
+    for item in apart:
+        item.add_marker(pytest.mark.xdist_group("process"))
+    items.sort(key=lambda item: item.path.parent.name != "process")  # the longest group first
 
 
 @pytest.fixture(params=ISAS)

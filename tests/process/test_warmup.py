@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import dynq_numba as dq
+
 CALLS = """
 import itertools, json, sys, tempfile
 import numpy as np
@@ -141,3 +143,21 @@ def test_nothing_is_compiled_after_a_warmup(tmp_path):
 
 def test_what_is_not_warmed_up_is_noticed(tmp_path):
     assert "conversions" in json.loads(child("-c", CALLS, "conversions", folder=tmp_path))
+
+
+def test_processes_share_a_warmup(tmp_path):
+    """All is found on disk afterwards; nothing is left to the process that waits for them."""
+    child("-m", "dynq_numba", "warmup", "--jobs", "2", folder=tmp_path)
+    assert json.loads(child("-c", CALLS, "linears", "conversions", "floats", "layers", folder=tmp_path)) == {}
+
+
+@pytest.mark.parametrize("jobs, error", [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError)])
+def test_jobs_that_are_no_count_are_told(jobs, error):
+    with pytest.raises(error, match="jobs must be"):
+        dq.warmup(jobs=jobs)
+
+
+def test_a_process_that_fails_is_told(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match=r"warmup\(jobs=2\) failed"):
+        dq.warmup(jobs=2)

@@ -1,0 +1,62 @@
+"""Which tests `make test` runs: the quick tier.
+
+It has every page and docstring, every golden digest, and of every other test function so many cases that each name that
+its parameters take occurs (each-choice coverage): every operator, argument, scheme and form meets every promise. Of
+numbers and shapes it takes FEW, of the instruction sets the best one of this machine and `portable`, the two ends. Left
+to `make test-all` are the others, the combinations, and the files below.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+#: Test files whose children compile on an empty cache, build wheels or take the memory away: minutes.
+SLOW = frozenset({
+    "test_caches", "test_import", "test_interrupts", "test_memory", "test_packaging", "test_sources", "test_warmup",
+})  # fmt: skip
+#: Test functions of which all cases are quick, on all instruction sets.
+WHOLE = frozenset({"test_results_are_those_of_the_golden_file"})
+#: Of each parameter so many values that are no names.
+FEW = 3
+
+
+def function_of(item: pytest.Item) -> tuple[str, str]:
+    return str(item.path), getattr(item, "originalname", None) or item.name
+
+
+def choices(item: pytest.Item) -> frozenset[tuple[str, Any]]:
+    """What a case's parameters are: names (texts), or which of the values."""
+    if not hasattr(item, "callspec"):
+        return frozenset()
+    indices = item.callspec.indices
+    return frozenset((name, v if isinstance(v, str) else indices[name]) for name, v in item.callspec.params.items())
+
+
+def wanted(choice: tuple[str, Any]) -> bool:
+    """Whether the quick tier must have it."""
+    return isinstance(choice[1], str) or choice[1] < FEW
+
+
+def set_of(item: pytest.Item) -> str | None:
+    """The instruction set that a case runs on, where it is a parameter."""
+    isa = item.callspec.params.get("isa") if hasattr(item, "callspec") else None
+    return isa if isinstance(isa, str) else None
+
+
+def quick(items: Sequence[pytest.Item], sets: tuple[str, ...]) -> list[pytest.Item]:
+    """The quick tier of `items`; `sets` are those of this machine, best first."""
+    seen: dict[tuple[str, str], set] = defaultdict(set)
+    chosen = {item for item in items if not isinstance(item, pytest.Function) or function_of(item)[1] in WHOLE}
+    rest = [item for item in items if item not in chosen and item.path.stem not in SLOW]
+    ends = {sets[0], sets[-1]}
+    for allowed in ({None, *ends}, {None, *sets}):  # the second for what occurs on neither end
+        for item in rest:
+            names = {each for each in choices(item) if wanted(each) and (each[0] != "isa" or each[1] in ends)}
+            if set_of(item) in allowed and (new := {("", 0), *names} - seen[function_of(item)]):
+                seen[function_of(item)] |= new
+                chosen.add(item)
+    return [item for item in items if item in chosen]
