@@ -51,8 +51,9 @@ from .operators.linear.schemes import choose_scheme
 from .operators.linear.smooth import Smoothed, smooth
 from .operators.matmul import njit as jitted_matmul  # noqa: F401
 from .operators.matmul.api import matmul, quantized_matmul
+from .operators.matmul.integer import matmul_integer
 from .operators.quantize import njit as jitted_integers  # noqa: F401
-from .operators.quantize.api import Quantized, dequantize, matmul_integer, quantize
+from .operators.quantize.api import Quantized, dequantize, quantize
 from .operators.recurrent import njit as jitted_recurrent  # noqa: F401
 from .operators.recurrent.api import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from .operators.recurrent.pack import pack_gru, pack_lstm, pack_rnn

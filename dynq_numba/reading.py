@@ -1,6 +1,6 @@
 """load: what a file of `save`, or any other safetensors file, holds (the format: saving.py).
 
-What is read may be damaged or forged: see files/container.py and files/saved_weights.py.
+What is read may be damaged or forged: see files/container.py and files/fields.py.
 """
 
 from __future__ import annotations

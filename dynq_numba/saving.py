@@ -4,8 +4,8 @@ A file is one of safetensors (files/container.py). Its ``__metadata__`` holds, a
 
     format               dynq_numba
     dynq_numba.version   1; another is not read
-    dynq_numba.objects   JSON: of each name in order its "kind", with the attributes that files/saved_weights.py
-                             lists, or
+    dynq_numba.objects   JSON: of each name in order its "kind", with the attributes that files/fields.py lists,
+                             or
                              array
                              list, tuple    items: what is in it
                              dict           items: what is in it, by name
@@ -35,12 +35,16 @@ import numpy as np
 
 from .arguments import checks
 from .arguments.checks import describe
-from .files import container, saved_weights
+from .files import container
 from .files.container import DTYPES, METADATA, Tensor, joined
+from .files.fields import given
 from .operators.chain.api import Chain
 from .operators.conv.packed import PackedConv
+from .operators.conv.saved import describe_conv, restore_conv
 from .operators.embedding.packed import PackedEmbedding
+from .operators.embedding.saved import describe_embedding, restore_embedding
 from .operators.linear.packed import PackedLinear
+from .operators.linear.saved import describe_linear, restore_linear
 from .operators.recurrent import saved as saved_recurrent
 from .operators.recurrent.saved import describe_recurrent, restore_recurrent
 
@@ -49,9 +53,9 @@ PREFIX = "dynq_numba."
 KEYS = {"format", PREFIX + "version", PREFIX + "objects", PREFIX + "sha256"}
 SHA = PREFIX + "sha256"
 KINDS: dict[str, tuple[type, Any, Any]] = {
-    "linear": (PackedLinear, saved_weights.describe_linear, saved_weights.restore_linear),
-    "conv": (PackedConv, saved_weights.describe_conv, saved_weights.restore_conv),
-    "embedding": (PackedEmbedding, saved_weights.describe_embedding, saved_weights.restore_embedding),
+    "linear": (PackedLinear, describe_linear, restore_linear),
+    "conv": (PackedConv, describe_conv, restore_conv),
+    "embedding": (PackedEmbedding, describe_embedding, restore_embedding),
 } | {kind: (packed, describe_recurrent, restore_recurrent) for kind, packed in saved_recurrent.TYPES.items()}
 #: How a header names the types of plain arrays.
 CODES = {dtype: code for code, dtype in DTYPES.items() if code != "BF16"}
@@ -185,7 +189,7 @@ def _described(where: str, value: Any) -> Described:
     if array.ndim > container.MOST_AXES:
         raise ValueError(f"{where} must have at most {container.MOST_AXES} axes; got {array.ndim}")
     bits = array.view(np.uint16) if code == "BF16" else array
-    return {"kind": "array"}, {"": saved_weights.given(code, bits)}
+    return {"kind": "array"}, {"": given(code, bits)}
 
 
 def _described_chain(where: str, chain: Chain) -> Described:

@@ -26,6 +26,7 @@ from .operators.embedding.packed import pack_embedding
 from .operators.linear import api as ops
 from .operators.linear.many import linear_many
 from .operators.linear.pack import pack_linear
+from .operators.matmul import integer
 from .operators.matmul.api import quantized_matmul
 from .operators.quantize import api as quantization
 from .operators.recurrent.api import gru, lstm, rnn
@@ -66,7 +67,7 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
         elementwise.gelu(x), elementwise.swiglu(x), rotary(x, x[:, :32], x[:, :32]),
     ]  # fmt: skip
     whole = np.ones((2, 2), np.int8)
-    yield "matmul_integer", lambda: quantization.matmul_integer(whole, whole)
+    yield "matmul_integer", lambda: integer.matmul_integer(whole, whole)
     table, ids = pack_embedding(x), np.zeros((1, 2), np.int64)
     yield "embedding", lambda: [embedding(ids, table), *(embedding_bag(ids, None, table, m) for m in ("sum", "max"))]
     steps, wide = np.ones((1, 1, 2), np.float32), np.ones((4, 2), np.float32)

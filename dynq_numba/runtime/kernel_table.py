@@ -29,7 +29,7 @@ from ..kernels.base.cache import places
 from ..kernels.base.jit import address
 from ..kernels.base.memory import WORKER_SIGNATURE
 from ..kernels.conv.worker import convolution_worker
-from ..kernels.embedding.call import lookup_worker
+from ..kernels.embedding.worker import lookup_worker
 from ..kernels.gemm.intrinsics import max_rows
 from ..kernels.gemm.tile import Scheme
 from ..kernels.isa.base import InstructionSet

@@ -7,9 +7,9 @@ import os
 import numpy as np
 
 from ..kernels.threads.scratch import LINE, SLOTS
-from ..operators.linear.layout import _aligned_zeros
+from .memory import aligned_zeros
 
-_ROOM = _aligned_zeros(8 * SLOTS * LINE).view(np.int64).reshape(SLOTS, LINE)
+_ROOM = aligned_zeros(8 * SLOTS * LINE).view(np.int64).reshape(SLOTS, LINE)
 #: Address of the slots.
 ADDRESS = _ROOM.ctypes.data
 

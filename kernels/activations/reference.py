@@ -41,11 +41,11 @@ GELU_TANH_3 = f32(1.5957691216 * 0.044715)
 SILU_MIN = EXP_MIN
 
 
-def _at_least(x: np.ndarray, low: np.float32) -> np.ndarray:
+def at_least(x: np.ndarray, low: np.float32) -> np.ndarray:
     return np.where(x < low, low, x)
 
 
-def _at_most(x: np.ndarray, high: np.float32) -> np.ndarray:
+def at_most(x: np.ndarray, high: np.float32) -> np.ndarray:
     return np.where(x > high, high, x)
 
 
@@ -57,35 +57,35 @@ def _exp_parts(x: np.ndarray, magic: np.float32) -> tuple[np.ndarray, np.ndarray
     return (r * r * p + r) + ONE, shifted.view(u32)
 
 
-def _power_of_two(biased: np.ndarray) -> np.ndarray:
+def power_of_two(biased: np.ndarray) -> np.ndarray:
     return (biased << u32(23)).view(f32)
 
 
 @np.errstate(all="ignore")
 def exp(x: np.ndarray) -> np.ndarray:
     """e^x."""
-    x = _at_least(x, EXP_MIN)
-    x = _at_most(x, EXP_MAX)
+    x = at_least(x, EXP_MIN)
+    x = at_most(x, EXP_MAX)
     p, bits = _exp_parts(x, MAGIC_EXP)
     half = bits >> u32(1)
-    return p * _power_of_two(half) * _power_of_two(bits - half)
+    return p * power_of_two(half) * power_of_two(bits - half)
 
 
 @np.errstate(all="ignore")
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + e^-x)."""
     y = -np.abs(x)
-    y = _at_least(y, EXP_MIN)
+    y = at_least(y, EXP_MIN)
     p, bits = _exp_parts(y, MAGIC_SIGMOID)
-    e = p * _power_of_two(bits) * TWO_M24
+    e = p * power_of_two(bits) * TWO_M24
     return np.where(x < ZERO, e, ONE) / (ONE + e)
 
 
 @np.errstate(all="ignore")
 def tanh(x: np.ndarray) -> np.ndarray:
     """The hyperbolic tangent."""
-    x = _at_least(x, -TANH_MAX)
-    x = _at_most(x, TANH_MAX)
+    x = at_least(x, -TANH_MAX)
+    x = at_most(x, TANH_MAX)
     s = x * x
     n = x * ((TANH_P[2] * s + TANH_P[1]) * s + TANH_P[0])
     q = ((TANH_Q[3] * s + TANH_Q[2]) * s + TANH_Q[1]) * s + TANH_Q[0]
@@ -95,8 +95,8 @@ def tanh(x: np.ndarray) -> np.ndarray:
 @np.errstate(all="ignore")
 def erf(x: np.ndarray) -> np.ndarray:
     """The error function."""
-    x = _at_least(x, -ERF_MAX)
-    x = _at_most(x, ERF_MAX)
+    x = at_least(x, -ERF_MAX)
+    x = at_most(x, ERF_MAX)
     s = x * x
     p = ((ERF_P[6] * s + ERF_P[5]) * s + ERF_P[4]) * s + ERF_P[3]
     t = x * (((p * s + ERF_P[2]) * s + ERF_P[1]) * s + ERF_P[0])
@@ -107,27 +107,27 @@ def erf(x: np.ndarray) -> np.ndarray:
 @np.errstate(all="ignore")
 def relu(x: np.ndarray) -> np.ndarray:
     """max(x, 0); NaN stays NaN and -0 stays -0."""
-    return _at_least(x, ZERO)
+    return at_least(x, ZERO)
 
 
 @np.errstate(all="ignore")
 def gelu(x: np.ndarray) -> np.ndarray:
     """x·(1 + erf(x/√2))/2."""
-    x = _at_least(x, GELU_MIN)
+    x = at_least(x, GELU_MIN)
     return x * (HALF * (ONE + erf(x * SQRT_HALF)))
 
 
 @np.errstate(all="ignore")
 def gelu_tanh(x: np.ndarray) -> np.ndarray:
     """x·(1 + tanh(u))/2 with u = √(2/π)·(x + 0.044715·x³), as x·sigmoid(2u)."""
-    x = _at_least(x, GELU_TANH_MIN)
+    x = at_least(x, GELU_TANH_MIN)
     return x * sigmoid(x * (GELU_TANH_3 * (x * x) + GELU_TANH_1))
 
 
 @np.errstate(all="ignore")
 def silu(x: np.ndarray) -> np.ndarray:
     """x·sigmoid(x)."""
-    x = _at_least(x, SILU_MIN)
+    x = at_least(x, SILU_MIN)
     return x * sigmoid(x)
 
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..activations.reference import LOG2_E, exp
-from ..linear.reference import fma
+from ..base.exact import fma
 
 F32 = np.float32
 #: What rounds to an integer when it is added, and taken away again.

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from ..linear.reference import F32, exact_product, quantize_rows, row_parameters
+from ..base.exact import F32, exact_product
+from ..quantize.reference import quantize_rows, row_parameters
 
 Pair = tuple[int, int]
 

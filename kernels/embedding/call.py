@@ -8,20 +8,13 @@ weights reads one weight of 1 again and again. Each bag is added up by one threa
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-
 import numpy as np
 
 from ..base import context as at
-from ..base.atomics import fetch_add_relaxed
 from ..base.jit import kernel
 from ..base.memory import insist, load_i32, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
-from ..isa.base import InstructionSet
-from ..quantize.emit import LANES
-from ..threads.partition import share
-from ..threads.pool import LINE, next_task, run, worthwhile
-from .emit import FAR, IDS, MEAN, OFFSETS, ROW_BYTES, TABLE, WEIGHT_STRIDE, WEIGHTS, lookup, sizes
+from ..threads.pool import LINE, run, worthwhile
+from .emit import FAR, IDS, MEAN, OFFSETS, ROW_BYTES, TABLE, WEIGHT_STRIDE, WEIGHTS
 
 #: Words of a packed table's descriptor (dynq_numba/operators/embedding/backend.py).
 D_TABLE, D_ROW_BYTES, D_FAR, D_ROWS, D_COLUMNS, D_POOL = range(6)
@@ -36,41 +29,6 @@ PARTS = 8
 FINE = -1
 
 
-@cache
-def lookup_worker(isa: InstructionSet, bits: int, kind: str) -> Callable:
-    """The worker of one instruction set."""
-    emitted, block_sizes = lookup(isa, bits, kind), sizes(isa, bits)
-
-    @kernel(variant=f"{isa.name} {bits} {kind}")
-    def block_of(left):
-        """The vectors to do next: the smallest block that holds what is left, else the largest there is."""
-        for size in block_sizes:
-            if size >= left:
-                return size
-        return block_sizes[-1]
-
-    @kernel(variant=f"{isa.name} {bits} {kind}")
-    def lookup_worker(context, index):
-        threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
-        tasks, bags, columns = load_int(context, at.ROW_TASKS), load_int(context, at.M), load_int(context, at.K)
-        vectors = ((columns * bits + 7) // 8 + LANES - 1) // LANES
-        done = 0
-        task, victim = next_task(counters, index, threads, tasks, 0)
-        while task >= 0:
-            first, count = share(task, tasks, bags)
-            # Rows of several blocks are near after the first: so a bag gets all of its blocks before the next one.
-            step = count if block_of(vectors) >= vectors else 1
-            for bag in range(first, first + count, step):
-                vector = 0
-                while vector < vectors:
-                    size = block_of(vectors - vector)
-                    emitted(size, context, LANES * vector, bag, step)
-                    vector += size
-            done += 1
-            task, victim = next_task(counters, index, threads, tasks, victim)
-        fetch_add_relaxed(context, at.DONE, done)
-
-    return lookup_worker
 
 
 @kernel

@@ -11,7 +11,7 @@ from typing import cast
 
 import numpy as np
 
-from ..linear.reference import fma
+from ..base.exact import fma
 
 F32 = np.float32
 HEAD = 8

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..base.exact import LARGEST
 from ..base.jit import kernel
 from ..isa.base import K_ALIGN, K_STEP
-from ..linear.reference import LARGEST
 from .intrinsics import fma
 
 #: Largest K whose exact sum fits int32: 255 · 128 · 65,793 < 2^31.

@@ -7,58 +7,22 @@ from __future__ import annotations
 
 import numpy as np
 
-F32 = np.float32
-F32_MAX = np.finfo(np.float32).max
-
+from ..base.exact import F32, LARGEST, bfloat16_up, exact_product, fma
+from ..quantize.reference import quantize_rows, row_parameters
 
 # -- quantization -------------------------------------------------------------------------------
-def row_parameters(x: np.ndarray, symmetric: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Scale (float32) and zero point (int32, of the uint8 grid) per row of x [M, K]; NaN, 0 where a row is not finite.
-
-    Asymmetric: ONNX DynamicQuantizeLinear-11, per row. Symmetric: max|x| / 127 and 128.
-    """
-    finite = np.isfinite(x).all(axis=1)
-    with np.errstate(all="ignore"):
-        lo = np.minimum(F32(0), x.min(axis=1, initial=0)).astype(F32)
-        hi = np.maximum(F32(0), x.max(axis=1, initial=0)).astype(F32)
-        if symmetric:
-            scale = np.maximum(-lo, hi) / F32(127)
-        else:
-            spread = hi - lo
-            scale = np.where(spread > F32_MAX, hi / F32(255) - lo / F32(255), spread / F32(255))
-        flat = scale == 0
-        scale = np.where(flat, F32(1), scale).astype(F32)
-        zero_point = np.where(flat, 0, np.clip(np.rint(-lo / scale), 0, 255))
-        if symmetric:
-            zero_point = np.full(len(scale), 128)
-        zero_point = np.where(finite, np.nan_to_num(zero_point), 128 if symmetric else 0)
-    return np.where(finite, scale, F32(np.nan)).astype(F32), zero_point.astype(np.int32)
 
 
-def quantize_rows(x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, low: int = 0) -> np.ndarray:
-    """uint8 [M, K] = clip(rint(x / scale) + zero_point, low, 255); rows that are not finite hold their zero point."""
-    with np.errstate(all="ignore"):
-        q = np.clip(np.rint(x / scale[:, None]) + zero_point[:, None].astype(F32), low, 255)
-    return np.where(np.isnan(scale)[:, None], zero_point[:, None], q).astype(np.uint8)
 
 
-def dequantize(data: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
-    """float32 (data - zero_point) · scale, rows first."""
-    return (data.astype(np.int32) - zero_point[:, None].astype(np.int32)).astype(F32) * scale[:, None]
 
 
-#: What sums of a group's weights are kept within, so that a zero point of 0 times one is 0.
-LARGEST = np.finfo(F32).max
 #: Of a group of symmetric 4-bit weights: the candidates for max|w| / scale. The first is the plain choice.
 DIVISORS = np.array([7, *(d / 4 for d in range(24, 40) if d != 28)], F32)
 #: Of a group with zero points: the candidates for how far its range is shrunk.
 SHRINKS = np.array([1, *(f / 50 for f in range(38, 54) if f != 50)], F32)
 
 
-def bfloat16_up(values: np.ndarray) -> np.ndarray:
-    """Float32 values ≥ 0 rounded up to bfloat16: floats whose low 16 bits are 0."""
-    bits = np.ascontiguousarray(values, F32).view(np.uint32).astype(np.int64)
-    return ((bits + 0xFFFF) & 0xFFFF0000).astype(np.uint32).view(F32)
 
 
 def quantize_weight(weight: np.ndarray, group: int, limit: int, short: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -129,28 +93,8 @@ def _ranges(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 # -- products -----------------------------------------------------------------------------------
-def exact_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Σ_k a[m, k] · b[n, k] in int64. Through float64 BLAS where that is exact (below 2^53), for speed."""
-    if a.shape[-1] < 2**36:
-        return (a.astype(np.float64) @ b.astype(np.float64).T).astype(np.int64)
-    return a.astype(np.int64) @ b.astype(np.int64).T
 
 
-def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """float32 a·b + c with one rounding.
-
-    In float64 the product is exact. A sum that is not is made odd, the neighbour of the exact value whose last bit is
-    1: then rounding to float32, many bits shorter, cannot meet a tie that is none (Boldo and Melquiond, 2008).
-    """
-    with np.errstate(all="ignore"):
-        product, addend = a.astype(np.float64) * b, c.astype(np.float64)
-        total = product + addend
-        part = total - product
-        rest = (product - (total - part)) + (addend - part)  # product + addend - total, exactly
-        bits = total.view(np.int64)
-        inexact = np.isfinite(total) & (rest != 0) & (bits & 1 == 0)
-        bits += np.where(inexact, np.where((rest > 0) == (total > 0), 1, -1), 0)
-        return total.astype(F32)
 
 
 def linear(
@@ -190,15 +134,5 @@ def linear(
         return (total - zero_point.astype(F32)[:, None] * weighted) * scale_x[:, None] + bias
 
 
-def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """float32 [M, N] of float32 a [M, K] and b [K, N]: `linear`, with b's columns made int8, symmetric, in the call."""
-    scale, zero_point = row_parameters(b.T, symmetric=True)
-    q = quantize_rows(b.T, scale, zero_point, low=1).astype(np.int16) - 128
-    return linear(a, q.astype(np.int8), scale[:, None], np.zeros(len(q), F32))
 
 
-def matmul_integer(a: np.ndarray, b: np.ndarray, a_zero: np.ndarray, b_zero: np.ndarray) -> np.ndarray:
-    """int32 [M, N] = Σ (a - a_zero[m]) · (b - b_zero[n]) modulo 2^32; a [M, K], b [K, N]. ONNX MatMulInteger-10."""
-    left = a.astype(np.int64) - a_zero.astype(np.int64)[:, None]
-    right = b.astype(np.int64) - b_zero.astype(np.int64)
-    return exact_product(left, right.T).astype(np.int32)

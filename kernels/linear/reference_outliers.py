@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .reference import fma
+from ..base.exact import fma
 
 
 def without(matrix: np.ndarray, columns: tuple[int, ...]) -> np.ndarray:

@@ -5,7 +5,7 @@ twin is `reference_activations.py`, which says what each computes.
 
     softplus    max(x, 0) + log(1 + u), u = e^-|x|; log(1 + u) = 2·artanh(z), z = u / (2 + u) ≤ 1/3, as z·P(z²)
 
-Worst error, in ulp of the float64 value: softplus 6, elu 10 (tests/test_recurrent_activations.py).
+Worst error, in ulp of the float64 value: softplus 6, elu 10 (tests/operators/recurrent/test_recurrent_activations.py).
 Source: ONNX LSTM-14.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..activations.jitted import _at_least, _at_most, exp, relu, sigmoid, tanh
+from ..activations.jitted import at_least, at_most, exp, relu, sigmoid, tanh
 from ..activations.reference import HALF, ONE, ZERO
 from ..base.jit import kernel
 from .reference_activations import LOG1P_P, TWO
@@ -57,7 +57,7 @@ def scaled_tanh(x, alpha, beta):
 
 @kernel
 def hard_sigmoid(x, alpha, beta):
-    return _at_most(_at_least(alpha * x + beta, ZERO), ONE)
+    return at_most(at_least(alpha * x + beta, ZERO), ONE)
 
 
 @kernel

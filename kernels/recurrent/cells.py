@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from ..activations.jitted import _at_least, _at_most
+from ..activations.jitted import at_least, at_most
 from ..activations.reference import ONE, ZERO
 from ..base import context as at
 from ..base.jit import kernel
@@ -61,7 +61,7 @@ def finish_row(job, row, active):
 @kernel
 def limited(x, clip, clipped):
     """x in [-clip, clip]; NaN stays NaN."""
-    return _at_most(_at_least(x, -clip), clip) if clipped else x
+    return at_most(at_least(x, -clip), clip) if clipped else x
 
 
 @cache

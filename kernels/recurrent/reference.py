@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..activations.reference import ONE, _at_least, _at_most
+from ..activations.reference import ONE, at_least, at_most
 from ..linear import reference
 from .context import LANES
 from .reference_activations import ACTIVATIONS
@@ -47,7 +47,7 @@ def _functions(direction: Direction) -> tuple[Any, ...]:
 
         def apply(x: np.ndarray) -> np.ndarray:
             if direction.clipped and i < 2:  # the third, h of an LSTM, takes c as it is
-                x = _at_most(_at_least(x, -clip), clip)
+                x = at_most(at_least(x, -clip), clip)
             return ACTIVATIONS[name][0](x, alpha, beta)
 
         return apply

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..activations.reference import HALF, ONE, ZERO, _at_least, _at_most, exp, f32, relu, sigmoid, tanh
+from ..activations.reference import HALF, ONE, ZERO, at_least, at_most, exp, f32, relu, sigmoid, tanh
 
 TWO = f32(2)
 #: log(1 + u) = z·P(z²), z = u / (2 + u) in [0, 1/3]: P(z²) = 2·artanh(z) / z, minimax by Lawson's algorithm, 8e-9.
@@ -38,7 +38,7 @@ def scaled_tanh(x: np.ndarray, alpha: np.float32, beta: np.float32) -> np.ndarra
 
 def hard_sigmoid(x: np.ndarray, alpha: np.float32, beta: np.float32) -> np.ndarray:
     """alpha·x + beta, clipped to [0, 1]."""
-    return _at_most(_at_least(alpha * x + beta, ZERO), ONE)
+    return at_most(at_least(alpha * x + beta, ZERO), ONE)
 
 
 def elu(x: np.ndarray, alpha: np.float32, beta: np.float32) -> np.ndarray:

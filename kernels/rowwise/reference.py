@@ -40,11 +40,11 @@ def exp_negative(x: Values) -> Values:
     operations more. Clamped, x is a little above -127·ln2: then n + 127 is 0, and so is the float of these bits.
     (Powers that underflow bit by bit would cost a microcode assist each: half the speed of a softmax with a mask.)
     """
-    t = activations._at_least(x, LOWEST) * LOG2_E
+    t = activations.at_least(x, LOWEST) * LOG2_E
     shifted = t + MAGIC
     f = t - (shifted - MAGIC)
     p = (((EXP2_P[4] * f + EXP2_P[3]) * f + EXP2_P[2]) * f + EXP2_P[1]) * f + EXP2_P[0]
-    return (f * p + ONE) * activations._power_of_two(shifted.view(np.uint32))
+    return (f * p + ONE) * activations.power_of_two(shifted.view(np.uint32))
 
 
 def origin(largest: Values) -> Values:

@@ -13,6 +13,7 @@ from numba.extending import intrinsic
 
 import dynq_numba as dq
 from bench import matrix, pages
+from dynq_numba.kernels.base import exact as exactly
 from dynq_numba.kernels.base.jit import kernel
 from dynq_numba.kernels.base.memory import data_ptr, keep
 from dynq_numba.kernels.gemm import pack
@@ -20,11 +21,10 @@ from dynq_numba.kernels.gemm.intrinsics import fma
 from dynq_numba.kernels.gemm.tile import Output, Scheme, Tile
 from dynq_numba.kernels.isa.base import VECTORS
 from dynq_numba.kernels.isa.emitter import I32, Emitter
-from dynq_numba.kernels.linear import reference
 from dynq_numba.kernels.threads.pool import LINE, next_task
-from dynq_numba.operators.linear.layout import _aligned_zeros
 from dynq_numba.runtime import kernel_table as registry
 from dynq_numba.runtime.isa import INSTRUCTION_SETS
+from dynq_numba.runtime.memory import aligned_zeros
 
 BY_NAME = {isa.name: isa for isa in INSTRUCTION_SETS}
 
@@ -106,7 +106,7 @@ def test_fma_rounds_once(rng):
     for terms in ((a, b, c), tuple(wild)):
         out = np.empty(len(a), np.float32)
         fma_all(*terms, out)
-        oracle.assert_same_bits(reference.fma(*terms), out, "the numpy twin")
+        oracle.assert_same_bits(exactly.fma(*terms), out, "the numpy twin")
         oracle.assert_same_bits(oracle.fma(*terms), out, "the oracle")
         if terms[0] is a:
             assert (naive != out).sum() > 1000, "these are to tell one rounding from two"
@@ -130,7 +130,7 @@ def test_panels_hold_every_weight_once(target, scheme, rng):
         scale = bfloat16(rng.uniform(1, 2, (n, groups))) * np.float32(16 if bits == 4 and not shifted else 1)
         stride = pack.panel_bytes(k, target.columns, bits, group, shifted)
         assert stride % 64 == 0
-        panels = _aligned_zeros(-(-n // target.columns) * stride)
+        panels = aligned_zeros(-(-n // target.columns) * stride)
         assert panels.ctypes.data % 64 == 0
         layout = (target.columns, target.k_per_word, bits, group, shifted, stride)
         pack.pack_panels(q, scale, zero, *layout, panels)
@@ -138,7 +138,7 @@ def test_panels_hold_every_weight_once(target, scheme, rng):
         pack.unpack_panels(panels, *layout, *back)
         assert (back[0] == q).all() and (back[1] == scale[:, : back[1].shape[1]]).all() and (back[2] == zero).all()
         # Nothing else is in the panels: the bytes that hold weights and scales account for all that is not zero.
-        empty = _aligned_zeros(len(panels))
+        empty = aligned_zeros(len(panels))
         pack.pack_panels(np.zeros_like(q), scale, np.zeros_like(zero), *layout, empty)
         inline = int((empty != 0).sum())
         halves = (scale / np.float32(16 if bits == 4 and not shifted else 1)).view(np.uint16)[:, 1::2]

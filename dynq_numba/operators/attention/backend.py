@@ -11,12 +11,13 @@ from numba import types
 from ...kernels.attention import call, reference
 from ...kernels.attention.emit import max_vectors
 from ...kernels.base import context as at
-from ...kernels.base.jit import JIT_ENABLED, entry
+from ...kernels.base.jit import entry
 from ...kernels.base.memory import NO_MEMORY
 from ...kernels.isa.base import InstructionSet
 from ...kernels.objects.view import ADDRESS
 from ...runtime import isa, threads
 from ...runtime import kernel_table as registry
+from ...runtime.backend import choose
 from ...runtime.signatures import WORD
 
 _FLOATS_4D = types.Array(types.float32, 4, "A")
@@ -99,4 +100,4 @@ def _uncompiled(
     out[...] = reference.attention(q, k, v, np.float32(scale), bias, limits, bits)
 
 
-attention = _compiled if JIT_ENABLED else _uncompiled
+attention = choose(_compiled, _uncompiled)

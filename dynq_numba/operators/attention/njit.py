@@ -16,9 +16,9 @@ from ...kernels.attention.emit import max_vectors
 from ...kernels.attention.reference import LONGEST
 from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, insist, keep, null
 from ...kernels.objects import arrays
+from ...njit.arguments import absent, address_of, value_type
 from ...runtime import isa
 from ...runtime import kernel_table as registry
-from ..linear.njit import absent, address_of, value_type
 from .api import attention
 from .backend import OPERATIONS
 

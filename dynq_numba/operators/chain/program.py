@@ -73,7 +73,7 @@ class Program:
         self._entry = entry(chain_entry, (OBJECT, ADDRESS, WORD, WORD))
 
     def _linear(self, own: np.ndarray, each: step.Linear) -> None:
-        from ..linear.backend import finish_address
+        from ...runtime.epilogues import finish_address
 
         layout = each.w._layout()
         self._keep.append(layout)

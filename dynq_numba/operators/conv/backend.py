@@ -11,7 +11,7 @@ import numpy as np
 
 from ...kernels.activations.reference import ACTIVATIONS
 from ...kernels.base import context as at
-from ...kernels.base.jit import JIT_ENABLED, address, entry
+from ...kernels.base.jit import address, entry
 from ...kernels.base.memory import FINISH_SIGNATURE
 from ...kernels.conv import call as convolution_call
 from ...kernels.conv import context as c
@@ -22,8 +22,9 @@ from ...kernels.objects.view import ADDRESS
 from ...kernels.threads.partition import MACS_PER_US, share
 from ...runtime import cpu, scratch, threads
 from ...runtime import kernel_table as registry
+from ...runtime.backend import choose
+from ...runtime.epilogues import finishing_kernel
 from ...runtime.signatures import WORD
-from ..linear.backend import finishing_kernel
 
 Pair = tuple[int, int]
 #: Multiply-adds from which a second thread may pay.
@@ -147,6 +148,6 @@ def _reference(x: np.ndarray, layout: Any, activation: str | None, out: np.ndarr
     out[...] = y if activation is None else ACTIVATIONS[activation](y)
 
 
-Layout: Any = CompiledLayout if JIT_ENABLED else ReferenceLayout
+Layout: Any = choose(CompiledLayout, ReferenceLayout)
 #: Fill float32 out [N, O, OH, OW] from float32 x [N, C, H, W], both contiguous; `count` threads, 0 chooses.
-convolve: Callable[[np.ndarray, Any, str | None, np.ndarray, int], None] = _compiled if JIT_ENABLED else _reference
+convolve: Callable[[np.ndarray, Any, str | None, np.ndarray, int], None] = choose(_compiled, _reference)

@@ -15,9 +15,9 @@ from ...kernels.base.memory import FINISH_SIGNATURE, data_ptr, keep
 from ...kernels.conv import context as at
 from ...kernels.conv.call import convolve_into, output_size
 from ...kernels.objects import arrays
+from ...njit.arguments import absent, address_of, float_array, literal, no_address, value_type
 from ...njit.types import PackedType, register_packed
-from ..linear.backend import finishing_kernel
-from ..linear.njit import absent, address_of, float_array, literal, no_address, value_type
+from ...runtime.epilogues import finishing_kernel
 from .api import conv
 from .packed import PackedConv
 

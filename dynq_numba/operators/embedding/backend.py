@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from ...kernels.base.jit import JIT_ENABLED, entry
+from ...kernels.base.jit import entry
 from ...kernels.embedding import call as kernels
 from ...kernels.embedding import reference
 from ...kernels.embedding.emit import SIZES
@@ -16,8 +16,9 @@ from ...kernels.objects.view import ADDRESS, VIEW
 from ...kernels.quantize.emit import LANES
 from ...runtime import cpu, isa, threads
 from ...runtime import kernel_table as registry
+from ...runtime.backend import choose
+from ...runtime.memory import aligned_zeros
 from ...runtime.signatures import WORD
-from ..linear.layout import _aligned_zeros
 
 #: Bytes after the last row that the last block of columns may read.
 SLACK = LANES * SIZES[-1]
@@ -46,7 +47,7 @@ class Store:
         self.columns, self.bits = columns, bits
         self.row = row = reference.row_bytes(columns, bits)
         head = 8 * kernels.DESCRIPTOR_WORDS
-        room = _aligned_zeros(head + count * row + SLACK)
+        room = aligned_zeros(head + count * row + SLACK)
         self.rows = room[head : head + count * row].reshape(count, row)
         self.descriptor = words = room[:head].view(np.int64)
         self.nbytes = room.nbytes
@@ -70,7 +71,7 @@ def _ready(store: Store, ids: np.ndarray, out: np.ndarray, count: int) -> None:
         threads.ready(count)
 
 
-def lookup(store: Store, ids: np.ndarray, out: np.ndarray, count: int) -> int:
+def _lookup_compiled(store: Store, ids: np.ndarray, out: np.ndarray, count: int) -> int:
     """Fill float32 out [n, D] from contiguous ids [n], `count` threads (0 chooses).
 
     Gives FINE, or the position of the first bad id: then nothing is written.
@@ -82,7 +83,7 @@ def lookup(store: Store, ids: np.ndarray, out: np.ndarray, count: int) -> int:
     return bad
 
 
-def reduce_bags(
+def _reduce_compiled(
     store: Store, ids: np.ndarray, ends: np.ndarray, mode: str, weights: np.ndarray | None, out: np.ndarray, count: int
 ) -> int:  # fmt: skip
     """Fill float32 out [B, D] from ids [n], int64 ends [B + 1] and contiguous float32 weights [n].
@@ -101,30 +102,33 @@ def reduce_bags(
     return bad
 
 
-if not JIT_ENABLED:
+def _lookup_reference(store: Store, ids: np.ndarray, out: np.ndarray, count: int) -> int:
+    bad = (ids < 0) | (ids >= len(store.rows))
+    if bad.any():
+        return int(bad.argmax())
+    out[...] = reference.embedding(store.rows, store.columns, store.bits, ids)
+    return FINE
 
-    def lookup(store: Store, ids: np.ndarray, out: np.ndarray, count: int) -> int:
-        bad = (ids < 0) | (ids >= len(store.rows))
-        if bad.any():
-            return int(bad.argmax())
-        out[...] = reference.embedding(store.rows, store.columns, store.bits, ids)
-        return FINE
 
-    def reduce_bags(
-        store: Store,
-        ids: np.ndarray,
-        ends: np.ndarray,
-        mode: str,
-        weights: np.ndarray | None,
-        out: np.ndarray,
-        count: int,
-    ) -> int:
-        wrong = (np.diff(ends, prepend=0) < 0) | (ends > len(ids))
-        wrong[0] |= ends[0] != 0
-        if wrong.any():
-            return FINE - 1 - int(wrong.argmax())
-        bad = (ids < 0) | (ids >= len(store.rows))
-        if bad.any():
-            return int(bad.argmax())
-        out[...] = reference.embedding_bag(store.rows, store.columns, store.bits, ids, ends, mode, weights)
-        return FINE
+def _reduce_reference(
+    store: Store,
+    ids: np.ndarray,
+    ends: np.ndarray,
+    mode: str,
+    weights: np.ndarray | None,
+    out: np.ndarray,
+    count: int,
+) -> int:
+    wrong = (np.diff(ends, prepend=0) < 0) | (ends > len(ids))
+    wrong[0] |= ends[0] != 0
+    if wrong.any():
+        return FINE - 1 - int(wrong.argmax())
+    bad = (ids < 0) | (ids >= len(store.rows))
+    if bad.any():
+        return int(bad.argmax())
+    out[...] = reference.embedding_bag(store.rows, store.columns, store.bits, ids, ends, mode, weights)
+    return FINE
+
+
+lookup = choose(_lookup_compiled, _lookup_reference)
+reduce_bags = choose(_reduce_compiled, _reduce_reference)

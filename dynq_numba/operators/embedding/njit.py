@@ -19,10 +19,10 @@ from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, keep
 from ...kernels.embedding import call as kernels
 from ...kernels.gemm.tile import Scheme
 from ...kernels.objects import arrays
+from ...njit.arguments import absent, address_of, float_array, literal, value_type
 from ...njit.types import PackedType, register_packed
 from ...runtime import isa
 from ...runtime import kernel_table as registry
-from ..linear.njit import absent, address_of, float_array, literal, value_type
 from . import api as embeddings
 from .backend import OPERATIONS
 from .packed import PackedEmbedding

@@ -14,8 +14,8 @@ from ...arguments.checks import F32
 from ...arguments.literals import Activation
 from ...kernels.activations.reference import ACTIVATIONS
 from ...kernels.base.jit import JIT_ENABLED
-from ...runtime import backend
 from ...runtime.builtin import builtin
+from . import backend
 from .packed import PackedLinear
 
 

@@ -1,4 +1,4 @@
-"""What the public functions run on under NUMBA_DISABLE_JIT=1: the numpy reference. Same bits, no speed."""
+"""What linear layers run on under NUMBA_DISABLE_JIT=1: the numpy reference. Same bits, no speed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 from ...kernels.activations.reference import ACTIVATIONS
 from ...kernels.gemm.pack import MAX_K
 from ...kernels.linear import reference
-from ...kernels.linear.reference import matmul_integer as _matmul_integer
 from ...kernels.linear.reference import quantize_weight as quantize_weight
 from ...kernels.linear.reference import search_groups as search_groups
 from ...kernels.linear.reference_outliers import share, without
@@ -90,25 +89,3 @@ def linear_many(
 
 def prepare_finish(activation: str | None, epilogue: Any, residual: bool) -> None:
     """Nothing to compile."""
-
-
-def quantize(
-    x: np.ndarray, symmetric: bool, flip: int, data: np.ndarray, scale: np.ndarray, zero: np.ndarray, count: int = 0
-) -> None:
-    """Fill byte matrix data, float32 scale and byte zero [M], all flipped, from float32 x [M, K]."""
-    scale[...], zero_point = reference.row_parameters(x, symmetric)
-    data.view(np.uint8)[...] = reference.quantize_rows(x, scale, zero_point, low=int(symmetric)) ^ np.uint8(flip)
-    zero.view(np.uint8)[...] = zero_point.astype(np.uint8) ^ np.uint8(flip)
-
-
-def dequantize(
-    data: np.ndarray, scale: np.ndarray, zero: np.ndarray, flip: int, out: np.ndarray, fresh: bool, count: int = 0
-) -> None:
-    """Fill float32 out [M, K] from bytes."""
-    with np.errstate(all="ignore"):
-        out[...] = reference.dequantize(data, scale, zero)
-
-
-def matmul_integer(a: np.ndarray, b: np.ndarray, a_zero: np.ndarray, b_zero: np.ndarray, out: np.ndarray) -> None:
-    """Fill int32 out [M, N]."""
-    out[...] = _matmul_integer(a, b, a_zero, b_zero)

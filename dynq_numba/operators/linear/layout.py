@@ -7,7 +7,6 @@ from numba import types
 
 from ...kernels.base import context as at
 from ...kernels.base.jit import entry
-from ...kernels.base.memory import ALIGN
 from ...kernels.gemm import pack
 from ...kernels.gemm.intrinsics import max_rows
 from ...kernels.gemm.tile import Scheme
@@ -19,6 +18,7 @@ from ...kernels.threads.partition import rows_for_two, strip_panels
 from ...runtime import cpu, threads
 from ...runtime import kernel_table as registry
 from ...runtime.builtin import install
+from ...runtime.memory import aligned_zeros
 from ...runtime.signatures import BYTES, BYTES_2D, FLOATS_2D, INT8_2D, WORD
 
 _LINEAR = (VIEW, VIEW, VIEW, ADDRESS, WORD, WORD)
@@ -28,12 +28,6 @@ _UNPACK = (BYTES, *_FORM, INT8_2D, FLOATS_2D, BYTES_2D)
 _COLUMNS = (INT8_2D, FLOATS_2D, types.Array(types.float32, 1, "A"), WORD, WORD, types.Array(types.int32, 3, "C"))
 
 
-def _aligned_zeros(count: int) -> np.ndarray:
-    """`count` zero bytes from a multiple of ALIGN on. numpy's memory, not numba's: from 4 MB on numpy asks for huge
-    pages, and a weight of 16 MB is read 5-15 % faster from those."""
-    room = np.zeros(count + ALIGN, np.uint8)
-    skip = -room.ctypes.data % ALIGN
-    return room[skip : skip + count]
 
 
 class Layout:
@@ -85,7 +79,7 @@ class Layout:
         # One block for all: inside jitted code only the descriptor is left, and it keeps alive what it points to.
         block = outliers.block_bytes(columns, panels * isa.columns, k)
         ends = np.cumsum([*block, panels * self._stride, panels * 12 * isa.columns, 8 * at.DESCRIPTOR_WORDS])
-        room = _aligned_zeros(int(ends[-1]))
+        room = aligned_zeros(int(ends[-1]))
         *parts, self._panels, column_words, descriptor = np.split(room, ends[:-1])
         self._columns = column_words.view(np.int32).reshape(panels, 3, isa.columns)
         self.descriptor = words = descriptor.view(np.int64)

@@ -11,8 +11,8 @@ from ...arguments import checks
 from ...arguments.checks import F32
 from ...arguments.literals import Activation
 from ...kernels.activations.reference import ACTIVATIONS
-from ...runtime import backend
 from ...runtime.builtin import builtin
+from . import backend
 from .api import linear
 from .packed import PackedLinear
 

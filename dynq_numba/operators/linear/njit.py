@@ -14,26 +14,23 @@ instruction set that was in force at compilation. Packing is done outside.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.core.errors import TypingError
-from numba.extending import intrinsic, overload, register_jitable, typeof_impl
+from numba.extending import overload, register_jitable, typeof_impl
 
 from ...arguments.checks import MAX_THREADS
 from ...kernels.activations.jitted import ACTIVATIONS
 from ...kernels.base import context as at
-from ...kernels.base.jit import compiled
 from ...kernels.base.memory import FINISH_SIGNATURE, data_ptr, keep, null
 from ...kernels.linear import call
 from ...kernels.objects import arrays
+from ...njit.arguments import absent, address_of, float_array, literal, no_address, rows_function, value_type
 from ...njit.types import PackedType, register_packed
+from ...runtime.epilogues import finishing_kernel
 from .api import linear
-from .backend import finishing_kernel
 from .packed import PackedLinear
 
 
@@ -53,69 +50,18 @@ def _typeof_packed(value: PackedLinear, context: Any) -> PackedLinearType:
     return PACKED
 
 
-def address_of(function: Callable, signature: tuple) -> Callable:
-    """An intrinsic that links `function` into the caller's module and gives its address there."""
-
-    @intrinsic
-    def address(typingctx):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature_, args):  # type: ignore[no-untyped-def]
-            result = compiled(function, signature)
-            context.active_code_library.add_linking_library(result.library)
-            bytes_ = ir.IntType(8).as_pointer()
-            arguments = [bytes_ if t is types.voidptr else ir.IntType(64) for t in signature]
-            kind = ir.FunctionType(ir.VoidType(), arguments)
-            symbol = cgutils.get_or_insert_function(builder.module, kind, result.fndesc.llvm_cfunc_wrapper_name)
-            return builder.ptrtoint(symbol, ir.IntType(64))
-
-        return types.int64(), codegen
-
-    return address
 
 
-@intrinsic
-def no_address(typingctx):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return ir.Constant(ir.IntType(64), 0)
-
-    return types.int64(), codegen
 
 
-def absent(value: Any) -> bool:
-    omitted = isinstance(value, types.Omitted) and value.value is None
-    return value is None or omitted or isinstance(value, types.NoneType)
 
 
-def literal(name: str, value: Any, allowed: Any, default: Any) -> Any:
-    """The compile-time value of an option."""
-    if value is None or isinstance(value, (types.NoneType, types.Omitted)) or value == default:
-        value = getattr(value, "value", default)
-        return default if value is None else value
-    if isinstance(value, str):
-        literal: Any = value
-    elif isinstance(value, types.Literal):
-        literal = value.literal_value
-    else:
-        raise TypingError(f"{name} must be a literal in compiled code, one of {', '.join(map(repr, allowed))}")
-    if literal not in allowed:
-        raise TypingError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {literal!r}")
-    return literal
 
 
-def value_type(value: Any) -> Any:
-    """The type of a value, a literal's or a default's included."""
-    if isinstance(value, types.Literal):
-        return value.literal_type
-    return value if isinstance(value, types.Type) and not isinstance(value, types.Omitted) else types.int64
 
 
-def float_array(name: str, value: Any) -> None:
-    floats = (types.float32, types.float64)
-    if not (isinstance(value, types.Array) and value.dtype in floats and value.ndim > 0):
-        raise TypingError(f"{name} must be an array of float32 or float64 in compiled code; got {value}")
 
 
-def rows_function(array: types.Array) -> Callable:
-    return arrays.view_rows if array.layout == "C" and array.dtype == types.float32 else arrays.as_rows
 
 
 @overload(linear, prefer_literal=True, jit_options={"forceinline": True})

@@ -15,9 +15,10 @@ from ...kernels.base import context as at
 from ...kernels.base.memory import FINISH_SIGNATURE, address_value, data_ptr, keep, load_ptr, null, offset
 from ...kernels.linear import call
 from ...kernels.linear import many as call_many
-from .backend import finishing_kernel
+from ...njit.arguments import absent, address_of, float_array, literal, no_address, rows_function, value_type
+from ...runtime.epilogues import finishing_kernel
 from .many import linear_many
-from .njit import PackedLinearType, absent, address_of, float_array, literal, no_address, rows_function, value_type
+from .njit import PackedLinearType
 
 
 def _split(block: np.ndarray, weights: Any, outer: tuple, rows: int) -> Any:

@@ -8,9 +8,9 @@ import numpy as np
 
 from ...arguments import deprecated
 from ...kernels.linear.reference_rotation import rotate as rotated
-from ...runtime import backend, isa, threads
+from ...runtime import isa, threads
 from ...runtime.builtin import prepare
-from . import schemes
+from . import backend, schemes
 
 X_GRANULARITIES = ("per_token", "per_tensor")
 

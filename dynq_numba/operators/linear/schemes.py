@@ -10,7 +10,7 @@ import numpy as np
 
 from ...arguments import checks
 from ...arguments.literals import Bits, Granularity, GroupSize
-from ...runtime import backend
+from . import backend
 
 #: Groups along K that the kernels have.
 GROUP_SIZES: tuple[GroupSize, ...] = (32, 64, 128)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from ...kernels.base import context as at
-from ...kernels.base.jit import JIT_ENABLED, entry
+from ...kernels.base.jit import entry
+from ...kernels.base.memory import NO_MEMORY
 from ...kernels.gemm import pack
 from ...kernels.isa.base import InstructionSet
-from ...kernels.linear import reference
 from ...kernels.matmul import call as batched_call
+from ...kernels.matmul import integer, reference
 from ...kernels.objects.view import ADDRESS
 from ...kernels.threads import partition as blocking
 from ...runtime import cpu, isa, threads
 from ...runtime import kernel_table as registry
-from ...runtime.signatures import WORD
+from ...runtime.backend import choose
+from ...runtime.signatures import BYTE_MATRIX, INTS, INTS_2D, WORD
 
 
 @cache
@@ -52,5 +53,43 @@ def _reference(a: np.ndarray, b: np.ndarray, out: np.ndarray, count: int) -> Non
         out[i] = reference.matmul(a[i], b[i])
 
 
+#: Multiply-adds from which a second thread pays in matmul_integer.
+PARALLEL_FROM = 4_000_000
+
+
+@cache
+def _integer_entry() -> Callable:
+    packed = (WORD, WORD, WORD, WORD)
+    return entry(
+        integer.matmul_integer, (*packed, BYTE_MATRIX, WORD, INTS, BYTE_MATRIX, WORD, INTS, INTS_2D, WORD)
+    )  # fmt: skip
+
+
+def _integer_compiled(a: np.ndarray, b: np.ndarray, a_zero: np.ndarray, b_zero: np.ndarray, out: np.ndarray) -> None:
+    """Fill int32 out [M, N] from bytes a [M, K], b [K, N] and their int32 zero points."""
+    target: InstructionSet = isa.active()
+    (m, k), n = a.shape, b.shape[1]
+    count = 1
+    if m * n * k >= PARALLEL_FROM:
+        count = threads.get_num_threads()
+        threads.ready(count)
+    flip_a, flip_b = (128 if a.dtype == np.int8 else 0), (128 if b.dtype == np.uint8 else 0)
+    fine = _integer_entry()(
+        registry.worker_address("matmul_integer", target), threads.POOL,
+        target.columns, target.k_per_word,
+        np.ascontiguousarray(a).view(np.uint8), flip_a, a_zero + flip_a,
+        b.view(np.uint8), flip_b, b_zero - flip_b,
+        out, count,
+    )  # fmt: skip
+    if not fine:
+        raise MemoryError(NO_MEMORY)
+
+
+def _integer_reference(a: np.ndarray, b: np.ndarray, a_zero: np.ndarray, b_zero: np.ndarray, out: np.ndarray) -> None:
+    """Fill int32 out [M, N]."""
+    out[...] = reference.matmul_integer(a, b, a_zero, b_zero)
+
+
 #: Fill float32 out [outer, inner, M, N] from a [outer, inner, M, K] (rows contiguous) and b [outer, inner, K, N].
-matmul: Callable[[np.ndarray, np.ndarray, np.ndarray, int], Any] = _compiled if JIT_ENABLED else _reference
+matmul = choose(_compiled, _reference)
+matmul_integer = choose(_integer_compiled, _integer_reference)

@@ -1,4 +1,4 @@
-"""quantize, dequantize and matmul_integer inside compiled code (see operators/linear/njit.py).
+"""quantize and dequantize inside compiled code (see operators/linear/njit.py).
 
 On one thread, along the last axis.
 """
@@ -11,12 +11,11 @@ from numba.core.errors import TypingError
 from numba.extending import overload
 
 from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, insist, keep
-from ...kernels.matmul import integer
 from ...kernels.objects import arrays
 from ...kernels.quantize import call as conversion
+from ...njit.arguments import absent, address_of, float_array, literal, rows_function
 from ...runtime import cpu, isa
 from ...runtime import kernel_table as registry
-from ..linear.njit import absent, address_of, float_array, literal, rows_function, value_type
 from . import api as quantization
 
 LAST_CACHE = cpu.last_cache_bytes()
@@ -116,31 +115,3 @@ def _dequantize(q, out=None):  # type: ignore[no-untyped-def]
     return run
 
 
-@overload(quantization.matmul_integer)
-def _matmul_integer(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-untyped-def]
-    for name, operand in (("a", a), ("b", b)):
-        if not (isinstance(operand, types.Array) and operand.ndim == 2 and operand.dtype in (types.int8, types.uint8)):
-            raise TypingError(f"{name} must be an int8 or uint8 matrix in compiled code; got {operand}")
-    for name, zero in (("a_zero_point", a_zero_point), ("b_zero_point", b_zero_point)):
-        kind = zero.dtype if isinstance(zero, types.Array) else value_type(zero)
-        if kind not in types.integer_domain:
-            raise TypingError(f"{name} must be an integer or an array of integers; got {zero}")
-    low_a, low_b = (-128 if a.dtype == types.int8 else 0), (-128 if b.dtype == types.int8 else 0)
-    target = isa.active()
-    worker = address_of(registry.kernel_for("matmul_integer", target).build(), WORKER_SIGNATURE)
-    nr, k_per_word = target.columns, target.k_per_word
-    flip_a, flip_b = (128 if a.dtype == types.int8 else 0), (128 if b.dtype == types.uint8 else 0)
-    zero_a = arrays.zero_array if isinstance(a_zero_point, types.Array) else arrays.zero_vector
-    zero_b = arrays.zero_array if isinstance(b_zero_point, types.Array) else arrays.zero_vector
-
-    def run(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-untyped-def]
-        if a.shape[1] != b.shape[0]:
-            raise ValueError("b must have as many rows as a has columns")
-        out = np.empty((a.shape[0], b.shape[1]), np.int32)
-        left = np.ascontiguousarray(a)
-        za = zero_a(a_zero_point, a.shape[0], low_a, flip_a)
-        zb = zero_b(b_zero_point, b.shape[1], low_b, -flip_b)
-        insist(integer.matmul_integer(worker(), 0, nr, k_per_word, left, flip_a, za, b, flip_b, zb, out, 1))
-        return out
-
-    return run

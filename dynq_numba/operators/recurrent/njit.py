@@ -14,8 +14,8 @@ from numba.extending import overload, typeof_impl
 
 from ...kernels.recurrent import context as words
 from ...kernels.recurrent import njit_arguments as arrays
+from ...njit.arguments import absent, float_array, rows_function, value_type
 from ...njit.types import PackedType, register_packed
-from ..linear.njit import absent, float_array, rows_function, value_type
 from . import api as recurrent
 from .packed import PackedGRU, PackedLSTM, PackedRecurrent, PackedRNN
 

@@ -1,6 +1,6 @@
 """Recurrent layers as `save` writes and `load` makes them: their options and linears.
 
-Format: files/saved_weights.py.
+Format: files/fields.py.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ...arguments.checks import describe
-from ...files.saved_weights import Described, Take, attributes, describe_linear, flag, given, restore_linear
+from ...files.fields import Described, Take, attributes, flag, given
 from ...kernels.recurrent.context import padded
 from ..linear.packed import PackedLinear
+from ..linear.saved import describe_linear, restore_linear
 from .pack import DEFAULTS, ORDERS, layer_options
 from .packed import PackedGRU, PackedLSTM, PackedRecurrent, PackedRNN
 

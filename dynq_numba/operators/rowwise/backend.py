@@ -22,6 +22,7 @@ from ...kernels.rowwise import reference as reference_floats
 from ...kernels.rowwise.intrinsics import MAP_NAMES
 from ...runtime import isa, threads
 from ...runtime import kernel_table as registry
+from ...runtime.backend import choose
 from ...runtime.signatures import WORD
 
 #: float32 values that one thread does in a microsecond, about.
@@ -144,8 +145,8 @@ def _rotary_reference(
     return trusted
 
 
-softmax = _softmax if JIT_ENABLED else _softmax_reference
-norm = _norm if JIT_ENABLED else _norm_reference
-unary = _unary if JIT_ENABLED else _unary_reference
-swiglu = _swiglu if JIT_ENABLED else _swiglu_reference
-rotary = _rotary if JIT_ENABLED else _rotary_reference
+softmax = choose(_softmax, _softmax_reference)
+norm = choose(_norm, _norm_reference)
+unary = choose(_unary, _unary_reference)
+swiglu = choose(_swiglu, _swiglu_reference)
+rotary = choose(_rotary, _rotary_reference)

@@ -14,7 +14,7 @@ from ...kernels.base.memory import data_ptr, keep
 from ...kernels.objects import arrays
 from ...kernels.rowwise import call as floats_call
 from ...kernels.rowwise.intrinsics import MAP_NAMES
-from ..linear.njit import absent, float_array, literal, rows_function
+from ...njit.arguments import absent, float_array, literal, rows_function
 from . import elementwise
 from . import rotary as rotaries
 from .njit_norms import checked_out, given_array, place_for, worker_of

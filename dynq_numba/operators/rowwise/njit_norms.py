@@ -20,7 +20,7 @@ from ...kernels.base.memory import WORKER_SIGNATURE, address_value, data_ptr, ke
 from ...kernels.objects import arrays
 from ...kernels.rowwise import call as floats_call
 from ...kernels.rowwise.worker import WORKERS
-from ..linear.njit import absent, address_of, float_array, literal, rows_function
+from ...njit.arguments import absent, address_of, float_array, literal, rows_function
 from . import norms as floats
 
 

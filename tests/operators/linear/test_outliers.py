@@ -15,7 +15,7 @@ import pytest
 
 import dynq_numba as dq
 from dynq_numba.kernels.activations import reference as reference_activations
-from dynq_numba.runtime import backend
+from dynq_numba.operators.linear import backend
 
 F32 = np.float32
 SCHEMES = [

@@ -6,7 +6,7 @@ import oracle
 import pytest
 
 import dynq_numba as dq
-from dynq_numba.kernels.linear import reference
+from dynq_numba.kernels.matmul import reference as matmul_reference
 
 F32 = np.float32
 SIZES = [(1, 1, 1), (3, 5, 2), (17, 31, 33), (16, 32, 16), (15, 63, 100), (40, 129, 65), (2, 1, 70), (70, 17, 1)]
@@ -17,7 +17,7 @@ def twin(a, b):
     a, b = np.broadcast_to(a, batch + a.shape[-2:]), np.broadcast_to(b, batch + b.shape[-2:])
     out = np.empty((*batch, a.shape[-2], b.shape[-1]), F32)
     for i in np.ndindex(batch):
-        out[i] = reference.matmul(a[i], b[i])
+        out[i] = matmul_reference.matmul(a[i], b[i])
     return out
 
 

@@ -19,7 +19,7 @@ from dynq_numba.kernels.isa.emitter import Emitter, vector
 from dynq_numba.kernels.quantize import call as conversion_call
 from dynq_numba.kernels.quantize import emit as emitted
 from dynq_numba.kernels.quantize import worker as conversion
-from dynq_numba.operators.linear import backend as compiled
+from dynq_numba.operators.quantize import backend as compiled
 from dynq_numba.runtime.isa import active
 
 F32 = np.float32

@@ -1,0 +1,44 @@
+"""The reference of rows of float32 made 8 bits, and back: normative; imports numpy only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..base.exact import F32
+
+F32_MAX = np.finfo(np.float32).max
+
+
+def row_parameters(x: np.ndarray, symmetric: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Scale (float32) and zero point (int32, of the uint8 grid) per row of x [M, K]; NaN, 0 where a row is not finite.
+
+    Asymmetric: ONNX DynamicQuantizeLinear-11, per row. Symmetric: max|x| / 127 and 128.
+    """
+    finite = np.isfinite(x).all(axis=1)
+    with np.errstate(all="ignore"):
+        lo = np.minimum(F32(0), x.min(axis=1, initial=0)).astype(F32)
+        hi = np.maximum(F32(0), x.max(axis=1, initial=0)).astype(F32)
+        if symmetric:
+            scale = np.maximum(-lo, hi) / F32(127)
+        else:
+            spread = hi - lo
+            scale = np.where(spread > F32_MAX, hi / F32(255) - lo / F32(255), spread / F32(255))
+        flat = scale == 0
+        scale = np.where(flat, F32(1), scale).astype(F32)
+        zero_point = np.where(flat, 0, np.clip(np.rint(-lo / scale), 0, 255))
+        if symmetric:
+            zero_point = np.full(len(scale), 128)
+        zero_point = np.where(finite, np.nan_to_num(zero_point), 128 if symmetric else 0)
+    return np.where(finite, scale, F32(np.nan)).astype(F32), zero_point.astype(np.int32)
+
+
+def quantize_rows(x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, low: int = 0) -> np.ndarray:
+    """uint8 [M, K] = clip(rint(x / scale) + zero_point, low, 255); rows that are not finite hold their zero point."""
+    with np.errstate(all="ignore"):
+        q = np.clip(np.rint(x / scale[:, None]) + zero_point[:, None].astype(F32), low, 255)
+    return np.where(np.isnan(scale)[:, None], zero_point[:, None], q).astype(np.uint8)
+
+
+def dequantize(data: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
+    """float32 (data - zero_point) · scale, rows first."""
+    return (data.astype(np.int32) - zero_point[:, None].astype(np.int32)).astype(F32) * scale[:, None]
