@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache
 
-from ..kernels.gemm.portable import PORTABLE
 from ..kernels.isa.avx2 import AVX2
 from ..kernels.isa.base import InstructionSet
+from ..kernels.isa.portable import PORTABLE
 from ..kernels.isa.vnni import AVX512VNNI, AVXVNNI
 from ..kernels.objects.cpython import ON, PROCESS
 from . import cpu

@@ -15,8 +15,8 @@ import numpy as np
 
 from ..base.jit import kernel
 from ..base.memory import is_null, load_f32, load_int, load_ptr, load_u8, null, offset, store_f32
-from ..gemm.intrinsics import fma
 from ..isa.base import InstructionSet
+from ..isa.intrinsics import fma
 from . import context as words
 from .context import padded
 from .intrinsics import few_doors

@@ -6,41 +6,20 @@ from collections.abc import Callable
 from functools import cache, partial
 
 from llvmlite import ir
-from numba import types
 from numba.extending import intrinsic
 
 from ..isa import transpose
 from ..isa.base import InstructionSet
-from ..isa.emitter import BYTES, I64
+from ..isa.intrinsics import switch
 from . import emit as emitted
 from . import emit_decode as few
 from . import emit_int8 as integer
 from . import emit_int8_pack as pack
 
-_NUMBA_TYPE = {BYTES: types.voidptr, I64: types.intp}
-
-
-def _chosen(functions: dict[int, Callable[[ir.Module], ir.Function]], arguments: list[ir.Type]) -> tuple:
-    """Typing and code of ``name(which, *arguments)``: the emitted function of that number."""
-
-    def codegen(context, builder, signature, args):
-        done = builder.append_basic_block("chosen.done")
-        choose = builder.switch(args[0], done)
-        for which, function in functions.items():
-            block = builder.append_basic_block(f"chosen.{which}")
-            choose.add_case(ir.Constant(I64, which), block)
-            with builder.goto_block(block):
-                builder.call(function(builder.module), args[1:])
-                builder.branch(done)
-        builder.position_at_end(done)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, *(_NUMBA_TYPE[t] for t in arguments)), codegen
-
 
 def _by_vectors(isa: InstructionSet, function: Callable, arguments: list[ir.Type]) -> tuple:
     counts = range(1, emitted.max_vectors(isa) + 1)
-    return _chosen({n: partial(function, isa, n) for n in counts}, arguments)
+    return switch({n: partial(function, isa, n) for n in counts}, arguments)
 
 
 @cache
@@ -62,7 +41,7 @@ def doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable]:
             for n in range(1, emitted.max_vectors(isa) + 1)
             for limit in (False, True)
         }
-        return _chosen(functions, emitted.VALUES_ARGUMENTS)
+        return switch(functions, emitted.VALUES_ARGUMENTS)
 
     return scores, weights, values
 
@@ -73,11 +52,11 @@ def integer_doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable, Ca
 
     @intrinsic
     def pack_queries(typingctx, which, q, stride, count, scales):
-        return _chosen({0: partial(pack.queries_function, isa)}, pack.QUERIES_ARGUMENTS)
+        return switch({0: partial(pack.queries_function, isa)}, pack.QUERIES_ARGUMENTS)
 
     @intrinsic
     def pack_keys(typingctx, values, k, k_stride, keys, count, block):
-        return _chosen({n: partial(pack.keys_function, isa, bool(n)) for n in (0, 1)}, pack.KEYS_ARGUMENTS)
+        return switch({n: partial(pack.keys_function, isa, bool(n)) for n in (0, 1)}, pack.KEYS_ARGUMENTS)
 
     @intrinsic
     def scores(typingctx, vectors, q, count, block, keys, s, scales):
@@ -99,7 +78,7 @@ def few_doors(isa: InstructionSet) -> tuple[Callable, Callable, Callable]:
     """``few_scores(rows, …)``, ``few_weights(rows, …)``, ``few_values(rows, …)``; see attention/emit_decode.py."""
 
     def by_rows(function: Callable, arguments: list[ir.Type]) -> tuple:
-        return _chosen({n: partial(function, isa, n) for n in few.FEW}, arguments)
+        return switch({n: partial(function, isa, n) for n in few.FEW}, arguments)
 
     @intrinsic
     def few_scores(typingctx, rows, q, count, k, k_stride, keys, s, near, near_stride):
@@ -124,10 +103,10 @@ LIMITED = 8
 def gather(typingctx, boolean, base, table, count, factor, target, stride):
     """``gather(boolean, …)``: see ``transpose.gather_function``."""
     functions = {b: partial(transpose.gather_function, bool(b)) for b in (0, 1)}
-    return _chosen(functions, transpose.GATHER_ARGUMENTS)
+    return switch(functions, transpose.GATHER_ARGUMENTS)
 
 
 @intrinsic
 def scatter(typingctx, one, source, stride, count, factor, divisor, base, table, rows):
     """``scatter(1, …)``: see ``transpose.scatter_function``."""
-    return _chosen({1: transpose.scatter_function}, transpose.SCATTER_ARGUMENTS)
+    return switch({1: transpose.scatter_function}, transpose.SCATTER_ARGUMENTS)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 
 from llvmlite import ir
 from numba import types
@@ -30,6 +30,7 @@ from ..gemm.tile import Output, Scheme, Tile
 from ..isa.avx2 import Avx2
 from ..isa.base import VECTORS, InstructionSet
 from ..isa.emitter import BYTES, F32, I8, I32, I64, VOID, Emitter, internal_function, vector
+from ..isa.intrinsics import switch
 from ..isa.vnni import Vnni
 
 #: Pixels that are laid out together.
@@ -81,37 +82,17 @@ class ConvolutionTile(Tile):
         return dequantized
 
 
-def _choice(name: str, builder: ir.IRBuilder, chosen: ir.Value, cases: list, args: list) -> None:
-    """Call one of several functions; `cases` are (value of `chosen`, function)."""
-    done = builder.append_basic_block(f"{name}.done")
-    choose = builder.switch(chosen, done)
-    for value, function in cases:
-        block = builder.append_basic_block(f"{name}.{value}")
-        choose.add_case(ir.Constant(I64, value), block)
-        with builder.goto_block(block):
-            builder.call(function, args)
-            builder.branch(done)
-    builder.position_at_end(done)
-
-
 @cache
 def convolution_strip(isa: InstructionSet) -> Callable:
     """``strip(rows, <Tile.ARGUMENTS>)``: the tile of that height (1 … max_rows) over panels of patches."""
-    p, n = types.voidptr, types.intp
-    signature = types.void(n, *(p if kind == BYTES else n for kind in Tile.ARGUMENTS))
+    functions = {height: ConvolutionTile(isa, height).function for height in range(1, isa.max_rows + 1)}
 
     @intrinsic
     def strip(
         typingctx, rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last,
         ahead, near,
     ):  # fmt: skip
-        def codegen(context, builder, signature, args):
-            heights = range(1, isa.max_rows + 1)
-            cases = [(height, ConvolutionTile(isa, height).function(builder.module)) for height in heights]
-            _choice("strip", builder, args[0], cases, args[1:])
-            return context.get_dummy_value()
-
-        return signature, codegen
+        return switch(functions, Tile.ARGUMENTS)
 
     return strip
 
@@ -199,10 +180,5 @@ def _shift_function(module: ir.Module, block: int, step: int) -> ir.Function:
 def shift_rows(typingctx, which, source, source_stride, target, target_stride, rows, low, high, zero):
     """`_shift_function` for SHIFTS[which]."""
 
-    def codegen(context, builder, signature, args):
-        cases = [(i, _shift_function(builder.module, *shift)) for i, shift in enumerate(SHIFTS)]
-        _choice("shift", builder, args[0], cases, args[1:])
-        return context.get_dummy_value()
-
-    p, n = types.voidptr, types.intp
-    return types.void(n, p, n, p, n, n, n, n, n), codegen
+    functions = {i: partial(_shift_function, block=block, step=step) for i, (block, step) in enumerate(SHIFTS)}
+    return switch(functions, [BYTES, I64, BYTES, I64, I64, I64, I64, I64])

@@ -53,8 +53,8 @@ from ..base.memory import (
     store_i32,
 )
 from ..gemm.pack import padded_length
-from ..gemm.portable import Portable
 from ..isa.base import InstructionSet
+from ..isa.portable import Portable
 from ..threads.partition import share
 from ..threads.pool import next_task
 from ..threads.scratch import borrow, give_back

@@ -23,12 +23,12 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 
 from llvmlite import ir
-from numba import types
 from numba.extending import intrinsic
 
 from ..base import context as at
 from ..isa.base import InstructionSet
 from ..isa.emitter import BYTES, F32, F64, I8, I32, I64, VOID, Emitter, constant, internal_function, vector
+from ..isa.intrinsics import switch
 from ..quantize.emit import FLOATS, INTS, LANES
 
 #: What a lookup tells its worker, beside X and X_STRIDE (the ids), K (columns), M (bags), OUT and OUT_STRIDE.
@@ -278,18 +278,7 @@ def lookup(isa: InstructionSet, bits: int, kind: str) -> Callable:
 
     @intrinsic
     def lookup(typingctx, size, context, skip, first, count):
-        def codegen(context, builder, signature, args):
-            done = builder.append_basic_block("lookup.done")
-            choose = builder.switch(args[0], done)
-            for size in sizes(isa, bits):
-                block = builder.append_basic_block(f"lookup.{size}")
-                choose.add_case(ir.Constant(I64, size), block)
-                with builder.goto_block(block):
-                    builder.call(lookup_function(builder.module, bits, kind, size), args[1:])
-                    builder.branch(done)
-            builder.position_at_end(done)
-            return context.get_dummy_value()
-
-        return types.void(types.intp, types.voidptr, types.intp, types.intp, types.intp), codegen
+        functions = {size: partial(lookup_function, bits=bits, kind=kind, size=size) for size in sizes(isa, bits)}
+        return switch(functions, [BYTES, I64, I64, I64])
 
     return lookup

@@ -20,7 +20,7 @@ import numpy as np
 from ..base.exact import LARGEST
 from ..base.jit import kernel
 from ..isa.base import K_ALIGN, K_STEP
-from .intrinsics import fma
+from ..isa.intrinsics import fma
 
 #: Largest K whose exact sum fits int32: 255 · 128 · 65,793 < 2^31.
 MAX_K = 65_793

@@ -8,40 +8,18 @@ Same operands, same layouts (KR = 4, NR = 16, ≤ 4 rows) and same bits as `tile
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from llvmlite import ir
 from numba import carray
 
 from ..base.jit import kernel
 from ..base.memory import load_f32, load_i32, offset, stack_bytes
 from ..isa.base import InstructionSet
-from ..isa.emitter import Emitter
-from .intrinsics import fma, strip
+from ..isa.intrinsics import fma
+from ..isa.portable import Portable
+from .intrinsics import strip
 from .tile import Output, Scheme
-
-
-@dataclass(frozen=True)
-class Portable(InstructionSet):
-    """Emits no vector code of its own: `strip_for` gives it a jitted tile instead."""
-
-    def weights(self, e: Emitter, packed: ir.Value) -> ir.Value:
-        raise NotImplementedError
-
-    activations = dot = weights  # type: ignore[assignment]
-
-
-PORTABLE = Portable(
-    name="portable",
-    features=((),),
-    lanes=8,
-    k_per_word=4,
-    registers=16,
-    max_rows=4,
-    max_rows_grouped=4,
-)
 
 
 @cache

@@ -10,11 +10,13 @@ Source: Fino and Algazi, Unified matrix treatment of the fast Walsh-Hadamard tra
 
 from __future__ import annotations
 
+from functools import partial
+
 from llvmlite import ir
-from numba import types
 from numba.extending import intrinsic
 
 from ..isa.emitter import BYTES, I64, VOID, Emitter, internal_function
+from ..isa.intrinsics import switch
 from ..quantize.emit import FLOATS, LANES
 
 #: Sizes of a block: whole vectors, and few enough to stay in registers.
@@ -65,18 +67,5 @@ def rotate_function(module: ir.Module, block: int) -> ir.Function:
 @intrinsic
 def rotate(typingctx, block, x, x_stride, rows, k, out):
     """``rotate(block, …)``: see `rotate_function`; `block` is one of BLOCKS."""
-
-    def codegen(context, builder, signature, args):
-        done = builder.append_basic_block("rotate.done")
-        choose = builder.switch(args[0], done)
-        for size in BLOCKS:
-            case = builder.append_basic_block(f"rotate.{size}")
-            choose.add_case(ir.Constant(I64, size), case)
-            with builder.goto_block(case):
-                builder.call(rotate_function(builder.module, size), args[1:])
-                builder.branch(done)
-        builder.position_at_end(done)
-        return context.get_dummy_value()
-
-    p, n = types.voidptr, types.intp
-    return types.void(n, p, n, n, n, p), codegen
+    functions = {block: partial(rotate_function, block=block) for block in BLOCKS}
+    return switch(functions, [BYTES, I64, I64, I64, BYTES])

@@ -33,12 +33,13 @@ from ..base.memory import (
     store_f32,
     store_i32,
 )
-from ..gemm.intrinsics import convert_rows, max_rows
+from ..gemm.intrinsics import max_rows
 from ..gemm.long_k import long_strip
 from ..gemm.portable import strip_for
 from ..gemm.tile import UNROLL, Near, Output, Scheme
 from ..isa.base import InstructionSet
 from ..quantize.emit import LANES
+from ..quantize.intrinsics import convert_rows
 from ..quantize.qparams import fit_rows, together
 from ..threads.partition import share
 from ..threads.pool import next_task

@@ -46,13 +46,13 @@ from ..base.memory import (
     store_ptr,
     store_u8,
 )
-from ..gemm.intrinsics import convert_rows
 from ..gemm.pack import padded_length
-from ..gemm.portable import PORTABLE
 from ..gemm.tile import Scheme
 from ..isa.base import InstructionSet
+from ..isa.portable import PORTABLE
 from ..linear.worker import task_runner
 from ..quantize.emit import BOUNDS_STRIDE
+from ..quantize.intrinsics import convert_rows
 from ..quantize.qparams import BOUNDS_BYTES, find_ranges, together
 from ..quantize.worker import fit
 from ..threads.partition import share

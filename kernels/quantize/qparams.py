@@ -12,8 +12,8 @@ from numba import carray
 
 from ..base.jit import kernel
 from ..base.memory import is_null, offset, stack_bytes
-from ..gemm.intrinsics import masked_range, rows_range
 from .emit import BOUNDS_STRIDE
+from .intrinsics import masked_range, rows_range
 
 BOUNDS_BYTES = 3 * BOUNDS_STRIDE * 4
 F32_MAX = np.float32(np.finfo(np.float32).max)

@@ -37,12 +37,12 @@ from ..base.memory import (
     store_f32,
     store_u8,
 )
-from ..gemm.intrinsics import dequantize_row, quantize_row, rows_range
 from ..isa.base import InstructionSet
 from ..threads.partition import share
 from ..threads.pool import next_task
 from .emit import BOUNDS_STRIDE
 from .emit_rows import BLOCK
+from .intrinsics import dequantize_row, quantize_row, rows_range
 from .qparams import BOUNDS_BYTES, find_ranges, row_parameters
 
 #: A conversion's own words of the context, where a linear has its weight.

@@ -7,10 +7,9 @@ from functools import partial
 from itertools import product
 
 from llvmlite import ir
-from numba import types
 from numba.extending import intrinsic
 
-from ..isa.emitter import BYTES, F32, I64
+from ..isa.intrinsics import switch
 from .emit import (
     MAP_ARGUMENTS,
     MASKS,
@@ -25,27 +24,13 @@ from .emit import (
 )
 from .reference import MAPS
 
-_NUMBA_TYPE = {BYTES: types.voidptr, I64: types.intp, F32: types.float32}
 #: Numbers of the element by element functions.
 MAP_NAMES = tuple(MAPS)
 
 
 def _variant_of(functions: list[Callable[[ir.Module], ir.Function]], arguments: list[ir.Type]) -> tuple:
-    """Typing and code of ``name(variant, *arguments)``."""
-
-    def codegen(context, builder, signature, args):
-        done = builder.append_basic_block("variant.done")
-        choose = builder.switch(args[0], done)
-        for number, function in enumerate(functions):
-            block = builder.append_basic_block(f"variant.{number}")
-            choose.add_case(ir.Constant(I64, number), block)
-            with builder.goto_block(block):
-                builder.call(function(builder.module), args[1:])
-                builder.branch(done)
-        builder.position_at_end(done)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, *(_NUMBA_TYPE[t] for t in arguments)), codegen
+    """``name(variant, *arguments)``."""
+    return switch(dict(enumerate(functions)), arguments)
 
 
 @intrinsic

@@ -17,10 +17,10 @@ from dynq_numba.kernels.base import exact as exactly
 from dynq_numba.kernels.base.jit import kernel
 from dynq_numba.kernels.base.memory import data_ptr, keep
 from dynq_numba.kernels.gemm import pack
-from dynq_numba.kernels.gemm.intrinsics import fma
 from dynq_numba.kernels.gemm.tile import Output, Scheme, Tile
 from dynq_numba.kernels.isa.base import VECTORS
 from dynq_numba.kernels.isa.emitter import I32, Emitter
+from dynq_numba.kernels.isa.intrinsics import fma
 from dynq_numba.kernels.threads.pool import LINE, next_task
 from dynq_numba.runtime import kernel_table as registry
 from dynq_numba.runtime.isa import INSTRUCTION_SETS
