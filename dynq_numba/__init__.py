@@ -130,3 +130,7 @@ __all__ = [
     "swiglu",
     "warmup",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,152 @@
+"""Who imports whom: every import of the package is read, and held to the layers that ARCHITECTURE.md draws."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dynq_numba
+
+ROOT = Path(__file__).parents[2]
+PATHS = sorted([*(ROOT / "kernels").rglob("*.py"), *(ROOT / "dynq_numba").rglob("*.py")])
+FILES = {path.relative_to(ROOT).as_posix(): path for path in PATHS}
+
+#: What a folder of kernels/ may import. Each names only folders above it, so there is no circle.
+KERNELS: dict[str, str] = {
+    "base": "",
+    "isa": "base",
+    "objects": "base",
+    "threads": "base",
+    "activations": "base",
+    "quantize": "base isa threads",
+    "gemm": "base isa quantize",
+    "linear": "base isa objects threads activations quantize gemm",
+    "matmul": "base isa threads quantize gemm linear",
+    "conv": "base isa threads quantize gemm",
+    "attention": "base isa threads activations quantize",
+    "recurrent": "base threads activations linear",
+    "embedding": "base isa threads quantize",
+    "rowwise": "base isa objects threads activations",
+    "chain": "base objects threads linear rowwise",
+}
+#: What a folder of dynq_numba/operators/ may import of others.
+OPERATORS: dict[str, str] = {
+    "linear": "", "quantize": "", "matmul": "", "conv": "linear", "attention": "", "recurrent": "linear",
+    "embedding": "", "rowwise": "", "chain": "linear rowwise",
+}  # fmt: skip
+#: The layers of dynq_numba, lowest first: a part imports those below it.
+LAYERS = ("kernels", "arguments", "runtime", "njit", "files", "operators", "saving", "warmup", "cli")
+#: Files that write LLVM IR which computes.
+EMITTERS = ("kernels/isa/", "kernels/gemm/", "kernels/rowwise/sweep.py")
+#: Files with a few single loads, stores, calls and addresses.
+GLUE = ("kernels/base/memory.py", "kernels/base/atomics.py", "kernels/objects/", "dynq_numba/njit/")
+
+
+def module_of(file: str) -> str:
+    name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return f"dynq_numba.{name}" if file.startswith("kernels") else name
+
+
+MODULES = {module_of(file): file for file in FILES}
+
+
+def imports(file: str) -> Iterator[tuple[int, str, str]]:
+    """(line, module, name) of every import of the package's own: at any depth, for type checking only, too."""
+    module = module_of(file)
+    package = module.split(".") if file.endswith("__init__.py") else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(FILES[file].read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            base = ".".join(part for part in (base, node.module) if part)
+            if base.split(".")[0] == "dynq_numba":
+                for alias in node.names:
+                    yield node.lineno, base, alias.name
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "dynq_numba":
+                    yield node.lineno, alias.name, ""
+
+
+def target_of(base: str, name: str) -> str:
+    """The file that an import leads to."""
+    return MODULES.get(f"{base}.{name}") or MODULES[base]
+
+
+def test_there_is_something_to_read():
+    assert len(FILES) > 150 and sum(len(list(imports(file))) for file in FILES) > 1000
+
+
+@pytest.mark.parametrize("folder", KERNELS)
+def test_kernels_import_what_is_below_them(folder):
+    allowed = {folder, *KERNELS[folder].split()}
+    assert set(KERNELS[folder].split()) <= set(list(KERNELS)[: list(KERNELS).index(folder)])
+    for file in FILES:
+        if file.startswith(f"kernels/{folder}/"):
+            for line, base, name in imports(file):
+                parts = target_of(base, name).split("/")
+                assert parts[0] == "kernels" and parts[1] in allowed, f"{file}:{line} imports {base} {name}"
+
+
+def test_every_folder_of_kernels_has_its_line():
+    assert {file.split("/")[1] for file in FILES if file.startswith("kernels/")} - {"__init__.py"} == set(KERNELS)
+
+
+@pytest.mark.parametrize("part", LAYERS[1:])
+def test_parts_import_what_is_below_them(part):
+    allowed = LAYERS[: LAYERS.index(part) + 1]
+    for file in FILES:
+        if file.startswith((f"dynq_numba/{part}/", f"dynq_numba/{part}.py")):
+            for line, base, name in imports(file):
+                parts = target_of(base, name).removesuffix(".py").split("/")
+                layer = parts[0] if parts[0] == "kernels" else parts[1]
+                if part == "cli" and layer == "__init__":
+                    continue  # the version and the public functions
+                assert layer in allowed, f"{file}:{line} imports {base} {name}"
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_operators_import_no_other_but_those_they_are_made_of(operator):
+    for file in FILES:
+        if file.startswith(f"dynq_numba/operators/{operator}/"):
+            for line, base, name in imports(file):
+                parts = target_of(base, name).split("/")
+                if parts[:2] == ["dynq_numba", "operators"] and len(parts) > 3:
+                    assert parts[2] in (operator, *OPERATORS[operator].split()), f"{file}:{line} imports {base} {name}"
+
+
+def test_every_operator_has_its_line_and_its_kernels():
+    folders = {file.split("/")[2] for file in FILES if file.startswith("dynq_numba/operators/") and file.count("/") > 2}
+    assert folders == set(OPERATORS)
+    assert all((ROOT / "kernels" / folder / "__init__.py").exists() for folder in folders)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_nobody_imports_private_names(file):
+    for line, base, name in imports(file):
+        assert not name.startswith("_") or name == "__version__", f"{file}:{line} imports {base}.{name}"
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if Path(file).name.startswith("reference")])
+def test_references_import_numpy_and_each_other(file):
+    for node in ast.walk(ast.parse(FILES[file].read_text())):
+        if isinstance(node, ast.Import):
+            assert {alias.name for alias in node.names} <= {"numpy", "math"}, f"{file}:{node.lineno}"
+    for line, base, name in imports(file):
+        target = Path(target_of(base, name)).name
+        assert target.startswith("reference") or target in ("exact.py", "context.py"), f"{file}:{line} imports {target}"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_llvm_ir_is_written_where_it_belongs(file):
+    nodes = [node for node in ast.walk(ast.parse(FILES[file].read_text())) if isinstance(node, ast.ImportFrom)]
+    emits = any(node.module == "llvmlite" and node.names[0].name == "ir" for node in nodes)
+    if emits and not Path(file).name.startswith(("emit", "intrinsics")):
+        assert file.startswith((*EMITTERS, *GLUE)), f"{file} writes LLVM IR"
+
+
+def test_tab_shows_the_public_names():
+    assert dir(dynq_numba) == sorted([*dynq_numba.__all__, "__version__"])
+    assert all(hasattr(dynq_numba, name) for name in dir(dynq_numba))
