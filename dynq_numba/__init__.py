@@ -30,36 +30,26 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
 
 from .inspection import inspect
 from .moved import register_old_names
-from .operators.attention import njit as jitted_attention  # noqa: F401
 from .operators.attention.api import attention
 from .operators.attention.kv_cache import KVCache
 from .operators.chain import step as step
 from .operators.chain.api import Chain
-from .operators.conv import njit as jitted_convolution  # noqa: F401
 from .operators.conv.api import conv
 from .operators.conv.packed import PackedConv, pack_conv
-from .operators.embedding import njit as jitted_embedding  # noqa: F401
 from .operators.embedding.api import embedding, embedding_bag
 from .operators.embedding.packed import PackedEmbedding, pack_embedding
-from .operators.linear import njit as jitted  # noqa: F401
-from .operators.linear import njit_many as jitted_projections  # noqa: F401
 from .operators.linear.api import linear
 from .operators.linear.many import linear_many
 from .operators.linear.pack import pack_linear
 from .operators.linear.packed import PackedLinear
 from .operators.linear.schemes import choose_scheme
 from .operators.linear.smooth import Smoothed, smooth
-from .operators.matmul import njit as jitted_matmul  # noqa: F401
 from .operators.matmul.api import matmul, quantized_matmul
 from .operators.matmul.integer import matmul_integer
-from .operators.quantize import njit as jitted_integers  # noqa: F401
 from .operators.quantize.api import Quantized, dequantize, quantize
-from .operators.recurrent import njit as jitted_recurrent  # noqa: F401
 from .operators.recurrent.api import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from .operators.recurrent.pack import pack_gru, pack_lstm, pack_rnn
 from .operators.recurrent.packed import PackedGRU, PackedLSTM, PackedRNN
-from .operators.rowwise import njit_elementwise as jitted_elementwise  # noqa: F401
-from .operators.rowwise import njit_norms as jitted_floats  # noqa: F401
 from .operators.rowwise.elementwise import gelu, silu, swiglu
 from .operators.rowwise.norms import layer_norm, rms_norm, softmax
 from .operators.rowwise.rotary import rotary, rotary_tables

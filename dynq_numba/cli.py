@@ -37,8 +37,7 @@ def _info(args: argparse.Namespace) -> int:
 
     from . import available_isas, current_isa
     from .kernels.base.jit import JIT_ENABLED, cache_directory
-    from .runtime import cpu, threads
-    from .runtime import kernel_table as registry
+    from .runtime import cpu, kernel_table, threads
 
     libraries = ", ".join(f"{lib.__name__} {lib.__version__}" for lib in (numba, llvmlite, numpy))
     sizes = ", ".join(f"L{level} {_bytes(size)}" for level, size in cpu.cache_sizes().items())
@@ -51,8 +50,8 @@ def _info(args: argparse.Namespace) -> int:
         print("runs on          the numpy reference (NUMBA_DISABLE_JIT=1)")
         return 0
     print(f"threads          {threads.get_num_threads()}")
-    kernels = [kernel for kernel in registry.kernels().values() if kernel.isa.name == current_isa()]
-    kept = sum(map(registry.is_kept, kernels))
+    kernels = [kernel for kernel in kernel_table.kernels().values() if kernel.isa.name == current_isa()]
+    kept = sum(map(kernel_table.is_kept, kernels))
     state = "warm" if kept == len(kernels) else "cold: `dynq warmup` compiles them" if not kept else "partly warm"
     print(f"kernel cache     {cache_directory() or 'none: no writable place'}")
     print(f"kernels          {kept} of {len(kernels)} are kept there ({state})")

@@ -37,32 +37,19 @@ from .arguments import checks
 from .arguments.checks import describe
 from .files import container
 from .files.container import DTYPES, METADATA, Tensor, joined
-from .files.fields import given
+from .files.fields import Described, given
+from .operators import ALL
+from .operators.base import SavedForm
 from .operators.chain.api import Chain
-from .operators.conv.packed import PackedConv
-from .operators.conv.saved import describe_conv, restore_conv
-from .operators.embedding.packed import PackedEmbedding
-from .operators.embedding.saved import describe_embedding, restore_embedding
-from .operators.linear.packed import PackedLinear
-from .operators.linear.saved import describe_linear, restore_linear
-from .operators.recurrent import saved as saved_recurrent
-from .operators.recurrent.saved import describe_recurrent, restore_recurrent
 
 FORMAT, VERSION = "dynq_numba", "1"
 PREFIX = "dynq_numba."
 KEYS = {"format", PREFIX + "version", PREFIX + "objects", PREFIX + "sha256"}
 SHA = PREFIX + "sha256"
-KINDS: dict[str, tuple[type, Any, Any]] = {
-    "linear": (PackedLinear, describe_linear, restore_linear),
-    "conv": (PackedConv, describe_conv, restore_conv),
-    "embedding": (PackedEmbedding, describe_embedding, restore_embedding),
-} | {kind: (packed, describe_recurrent, restore_recurrent) for kind, packed in saved_recurrent.TYPES.items()}
+KINDS: dict[str, SavedForm] = {kind: form for operator in ALL for kind, form in operator.saved.items()}
 #: How a header names the types of plain arrays.
 CODES = {dtype: code for code, dtype in DTYPES.items() if code != "BF16"}
 
-
-#: Arrays by role, and what a file says of an object.
-Described = tuple[dict[str, Any], dict[str, Tensor]]
 
 
 def save(

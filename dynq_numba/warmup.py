@@ -9,75 +9,23 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import get_args
-
-import numpy as np
 
 from .arguments import checks
-from .arguments.literals import Activation
 from .kernels.base.jit import JIT_ENABLED, cache_directory
-from .operators.attention.api import attention
-from .operators.chain import step
-from .operators.chain.api import Chain
-from .operators.conv.api import conv
-from .operators.conv.packed import pack_conv
-from .operators.embedding.api import embedding, embedding_bag
-from .operators.embedding.packed import pack_embedding
-from .operators.linear import api as ops
-from .operators.linear.many import linear_many
-from .operators.linear.pack import pack_linear
-from .operators.matmul import integer
-from .operators.matmul.api import quantized_matmul
-from .operators.quantize import api as quantization
-from .operators.recurrent.api import gru, lstm, rnn
-from .operators.recurrent.pack import pack_gru, pack_lstm, pack_rnn
-from .operators.rowwise import elementwise
-from .operators.rowwise import norms as floats
-from .operators.rowwise.rotary import rotary
-from .runtime import isa
-from .runtime import kernel_table as registry
+from .operators import ALL
+from .runtime import isa, kernel_table
 from .runtime.compiling import silently
 
 
 def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
     """What there is to compile, by name."""
     target = isa.active()
-    for kernel in registry.kernels().values():
+    for kernel in kernel_table.kernels().values():
         if kernel.isa is target:
-            yield kernel.name, partial(registry.worker_address, kernel.operation, kernel.isa, kernel.scheme)
-    x = np.ones((2, 64), np.float32)
-    w = pack_linear(x)
-    residual = np.ones((2, 2), np.float32)
-    yield "packing in groups", lambda: [pack_linear(x, bits=b, granularity="per_group").qweight for b in (8, 4)]
-    yield "packing with zero points", lambda: pack_linear(x, bits=4, granularity="per_group", symmetric=False).qweight
-    yield "linear", lambda: [ops.linear(x, w, threads=t) for t in (1, 2)]
-    yield "linear, residual", lambda: ops.linear(x, w, residual=residual)
-    for name in get_args(Activation):
-        yield f"linear, {name}", partial(ops.linear, x, w, activation=name)
-        yield f"linear, {name}, residual", partial(ops.linear, x, w, activation=name, residual=residual)
-    yield "linear_many", lambda: [linear_many(x, [w, w], threads=t) for t in (1, 2)]
-    yield "matmul", lambda: [quantized_matmul(x, x.T, threads=t) for t in (1, 2)]
-    taps = pack_conv(np.ones((2, 2, 1, 1), np.float32))
-    yield "conv", lambda: [conv(np.ones((2, 2, 2), np.float32), taps, threads=t) for t in (1, 2)]
-    chain = Chain({"a": step.Linear(w), "y": step.Linear(w, x="x")}, "y")
-    yield "Chain", lambda: [chain(np.ones((m, 64), np.float32), threads=2) for m in (1, 200)]
-    yield "quantize, dequantize", lambda: quantization.dequantize(quantization.quantize(x))
-    yield "softmax, norms", lambda: [f(x) for f in (floats.softmax, floats.layer_norm, floats.rms_norm)]
-    yield "gelu, swiglu, rotary", lambda: [
-        elementwise.gelu(x), elementwise.swiglu(x), rotary(x, x[:, :32], x[:, :32]),
-    ]  # fmt: skip
-    whole = np.ones((2, 2), np.int8)
-    yield "matmul_integer", lambda: integer.matmul_integer(whole, whole)
-    table, ids = pack_embedding(x), np.zeros((1, 2), np.int64)
-    yield "embedding", lambda: [embedding(ids, table), *(embedding_bag(ids, None, table, m) for m in ("sum", "max"))]
-    steps, wide = np.ones((1, 1, 2), np.float32), np.ones((4, 2), np.float32)
-    yield "lstm, gru, rnn", lambda: [
-        lstm(steps, pack_lstm(np.tile(wide, (2, 1)), np.tile(wide, (2, 1)), layout="onnx")),
-        rnn(steps, pack_rnn(wide[:2], wide[:2])),
-        *(gru(steps, pack_gru(*[np.ones((6, 2))] * 2, linear_before_reset=b, layout="onnx")) for b in (False, True)),
-    ]  # fmt: skip
-    q = np.ones((1, 1, 2, 2), np.float32)
-    yield "attention", lambda: [attention(q, q, q, mask=m, threads=2) for m in (None, np.ones((2, 2), bool))]
+            yield kernel.name, partial(kernel_table.worker_address, kernel.operation, kernel.isa, kernel.scheme)
+    for operator in ALL:
+        if operator.warm is not None:
+            yield from operator.warm()
 
 
 def _share(index: int, jobs: int) -> None:

@@ -22,7 +22,7 @@ from dynq_numba.kernels.isa.base import VECTORS
 from dynq_numba.kernels.isa.emitter import I32, Emitter
 from dynq_numba.kernels.isa.intrinsics import fma
 from dynq_numba.kernels.threads.pool import LINE, next_task
-from dynq_numba.runtime import kernel_table as registry
+from dynq_numba.runtime import kernel_table
 from dynq_numba.runtime.isa import INSTRUCTION_SETS
 from dynq_numba.runtime.memory import aligned_zeros
 
@@ -118,7 +118,7 @@ def test_fma_rounds_once(rng):
         assert abs(Fraction(float(out[i])) - exact) <= min(gaps)
 
 
-@pytest.mark.parametrize("scheme", registry.SCHEMES, ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("scheme", kernel_table.SCHEMES, ids=lambda scheme: scheme.name)
 @pytest.mark.parametrize("target", INSTRUCTION_SETS, ids=lambda isa: isa.name)
 def test_panels_hold_every_weight_once(target, scheme, rng):
     bits, group, shifted = scheme.bits, scheme.group, scheme.zero_points
@@ -166,15 +166,15 @@ def test_one_body_serves_every_height():
 
 
 def test_kernel_names_follow_the_grammar():
-    names = [kernel.name for kernel in registry.kernels().values()]
+    names = [kernel.name for kernel in kernel_table.kernels().values()]
     assert len(set(names)) == len(names)
     for name in names:
-        assert registry.GRAMMAR.fullmatch(name), name
+        assert kernel_table.GRAMMAR.fullmatch(name), name
     assert "qd8_f32_qc8w_gemm_14x32c4__avx512vnni" in names
     assert "qd8_f32_qb4w32z_gemm_4x16c4__portable" in names
     assert "qd8_f32_qc8w_lstm__avx2" in names
     for wrong in ("qc9w", "qb8w32z", "qc4wz"):
-        assert not re.fullmatch(registry.GRAMMAR, f"qd8_f32_{wrong}_gemm_14x32c4__avx512vnni")
+        assert not re.fullmatch(kernel_table.GRAMMAR, f"qd8_f32_{wrong}_gemm_14x32c4__avx512vnni")
 
 
 def test_the_matrix_is_the_registry():

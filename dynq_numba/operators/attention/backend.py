@@ -15,8 +15,7 @@ from ...kernels.base.jit import entry
 from ...kernels.base.memory import NO_MEMORY
 from ...kernels.isa.base import InstructionSet
 from ...kernels.objects.view import ADDRESS
-from ...runtime import isa, threads
-from ...runtime import kernel_table as registry
+from ...runtime import isa, kernel_table, threads
 from ...runtime.backend import choose
 from ...runtime.signatures import WORD
 
@@ -31,7 +30,7 @@ _OPTIONS = (WORD, types.float64, ADDRESS, WORD)
 def descriptor(target: InstructionSet, bits: int | None) -> np.ndarray:
     """What stays the same from call to call."""
     words = np.zeros(call.DESCRIPTOR_WORDS, np.int64)
-    words[at.WORKER], words[at.POOL] = registry.worker_address(OPERATIONS[bits], target), threads.POOL
+    words[at.WORKER], words[at.POOL] = kernel_table.worker_address(OPERATIONS[bits], target), threads.POOL
     words[call.MOST_VECTORS], words[call.STREAMS] = max_vectors(target), bits is None
     return words
 

@@ -17,8 +17,7 @@ from ...kernels.objects.view import ADDRESS
 from ...kernels.rowwise import worker as floats
 from ...kernels.rowwise.intrinsics import MAP_NAMES
 from ...kernels.threads.partition import MACS_PER_US, chain_block, rows_for_two
-from ...runtime import cpu, isa, scratch, threads
-from ...runtime import kernel_table as registry
+from ...runtime import cpu, isa, kernel_table, scratch, threads
 from ...runtime.signatures import WORD
 from ..rowwise.backend import RATES
 from . import step
@@ -82,7 +81,7 @@ class Program:
 
     def _row_wise(self, own: np.ndarray, each: Any, width: int) -> None:
         norm = {step.LayerNorm: "layer_norm", step.RMSNorm: "rms_norm"}.get(type(each))
-        own[at.WORKER] = registry.worker_address(norm or "map", isa.active())
+        own[at.WORKER] = kernel_table.worker_address(norm or "map", isa.active())
         own[at.POOL], own[at.K], own[floats.LAST] = threads.POOL, width, width
         own[words.RATE] = RATES[norm or "map"]
         if norm is None:

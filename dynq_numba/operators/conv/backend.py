@@ -20,8 +20,7 @@ from ...kernels.gemm import pack
 from ...kernels.isa.base import InstructionSet
 from ...kernels.objects.view import ADDRESS
 from ...kernels.threads.partition import MACS_PER_US, share
-from ...runtime import cpu, scratch, threads
-from ...runtime import kernel_table as registry
+from ...runtime import cpu, kernel_table, scratch, threads
 from ...runtime.backend import choose
 from ...runtime.epilogues import finishing_kernel
 from ...runtime.signatures import WORD
@@ -86,8 +85,8 @@ class CompiledLayout:
         self._rows[1:].view(np.float32)[...] = scale, bias
 
         self.descriptor = words = descriptor.view(np.int64)
-        words[at.WORKER], words[at.POOL] = registry.worker_address("conv", isa), threads.POOL
-        words[c.QUANTIZE] = registry.worker_address("quantize", isa)
+        words[at.WORKER], words[at.POOL] = kernel_table.worker_address("conv", isa), threads.POOL
+        words[c.QUANTIZE] = kernel_table.worker_address("quantize", isa)
         words[c.LAST_CACHE], words[c.L2_BYTES] = cpu.last_cache_bytes(), cpu.l2_bytes()
         words[c.WEIGHTS], words[c.ROWS] = self._panels.ctypes.data, self._rows.ctypes.data
         words[c.OUTPUTS], words[c.CHANNELS], words[c.GROUPS] = outputs, own * geometry.groups, geometry.groups

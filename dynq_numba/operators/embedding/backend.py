@@ -14,8 +14,7 @@ from ...kernels.embedding.emit import SIZES
 from ...kernels.gemm.tile import Scheme
 from ...kernels.objects.view import ADDRESS, VIEW
 from ...kernels.quantize.emit import LANES
-from ...runtime import cpu, isa, threads
-from ...runtime import kernel_table as registry
+from ...runtime import cpu, isa, kernel_table, threads
 from ...runtime.backend import choose
 from ...runtime.memory import aligned_zeros
 from ...runtime.signatures import WORD
@@ -62,7 +61,7 @@ _LOOKUP = (ADDRESS, WORD, WORD, ADDRESS, WORD, ADDRESS, WORD, WORD, VIEW, ADDRES
 @cache
 def _kernel(operation: str, bits: int, name: str) -> tuple[Callable, int]:
     """The entry, and the worker's address for the instruction set in force, by its name: which is hashed faster."""
-    return entry(kernels.lookup_entry, _LOOKUP), registry.worker_address(operation, isa.active(), Scheme(bits))
+    return entry(kernels.lookup_entry, _LOOKUP), kernel_table.worker_address(operation, isa.active(), Scheme(bits))
 
 
 def _ready(store: Store, ids: np.ndarray, out: np.ndarray, count: int) -> None:

@@ -21,8 +21,7 @@ from ...kernels.gemm.tile import Scheme
 from ...kernels.objects import arrays
 from ...njit.arguments import absent, address_of, float_array, literal, value_type
 from ...njit.types import PackedType, register_packed
-from ...runtime import isa
-from ...runtime import kernel_table as registry
+from ...runtime import isa, kernel_table
 from . import api as embeddings
 from .backend import OPERATIONS
 from .packed import PackedEmbedding
@@ -56,7 +55,7 @@ def _prepared(packed: Any, ids: Any, out: Any, threads: Any, operation: str) -> 
         raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
     if not absent(threads) and value_type(threads) not in types.integer_domain:
         raise TypingError(f"threads must be a positive integer or None; got {threads}")
-    kernel = registry.kernel_for(operation, isa.active(), Scheme(packed.bits))
+    kernel = kernel_table.kernel_for(operation, isa.active(), Scheme(packed.bits))
     return address_of(kernel.build(), WORKER_SIGNATURE)
 
 

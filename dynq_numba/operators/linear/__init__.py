@@ -1,1 +1,44 @@
 """Linear layers with packed weights."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ...kernels.gemm.tile import Scheme
+from ...kernels.linear.worker import linear_worker
+from ...runtime.kernel_table import SCHEMES, Family
+from ..base import Operator, SavedForm, named
+from . import njit, njit_many
+from .api import linear
+from .many import linear_many
+from .pack import pack_linear
+from .packed import PackedLinear
+from .saved import describe_linear, restore_linear
+from .schemes import choose_scheme
+from .smooth import Smoothed, smooth
+from .warm import warm
+
+
+def _weights(scheme: Scheme) -> str:
+    """What the support matrix says of a scheme."""
+    scales = f"groups of {scheme.group}" if scheme.group else "per channel, per tensor"
+    return f"int{scheme.bits}, {scales}{', zero points' if scheme.zero_points else ''}"
+
+
+OPERATOR = Operator(
+    "linear",
+    public=named(linear, linear_many, pack_linear, PackedLinear, choose_scheme, smooth, Smoothed),
+    kernels=(
+        *(
+            Family("linear", "qd8_f32_{scheme}_gemm_{tile}", linear_worker, (scheme,), _weights(scheme))
+            for scheme in SCHEMES
+        ),
+        Family(
+            "linear_long", "qd8_f32_{scheme}_gemm_longk_{tile}", partial(linear_worker, long=True),
+            weights="per channel, per tensor; K beyond 65,793",
+        ),
+    ),
+    overloads=(njit, njit_many),
+    saved={"linear": SavedForm(PackedLinear, describe_linear, restore_linear)},
+    warm=warm,
+)

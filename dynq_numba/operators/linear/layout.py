@@ -15,8 +15,7 @@ from ...kernels.linear import call, outliers
 from ...kernels.linear import vectorcall as quick
 from ...kernels.objects.view import ADDRESS, VIEW
 from ...kernels.threads.partition import rows_for_two, strip_panels
-from ...runtime import cpu, threads
-from ...runtime import kernel_table as registry
+from ...runtime import cpu, kernel_table, threads
 from ...runtime.builtin import install
 from ...runtime.memory import aligned_zeros
 from ...runtime.signatures import BYTES, BYTES_2D, FLOATS_2D, INT8_2D, WORD
@@ -72,7 +71,7 @@ class Layout:
         self._bits = 8 if long else bits  # there is no 4-bit tile for a long K
         self._group, self._zero_points = group, zero_point is not None
         scheme = Scheme(self._bits, group, self._zero_points)
-        worker = registry.worker_address("linear_long" if long else "linear", isa, scheme)
+        worker = kernel_table.worker_address("linear_long" if long else "linear", isa, scheme)
         self._isa = isa = isa if long else isa.form(group)
         self._stride = pack.panel_bytes(k, isa.columns, self._bits, group, self._zero_points)
         panels = -(-n // isa.columns)

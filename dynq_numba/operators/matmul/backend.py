@@ -16,8 +16,7 @@ from ...kernels.matmul import call as batched_call
 from ...kernels.matmul import integer, reference
 from ...kernels.objects.view import ADDRESS
 from ...kernels.threads import partition as blocking
-from ...runtime import cpu, isa, threads
-from ...runtime import kernel_table as registry
+from ...runtime import cpu, isa, kernel_table, threads
 from ...runtime.backend import choose
 from ...runtime.signatures import BYTE_MATRIX, INTS, INTS_2D, WORD
 
@@ -26,7 +25,7 @@ from ...runtime.signatures import BYTE_MATRIX, INTS, INTS_2D, WORD
 def product(target: InstructionSet, long: bool) -> tuple[Callable, np.ndarray]:
     """The entry, and the descriptor of an instruction set."""
     words = np.zeros(batched_call.DESCRIPTOR_WORDS, np.int64)
-    words[at.WORKER] = registry.worker_address("matmul_long" if long else "matmul", target)
+    words[at.WORKER] = kernel_table.worker_address("matmul_long" if long else "matmul", target)
     words[at.POOL] = threads.POOL
     form = target if long else target.form(0)
     words[batched_call.NR], words[batched_call.K_PER_WORD] = form.columns, form.k_per_word
@@ -75,7 +74,7 @@ def _integer_compiled(a: np.ndarray, b: np.ndarray, a_zero: np.ndarray, b_zero: 
         threads.ready(count)
     flip_a, flip_b = (128 if a.dtype == np.int8 else 0), (128 if b.dtype == np.uint8 else 0)
     fine = _integer_entry()(
-        registry.worker_address("matmul_integer", target), threads.POOL,
+        kernel_table.worker_address("matmul_integer", target), threads.POOL,
         target.columns, target.k_per_word,
         np.ascontiguousarray(a).view(np.uint8), flip_a, a_zero + flip_a,
         b.view(np.uint8), flip_b, b_zero - flip_b,

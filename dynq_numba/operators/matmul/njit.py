@@ -18,8 +18,7 @@ from ...kernels.matmul import call as batched_call
 from ...kernels.matmul import integer
 from ...kernels.objects import arrays
 from ...njit.arguments import absent, address_of, float_array, rows_function, value_type
-from ...runtime import cpu, isa
-from ...runtime import kernel_table as registry
+from ...runtime import cpu, isa, kernel_table
 from .api import matmul, quantized_matmul
 from .integer import matmul_integer
 
@@ -40,7 +39,7 @@ def _matmul(a, b, out=None):  # type: ignore[no-untyped-def]
     target = isa.active()
     form = target.form(0)
     nr, k_per_word = form.columns, form.k_per_word
-    worker = address_of(registry.kernel_for("matmul", target).build(), WORKER_SIGNATURE)
+    worker = address_of(kernel_table.kernel_for("matmul", target).build(), WORKER_SIGNATURE)
     a_rows, b_rows = rows_function(a), rows_function(b)
 
     def run(a, b, out=None):  # type: ignore[no-untyped-def]
@@ -95,7 +94,7 @@ def _matmul_integer(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-un
             raise TypingError(f"{name} must be an integer or an array of integers; got {zero}")
     low_a, low_b = (-128 if a.dtype == types.int8 else 0), (-128 if b.dtype == types.int8 else 0)
     target = isa.active()
-    worker = address_of(registry.kernel_for("matmul_integer", target).build(), WORKER_SIGNATURE)
+    worker = address_of(kernel_table.kernel_for("matmul_integer", target).build(), WORKER_SIGNATURE)
     nr, k_per_word = target.columns, target.k_per_word
     flip_a, flip_b = (128 if a.dtype == types.int8 else 0), (128 if b.dtype == types.uint8 else 0)
     zero_a = arrays.zero_array if isinstance(a_zero_point, types.Array) else arrays.zero_vector

@@ -13,8 +13,7 @@ from ...kernels.isa.base import InstructionSet
 from ...kernels.objects.view import ADDRESS, VIEW
 from ...kernels.quantize import call as conversion
 from ...kernels.quantize import reference
-from ...runtime import cpu, isa, threads
-from ...runtime import kernel_table as registry
+from ...runtime import cpu, isa, kernel_table, threads
 from ...runtime.backend import choose
 from ...runtime.signatures import WORD
 
@@ -25,7 +24,7 @@ _CONVERT = (VIEW, VIEW, ADDRESS, ADDRESS, WORD, WORD, ADDRESS, WORD)
 def converter(operation: str, target: InstructionSet, stream: bool = True) -> tuple[Callable, np.ndarray]:
     """The entry of "quantize" or "dequantize" and its descriptor; `stream`: large results go past the caches."""
     words = np.zeros(conversion.DESCRIPTOR_WORDS, np.int64)
-    words[at.WORKER], words[at.POOL] = registry.worker_address(operation, target), threads.POOL
+    words[at.WORKER], words[at.POOL] = kernel_table.worker_address(operation, target), threads.POOL
     words[conversion.LAST_CACHE] = cpu.last_cache_bytes() if stream else 1 << 60
     return entry(conversion.quantize_entry if operation == "quantize" else conversion.dequantize_entry, _CONVERT), words
 

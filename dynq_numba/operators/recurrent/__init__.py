@@ -1,1 +1,28 @@
 """LSTM, GRU and RNN layers and cells."""
+
+from __future__ import annotations
+
+from ...kernels.recurrent.worker import recurrent_worker
+from ...runtime.kernel_table import Family
+from ..base import Operator, SavedForm, named
+from . import njit
+from .api import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from .pack import pack_gru, pack_lstm, pack_rnn
+from .packed import PackedGRU, PackedLSTM, PackedRNN
+from .saved import TYPES, describe_recurrent, restore_recurrent
+from .warm import warm
+
+OPERATOR = Operator(
+    "recurrent",
+    public=named(
+        lstm, gru, rnn, lstm_cell, gru_cell, rnn_cell, pack_lstm, pack_gru, pack_rnn, PackedLSTM, PackedGRU, PackedRNN
+    ),
+    # One time loop for all kinds and sets, which calls the set's `linear` and the layer's cells.
+    kernels=tuple(
+        Family(kind, f"qd8_f32_qc8w_{kind}", lambda isa, scheme: recurrent_worker, weights="int8, per channel")
+        for kind in TYPES
+    ),
+    overloads=(njit,),
+    saved={kind: SavedForm(packed, describe_recurrent, restore_recurrent) for kind, packed in TYPES.items()},
+    warm=warm,
+)

@@ -15,8 +15,7 @@ from ...kernels.recurrent import call as recurrent_call
 from ...kernels.recurrent import cells as recurrent_cells
 from ...kernels.recurrent import context as at
 from ...kernels.recurrent import reference
-from ...runtime import isa, threads
-from ...runtime import kernel_table as registry
+from ...runtime import isa, kernel_table, threads
 from ...runtime.signatures import WORD
 
 _SEQUENCE = (VIEW, WORD, WORD, ADDRESS, ADDRESS, ADDRESS, WORD, ADDRESS, ADDRESS, ADDRESS, ADDRESS, WORD)
@@ -70,7 +69,7 @@ class Layer:
         if not JIT_ENABLED:
             self.references = tuple(direction_of(packed, d) for d in range(packed.directions))
             return
-        words[at.SEQUENCE_WORKER] = registry.worker_address(packed.kind, isa.active())
+        words[at.SEQUENCE_WORKER] = kernel_table.worker_address(packed.kind, isa.active())
         words[at.POOL] = threads.POOL
         words[at.INPUTS], words[at.HIDDEN], words[at.STATE] = packed.input_size, packed.hidden_size, packed.state_size
         words[at.DIRECTIONS], words[at.GATE_COLUMNS] = packed.directions, packed.weights[0][0].shape[0]

@@ -1,1 +1,22 @@
 """Softmax, norms, elementwise functions, rotary embeddings."""
+
+from __future__ import annotations
+
+from ...kernels.rowwise.worker import WORKERS
+from ...runtime.kernel_table import Family
+from ..base import Operator, named
+from . import njit_elementwise, njit_norms
+from .elementwise import gelu, silu, swiglu
+from .norms import layer_norm, rms_norm, softmax
+from .rotary import rotary, rotary_tables
+from .warm import warm
+
+OPERATOR = Operator(
+    "rowwise",
+    public=named(softmax, layer_norm, rms_norm, gelu, silu, swiglu, rotary, rotary_tables),
+    kernels=tuple(
+        Family(name, f"f32_v{name}", lambda isa, scheme, worker=worker: worker) for name, worker in WORKERS.items()
+    ),
+    overloads=(njit_norms, njit_elementwise),
+    warm=warm,
+)

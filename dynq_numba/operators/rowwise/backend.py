@@ -20,8 +20,7 @@ from ...kernels.objects.view import ADDRESS
 from ...kernels.rowwise import entry as floats_entry
 from ...kernels.rowwise import reference as reference_floats
 from ...kernels.rowwise.intrinsics import MAP_NAMES
-from ...runtime import isa, threads
-from ...runtime import kernel_table as registry
+from ...runtime import isa, kernel_table, threads
 from ...runtime.backend import choose
 from ...runtime.signatures import WORD
 
@@ -49,7 +48,7 @@ def _operation(name: str) -> tuple[Callable, np.ndarray]:
         (floats_entry.BOOL, np.dtype(np.bool_)), (floats_entry.INT64, np.dtype(np.int64)),
     ):  # fmt: skip
         words[word] = id(thing)
-    words[floats_entry.WORKER] = registry.worker_address(worker, isa.active())
+    words[floats_entry.WORKER] = kernel_table.worker_address(worker, isa.active())
     words[floats_entry.POOL], words[floats_entry.RATE] = threads.POOL, RATES[worker]
     return entry(*_ENTRIES[name]), words
 

@@ -1,0 +1,52 @@
+"""Every operator is one row (`operators.ALL`), and has all its places."""
+
+from pathlib import Path
+
+import golden
+import pytest
+
+import dynq_numba as dq
+from dynq_numba.operators import ALL
+from dynq_numba.runtime import kernel_table
+
+ROOT = Path(__file__).parents[2]
+#: Public names that belong to no operator.
+PROCESS = {
+    "available_isas", "current_isa", "force_isa", "get_num_threads", "inspect", "load", "save", "set_num_threads",
+    "warmup",
+}  # fmt: skip
+#: The golden cases of an operator, by the beginning of their names.
+GOLDEN = {"quantize": "quantize", "rowwise": "floats"}
+
+each = pytest.mark.parametrize("operator", ALL, ids=lambda operator: operator.name)
+
+
+def test_the_names_of_the_package_are_those_of_the_rows():
+    public = [name for operator in ALL for name in operator.public]
+    assert len(set(public)) == len(public)
+    assert set(public) | PROCESS == set(dq.__all__)
+    assert all(getattr(dq, name) is value for operator in ALL for name, value in operator.public.items())
+
+
+def test_the_kernel_table_is_made_of_the_rows():
+    operations = [family.operation for operator in ALL for family in operator.kernels]
+    assert {kernel.operation for kernel in kernel_table.kernels().values()} == set(operations)
+
+
+@each
+def test_a_row_is_whole(operator):
+    assert operator.warm is not None and list(operator.warm())
+    assert operator.kernels or operator.name == "chain"
+    assert operator.overloads or operator.name == "chain"
+    packed = {name for name in operator.public if name.startswith("Packed")}
+    assert packed == {form.packed.__name__ for form in operator.saved.values()}
+
+
+@each
+def test_an_operator_has_its_places(operator):
+    kernels, package = ROOT / "kernels" / operator.name, ROOT / "dynq_numba" / "operators" / operator.name
+    assert operator.name == "chain" or (kernels / "reference.py").exists()
+    assert (kernels / "worker.py").exists() and (kernels / "call.py").exists()
+    assert (package / "backend.py").exists() or operator.name == "chain"
+    assert list((ROOT / "tests" / "operators" / operator.name).glob("test_*.py"))
+    assert any(case.startswith(GOLDEN.get(operator.name, operator.name)) for case in golden.CASES)
