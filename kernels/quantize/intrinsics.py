@@ -16,7 +16,7 @@ from .emit import TOGETHER, convert_function, range_function
 from .emit_rows import DEQUANTIZE_ARGUMENTS, QUANTIZE_ARGUMENTS, dequantize_function, quantize_function
 
 
-def _by_rows(function: Callable[[ir.Module, int], ir.Function], arguments: list[ir.Type]) -> tuple:
+def _by_rows(function: Callable[..., ir.Function], arguments: list[ir.Type]) -> tuple:
     """``name(rows, *arguments)``: the emitted function for 1, 2 or 4 rows."""
     return switch({rows: partial(function, rows=rows) for rows in TOGETHER}, arguments)
 

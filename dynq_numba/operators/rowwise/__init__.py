@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from ...kernels.gemm.tile import Scheme
+from ...kernels.isa.base import InstructionSet
 from ...kernels.rowwise.worker import WORKERS
 from ...runtime.kernel_table import Family
 from ..base import Operator, named
@@ -11,12 +15,16 @@ from .norms import layer_norm, rms_norm, softmax
 from .rotary import rotary, rotary_tables
 from .warm import warm
 
+
+def _portable(worker: Callable) -> Callable[[InstructionSet, Scheme], Callable]:
+    """The same worker for every instruction set: LLVM fits its vectors to the target."""
+    return lambda isa, scheme: worker
+
+
 OPERATOR = Operator(
     "rowwise",
     public=named(softmax, layer_norm, rms_norm, gelu, silu, swiglu, rotary, rotary_tables),
-    kernels=tuple(
-        Family(name, f"f32_v{name}", lambda isa, scheme, worker=worker: worker) for name, worker in WORKERS.items()
-    ),
+    kernels=tuple(Family(name, f"f32_v{name}", _portable(worker)) for name, worker in WORKERS.items()),
     overloads=(njit_norms, njit_elementwise),
     warm=warm,
 )
