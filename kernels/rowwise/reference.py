@@ -143,8 +143,8 @@ def norm(
     lifted = v * LIFT
     if centred:
         lifted = lifted - row_sum(lifted) / count
-    v, eps = np.where(small, lifted, v), np.where(small, eps * LIFT * LIFT, eps)
-    return _affine(v * inverse_deviation(row_sum(v * v), count, eps), weight, bias), total
+    v, least = np.where(small, lifted, v), np.where(small, eps * LIFT * LIFT, eps)
+    return _affine(v * inverse_deviation(row_sum(v * v), count, least), weight, bias), total
 
 
 @np.errstate(all="ignore")
