@@ -12,9 +12,6 @@ from numpy import empty, ndarray
 from ...arguments import checks
 from ...arguments.checks import F32
 from ...runtime import isa
-from ..linear.api import linear
-from ..rowwise.elementwise import swiglu
-from ..rowwise.norms import layer_norm, rms_norm
 from . import program as runtime
 from . import step
 from .plan import Plan
@@ -160,22 +157,7 @@ class Chain:
         """The steps as calls of the functions."""
         values = dict(zip(self._plan.arguments, arrays, strict=True))
         for name, each, source in self._plan.steps:
-            x = values[source]
-            if isinstance(each, step.Linear):
-                addend = None if each.residual is None else values[each.residual]
-                values[name] = linear(x, each.w, activation=each.activation, residual=addend, threads=threads)
-            elif isinstance(each, step.SwiGLU):
-                values[name] = swiglu(x, values[each.up], threads=threads)
-            else:
-                addend = None if each.residual is None else values[each.residual]
-                total = None if each.sum is None else np.empty(x.shape, F32)
-                options: dict[str, Any] = {"eps": each.eps, "residual": addend, "sum_out": total, "threads": threads}
-                if isinstance(each, step.LayerNorm):
-                    values[name] = layer_norm(x, each.weight, each.bias, **options)
-                else:
-                    values[name] = rms_norm(x, each.weight, **options)
-                if each.sum is not None and total is not None:
-                    values[each.sum] = total
+            values |= each.run(name, values[source], values, threads)
         return [values[name] for name in self._plan.returns]
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ...arguments import checks
-from ...arguments.checks import F32
-from ...kernels.activations.reference import ACTIVATIONS
 from ...kernels.linear.many import MOST
-from ..linear.packed import PackedLinear
-from . import step
+from ...runtime.arena import Life, arena
+from .base import ChainStep
 
 
 class Place(NamedTuple):
@@ -44,7 +39,7 @@ class Plan:
         if not isinstance(steps, Mapping) or not steps:
             raise TypeError(f"steps must be a mapping of names to steps, one at least; got {checks.describe(steps)}")
         self.widths: dict[str, int] = {}
-        self.steps: list[tuple[str, Any, str]] = []
+        self.steps: list[tuple[str, ChainStep, str]] = []
         arguments: list[str] = []
         sums = [(name, each.sum) for name, each in steps.items() if getattr(each, "sum", None) is not None]
         for name, result in (*((name, name) for name in steps), *sums):
@@ -53,14 +48,17 @@ class Plan:
         self._given = {*steps, *(result for _, result in sums)}
         before: str | None = None
         for name, each in steps.items():
-            if not isinstance(each, step.Step):
+            if not isinstance(each, ChainStep):
                 raise TypeError(f"steps must map names to steps of dq.step; got {name!r}: {checks.describe(each)}")
-            each = _looked_at(f"steps[{name!r}]", each)
+            each = each.checked(f"steps[{name!r}]")
             source = (before or "x") if each.x is None else each.x
-            takes, gives = self._columns(name, each, source)
+            try:
+                takes, gives = each.columns(self.widths.get(source))
+            except ValueError as error:
+                raise ValueError(f"steps[{name!r}]: {error}; got {source!r}") from None
             self._take(name, "x", source, takes, arguments)
-            for what, wanted in _others(each):
-                self._take(name, what, wanted, gives, arguments)
+            if each.beside is not None:
+                self._take(name, *each.beside, gives, arguments)
             self.steps.append((name, each, source))
             for result in self._made(-1):
                 if result in self.widths:
@@ -71,16 +69,6 @@ class Plan:
         self.returns = self._returned(returns, before)
         self.groups = self._grouped()
         self.places, self.row_bytes = self._placed()
-
-    def _columns(self, name: str, each: Any, source: str) -> tuple[int, int]:
-        """Columns of a step's x and result."""
-        if isinstance(each, step.Linear):
-            return each.w.shape[1], each.w.shape[0]
-        if isinstance(each, step.SwiGLU):
-            if source not in self.widths:
-                raise ValueError(f"steps[{name!r}]: x must be given or taken by an earlier step; got {source!r}")
-            return self.widths[source], self.widths[source]
-        return len(each.weight), len(each.weight)
 
     def _take(self, name: str, what: str, wanted: str, width: int, arguments: list[str]) -> None:
         if not _is_name(wanted):
@@ -105,12 +93,12 @@ class Plan:
         """Linears behind each other that have the same x and take nothing of each other run as one step."""
         groups: list[list[int]] = []
         for i, (_, each, source) in enumerate(self.steps):
-            head = self.steps[groups[-1][0]] if groups else None
+            _, leader, shared = self.steps[groups[-1][0]] if groups else (None, None, None)
             names = {self.steps[j][0] for j in groups[-1]} if groups else set()
+            beside = each.beside[1:] if each.beside else ()
             if (
-                head is not None and isinstance(each, step.Linear) and isinstance(head[1], step.Linear)
-                and source == head[2] and not names & {source, each.residual}
-                and len(groups[-1]) < MOST and _alike(each.w, head[1].w)
+                leader is not None and source == shared and not names & {source, *beside}
+                and len(groups[-1]) < MOST and each.joins(leader)
             ):  # fmt: skip
                 groups[-1].append(i)
             else:
@@ -118,87 +106,30 @@ class Plan:
         return groups
 
     def _placed(self) -> tuple[dict[str, Place], int]:
-        """Every value's place. Scratch that was read for the last time is taken again by later groups."""
+        """Every value's place: arrays of the call, and scratch for what is between the steps."""
         last = {value: number for number, group in enumerate(self.groups) for i in group for value in self._used(i)}
-        places: dict[str, Place] = {}
-        for name in (*self.arguments, *self.returns):
-            places[name] = Place(len(places), self.widths[name], -1)
-        held: dict[str, tuple[int, int]] = {}  # bytes and begin of the room of a value
-        free: list[tuple[int, int]] = []
-        total = 0
-        for number, group in enumerate(self.groups):
-            for value in (value for i in group for value in self._made(i) if value not in places):
-                size = 4 * self.widths[value]
-                room = next((room for room in sorted(free) if room[0] >= size), None)
-                if room is None:
-                    room, total = (size, total), total + size
-                else:
-                    free.remove(room)
-                held[value], places[value] = room, Place(len(places), self.widths[value], room[1])
-            free += [held.pop(value) for value in list(held) if last[value] == number]
+        names = (*self.arguments, *self.returns)
+        places = {name: Place(number, self.widths[name], -1) for number, name in enumerate(names)}
+        lives = {
+            value: Life(number, last[value], 4 * self.widths[value])
+            for number, group in enumerate(self.groups) for i in group for value in self._made(i) if value not in places
+        }  # fmt: skip
+        rooms, total = arena(list(lives.values()))
+        for value, room in zip(lives, rooms, strict=True):
+            places[value] = Place(len(places), self.widths[value], room)
         return places, total
 
     def _made(self, i: int) -> list[str]:
         """Names of what a step gives."""
         name, each, _ = self.steps[i]
-        total = getattr(each, "sum", None)
-        return [name] if total is None else [name, total]
+        return [name] if each.total is None else [name, each.total]
 
     def _used(self, i: int) -> list[str]:
         """Names of all values that a step reads or writes."""
         _, each, source = self.steps[i]
-        return [*self._made(i), source, *(value for _, value in _others(each))]
+        return [*self._made(i), source, *([each.beside[1]] if each.beside else [])]
 
 
 def _is_name(value: Any) -> bool:
     """Whether a value may be called so: as an argument, too, of which `threads` is one already."""
     return isinstance(value, str) and value.isidentifier() and value != "threads"
-
-
-def _looked_at(where: str, each: Any) -> Any:
-    """A step whose fields were looked at, arrays as float32."""
-    if isinstance(each, step.SwiGLU):
-        return each
-    if isinstance(each, step.Linear):
-        if type(each.w) is not PackedLinear:
-            raise TypeError(f"{where}: w must be a PackedLinear from pack_linear; got {checks.describe(each.w)}")
-        if each.w.x_granularity != "per_token":
-            raise ValueError(f'{where}: w must be packed with x_granularity="per_token"; got {each.w.x_granularity!r}')
-        if each.activation is not None:
-            checks.choice(f"{where}: activation", each.activation, ACTIVATIONS)
-        return each
-    weight, eps = _vector(f"{where}: weight", each.weight), _number(f"{where}: eps", each.eps)
-    if each.sum is not None and each.residual is None:
-        raise ValueError(f"{where}: sum must go with a residual; got {each.sum!r} without")
-    if isinstance(each, step.RMSNorm):
-        return replace(each, weight=weight, eps=eps)
-    bias = None if each.bias is None else _vector(f"{where}: bias", each.bias)
-    if bias is not None and len(bias) != len(weight):
-        raise ValueError(f"{where}: bias must have the {len(weight)} values of weight; got {len(bias)}")
-    return replace(each, weight=weight, bias=bias, eps=eps)
-
-
-def _others(each: Any) -> list[tuple[str, str]]:
-    """(parameter, name of a value) of what a step takes beside x; as wide as its result."""
-    if isinstance(each, step.SwiGLU):
-        return [("up", each.up)]
-    return [] if each.residual is None else [("residual", each.residual)]
-
-
-def _alike(a: PackedLinear, b: PackedLinear) -> bool:
-    """Whether two weights of one x may run as one step (kernels/linear/many.py, `together`)."""
-    mine, theirs = ((w.bits, w.group_size, w.symmetric, w.rotate, w.outliers) for w in (a, b))
-    return mine == theirs
-
-
-def _vector(where: str, value: Any) -> np.ndarray:
-    array = checks.float_array(where, value, ndim=1)
-    return np.array(array)  # the chain's own
-
-
-def _number(where: str, value: Any) -> float:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{where} must be a number; got {checks.describe(value)}")
-    if not 0 <= value <= float(np.finfo(F32).max):
-        raise ValueError(f"{where} must be finite in float32 and not negative; got {value}")
-    return float(value)

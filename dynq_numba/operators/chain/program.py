@@ -15,12 +15,9 @@ from ...kernels.chain.call import chain_entry
 from ...kernels.objects.arguments import OBJECT
 from ...kernels.objects.view import ADDRESS
 from ...kernels.rowwise import worker as floats
-from ...kernels.rowwise.intrinsics import MAP_NAMES
 from ...kernels.threads.partition import MACS_PER_US, chain_block, rows_for_two
-from ...runtime import cpu, isa, kernel_table, scratch, threads
+from ...runtime import cpu, scratch, threads
 from ...runtime.signatures import WORD
-from ..rowwise.backend import RATES
-from . import step
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -42,15 +39,9 @@ class Program:
             for i in group:
                 _, each, source = plan.steps[i]
                 own = steps[i]
-                if isinstance(each, step.Linear):
-                    self._linear(own, each)
-                    n, k = each.w.shape
-                    micros += n * k / MACS_PER_US
-                    weight_bytes += int(own[at.PANELS] * own[at.PANEL_STRIDE])
-                    tallest = max(tallest, int(own[at.MR]))
-                else:
-                    self._row_wise(own, each, plan.widths[source])
-                    micros += plan.widths[source] / own[words.RATE]
+                cost = each.fill(own, plan.widths[source], self._keep)
+                micros, weight_bytes = micros + cost.row_micros, weight_bytes + cost.weight_bytes
+                tallest = max(tallest, cost.tile_rows)
                 self._point(own, plan, i)
             leader = steps[group[0]]
             leader[words.FOLLOWERS] = len(group) - 1
@@ -71,36 +62,13 @@ class Program:
         self._words = np.concatenate([head, steps.reshape(-1), values.reshape(-1)])
         self._entry = entry(chain_entry, (OBJECT, ADDRESS, WORD, WORD))
 
-    def _linear(self, own: np.ndarray, each: step.Linear) -> None:
-        from ...runtime.epilogues import finish_address
-
-        layout = each.w._layout()
-        self._keep.append(layout)
-        own[: at.DESCRIPTOR_WORDS] = layout.descriptor[: at.DESCRIPTOR_WORDS]
-        own[at.FINISH] = finish_address(each.activation, None, each.residual is not None)
-
-    def _row_wise(self, own: np.ndarray, each: Any, width: int) -> None:
-        norm = {step.LayerNorm: "layer_norm", step.RMSNorm: "rms_norm"}.get(type(each))
-        own[at.WORKER] = kernel_table.worker_address(norm or "map", isa.active())
-        own[at.POOL], own[at.K], own[floats.LAST] = threads.POOL, width, width
-        own[words.RATE] = RATES[norm or "map"]
-        if norm is None:
-            own[floats.VARIANT] = MAP_NAMES.index("swiglu")
-            return
-        bias = getattr(each, "bias", None)
-        own[floats.VARIANT] = 2 * (1 if bias is None else 2) + (each.residual is not None)
-        own[floats.WEIGHT] = each.weight.ctypes.data
-        own[floats.BIAS] = 0 if bias is None else bias.ctypes.data
-        own.view(np.float32)[2 * floats.EPS] = each.eps
-
     def _point(self, own: np.ndarray, plan: Plan, i: int) -> None:
         """Numbers of values, where a context has addresses."""
         name, each, source = plan.steps[i]
-        beside = each.up if isinstance(each, step.SwiGLU) else each.residual
         own[at.X], own[at.OUT] = plan.places[source].number, plan.places[name].number
-        own[at.RESIDUAL] = words.NONE if beside is None else plan.places[beside].number
+        own[at.RESIDUAL] = words.NONE if each.beside is None else plan.places[each.beside[1]].number
         if own[words.RATE]:
-            own[floats.TOTAL] = plan.places[getattr(each, "sum", None) or name].number
+            own[floats.TOTAL] = plan.places[each.total or name].number
 
     def run(self, arrays: tuple[np.ndarray, ...], count: int) -> None:
         """Fill the results, the last of the arrays; all float32 [rows, width] with a contiguous last axis."""
@@ -111,6 +79,6 @@ class Program:
 
 def program(plan: Plan) -> Program | None:
     """None where the steps must run as calls of their own."""
-    rotated = any(isinstance(each, step.Linear) and each.w.rotate for _, each, _ in plan.steps)
+    fusible = all(each.fusible for _, each, _ in plan.steps)
     empty = any(0 in (plan.widths[source], plan.widths[name]) for name, _, source in plan.steps)
-    return None if rotated or empty or not JIT_ENABLED else Program(plan)
+    return None if not fusible or empty or not JIT_ENABLED else Program(plan)

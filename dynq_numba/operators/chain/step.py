@@ -6,16 +6,105 @@ what the step before gives, for the first step the chain's first argument. So do
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
+from ...arguments import checks
+from ...arguments.checks import F32
 from ...arguments.literals import Activation
+from ...kernels.activations.reference import ACTIVATIONS
+from ...kernels.base import context as at
+from ...kernels.chain.worker import RATE
+from ...kernels.rowwise import worker as rowwise
+from ...kernels.rowwise.intrinsics import MAP_NAMES
+from ...kernels.threads.partition import MACS_PER_US
+from ...runtime import isa, kernel_table, threads
+from ...runtime.epilogues import finish_address
+from ..linear.api import linear
 from ..linear.packed import PackedLinear
+from ..rowwise.backend import RATES
+from ..rowwise.elementwise import swiglu
+from ..rowwise.norms import layer_norm, rms_norm
+from .base import ChainStep, Cost
+
+
+def _vector(where: str, value: Any) -> np.ndarray:
+    array = checks.float_array(where, value, ndim=1)
+    return np.array(array)  # the chain's own
+
+
+def _number(where: str, value: Any) -> float:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{where} must be a number; got {checks.describe(value)}")
+    if not 0 <= value <= float(np.finfo(F32).max):
+        raise ValueError(f"{where} must be finite in float32 and not negative; got {value}")
+    return float(value)
+
+
+def _row_wise(words: np.ndarray, operation: str, width: int) -> Cost:
+    """What row-wise kernels have in common."""
+    words[at.WORKER] = kernel_table.worker_address(operation, isa.active())
+    words[at.POOL], words[at.K], words[rowwise.LAST] = threads.POOL, width, width
+    words[RATE] = RATES[operation]
+    return Cost(width / words[RATE])
+
+
+class _Norm(ChainStep):
+    """A norm of x + residual; of `weight` as many columns."""
+
+    weight: np.ndarray
+    eps: float
+    residual: str | None
+    sum: str | None
+    #: The kernel.
+    _operation: str
+
+    def checked(self, where: str) -> Self:
+        weight, eps = _vector(f"{where}: weight", self.weight), _number(f"{where}: eps", self.eps)
+        if self.sum is not None and self.residual is None:
+            raise ValueError(f"{where}: sum must go with a residual; got {self.sum!r} without")
+        return replace(self, weight=weight, eps=eps)  # type: ignore[type-var]
+
+    def columns(self, source: int | None) -> tuple[int, int]:
+        return len(self.weight), len(self.weight)
+
+    @property
+    def beside(self) -> tuple[str, str] | None:
+        return None if self.residual is None else ("residual", self.residual)
+
+    @property
+    def total(self) -> str | None:
+        return self.sum
+
+    def _fill(self, words: np.ndarray, width: int, bias: np.ndarray | None) -> Cost:
+        cost = _row_wise(words, self._operation, width)
+        words[rowwise.VARIANT] = 2 * (1 if bias is None else 2) + (self.residual is not None)
+        words[rowwise.WEIGHT] = self.weight.ctypes.data
+        words[rowwise.BIAS] = 0 if bias is None else bias.ctypes.data
+        words.view(np.float32)[2 * rowwise.EPS] = self.eps
+        return cost
+
+    def fill(self, words: np.ndarray, width: int, keep: list[Any]) -> Cost:
+        return self._fill(words, width, None)
+
+    def _call(self, x: np.ndarray, options: dict[str, Any]) -> np.ndarray:
+        raise NotImplementedError
+
+    def run(
+        self, name: str, x: np.ndarray, values: Mapping[str, np.ndarray], threads: int | None
+    ) -> dict[str, np.ndarray]:
+        addend = None if self.residual is None else values[self.residual]
+        total = None if self.sum is None else np.empty(x.shape, F32)
+        options = {"eps": self.eps, "residual": addend, "sum_out": total, "threads": threads}
+        results = {name: self._call(x, options)}
+        return results if self.sum is None or total is None else results | {self.sum: total}
 
 
 @dataclass(frozen=True, eq=False)
-class Linear:
+class Linear(ChainStep):
     """A `Chain`'s step: activation(x · Wᵀ + bias) + residual, as `linear`.
 
     Linears of the same x in a row quantize it once, as `linear_many`.
@@ -56,9 +145,50 @@ class Linear:
     activation: Activation | None = None
     residual: str | None = None
 
+    def checked(self, where: str) -> Self:
+        if type(self.w) is not PackedLinear:
+            raise TypeError(f"{where}: w must be a PackedLinear from pack_linear; got {checks.describe(self.w)}")
+        if self.w.x_granularity != "per_token":
+            raise ValueError(f'{where}: w must be packed with x_granularity="per_token"; got {self.w.x_granularity!r}')
+        if self.activation is not None:
+            checks.choice(f"{where}: activation", self.activation, ACTIVATIONS)
+        return self
+
+    def columns(self, source: int | None) -> tuple[int, int]:
+        return self.w.shape[1], self.w.shape[0]
+
+    @property
+    def beside(self) -> tuple[str, str] | None:
+        return None if self.residual is None else ("residual", self.residual)
+
+    @property
+    def fusible(self) -> bool:
+        return not self.w.rotate
+
+    def joins(self, leader: ChainStep) -> bool:
+        """As `together` of kernels/linear/many.py wants it."""
+        if not isinstance(leader, Linear):
+            return False
+        mine, its = ((w.bits, w.group_size, w.symmetric, w.rotate, w.outliers) for w in (self.w, leader.w))
+        return mine == its
+
+    def fill(self, words: np.ndarray, width: int, keep: list[Any]) -> Cost:
+        layout = self.w._layout()
+        keep.append(layout)
+        words[: at.DESCRIPTOR_WORDS] = layout.descriptor[: at.DESCRIPTOR_WORDS]
+        words[at.FINISH] = finish_address(self.activation, None, self.residual is not None)
+        n, k = self.w.shape
+        return Cost(n * k / MACS_PER_US, int(words[at.PANELS] * words[at.PANEL_STRIDE]), int(words[at.MR]))
+
+    def run(
+        self, name: str, x: np.ndarray, values: Mapping[str, np.ndarray], threads: int | None
+    ) -> dict[str, np.ndarray]:
+        addend = None if self.residual is None else values[self.residual]
+        return {name: linear(x, self.w, activation=self.activation, residual=addend, threads=threads)}
+
 
 @dataclass(frozen=True, eq=False)
-class LayerNorm:
+class LayerNorm(_Norm):
     """A `Chain`'s step: `layer_norm` of x + residual.
 
     Parameters
@@ -106,9 +236,24 @@ class LayerNorm:
     residual: str | None = None
     sum: str | None = None
 
+    _operation = "layer_norm"
+
+    def checked(self, where: str) -> Self:
+        step = super().checked(where)
+        bias = None if self.bias is None else _vector(f"{where}: bias", self.bias)
+        if bias is not None and len(bias) != len(step.weight):
+            raise ValueError(f"{where}: bias must have the {len(step.weight)} values of weight; got {len(bias)}")
+        return replace(step, bias=bias)
+
+    def fill(self, words: np.ndarray, width: int, keep: list[Any]) -> Cost:
+        return self._fill(words, width, self.bias)
+
+    def _call(self, x: np.ndarray, options: dict[str, Any]) -> np.ndarray:
+        return layer_norm(x, self.weight, self.bias, **options)
+
 
 @dataclass(frozen=True, eq=False)
-class RMSNorm:
+class RMSNorm(_Norm):
     """A `Chain`'s step: `rms_norm` of x + residual.
 
     Parameters
@@ -150,9 +295,14 @@ class RMSNorm:
     residual: str | None = None
     sum: str | None = None
 
+    _operation = "rms_norm"
+
+    def _call(self, x: np.ndarray, options: dict[str, Any]) -> np.ndarray:
+        return rms_norm(x, self.weight, **options)
+
 
 @dataclass(frozen=True, eq=False)
-class SwiGLU:
+class SwiGLU(ChainStep):
     """A `Chain`'s step: silu(x) · up, as `swiglu`.
 
     Parameters
@@ -186,6 +336,28 @@ class SwiGLU:
     up: str
     _: KW_ONLY
     x: str | None = None
+
+    def checked(self, where: str) -> Self:
+        return self
+
+    def columns(self, source: int | None) -> tuple[int, int]:
+        if source is None:
+            raise ValueError("x must be given or taken by an earlier step")
+        return source, source
+
+    @property
+    def beside(self) -> tuple[str, str] | None:
+        return "up", self.up
+
+    def fill(self, words: np.ndarray, width: int, keep: list[Any]) -> Cost:
+        cost = _row_wise(words, "map", width)
+        words[rowwise.VARIANT] = MAP_NAMES.index("swiglu")
+        return cost
+
+    def run(
+        self, name: str, x: np.ndarray, values: Mapping[str, np.ndarray], threads: int | None
+    ) -> dict[str, np.ndarray]:
+        return {name: swiglu(x, values[self.up], threads=threads)}
 
 
 Step = Linear | LayerNorm | RMSNorm | SwiGLU
