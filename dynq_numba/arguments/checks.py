@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.threads.pool import MAX_THREADS as MAX_THREADS
+from ..kernels.base.limits import MAX_THREADS
 
 F32 = np.dtype(np.float32)
 
@@ -121,8 +121,6 @@ def mask_array(name: str, value: Any) -> np.ndarray:
     if array.dtype != np.bool_ and not is_float(array.dtype):
         raise TypeError(f"{name} must be a numpy array of booleans or floats; got {describe(value)}")
     return array
-
-
 
 
 def thread_count(name: str, value: Any) -> int:

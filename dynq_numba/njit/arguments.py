@@ -78,3 +78,12 @@ def float_array(name: str, value: Any) -> None:
 
 def rows_function(array: types.Array) -> Callable:
     return arrays.view_rows if array.layout == "C" and array.dtype == types.float32 else arrays.as_rows
+
+
+def threads_function(threads: Any) -> Callable:
+    """What makes a call's `threads` of the argument: a checked count, or 0 where there is none."""
+    if absent(threads):
+        return arrays.any_threads
+    if value_type(threads) not in types.integer_domain:
+        raise TypingError(f"threads must be a positive integer or None; got {threads}")
+    return arrays.thread_count

@@ -25,14 +25,14 @@ from numba.core.compiler_lock import global_compiler_lock
 from ..arguments import checks
 from ..kernels.base.atomics import LINUX
 from ..kernels.base.jit import JIT_ENABLED, address, entry
+from ..kernels.base.limits import MAX_THREADS
 from ..kernels.objects.view import ADDRESS
 from ..kernels.threads import pool as parallel
 from . import quota
+from .memory import aligned_zeros
 from .signatures import WORD
 
-_ROOM = np.zeros(parallel.POOL_WORDS + parallel.LINE, np.int64)
-_SKIP = -_ROOM.ctypes.data % 64 // 8
-_WORDS = _ROOM[_SKIP : _SKIP + parallel.POOL_WORDS]
+_WORDS = aligned_zeros(8 * parallel.POOL_WORDS).view(np.int64)
 #: Address of the pool.
 POOL = _WORDS.ctypes.data
 #: The same words, read faster.
@@ -55,7 +55,7 @@ def default_threads() -> int:
         print(f"dynq_numba: DYNQ_NUM_THREADS must be {allowed}; got {wanted!r}, which is ignored", file=sys.stderr)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores = min(cores, math.ceil(min(quota.cores(), cores)), config.NUMBA_NUM_THREADS)
-    return int(min(max(1, cores), checks.MAX_THREADS))
+    return int(min(max(1, cores), MAX_THREADS))
 
 
 def get_num_threads() -> int:

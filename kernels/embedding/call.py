@@ -29,8 +29,6 @@ PARTS = 8
 FINE = -1
 
 
-
-
 @kernel
 def first_outside(ids, id_bytes, count, rows):
     """The first position whose id is not a row, or FINE. The loops have no branch, so they become vectors."""

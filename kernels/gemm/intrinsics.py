@@ -50,18 +50,3 @@ def strip(isa: InstructionSet, scheme: Scheme, output: Output) -> Callable:
 
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-

@@ -13,16 +13,10 @@ from ..quantize.reference import quantize_rows, row_parameters
 # -- quantization -------------------------------------------------------------------------------
 
 
-
-
-
-
 #: Of a group of symmetric 4-bit weights: the candidates for max|w| / scale. The first is the plain choice.
 DIVISORS = np.array([7, *(d / 4 for d in range(24, 40) if d != 28)], F32)
 #: Of a group with zero points: the candidates for how far its range is shrunk.
 SHRINKS = np.array([1, *(f / 50 for f in range(38, 54) if f != 50)], F32)
-
-
 
 
 def quantize_weight(weight: np.ndarray, group: int, limit: int, short: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -95,8 +89,6 @@ def _ranges(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 # -- products -----------------------------------------------------------------------------------
 
 
-
-
 def linear(
     x: np.ndarray,
     q: np.ndarray,
@@ -132,7 +124,6 @@ def linear(
             weighted = fma(q[:, part].sum(axis=1, dtype=np.int64).astype(F32), scale[:, g], weighted)
             weighted = np.clip(weighted, -LARGEST, LARGEST)
         return (total - zero_point.astype(F32)[:, None] * weighted) * scale_x[:, None] + bias
-
 
 
 

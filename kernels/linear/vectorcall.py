@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ..base import context as at
 from ..base.jit import kernel
+from ..base.limits import MAX_THREADS
 from ..base.memory import address_value, is_null, load_i32, load_int, load_ptr, null
 from ..objects.cpython import (
     ACTIVATION,
@@ -44,8 +45,6 @@ from .call import linear_into, micros_of
 
 #: The top bit of a vectorcall's count says something else.
 COUNT_MASK = (1 << 63) - 1
-#: As many threads as `threads=` may ask for (dynq_numba/arguments/checks.py).
-MOST_THREADS = 1024
 #: Microseconds of work from which other Python threads are let run meanwhile: handing them the lock and taking it back
 #: costs 0.04, and when somebody else takes it, up to the switch interval.
 LET_RUN_US = 5.0
@@ -85,7 +84,7 @@ def options(words, arguments, names, has_out):
             out = null() if same(value, load_ptr(words, NONE)) else value
         elif same(name, load_ptr(words, THREADS)):
             threads = 0 if same(value, load_ptr(words, NONE)) else integer(words, value)
-            if not (same(value, load_ptr(words, NONE)) or 1 <= threads <= MOST_THREADS):
+            if not (same(value, load_ptr(words, NONE)) or 1 <= threads <= MAX_THREADS):
                 return False, out, threads, finish
         elif same(name, load_ptr(words, ACTIVATION)):
             finish = 0

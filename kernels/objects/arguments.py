@@ -13,13 +13,12 @@ from numba import types
 from numba.extending import NativeValue, make_attribute_wrapper, models, register_model, unbox
 
 from ..base.jit import kernel
+from ..base.limits import MAX_THREADS
 from ..base.memory import BYTES, address_value, load_i32, load_ptr
 from .cpython import ARRAY, COUNT, DTYPE, FLAGS, FLOAT32, NONE, TYPE, WRITEABLE, data_of, dimension, same, stride
 from .cpython import integer as integer_of
 
 C_CONTIGUOUS = 0x1
-#: As many threads as `threads=` may ask for (dynq_numba/arguments/checks.py).
-MOST_THREADS = 1024
 
 
 class ObjectType(types.Type):
@@ -147,4 +146,4 @@ def thread_count(words, threads):
     if is_none(words, threads):
         return 0
     count = integer_of(words, threads)
-    return count if 1 <= count <= MOST_THREADS else -1
+    return count if 1 <= count <= MAX_THREADS else -1

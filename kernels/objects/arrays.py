@@ -5,7 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from ..base.jit import kernel
+from ..base.limits import MAX_THREADS
 from ..base.memory import address_value, data_ptr
+
+_THREADS = f"threads must be an integer from 1 to {MAX_THREADS}"
+
+
+@kernel
+def any_threads(value):
+    """No `threads` given: the call chooses."""
+    return 0
+
+
+@kernel
+def thread_count(value):
+    """`threads`, which is within its limits."""
+    if not 1 <= value <= MAX_THREADS:
+        raise ValueError(_THREADS)
+    return value
 
 
 @kernel

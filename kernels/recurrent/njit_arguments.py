@@ -9,9 +9,6 @@ from ..base.memory import data_ptr, keep, null
 from . import context as words
 from .call import sequence_into
 
-#: As checks.MAX_THREADS.
-MAX_THREADS = 1024
-
 
 @kernel
 def no_states(value, parts, batch, size):
@@ -47,18 +44,6 @@ def lengths_of(value, times, batch):
         if not 0 <= length <= times:
             raise ValueError("lengths must lie between 0 and the times of x")
     return value.astype(np.int64)
-
-
-@kernel
-def any_threads(value):
-    return 0
-
-
-@kernel
-def count_of(value):
-    if not 1 <= value <= MAX_THREADS:
-        raise ValueError("threads must be an integer from 1 to 1024")
-    return value
 
 
 @kernel

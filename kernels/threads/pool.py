@@ -48,13 +48,12 @@ from ..base.atomics import (
     store_release,
 )
 from ..base.jit import kernel
+from ..base.limits import MAX_THREADS
 from ..base.memory import call_worker, load_int, load_ptr, store_int, store_ptr
 from .partition import share
 
 #: int64 words between two words that different threads write: a cache line.
 LINE = 8
-#: More threads than any machine has; each takes a cache line of every call's context.
-MAX_THREADS = 1024
 #: The pool's words: what helpers look at; who has the pool; how many sleep; what seldom changes: how many there are,
 #: what threads=None means, when a short call last did without, until when calls go alone and how long that is, and
 #: whether a caller sleeps until a helper leaves; the address of `serve`; who may start and end helpers; their names.

@@ -144,8 +144,6 @@ def test_the_file_system_says_what_is_wrong(tmp_path):
     assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "pipe"]
 
 
-
-
 def test_an_error_on_the_way_leaves_the_old_file_and_no_other(path, monkeypatch):
     dq.save(path, {"a": np.ones(3)})
     before = path.read_bytes()

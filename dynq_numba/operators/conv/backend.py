@@ -23,6 +23,7 @@ from ...kernels.threads.partition import MACS_PER_US, share
 from ...runtime import cpu, kernel_table, scratch, threads
 from ...runtime.backend import choose
 from ...runtime.epilogues import finishing_kernel
+from ...runtime.memory import aligned_zeros
 from ...runtime.signatures import WORD
 
 Pair = tuple[int, int]
@@ -71,8 +72,7 @@ class CompiledLayout:
         self._words = pack.padded_k(k, 0) // isa.k_per_word
         # One block for all: inside jitted code only the descriptor is left, and it keeps alive what it points to.
         ends = np.cumsum([8 * c.DESCRIPTOR_WORDS, 4 * outputs * self._words, 12 * outputs])
-        room = np.zeros(int(ends[-1]) + 64, np.uint8)
-        room = room[-room.ctypes.data % 64 :][: ends[-1]]
+        room = aligned_zeros(int(ends[-1]))
         descriptor, panels, rows = np.split(room, ends[:-1])
         self._panels, self._rows = panels.view(np.int32), rows.view(np.int32).reshape(3, outputs)
         self.nbytes = room.nbytes

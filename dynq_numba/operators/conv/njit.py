@@ -9,13 +9,12 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload, typeof_impl
 
-from ...arguments.checks import MAX_THREADS
 from ...kernels.activations.jitted import ACTIVATIONS
 from ...kernels.base.memory import FINISH_SIGNATURE, data_ptr, keep
 from ...kernels.conv import context as at
 from ...kernels.conv.call import convolve_into, output_size
 from ...kernels.objects import arrays
-from ...njit.arguments import absent, address_of, float_array, literal, no_address, value_type
+from ...njit.arguments import absent, address_of, float_array, literal, no_address, threads_function
 from ...njit.types import PackedType, register_packed
 from ...runtime.epilogues import finishing_kernel
 from .api import conv
@@ -52,9 +51,7 @@ def _conv(x, w, activation=None, out=None, threads=None):  # type: ignore[no-unt
         raise TypingError(f"out must be a writable C-contiguous float32 array of {x.ndim} dimensions; got {out}")
     finish = finishing_kernel(name, None, False)
     address = no_address if finish is None else address_of(finish, FINISH_SIGNATURE)
-    chosen = not absent(threads)
-    if chosen and value_type(threads) not in types.integer_domain:
-        raise TypingError(f"threads must be a positive integer or None; got {threads}")
+    count_of = threads_function(threads)
     as_it_is = x.layout == "C" and x.dtype == types.float32
 
     def run(x, w, activation=None, out=None, threads=None):  # type: ignore[no-untyped-def]
@@ -69,9 +66,7 @@ def _conv(x, w, activation=None, out=None, threads=None):  # type: ignore[no-unt
             raise ValueError("x must be at least as large as the kernel, padding included")
         lead = x.shape[:1] if batched else ()
         shape = lead + ((d[at.OUTPUTS], high, wide) if plane else (d[at.OUTPUTS], wide))
-        count = threads if chosen else 0
-        if chosen and not 1 <= count <= MAX_THREADS:
-            raise ValueError("threads must be an integer from 1 to 1024")
+        count = count_of(threads)
         source = x if as_it_is else np.ascontiguousarray(x).astype(np.float32)
         if has_out:
             y = out

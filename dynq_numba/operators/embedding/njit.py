@@ -14,12 +14,11 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload, typeof_impl
 
-from ...arguments.checks import MAX_THREADS
 from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, keep
 from ...kernels.embedding import call as kernels
 from ...kernels.gemm.tile import Scheme
 from ...kernels.objects import arrays
-from ...njit.arguments import absent, address_of, float_array, literal, value_type
+from ...njit.arguments import absent, address_of, float_array, literal, threads_function
 from ...njit.types import PackedType, register_packed
 from ...runtime import isa, kernel_table
 from . import api as embeddings
@@ -45,7 +44,7 @@ def _typeof_packed(value: PackedEmbedding, context: Any) -> PackedEmbeddingType:
     return PackedEmbeddingType(value.bits)
 
 
-def _prepared(packed: Any, ids: Any, out: Any, threads: Any, operation: str) -> Any:
+def _prepared(packed: Any, ids: Any, out: Any, operation: str) -> Any:
     """The worker's address as an intrinsic, after checks of types."""
     if not isinstance(packed, PackedEmbeddingType):
         raise TypingError(f"packed must be a PackedEmbedding from pack_embedding; got {packed}")
@@ -53,22 +52,18 @@ def _prepared(packed: Any, ids: Any, out: Any, threads: Any, operation: str) -> 
         raise TypingError(f"ids must be an array of int32 or int64 in compiled code; got {ids}")
     if not absent(out) and not (isinstance(out, types.Array) and out == types.Array(types.float32, out.ndim, "C")):
         raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
-    if not absent(threads) and value_type(threads) not in types.integer_domain:
-        raise TypingError(f"threads must be a positive integer or None; got {threads}")
     kernel = kernel_table.kernel_for(operation, isa.active(), Scheme(packed.bits))
     return address_of(kernel.build(), WORKER_SIGNATURE)
 
 
 @overload(embeddings.embedding)
 def _embedding(ids, packed, out=None, threads=None):  # type: ignore[no-untyped-def]
-    worker = _prepared(packed, ids, out, threads, "embedding")
-    has_out, chosen = not absent(out), not absent(threads)
+    worker = _prepared(packed, ids, out, "embedding")
+    has_out, count_of = not absent(out), threads_function(threads)
 
     def run(ids, packed, out=None, threads=None):  # type: ignore[no-untyped-def]
         descriptor = packed.descriptor
-        count = threads if chosen else 0
-        if chosen and not 1 <= count <= MAX_THREADS:
-            raise ValueError("threads must be an integer from 1 to 1024")
+        count = count_of(threads)
         shape = ids.shape + (descriptor[kernels.D_COLUMNS],)  # noqa: RUF005 - numba knows no stars
         flat = np.ascontiguousarray(ids).reshape(ids.size)
         if has_out:
@@ -101,9 +96,9 @@ def _embedding_bag(  # type: ignore[no-untyped-def]
     ids, offsets, packed, mode="sum", weights=None, include_last_offset=False, out=None, threads=None
 ):
     name = literal("mode", mode, tuple(OPERATIONS), "sum")
-    worker = _prepared(packed, ids, out, threads, OPERATIONS[name])
+    worker = _prepared(packed, ids, out, OPERATIONS[name])
     mean, last = int(name == "mean"), literal("include_last_offset", include_last_offset, (True, False), False)
-    has_out, chosen, weighted = not absent(out), not absent(threads), not absent(weights)
+    has_out, weighted, count_of = not absent(out), not absent(weights), threads_function(threads)
     if weighted:
         float_array("weights", weights)
         if name != "sum":
@@ -122,9 +117,7 @@ def _embedding_bag(  # type: ignore[no-untyped-def]
         ids, offsets, packed, mode="sum", weights=None, include_last_offset=False, out=None, threads=None
     ):
         descriptor = packed.descriptor
-        count = threads if chosen else 0
-        if chosen and not 1 <= count <= MAX_THREADS:
-            raise ValueError("threads must be an integer from 1 to 1024")
+        count = count_of(threads)
         flat = np.ascontiguousarray(ids).reshape(ids.size)
         ends = ends_of(ids, offsets)
         bags = ends.size - 1

@@ -27,8 +27,6 @@ _UNPACK = (BYTES, *_FORM, INT8_2D, FLOATS_2D, BYTES_2D)
 _COLUMNS = (INT8_2D, FLOATS_2D, types.Array(types.float32, 1, "A"), WORD, WORD, types.Array(types.int32, 3, "C"))
 
 
-
-
 class Layout:
     """q int8 [N, K], scales float32 [N, groups], zero_point uint8 [N, groups] and bias float32 [N] packed for `isa`.
 

@@ -21,13 +21,20 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload, register_jitable, typeof_impl
 
-from ...arguments.checks import MAX_THREADS
 from ...kernels.activations.jitted import ACTIVATIONS
 from ...kernels.base import context as at
 from ...kernels.base.memory import FINISH_SIGNATURE, data_ptr, keep, null
 from ...kernels.linear import call
 from ...kernels.objects import arrays
-from ...njit.arguments import absent, address_of, float_array, literal, no_address, rows_function, value_type
+from ...njit.arguments import (
+    absent,
+    address_of,
+    float_array,
+    literal,
+    no_address,
+    rows_function,
+    threads_function,
+)
 from ...njit.types import PackedType, register_packed
 from ...runtime.epilogues import finishing_kernel
 from .api import linear
@@ -50,20 +57,6 @@ def _typeof_packed(value: PackedLinear, context: Any) -> PackedLinearType:
     return PACKED
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 @overload(linear, prefer_literal=True, jit_options={"forceinline": True})
 def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threads=None):  # type: ignore[no-untyped-def]
     if not isinstance(w, PackedLinearType):
@@ -82,9 +75,7 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
         user = epilogue.dispatcher
     finish = finishing_kernel(name, user, has_residual)
     address = no_address if finish is None else address_of(finish, FINISH_SIGNATURE)
-    chosen = not absent(threads)
-    if chosen and value_type(threads) not in types.integer_domain:
-        raise TypingError(f"threads must be a positive integer or None; got {threads}")
+    count_of = threads_function(threads)
     x_rows = rows_function(x)
     residual_rows = rows_function(residual if has_residual else x)
 
@@ -101,9 +92,7 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
                 raise ValueError("out must have the shape of x with the weight's rows as last axis")
         else:
             y = np.empty(shape, np.float32)
-        count = threads if chosen else 0
-        if chosen and not 1 <= count <= MAX_THREADS:
-            raise ValueError("threads must be an integer from 1 to 1024")
+        count = count_of(threads)
         rows = x_rows(x, k)
         target = arrays.view_rows(y, n)
         if has_residual:

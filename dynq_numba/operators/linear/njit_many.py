@@ -9,13 +9,19 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
-from ...arguments.checks import MAX_THREADS
 from ...kernels.activations.jitted import ACTIVATIONS
 from ...kernels.base import context as at
 from ...kernels.base.memory import FINISH_SIGNATURE, address_value, data_ptr, keep, load_ptr, null, offset
 from ...kernels.linear import call
 from ...kernels.linear import many as call_many
-from ...njit.arguments import absent, address_of, float_array, literal, no_address, rows_function, value_type
+from ...njit.arguments import (
+    address_of,
+    float_array,
+    literal,
+    no_address,
+    rows_function,
+    threads_function,
+)
 from ...runtime.epilogues import finishing_kernel
 from .many import linear_many
 from .njit import PackedLinearType
@@ -47,9 +53,7 @@ def _linear_many(x, weights, activation=None, threads=None):  # type: ignore[no-
     float_array("x", x)
     finish = finishing_kernel(literal("activation", activation, (*ACTIVATIONS, None), None), None, False)
     address = no_address if finish is None else address_of(finish, FINISH_SIGNATURE)
-    chosen, number = not absent(threads), len(weights)
-    if chosen and value_type(threads) not in types.integer_domain:
-        raise TypingError(f"threads must be a positive integer or None; got {threads}")
+    count_of, number = threads_function(threads), len(weights)
     x_rows = rows_function(x)
 
     def run(x, weights, activation=None, threads=None):  # type: ignore[no-untyped-def]
@@ -61,9 +65,7 @@ def _linear_many(x, weights, activation=None, threads=None):  # type: ignore[no-
                 raise ValueError("x must have as many columns as each of the packed weights")
             table[0, i] = address_value(data_ptr(descriptor))
             columns += descriptor[at.N]
-        count = threads if chosen else 0
-        if chosen and not 1 <= count <= MAX_THREADS:
-            raise ValueError("threads must be an integer from 1 to 1024")
+        count = count_of(threads)
         rows = x_rows(x, k)
         m, block = rows.shape[0], np.empty(rows.shape[0] * columns, np.float32)
         out = data_ptr(block)

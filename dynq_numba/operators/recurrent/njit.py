@@ -14,7 +14,7 @@ from numba.extending import overload, typeof_impl
 
 from ...kernels.recurrent import context as words
 from ...kernels.recurrent import njit_arguments as arrays
-from ...njit.arguments import absent, float_array, rows_function, value_type
+from ...njit.arguments import absent, float_array, rows_function, threads_function
 from ...njit.types import PackedType, register_packed
 from . import api as recurrent
 from .packed import PackedGRU, PackedLSTM, PackedRecurrent, PackedRNN
@@ -50,12 +50,10 @@ def _pieces(kind: str, ndim: int, x: Any, packed: Any, lengths: Any, threads: An
         raise TypingError(f"x must have {ndim} dimensions in compiled code; got {x}")
     if not absent(lengths) and not (isinstance(lengths, types.Array) and lengths.dtype in types.integer_domain):
         raise TypingError(f"lengths must be an array of integers in compiled code; got {lengths}")
-    if not absent(threads) and value_type(threads) not in types.integer_domain:
-        raise TypingError(f"threads must be a positive integer or None; got {threads}")
     prepared = [
         rows_function(x),
         arrays.no_lengths if absent(lengths) else arrays.lengths_of,
-        arrays.any_threads if absent(threads) else arrays.count_of,
+        threads_function(threads),
     ]
     for name, value in states.items():
         if absent(value):

@@ -20,7 +20,6 @@ from .packed import PackedGRU, PackedLSTM, PackedRecurrent, PackedRNN
 TYPES: dict[str, type[PackedRecurrent]] = {"lstm": PackedLSTM, "gru": PackedGRU, "rnn": PackedRNN}
 
 
-
 def describe_recurrent(layer: PackedRecurrent) -> Described:
     options = layer.options
     about: dict[str, Any] = {
