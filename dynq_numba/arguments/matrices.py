@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy import may_share_memory, ndarray
 
+from .checks import F32
+
 
 def plain_out(out: Any, dtype: np.dtype, source: np.ndarray) -> bool:
     """Whether a matrix can be written as it is; if not, the long way tells why or finds another."""
@@ -37,3 +39,26 @@ def target_for(
         if axis is not None and moved.ndim == 2 and moved.strides[1] == kind.itemsize:
             return moved
     return np.empty(rows.shape, kind)
+
+
+def target_of(out: np.ndarray | None, shape: tuple[int, ...], *read: np.ndarray | None) -> np.ndarray:
+    """What to write, float32 in `shape`: `out` itself where its layout fits and nothing that is read overlaps it.
+
+    Else a new array, which `delivered` copies into `out`. Kernels take matrices whose last axis is contiguous.
+    """
+    if out is not None and not any(each is not None and may_share_memory(out, each) for each in read):
+        out = np.asarray(out).view(F32)  # exactly numpy's type, with numpy's own float32
+        if out.flags.c_contiguous:
+            return out.reshape(shape)
+        if out.shape == shape and out.ndim == 2 and out.strides[1] == 4:
+            return out
+    return np.empty(shape, F32)
+
+
+def delivered(target: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    """`out`, which holds the result; the target where there is no `out`."""
+    if out is None:
+        return target
+    if not may_share_memory(target, out):
+        out[...] = target.reshape(out.shape)
+    return out

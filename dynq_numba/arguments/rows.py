@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy import empty, may_share_memory, ndarray
+from numpy import may_share_memory, ndarray
 
 from . import checks
 from .checks import F32
@@ -70,22 +70,3 @@ def check_sum(sum_out: Any, residual: np.ndarray | None, out: Any, shape: tuple[
     checks.out_array(sum_out, F32, shape, "sum_out")
     if out is not None and may_share_memory(sum_out, out):
         raise ValueError("sum_out and out must not overlap")
-
-
-def target_of(out: np.ndarray | None, shape: tuple[int, ...], *read: np.ndarray | None) -> np.ndarray:
-    """What to write, in `shape`: `out` itself where that is rows and apart from all that is read, else a new array."""
-    if out is not None and not any(may_share_memory(out, each) for each in read if each is not None):
-        out = canonical(out)
-        if out.flags.c_contiguous:
-            return out.reshape(shape)
-        if out.shape == shape and out.ndim == 2 and out.strides[1] == 4:
-            return out
-    return empty(shape, F32)
-
-
-def delivered(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:
-    if out is None:
-        return result
-    if not may_share_memory(result, out):
-        out[...] = result
-    return out

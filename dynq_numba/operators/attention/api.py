@@ -11,6 +11,7 @@ from numpy import empty, ndarray
 from ...arguments import checks
 from ...arguments.checks import F32
 from ...arguments.literals import Causal
+from ...arguments.matrices import delivered
 from ...kernels.attention.reference import LONGEST
 from .backend import attention as run
 
@@ -157,11 +158,7 @@ def attention(
             queries, keys_, values, place, bias, None if seen is None else seen[i].reshape(-1), bool(causal), factor,
             count, byte_bits,
         )  # fmt: skip
-    if out is None:
-        return target
-    if target is not out:
-        out[...] = target
-    return out
+    return delivered(target, out)
 
 
 def _top_left(

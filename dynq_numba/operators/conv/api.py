@@ -7,6 +7,7 @@ import numpy as np
 from ...arguments import checks
 from ...arguments.checks import F32
 from ...arguments.literals import Activation
+from ...arguments.matrices import delivered, target_of
 from ...kernels.activations.reference import ACTIVATIONS
 from . import backend
 from .packed import PackedConv
@@ -90,11 +91,7 @@ def conv(
     full = (*lead, outputs, high, wide) if dimensions == 4 else (*lead, outputs, wide)
     if out is not None:
         checks.out_array(out, F32, full)
-    fits = out is not None and out.flags.c_contiguous and not np.may_share_memory(out, x)
-    target = out if fits and out is not None else np.empty(full, F32)
+    target = target_of(out if out is not None and out.flags.c_contiguous else None, full, x)
     images = np.ascontiguousarray(x).reshape(lead[0] if lead else 1, channels, *size)
     backend.convolve(images, w._layout(), activation, target.reshape(len(images), outputs, high, wide), count)
-    if out is None or target is out:
-        return target
-    out[...] = target
-    return out
+    return delivered(target, out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy import empty
 from ...arguments import checks
 from ...arguments.checks import F32
 from ...arguments.literals import BagMode
+from ...arguments.matrices import delivered, target_of
 from .backend import FINE, OPERATIONS, lookup, reduce_bags
 from .packed import PackedEmbedding
 
@@ -63,11 +63,13 @@ def embedding(
     """
     flat, count = _ids(ids, packed), 0 if threads is None else checks.thread_count("threads", threads)
     shape = (*ids.shape, packed.shape[1])
-    target = empty((flat.size, shape[-1]), F32) if out is None else _target(out, shape, ids)
+    if out is not None:
+        checks.out_array(out, F32, shape)
+    target = target_of(out, (flat.size, shape[-1]), ids)
     bad = lookup(packed._store, flat, target, count)
     if bad != FINE:
         raise _outside(ids, flat, bad, packed)
-    return target.reshape(shape) if out is None else _delivered(target, out)
+    return target.reshape(shape) if out is None else delivered(target, out)
 
 
 def embedding_bag(
@@ -146,14 +148,16 @@ def embedding_bag(
     ends = _ends(ids, flat.size, offsets, include_last_offset)
     values = None if weights is None else _weights(weights, ids, mode)
     shape = (ends.size - 1, packed.shape[1])
-    target = empty(shape, F32) if out is None else _target(out, shape, ids, ends, weights)
+    if out is not None:
+        checks.out_array(out, F32, shape)
+    target = target_of(out, shape, ids, ends, weights)
     bad = reduce_bags(packed._store, flat, ends, mode, values, target, count)
     if bad < FINE:
         place, n = FINE - 1 - bad, flat.size
         raise ValueError(f"offsets must begin with 0 and ascend to at most {n}; offsets[{place}] is {ends[place]}")
     if bad != FINE:
         raise _outside(ids, flat, bad, packed)
-    return target if out is None else _delivered(target, out)
+    return delivered(target, out)
 
 
 def _ids(ids: Any, packed: Any) -> np.ndarray:
@@ -210,19 +214,3 @@ def _weights(weights: Any, ids: np.ndarray, mode: str) -> np.ndarray:
 def _outside(ids: np.ndarray, flat: np.ndarray, bad: int, packed: PackedEmbedding) -> IndexError:
     place = ", ".join(map(str, np.unravel_index(bad, ids.shape)))
     return IndexError(f"ids must be from 0 to {packed.shape[0] - 1}; ids[{place}] is {flat[bad]}")
-
-
-def _target(out: Any, shape: tuple[int, ...], *sources: np.ndarray | None) -> np.ndarray:
-    """The matrix to write: `out` itself where that is safe, else a temporary."""
-    checks.out_array(out, F32, shape)
-    rows = (math.prod(shape[:-1]), shape[-1])
-    overlaps = any(source is not None and np.may_share_memory(out, source) for source in sources)
-    if overlaps or not (out.flags.c_contiguous or (out.ndim == 2 and out.strides[1] == 4)):
-        return empty(rows, F32)
-    return out.reshape(rows)
-
-
-def _delivered(target: np.ndarray, out: np.ndarray) -> np.ndarray:
-    if not np.may_share_memory(target, out):
-        out[...] = target.reshape(out.shape)
-    return out

@@ -12,6 +12,7 @@ from numba.extending import is_jitted
 from ...arguments import checks
 from ...arguments.checks import F32
 from ...arguments.literals import Activation
+from ...arguments.matrices import delivered, target_of
 from ...kernels.activations.reference import ACTIVATIONS
 from ...kernels.base.jit import JIT_ENABLED
 from ...runtime.builtin import builtin
@@ -104,13 +105,11 @@ def linear(
         rows = np.ascontiguousarray(rows)
     full = (*shape[:-1], n)
     addend = None if residual is None else _residual(residual, full, n)
-    target = np.empty((rows.shape[0], n), F32) if out is None else _target(out, full, n, x, addend)
+    if out is not None:
+        checks.out_array(out, F32, full)
+    target = np.empty((rows.shape[0], n), F32) if out is None else target_of(out, (rows.shape[0], n), x, addend)
     backend.linear(rows, w._layout(), activation, addend, epilogue, target, count)
-    if out is None:
-        return target.reshape(full)
-    if not np.may_share_memory(target, out):
-        out[...] = target.reshape(full)
-    return out
+    return target.reshape(full) if out is None else delivered(target, out)
 
 
 def _check_epilogue(epilogue: Any, activation: str | None, residual: bool) -> None:
@@ -130,14 +129,3 @@ def _residual(residual: np.ndarray, shape: tuple[int, ...], n: int) -> np.ndarra
         raise ValueError(f"residual must have the result's shape {shape}; got {residual.shape}")
     rows = _matrix(residual, n)
     return rows if rows.strides[1] == 4 or n <= 1 else np.ascontiguousarray(rows)
-
-
-def _target(
-    out: np.ndarray, shape: tuple[int, ...], n: int, x: np.ndarray, addend: np.ndarray | None
-) -> np.ndarray:
-    """The matrix to write: `out` itself where that is safe, else a temporary."""
-    checks.out_array(out, F32, shape)
-    overlaps = np.may_share_memory(out, x) or (addend is not None and np.may_share_memory(out, addend))
-    if overlaps or not (out.ndim == 2 or out.flags.c_contiguous):
-        return np.empty((math.prod(shape[:-1]), n), F32)
-    return _matrix(out, n)

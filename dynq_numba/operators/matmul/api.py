@@ -8,6 +8,7 @@ import numpy as np
 
 from ...arguments import checks, deprecated
 from ...arguments.checks import F32
+from ...arguments.matrices import delivered, target_of
 from . import backend
 
 
@@ -75,18 +76,14 @@ def quantized_matmul(
     shape = batch + (() if a.ndim == 1 else (m,)) + (() if b.ndim == 1 else (n,))
     if out is not None:
         checks.out_array(out, F32, shape)
-    fits = out is not None and out.flags.c_contiguous and not any(np.may_share_memory(out, x) for x in (a, b))
-    target = out if fits and out is not None else np.empty(shape, F32)
+    target = target_of(out if out is not None and out.flags.c_contiguous else None, shape, a, b)
     if left.strides[-1] != 4 and k > 1:
         left = np.ascontiguousarray(left)
     if right.strides[-1] != 4 != right.strides[-2] and n > 1 and k > 1:
         right = np.ascontiguousarray(right)
     products = target.reshape(*batch, m, n)
     backend.matmul(_batched(left, batch, 2), _batched(right, batch, 2), _batched(products, batch, 2), count)
-    if out is None or target is out:
-        return target
-    out[...] = target
-    return out
+    return delivered(target, out)
 
 
 def _batched(array: np.ndarray, batch: tuple[int, ...], levels: int) -> np.ndarray:

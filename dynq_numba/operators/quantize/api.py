@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy import empty, may_share_memory, ndarray
+from numpy import empty, ndarray
 
 from ...arguments import checks
 from ...arguments.checks import F32
 from ...arguments.literals import ByteType, XGranularity
-from ...arguments.matrices import contiguous_rows, plain_out, target_for
+from ...arguments.matrices import contiguous_rows, delivered, plain_out, target_for
 from . import backend
 
 GRANULARITIES = ("per_token", "per_tensor")
@@ -139,10 +139,7 @@ def quantize(
     data = target_for(out, axis if per_token else None, rows, kind, x)
     backend.quantize(rows, bool(symmetric), FLIPS[name], data, scale, zero_point)
     shaped = np.moveaxis(data.reshape(moved.shape), -1, axis) if per_token else data.reshape(x.shape)
-    if out is not None:
-        if not may_share_memory(data, out):
-            out[...] = shaped
-        shaped = out
+    shaped = delivered(shaped, out)
     if not per_token:
         return Quantized(shaped, scale.reshape(()), zero_point.reshape(()), -1)
     return Quantized(shaped, scale.reshape(outer), zero_point.reshape(outer), axis)
@@ -207,8 +204,4 @@ def dequantize(q: Quantized, *, out: np.ndarray | None = None) -> np.ndarray:
     scale, zero = np.ascontiguousarray(scale).reshape(-1), np.ascontiguousarray(zero).reshape(-1)
     backend.dequantize(rows, scale, zero, FLIP_OF[data.dtype], target, out is None)
     result = target.reshape(data.shape) if one_scale else np.moveaxis(target.reshape(moved.shape), -1, axis)
-    if out is None:
-        return result
-    if not may_share_memory(target, out):
-        out[...] = result
-    return out
+    return delivered(result, out)

@@ -7,8 +7,8 @@ from numpy import empty, ndarray
 
 from ...arguments import checks
 from ...arguments.checks import F32
-from ...arguments.matrices import contiguous_rows
-from ...arguments.rows import canonical, check_out, delivered, float_axes, same_shape, target_of, threads_asked
+from ...arguments.matrices import contiguous_rows, delivered, target_of
+from ...arguments.rows import canonical, check_out, float_axes, same_shape, threads_asked
 from . import backend
 
 

@@ -9,16 +9,14 @@ from numpy import empty, ndarray
 
 from ...arguments import checks
 from ...arguments.checks import F32
-from ...arguments.matrices import contiguous_rows
+from ...arguments.matrices import contiguous_rows, delivered, target_of
 from ...arguments.rows import (
     apart,
     broadcast_mask,
     check_out,
     check_sum,
-    delivered,
     float_axes,
     same_shape,
-    target_of,
     threads_asked,
     vector,
 )

@@ -10,7 +10,8 @@ from numpy import empty, ndarray
 
 from ...arguments import checks
 from ...arguments.checks import F32
-from ...arguments.rows import canonical, check_out, delivered, float_axes, target_of, threads_asked
+from ...arguments.matrices import delivered, target_of
+from ...arguments.rows import canonical, check_out, float_axes, threads_asked
 from . import backend
 
 #: 2π, to more digits than are used.
