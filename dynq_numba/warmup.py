@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from .arguments import checks
 from .kernels.base.jit import JIT_ENABLED, cache_directory
 from .operators import ALL

@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from numba.core.registry import cpu_target
 
@@ -89,7 +90,7 @@ class Kernel:
         """Rows and columns of its tallest tile."""
         return f"{max_rows(self.form, self.scheme)}{by}{self.form.columns}{more}"
 
-    def build(self) -> Callable:
+    def build(self) -> Any:
         """The worker, not yet compiled."""
         return self.family.build(self.form, self.scheme)
 

@@ -48,10 +48,10 @@ def default_threads() -> int:
     """DYNQ_NUM_THREADS, else the cores this process may run on: affinity, control groups, NUMBA_NUM_THREADS."""
     wanted = os.environ.get("DYNQ_NUM_THREADS")
     if wanted:
-        if wanted.isascii() and wanted.isdigit() and 1 <= int(wanted) <= checks.MAX_THREADS:
+        if wanted.isascii() and wanted.isdigit() and 1 <= int(wanted) <= MAX_THREADS:
             return int(wanted)
         # Not an exception: it would come at import, with a traceback that says nothing of the environment.
-        allowed = f"an integer from 1 to {checks.MAX_THREADS}"
+        allowed = f"an integer from 1 to {MAX_THREADS}"
         print(f"dynq_numba: DYNQ_NUM_THREADS must be {allowed}; got {wanted!r}, which is ignored", file=sys.stderr)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores = min(cores, math.ceil(min(quota.cores(), cores)), config.NUMBA_NUM_THREADS)

@@ -38,7 +38,9 @@ OPERATORS: dict[str, str] = {
     "embedding": "", "rowwise": "", "chain": "linear rowwise",
 }  # fmt: skip
 #: The layers of dynq_numba, lowest first: a part imports those below it.
-LAYERS = ("kernels", "arguments", "runtime", "njit", "files", "operators", "saving", "warmup", "cli")
+LAYERS = (
+    "kernels", "arguments", "runtime", "njit", "files", "operators", "saving", "reading", "inspection", "warmup", "cli",
+)  # fmt: skip
 #: Files that write LLVM IR which computes.
 EMITTERS = ("kernels/isa/", "kernels/gemm/", "kernels/rowwise/sweep.py")
 #: Files with a few single loads, stores, calls and addresses.
