@@ -55,7 +55,7 @@ def measure(kind: str, batch: int, units: int, inputs: int, times: int, smoke: b
     """Microseconds of a call for each of THREADS."""
     rng = np.random.default_rng(0)
     pack, run, gates = KINDS[kind]
-    layer = pack(*(rng.standard_normal((gates * units, k), dtype=np.float32) for k in (inputs, units)))
+    layer = pack(*(rng.standard_normal((gates * units, k), dtype=np.float32) for k in (inputs, units)), layout="onnx")
     x = rng.standard_normal((times, batch, inputs), dtype=np.float32)
     return medians([lambda threads=threads: run(x, layer, threads=threads) for threads in THREADS], smoke=smoke)
 

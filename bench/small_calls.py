@@ -46,7 +46,7 @@ def calls() -> Iterator[tuple[str, Callable]]:
         yield f"linear {m},{k},{n}", lambda t, x=x, w=w, out=out: dq.linear(x, w, out=out, threads=t)
     for count, m, k, n in PRODUCTS:
         a, b = normal(count, m, k), normal(count, k, n)
-        yield f"matmul {count} × {m},{k},{n}", lambda t, a=a, b=b: dq.matmul(a, b, threads=t)
+        yield f"matmul {count} × {m},{k},{n}", lambda t, a=a, b=b: dq.quantized_matmul(a, b, threads=t)
     for before, after, side, taps in CONVOLUTIONS:
         x, w = normal(1, before, side, side), dq.pack_conv(normal(after, before, taps, taps), padding=taps // 2)
         yield f"conv {before} -> {after}, {side}², {taps}²", lambda t, x=x, w=w: dq.conv(x, w, threads=t)

@@ -110,7 +110,7 @@ def recurrent(x: np.ndarray, w: np.ndarray, r: np.ndarray) -> list:
     results = []
     units = r.shape[-1]
     for pack, run, gates in ((dq.pack_lstm, dq.lstm, 4), (dq.pack_gru, dq.gru, 3), (dq.pack_rnn, dq.rnn, 1)):
-        results += run(x, pack(w[:, : gates * units], r[:, : gates * units]), threads=2)
+        results += run(x, pack(w[:, : gates * units], r[:, : gates * units], layout="onnx"), threads=2)
     return results
 
 
