@@ -34,8 +34,9 @@ class Direction(NamedTuple):
 
 def _gates(product: np.ndarray, count: int) -> np.ndarray:
     """[rows, blocks · count · LANES] as [count, rows, units rounded up]."""
-    blocks = product.reshape(len(product), -1, count, LANES)
-    return np.ascontiguousarray(blocks.transpose(2, 0, 1, 3).reshape(count, len(product), -1))
+    rows, columns = product.shape
+    blocks = product.reshape(rows, columns // (count * LANES), count, LANES)
+    return np.ascontiguousarray(blocks.transpose(2, 0, 1, 3).reshape(count, rows, columns // count))
 
 
 def _functions(direction: Direction) -> tuple[Any, ...]:
@@ -101,7 +102,8 @@ def sequence(
     lengths = np.full(batch, times) if lengths is None else lengths
     state = h.shape[2]
     for i, d in enumerate(directions):
-        gates = reference.linear(x.reshape(times * batch, -1), *d.input).reshape(times, batch, -1)
+        columns, inputs = d.input[0].shape
+        gates = reference.linear(x.reshape(times * batch, inputs), *d.input).reshape(times, batch, columns)
         cells = np.zeros((batch, -(-d.units // LANES) * LANES), np.float32)
         if c is not None:
             cells[:, : d.units] = c[i]

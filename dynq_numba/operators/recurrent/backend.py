@@ -127,7 +127,7 @@ def sequence(
     if not JIT_ENABLED:
         h[...], c[...] = 0 if h0 is None else h0, 0 if c0 is None else c0
         cells = c if packed.kind == "lstm" else None
-        reference.sequence(packed._layer().references, x.reshape(times, batch, -1), lengths, h, cells, y)
+        reference.sequence(packed._layer().references, x.reshape(times, batch, packed.input_size), lengths, h, cells, y)
         return y, h, c
     words = packed._layer().words
     if count != 1:
