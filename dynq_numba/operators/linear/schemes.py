@@ -134,14 +134,18 @@ def _norm(values: np.ndarray) -> float:
 
 def _candidates(weight: np.ndarray, bits: Bits) -> list[Candidate]:
     n, k = weight.shape
-    norm = _norm(weight.astype(np.float64)) or 1.0
+    exact = weight.astype(np.float64)
+    norm = _norm(exact.copy()) or 1.0
     plans: list[tuple[Granularity, GroupSize | None]] = [("per_tensor", None), ("per_channel", None)]
     # One group over all of k is per_channel in 8 bits; in 4 bits, its scale is a better one.
     plans += [("per_group", size) for size in reversed(GROUP_SIZES) if size < max(k, 33 if bits == 4 else 0)]
     found = []
     for granularity, size in plans:
         q, scale, _ = quantize_weight(weight, bits, granularity, size)
-        gap = weight - q.astype(np.float64) * expand(scale, k, size)
+        # float64 throughout: numpy ends the process when it finds no memory for the buffers that mixed types take.
+        gap = q.astype(np.float64)
+        gap *= expand(scale.astype(np.float64), k, size)
+        np.subtract(exact, gap, out=gap)
         nbytes = -(-n * k * bits // 8) + scale.size * (SCALE_BYTES if size else 4)
         found.append(Candidate(granularity, size, bits, _norm(gap) / norm, nbytes))
     return sorted(found, key=lambda c: c.nbytes)
