@@ -13,14 +13,13 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core.registry import cpu_target
 
-from dynq_numba.kernels.gemm.intrinsics import max_rows
-from dynq_numba.kernels.gemm.tile import Output, Scheme, Tile
+from dynq_numba.kernels.gemm.tile import Output, Scheme, Tile, max_rows
 from dynq_numba.runtime import isa as isas
 
 
 def listing(name: str, rows: int | None, bits: int, group: int) -> str:
     """IR and assembly of one strip function."""
-    isa = {isa.name: isa for isa in isas.INSTRUCTION_SETS}[name].form(group)
+    isa = {isa.name: isa for isa in isas.INSTRUCTION_SETS}[name].form("linear", group)
     scheme = Scheme(bits, group)
     codegen = cpu_target.target_context.codegen()
     module = ir.Module("tile")

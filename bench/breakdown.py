@@ -26,7 +26,7 @@ from bench.problem import Shape
 from dynq_numba.kernels.base.jit import kernel
 from dynq_numba.kernels.base.memory import data_ptr, keep, null, offset
 from dynq_numba.kernels.isa.base import InstructionSet
-from dynq_numba.kernels.linear.worker import row_packer
+from dynq_numba.kernels.linear.row_panels import row_packer
 from dynq_numba.kernels.quantize.emit import LANES
 from dynq_numba.kernels.quantize.qparams import fit_rows
 from dynq_numba.kernels.threads.partition import share
@@ -64,7 +64,7 @@ def breakdown(shape: Shape, limits: Limits) -> dict[str, float]:
     x = rng.standard_normal((shape.m, shape.k), dtype=np.float32)
     w = dq.pack_linear(rng.standard_normal((shape.n, shape.k), dtype=np.float32), granularity="per_channel")
     rows = -(-shape.m // limits.threads)
-    isa = active().form(0)
+    isa = active().form("linear")
     packed = np.empty((rows, -(-shape.k // LANES) * LANES * 4 // isa.k_per_word * isa.parts), np.uint8)
     scales, zero_points = np.empty(rows, np.float32), np.empty(rows, np.int32)
     run, share_of_x, no_rows = row_pass(isa), x[:rows], x[:0]

@@ -11,6 +11,7 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from dynq_numba.kernels.base.jit import kernel
+from dynq_numba.kernels.isa.amx import ROW_BYTES, ROWS
 from dynq_numba.kernels.isa.base import InstructionSet
 from dynq_numba.kernels.isa.emitter import I32, I64, Emitter, constant
 
@@ -19,9 +20,48 @@ SUMS = 12
 UNROLL = 4
 
 
+#: Sums of matrix registers that are multiplied in turn; 4 and 5, 6 and 7 are their operands.
+MATRIX_SUMS = ((0, 4, 6), (1, 4, 7), (2, 5, 6), (3, 5, 7))
+
+
+@cache
+def matrix_loop(isa: InstructionSet) -> tuple[Callable, int]:
+    """`register_loop` of a set with matrix registers."""
+
+    @intrinsic
+    def products(typingctx, steps):
+        def codegen(context, builder, signature, args):
+            e = Emitter(builder)
+            isa.configure(e)
+            for tile in range(8):
+                isa.zero(e, tile)
+
+            def step(state):
+                for sums in MATRIX_SUMS * UNROLL:
+                    isa.multiply(e, *sums)
+                return state
+
+            e.loop(args[0], [], step)
+            isa.release(e)
+            return ir.Constant(I64, 0)
+
+        return types.int64(types.int64), codegen
+
+    @kernel(parallel=True, cached=False)
+    def run(steps, threads):
+        sums = np.zeros(threads, np.int64)
+        for t in prange(threads):
+            sums[t] = products(steps)
+        return sums
+
+    return run, UNROLL * len(MATRIX_SUMS) * ROWS * ROWS * ROW_BYTES
+
+
 @cache
 def register_loop(isa: InstructionSet) -> tuple[Callable, int]:
     """``(run(steps, threads), multiply-adds per step and thread)`` for an instruction set that emits vectors."""
+    if isa.matrix_rows:
+        return matrix_loop(isa)
 
     @intrinsic
     def dots(typingctx, steps):

@@ -26,9 +26,9 @@ import dynq_numba as dq
 from bench.peak import register_loop
 from dynq_numba.kernels.base.jit import kernel
 from dynq_numba.kernels.base.memory import ALIGN, address_value, data_ptr, keep, offset
-from dynq_numba.kernels.gemm.intrinsics import max_rows
+from dynq_numba.kernels.gemm.intrinsics import matrix_registers
 from dynq_numba.kernels.gemm.portable import strip_for
-from dynq_numba.kernels.gemm.tile import Output, Scheme
+from dynq_numba.kernels.gemm.tile import Output, Scheme, max_rows
 from dynq_numba.kernels.isa.base import InstructionSet
 from dynq_numba.runtime import isa as isas
 
@@ -47,9 +47,10 @@ def aligned_zeros(count):
 @cache
 def tile_loop(isa: InstructionSet, scheme: Scheme = Scheme()) -> tuple[Callable, int]:  # noqa: B008
     """``(run(repeats, threads), multiply-adds per repeat and thread)``: one whole tile on operands in L1."""
-    isa = isa.form(scheme.group)
+    isa = isa.form("linear", scheme.group, scheme.bits)
     strip = strip_for(isa, scheme, Output.DEQUANTIZED)
     rows, nr, words = max_rows(isa, scheme), isa.columns, TILE_K // isa.k_per_word
+    configure, free = matrix_registers(isa, "configure"), matrix_registers(isa, "release")
     weight_bytes, row_bytes = words * isa.word_bytes, 4 * words * isa.parts
 
     @kernel(parallel=True, cached=False)
@@ -58,12 +59,14 @@ def tile_loop(isa: InstructionSet, scheme: Scheme = Scheme()) -> tuple[Callable,
             a, b = aligned_zeros(row_bytes * rows), aligned_zeros(weight_bytes)
             parameters, out = aligned_zeros(12 * nr + 8 * rows), aligned_zeros(4 * rows * nr)
             columns = data_ptr(parameters)
+            configure()
             for _ in range(repeats):
                 scale, zero_point = offset(columns, 12 * nr), offset(columns, 12 * nr + 4 * rows)
                 strip(
                     rows, data_ptr(a), data_ptr(b), words, scale, zero_point,
-                    columns, data_ptr(out), 4 * nr, 1, 0, nr, data_ptr(a), 0,
+                    columns, data_ptr(out), 4 * nr, 1, weight_bytes, nr, data_ptr(a), 0,
                 )  # fmt: skip
+            free()
             keep(a)
             keep(b)
             keep(parameters)

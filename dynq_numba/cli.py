@@ -38,6 +38,7 @@ def _info(args: argparse.Namespace) -> int:
     from . import available_isas, current_isa
     from .kernels.base.jit import JIT_ENABLED, cache_directory
     from .runtime import cpu, kernel_table, threads
+    from .runtime.isa import refused_isas
 
     libraries = ", ".join(f"{lib.__name__} {lib.__version__}" for lib in (numba, llvmlite, numpy))
     sizes = ", ".join(f"L{level} {_bytes(size)}" for level, size in cpu.cache_sizes().items())
@@ -46,6 +47,8 @@ def _info(args: argparse.Namespace) -> int:
     print(f"cores            {threads.default_threads()} of {os.cpu_count()} for this process")
     print(f"data caches      {sizes or 'unknown'}")
     print(f"instruction set  {current_isa()}   (available: {', '.join(available_isas())})")
+    for name, why in refused_isas().items():
+        print(f"left out         {name}: {why}")
     if not JIT_ENABLED:
         print("runs on          the numpy reference (NUMBA_DISABLE_JIT=1)")
         return 0

@@ -8,10 +8,10 @@ import pytest
 import tiers
 from hypothesis import HealthCheck, settings
 
+from dynq_numba.runtime.isa import INSTRUCTION_SETS
+
 # Children of tests whose standard error is looked at.
 os.environ.setdefault("DYNQ_QUIET", "1")
-
-ISAS = ("avx512vnni", "avxvnni", "avx2", "portable")
 
 # The generated inputs of "ci" are the same in every run; HYPOTHESIS_PROFILE=thorough searches further.
 settings.register_profile(
@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: item.path.parent.name != "process")  # the longest group first
 
 
-@pytest.fixture(params=ISAS)
+@pytest.fixture(params=[isa.name for isa in INSTRUCTION_SETS])
 def isa(request):
     """Run the test once on every instruction set of this machine; the others are skipped with the reason."""
     import dynq_numba

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache
 
+from ..kernels.base.jit import JIT_ENABLED
+from ..kernels.gemm.self_check import matrix_products_are_exact
+from ..kernels.isa.amx import AMX
 from ..kernels.isa.avx2 import AVX2
 from ..kernels.isa.base import InstructionSet
 from ..kernels.isa.portable import PORTABLE
@@ -16,7 +20,7 @@ from ..kernels.objects.cpython import ON, PROCESS
 from . import cpu
 
 #: Best first. A new instruction set is a file in kernels/isa and a row here.
-INSTRUCTION_SETS: tuple[InstructionSet, ...] = (AVX512VNNI, AVXVNNI, AVX2, PORTABLE)
+INSTRUCTION_SETS: tuple[InstructionSet, ...] = (AMX, AVX512VNNI, AVXVNNI, AVX2, PORTABLE)
 
 _forced: ContextVar[InstructionSet | None] = ContextVar("dynq_isa", default=None)
 #: Whether `force_isa` was used in this process: until then `active` has one answer, and nobody need ask.
@@ -24,9 +28,37 @@ ever_forced = False
 
 
 @cache
-def _usable() -> dict[str, InstructionSet]:
+def _sets() -> tuple[dict[str, InstructionSet], dict[str, str]]:
+    """The sets that this process can run; and why not, of those that the CPU has all the same."""
     present = cpu.features()
-    return {isa.name: isa for isa in INSTRUCTION_SETS if isa.usable_with(present)}
+    usable, refused = {}, {}
+    for isa in INSTRUCTION_SETS:
+        if isa.usable_with(present):
+            if why := isa.unavailable() or _failed_check(isa):
+                refused[isa.name] = why
+            else:
+                usable[isa.name] = isa
+    return usable, refused
+
+
+def _failed_check(isa: InstructionSet) -> str:
+    """What is wrong with the products of matrix registers here, with a warning; "" if nothing."""
+    if not isa.matrix_rows or not JIT_ENABLED or os.environ.get("DYNQ_SELF_CHECK") == "0":
+        return ""
+    if matrix_products_are_exact(isa):
+        return ""
+    why = "its products are wrong on this machine"
+    warnings.warn(f"instruction set {isa.name} is left out: {why}", RuntimeWarning, stacklevel=2)
+    return why
+
+
+def _usable() -> dict[str, InstructionSet]:
+    return _sets()[0]
+
+
+def refused_isas() -> dict[str, str]:
+    """Instruction sets that the CPU has and this process does not run, and why."""
+    return dict(_sets()[1])
 
 
 def available_isas() -> tuple[str, ...]:
@@ -49,8 +81,11 @@ def _lookup(name: str, argument: str) -> InstructionSet:
     try:
         return _usable()[name]
     except (KeyError, TypeError):
-        possible = ", ".join(available_isas())
-        raise ValueError(f"{argument} must be one of {possible} (what this machine can run); got {name!r}") from None
+        possible, why = ", ".join(available_isas()), _sets()[1].get(name) if isinstance(name, str) else None
+        because = f" ({why})" if why else ""
+        raise ValueError(
+            f"{argument} must be one of {possible} (what this machine can run); got {name!r}{because}"
+        ) from None
 
 
 @cache

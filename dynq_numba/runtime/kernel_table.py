@@ -27,8 +27,7 @@ from numba.core.registry import cpu_target
 from ..kernels.base.cache import places
 from ..kernels.base.jit import address
 from ..kernels.base.memory import WORKER_SIGNATURE
-from ..kernels.gemm.intrinsics import max_rows
-from ..kernels.gemm.tile import Scheme
+from ..kernels.gemm.tile import Scheme, max_rows
 from ..kernels.isa.base import InstructionSet
 from .isa import INSTRUCTION_SETS
 
@@ -75,6 +74,10 @@ class Kernel:
     def operation(self) -> str:
         return self.family.operation
 
+    def worker(self) -> Any:
+        """Its dispatcher, not compiled yet."""
+        return self.family.build(self.form, self.scheme)
+
     @property
     def name(self) -> str:
         tile = self.tile("x", f"c{self.form.k_per_word}")
@@ -84,16 +87,11 @@ class Kernel:
     @property
     def form(self) -> InstructionSet:
         """How it multiplies on that instruction set."""
-        return self.isa.form(self.scheme.group) if self.operation in ("linear", "matmul") else self.isa
+        return self.isa.form(self.operation, self.scheme.group, self.scheme.bits)
 
     def tile(self, by: str, more: str = "") -> str:
         """Rows and columns of its tallest tile."""
-        return f"{max_rows(self.form, self.scheme)}{by}{self.form.columns}{more}"
-
-    def build(self) -> Any:
-        """The worker, not yet compiled."""
-        return self.family.build(self.form, self.scheme)
-
+        return f"{self.form.matrix_rows or max_rows(self.form, self.scheme)}{by}{self.form.columns}{more}"
 
 _FAMILIES: list[Family] = []
 
@@ -112,7 +110,7 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
 
 def is_kept(kernel: Kernel) -> bool:
     """Whether the kernel is in the cache on disk, so that nothing is compiled when it is called."""
-    kept = kernel.build().root("address")._cache
+    kept = kernel.worker().root("address")._cache
     name, _ = kept._file(WORKER_SIGNATURE, cpu_target.target_context.codegen())
     return any((folder / name).is_file() for folder in places())
 
@@ -125,4 +123,4 @@ def kernel_for(operation: str, isa: InstructionSet, scheme: Scheme = EIGHT_BIT) 
 @cache
 def worker_address(operation: str, isa: InstructionSet, scheme: Scheme = EIGHT_BIT) -> int:
     """Address of that kernel's worker."""
-    return address(kernel_for(operation, isa, scheme).build(), WORKER_SIGNATURE)
+    return address(kernel_for(operation, isa, scheme).worker(), WORKER_SIGNATURE)

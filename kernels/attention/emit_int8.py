@@ -25,7 +25,7 @@ from ..isa.transpose import FLOATS, LANES, LINE
 from ..quantize.emit import MAGIC
 from . import emit as floats
 from .emit import INTS, begin, cascade, heights, largest, sum_up, unrolled, vectors_at
-from .emit_int8_pack import TOGETHER, greater_bits, in_words, whole, words_of
+from .emit_int8_pack import TOGETHER, greater_bits, whole, words_of
 from .reference import BLOCK, LEAST, POWER_MAGIC, SHORT_MIN, SHORT_P
 
 SCORES_ARGUMENTS = [BYTES, I64, BYTES, I64, BYTES, BYTES]
@@ -70,7 +70,7 @@ def scores_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir.
     q, count, block, keys, s, scales = function.args
     builder = e.builder
     padded = whole(e, count)
-    if not in_words(isa):
+    if not isa.byte_dot:
         wide = builder.mul(padded, ir.Constant(I64, 4))
         builder.call(floats.scores_function(isa, vectors, module), [q, count, block, wide, keys, s])
         key_scales = e.at(block, builder.mul(wide, ir.Constant(I64, BLOCK)))
@@ -181,7 +181,7 @@ def weights_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir
             e.store(builder.fsub(shifted(state[0], v), constant(FLOATS, MAGIC)), e.at(state[0], LINE * v), 4)
         return [e.at(state[0], wide)]
 
-    if in_words(isa):
+    if isa.byte_dot:
         for i in range((TOGETHER - 1) * vectors):  # keys that make four of the last ones
             e.store(zero, e.at(end, LINE * i), 4)
         e.loop(builder.sdiv(whole(e, keys, TOGETHER), ir.Constant(I64, TOGETHER)), [s, s], word)
@@ -199,7 +199,7 @@ def values_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir.
     p, block, keys, count, factors, o = function.args
     builder = e.builder
     wide = builder.mul(whole(e, count), ir.Constant(I64, 4))
-    if not in_words(isa):
+    if not isa.byte_dot:
         null, zero = ir.Constant(BYTES, None), ir.Constant(I64, 0)
         plain = floats.values_function(isa, vectors, False, module, units=True)
         builder.call(plain, [p, block, wide, keys, count, factors, o, null, zero])

@@ -20,7 +20,6 @@ from llvmlite import ir
 from ..isa.base import InstructionSet
 from ..isa.emitter import BYTES, F32, I32, I64, Emitter, constant, vector
 from ..isa.transpose import FLOATS, LANES, LINE, by_sixteens
-from ..isa.vnni import Vnni
 from ..quantize.emit import MAGIC, Quotient, by_quotient, each_lane, quantized, shift
 from .emit import INTS, begin
 from .reference import BLOCK
@@ -36,13 +35,8 @@ KEYS_ARGUMENTS = [BYTES, I64, I64, I64, BYTES]
 QUERIES_ARGUMENTS = [BYTES, I64, I64, BYTES]
 
 
-def in_words(isa: InstructionSet) -> bool:
-    """Whether integers are bytes of words; else they are floats."""
-    return isinstance(isa, Vnni)
-
-
 def value_bytes(isa: InstructionSet) -> int:
-    return 1 if in_words(isa) else 4
+    return 1 if isa.byte_dot else 4
 
 
 def whole(e: Emitter, count: ir.Value, size: int = LANES) -> ir.Value:
@@ -124,7 +118,7 @@ def keys_function(isa: InstructionSet, values: bool, module: ir.Module) -> ir.Fu
     def stored(quotients: list[Quotient], some: list[ir.Value], target: ir.Value, sums: ir.Value) -> list[ir.Value]:
         """16 values of four keys; the next place, and sums of all integers so far · 128."""
         numbers = [_clipped(e, quotient(row)) for quotient, row in zip(quotients, some, strict=True)]
-        if not in_words(isa):
+        if not isa.byte_dot:
             for i, row in enumerate(numbers):
                 e.store(rounded(e, row), e.at(target, builder.mul(wide, ir.Constant(I64, i))), 4)
             return [e.at(target, LINE), sums]
@@ -211,7 +205,7 @@ def queries_function(isa: InstructionSet, module: ir.Module) -> ir.Function:
             e.store(rounded(e, _clipped(e, quotient(e.load(FLOATS, state[0], 4)))), state[0], 4)
             return [e.at(state[0], stride)]
 
-        if in_words(isa):
+        if isa.byte_dot:
             e.repeat(builder.sdiv(whole(e, count, 4), ir.Constant(I64, 4)), [q, q], word)
         else:
             e.repeat(count, [q], number)

@@ -9,7 +9,7 @@ pixels (activations, in panels), so that what it stores is channels × pixels, a
 
     y[r, c] = float32(rows[0, r] + Σ a·b) · rows[1, r] + rows[2, r]
 
-The broadcast operand is now the signed one: `swapped` gives an instruction set's dot with its operands exchanged.
+The broadcast operand is now the signed one: `InstructionSet.swapped` has a set's dot with its operands exchanged.
 Nothing depends on the column, so no sum over patches is needed.
 
     shift    rows of bytes, every `step`-th one, and the zero point outside the image
@@ -19,7 +19,6 @@ Nothing depends on the column, so no sum over patches is needed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from functools import cache, partial
 
 from llvmlite import ir
@@ -27,11 +26,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..gemm.tile import Output, Scheme, Tile
-from ..isa.avx2 import Avx2
 from ..isa.base import VECTORS, InstructionSet
 from ..isa.emitter import BYTES, F32, I8, I32, I64, VOID, Emitter, internal_function, vector
 from ..isa.intrinsics import switch
-from ..isa.vnni import Vnni
 
 #: Pixels that are laid out together.
 PIXELS = 64
@@ -39,32 +36,11 @@ PIXELS = 64
 SHIFTS = ((16, 1), (32, 1), (64, 1), (16, 2), (64, 2), (16, 3), (16, 4), (16, 8), (16, 14), (16, 16))
 
 
-class SwappedVnni(Vnni):
-    """vpdpbusd with the weights as its signed operand."""
-
-    def dot(self, e: Emitter, acc: ir.Value, a: ir.Value, w: ir.Value) -> ir.Value:
-        return super().dot(e, acc, w, a)
-
-
-class SwappedAvx2(Avx2):
-    """vpmaddwd of signed halves: patches are widened without a sign."""
-
-    def weights(self, e: Emitter, packed: ir.Value) -> ir.Value:
-        return e.builder.zext(packed, vector(ir.IntType(16), 2 * self.lanes))
-
-
-@cache
-def swapped(isa: InstructionSet) -> InstructionSet:
-    """`isa` with unsigned panels and signed broadcasts."""
-    kind = SwappedVnni if isinstance(isa, Vnni) else SwappedAvx2
-    return kind(**{field.name: getattr(isa, field.name) for field in fields(isa)})
-
-
 class ConvolutionTile(Tile):
     """A tile of `rows` output channels: `zero_point` is the rows' words, `scale` and `columns` are moot."""
 
     def __init__(self, isa: InstructionSet, rows: int):
-        super().__init__(swapped(isa), Scheme(), Output.DEQUANTIZED, rows)
+        super().__init__(isa.swapped(), Scheme(), Output.DEQUANTIZED, rows)
         self.name = f"dynq_conv_{rows}x{isa.columns}c{isa.k_per_word}__{isa.name}"
 
     def start(self, e: Emitter, zero_point: ir.Value, columns: ir.Value) -> list[ir.Value]:

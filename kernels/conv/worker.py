@@ -54,7 +54,6 @@ from ..base.memory import (
 )
 from ..gemm.pack import padded_length
 from ..isa.base import InstructionSet
-from ..isa.portable import Portable
 from ..threads.partition import share
 from ..threads.pool import next_task
 from ..threads.scratch import borrow, give_back
@@ -86,7 +85,7 @@ STRIP = 16
 
 
 @cache
-def portable_strip(isa: Portable) -> Callable:
+def portable_strip(isa: InstructionSet) -> Callable:
     """The tile in plain loops: the arguments of `convolution_strip`."""
     nr = isa.columns
 
@@ -116,7 +115,7 @@ def portable_strip(isa: Portable) -> Callable:
 @cache
 def convolution_worker(isa: InstructionSet) -> Callable:
     """The worker of one instruction set."""
-    strip = portable_strip(isa) if isinstance(isa, Portable) else convolution_strip(isa)
+    strip = convolution_strip(isa) if isa.emitted else portable_strip(isa)
     lay_out = patch_packer(isa)
     nr, kr, tallest = isa.columns, isa.k_per_word, isa.max_rows
     unit = PIXELS // nr

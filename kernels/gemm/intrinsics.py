@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import cast
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from ..isa.amx import Amx
 from ..isa.base import InstructionSet
-from ..isa.emitter import I64
+from ..isa.emitter import I64, Emitter
 from ..isa.intrinsics import NUMBA_TYPE
-from .tile import Output, Scheme, Tile
-
-
-def max_rows(isa: InstructionSet, scheme: Scheme) -> int:
-    """The tallest tile of a scheme."""
-    return isa.max_rows_grouped if scheme.group else isa.max_rows
+from .matrix_tile import MatrixTile
+from .matrix_tile import convert_function as matrix_convert_function
+from .tile import Output, Scheme, Tile, max_rows
 
 
 @cache
@@ -49,4 +48,52 @@ def strip(isa: InstructionSet, scheme: Scheme, output: Output) -> Callable:
     return strip
 
 
+@cache
+def matrix_strip(isa: InstructionSet) -> Callable:
+    """``matrix_strip(rows, <Tile.ARGUMENTS>)``: the same on matrix registers, for 1 … `matrix_rows` rows."""
+    tile = MatrixTile(cast(Amx, isa))
 
+    @intrinsic
+    def matrix_strip(
+        typingctx, rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last,
+        ahead, near,
+    ):  # fmt: skip
+        def codegen(context, builder, signature, args):
+            builder.call(tile.function(builder.module), args)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, *(NUMBA_TYPE[t] for t in Tile.ARGUMENTS)), codegen
+
+    return matrix_strip
+
+
+@cache
+def tile_row(isa: InstructionSet) -> Callable:
+    """``tile_row(x, k, scale, zero_point, target)``: see ``matrix_tile.convert_function``; nothing on other sets."""
+
+    @intrinsic
+    def tile_row(typingctx, x, k, scale, zero_point, target):
+        def codegen(context, builder, signature, args):
+            if isa.matrix_rows:
+                builder.call(matrix_convert_function(builder.module, isa), args)
+            return context.get_dummy_value()
+
+        return types.void(types.voidptr, types.intp, types.voidptr, types.voidptr, types.voidptr), codegen
+
+    return tile_row
+
+
+@cache
+def matrix_registers(isa: InstructionSet, verb: str) -> Callable:
+    """``configure()`` or ``release()`` the matrix registers of this thread; nothing on sets without them."""
+
+    @intrinsic
+    def registers(typingctx):
+        def codegen(context, builder, signature, args):
+            if isa.matrix_rows:
+                getattr(isa, verb)(Emitter(builder))
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    return registers

@@ -2,7 +2,7 @@
 
 A panel holds NR output channels (rows of the weight), the words of k one after another (see gemm/panel.py):
 
-    8 bit        [words][NR][KR]             byte = q
+    8 bit        [words][NR][KR]             byte = q; where a set wants slabs of S columns, [NR / S][words][S][KR]
     4 bit        [words / 2][NR][KR]         low nibble = q of the even word, high nibble = of the odd word
     grouped      after each group's words, the NR scales of the group in two bytes each (bfloat16), first and second
                  half of the columns in turn; of 4-bit symmetric weights scale / 16, because those enter the product
@@ -28,9 +28,9 @@ MAX_K = 65_793
 LONG_STEP = MAX_K // K_ALIGN * K_ALIGN
 
 
-def padded_k(k: int, group: int) -> int:
-    """K rounded up to whole unrolled steps, or whole groups; at least one step."""
-    unit = group or K_ALIGN
+def padded_k(k: int, group: int, align: int = K_ALIGN) -> int:
+    """K rounded up to whole steps of `align`, or whole groups; at least one."""
+    unit = group or align
     return max(1, -(-k // unit)) * unit
 
 
@@ -40,9 +40,11 @@ def multiplied_k(k: int, group: int) -> int:
     return max(1, -(-k // unit)) * unit
 
 
-def panel_bytes(k: int, columns: int, bits: int, group: int, zero_points: bool = False) -> int:
+def panel_bytes(
+    k: int, columns: int, bits: int, group: int, zero_points: bool = False, align: int = K_ALIGN
+) -> int:
     """Bytes of one panel, its inline scales and zero points included."""
-    padded = padded_k(k, group)
+    padded = padded_k(k, group, align)
     integers = padded * columns * bits // 8
     if not group:
         return integers
@@ -51,20 +53,20 @@ def panel_bytes(k: int, columns: int, bits: int, group: int, zero_points: bool =
 
 
 @kernel
-def pack_panels(q, scale, zero, columns, k_per_word, bits, group, zero_points, stride, panels):
+def pack_panels(q, scale, zero, columns, slab, k_per_word, bits, group, zero_points, stride, panels):
     """Write q [N, K] int8, and when grouped scale [N, groups] float32, into panels, a zeroed uint8 array.
 
     zero [N, groups] uint8: what nibbles add to q; not read without `zero_points`.
     """
     n, k = q.shape
-    length, block, step = block_form(k, columns, bits, group)
+    length, block, step = block_form(stride, columns, bits, group)
     blocks = (k + length - 1) // length
     for i in range(n):
         base, lane = i // columns * stride, i % columns
         for b in range(blocks):
             shift = zero[i, b] if zero_points else 0
             for word in range(length // k_per_word):
-                place, high = word_place(word, lane, columns, k_per_word, bits)
+                place, high = word_place(word, lane, slab, k_per_word, bits, length)
                 first = b * length + word * k_per_word
                 for j in range(first, first + k_per_word):
                     value = np.uint8(q[i, j] + shift) if j < k else np.uint8(shift)
@@ -93,10 +95,10 @@ def pack_scales(scale, times, panels, first, step):
 
 
 @kernel
-def unpack_panels(panels, columns, k_per_word, bits, group, zero_points, stride, q, scale, zero):
+def unpack_panels(panels, columns, slab, k_per_word, bits, group, zero_points, stride, q, scale, zero):
     """The inverse of `pack_panels`: fill q [N, K] int8, scale and zero [N, groups] where the panels hold them."""
     n, k = q.shape
-    length, block, step = block_form(k, columns, bits, group)
+    length, block, step = block_form(stride, columns, bits, group)
     groups = scale.shape[1]
     part = np.zeros(1, np.uint32)
     for i in range(n):
@@ -110,7 +112,7 @@ def unpack_panels(panels, columns, k_per_word, bits, group, zero_points, stride,
         for j in range(k):
             b = j // length
             word = (j - b * length) // k_per_word
-            place, high = word_place(word, lane, columns, k_per_word, bits)
+            place, high = word_place(word, lane, slab, k_per_word, bits, length)
             byte = panels[base + b * step + place + (j - b * length) % k_per_word]
             if zero_points:
                 q[i, j] = np.int8((byte >> 4 if high else byte & 15) - zero[i, b])
@@ -121,15 +123,20 @@ def unpack_panels(panels, columns, k_per_word, bits, group, zero_points, stride,
 
 
 @kernel
-def padded_length(k):
+def whole(k, align):
     """`padded_k` without groups, for jitted callers."""
-    return max(1, (k + K_ALIGN - 1) // K_ALIGN) * K_ALIGN
+    return max(1, (k + align - 1) // align) * align
 
 
 @kernel
-def block_form(k, columns, bits, group):
+def padded_length(k):
+    return whole(k, K_ALIGN)
+
+
+@kernel
+def block_form(stride, columns, bits, group):
     """Of the parts between inline scales: k, bytes of words, and bytes from one to the next."""
-    length = group if group else padded_length(k)
+    length = group if group else stride * 8 // (columns * bits)
     block = length * columns * bits // 8
     return length, block, (block + 2 * columns if group else block)
 
@@ -142,11 +149,12 @@ def scale_place(lane, columns):
 
 
 @kernel
-def word_place(word, lane, columns, k_per_word, bits):
-    """Where a lane's bytes of a k-word lie, and whether in the high nibbles."""
+def word_place(word, lane, slab, k_per_word, bits, length):
+    """Where a lane's bytes of a k-word lie in a part of `length` k, and whether in the high nibbles."""
+    first, lane = lane // slab * slab * length * bits // 8, lane % slab
     if bits == 4:
-        return (word // 2 * columns + lane) * k_per_word, word % 2 == 1
-    return (word * columns + lane) * k_per_word, False
+        return first + (word // 2 * slab + lane) * k_per_word, word % 2 == 1
+    return first + (word * slab + lane) * k_per_word, False
 
 
 @kernel

@@ -1,6 +1,6 @@
 """How a tile reads a weight panel: k-words as dot operands, the scales and zero points of groups.
 
-    8 bit        [words][NR][KR] int8
+    8 bit        [words][NR][KR] int8; or in slabs, a vector of columns each: [VECTORS][words][NR / VECTORS][KR]
     4 bit        [words/2][NR][KR] bytes: low nibble = even word, high nibble = odd word, two's complement
     grouped      after the words of each group, NR scales as upper halves of float32: the word of lane i holds that of
                  column i in its lower half, that of column lanes + i in its upper half
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from ..isa.base import VECTORS, InstructionSet
-from ..isa.emitter import F32, I8, Emitter, constant, vector
+from ..isa.emitter import F32, I8, I64, Emitter, constant, vector
 
 #: How far ahead weights are prefetched, in bytes; and a cache line.
 AHEAD = 8192
@@ -47,18 +47,23 @@ class Panel:
         self.isa, self.scheme = isa, scheme
 
     def bytes_of(self, words: int) -> int:
-        """Bytes of that many k-words of a panel."""
-        return words * self.isa.word_bytes * self.scheme.bits // 8
+        """Bytes of that many k-words of a panel, or of each of its slabs."""
+        columns = self.isa.slab or self.isa.columns
+        return words * columns * self.isa.k_per_word * self.scheme.bits // 8
 
     def words(
-        self, e: Emitter, b: ir.Value, count: int, zeros: list[ir.Value] | None
+        self, e: Emitter, b: ir.Value, count: int, zeros: list[ir.Value] | None, slab: ir.Value | None
     ) -> Iterator[list[ir.Value]]:
-        """The dot operands of `count` consecutive k-words, loaded as they are consumed."""
+        """The dot operands of `count` consecutive k-words, loaded as they are consumed; `slab`: bytes of a slab."""
         isa = self.isa
         vector_bytes = isa.lanes * isa.k_per_word
+        if isa.slab:
+            starts = [e.at(b, e.builder.mul(slab, ir.Constant(I64, v))) for v in range(VECTORS)]
+        else:
+            starts = [e.at(b, v * vector_bytes) for v in range(VECTORS)]
 
         def load(word: int) -> list[ir.Value]:
-            pointers = (e.at(b, word * isa.word_bytes + v * vector_bytes) for v in range(VECTORS))
+            pointers = (e.at(start, self.bytes_of(8 // self.scheme.bits * word)) for start in starts)
             return [e.load(isa.packed_weights, pointer, vector_bytes) for pointer in pointers]
 
         if self.scheme.bits == 8:

@@ -121,4 +121,4 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
 
 def strip_for(isa: InstructionSet, scheme: Scheme, output: Output) -> Callable:
     """The tile of `isa`, emitted or jitted; both take ``(rows, *Tile.ARGUMENTS)``."""
-    return portable_strip(isa, scheme, output) if isinstance(isa, Portable) else strip(isa, scheme, output)
+    return strip(isa, scheme, output) if isa.emitted else portable_strip(isa, scheme, output)

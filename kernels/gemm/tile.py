@@ -72,6 +72,11 @@ class Near:
     LINES = 4
 
 
+def max_rows(isa: InstructionSet, scheme: Scheme) -> int:
+    """The tallest tile of a scheme."""
+    return isa.max_rows_grouped if scheme.group else isa.max_rows
+
+
 class Tile:
     """Emits one strip: a tile of `rows` rows swept over consecutive weight panels.
 
@@ -122,6 +127,7 @@ class Tile:
         e = Emitter(builder)
         a, b, words, scale, zero_point, columns, out, stride, panels, panel_stride, last, ahead, near = function.args
         nr = self.isa.columns
+        slab = builder.sdiv(panel_stride, ir.Constant(I64, VECTORS)) if self.isa.slab else None
 
         def panel(state: list[ir.Value]) -> list[ir.Value]:
             weights, column_words, corner, left, ahead = state
@@ -130,7 +136,7 @@ class Tile:
             else:
                 start = self.start(e, zero_point, column_words)
                 following = Near(ahead, near, corner, stride) if self.chains == 1 else None
-                sums, _, _, reached = self.sums(e, a, weights, words, start=start, near=following)
+                sums, _, _, reached = self.sums(e, a, weights, words, start=start, near=following, slab=slab)
                 ahead = reached if following else ahead
             is_last = builder.icmp_signed("==", left, ir.Constant(I64, 1))
             valid = builder.select(is_last, last, ir.Constant(I64, nr))
@@ -164,6 +170,7 @@ class Tile:
         start: list[ir.Value] | None = None,
         near: Near | None = None,
         zeros: list[ir.Value] | None = None,
+        slab: ir.Value | None = None,
     ) -> tuple[list[list[ir.Value]], ir.Value, ir.Value, ir.Value]:
         """Exact integer sums over `words` k-words (an int: of a group), and where the streams stand then."""
         rows, isa, panel, builder = self.rows, self.isa, self.panel, e.builder
@@ -181,7 +188,7 @@ class Tile:
                 for line in range(VECTORS):
                     e.prefetch(e.at(edge, 4 * isa.lanes * line), write=True)
                 edge = builder.select(builder.icmp_unsigned("==", edge, bottom), edge, e.at(edge, near.stride))
-            for u, weights in enumerate(panel.words(e, b, count, zeros)):
+            for u, weights in enumerate(panel.words(e, b, count, zeros, slab)):
                 first = (u % self.chains) * width
                 for r in range(rows):
                     places = ((u * isa.parts + part) * rows + r for part in range(isa.parts))

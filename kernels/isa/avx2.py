@@ -51,6 +51,12 @@ from .x86 import half_words, row_bytes, shifted_words
 class Avx2(InstructionSet):
     """Products of 16-bit values: any 8-bit weights."""
 
+    def form(self, operation: str, group: int = 0, bits: int = 8) -> InstructionSet:
+        return SIGNED if operation in ("linear", "matmul") and not group else self
+
+    def swapped(self) -> InstructionSet:
+        return self.turned_into(SwappedAvx2)
+
     def weights(self, e: Emitter, packed: ir.Value) -> ir.Value:
         return e.builder.sext(packed, vector(I16, 2 * self.lanes))
 
@@ -65,6 +71,13 @@ class Avx2(InstructionSet):
 
     def pack_bytes(self, e: Emitter, values: list[ir.Value]) -> ir.Value:
         return row_bytes(e, values, self.lanes)
+
+
+class SwappedAvx2(Avx2):
+    """vpmaddwd of signed halves: patches are widened without a sign."""
+
+    def weights(self, e: Emitter, packed: ir.Value) -> ir.Value:
+        return e.builder.zext(packed, vector(I16, 2 * self.lanes))
 
 
 @dataclass(frozen=True)
@@ -114,5 +127,4 @@ AVX2 = Avx2(
     temporaries=1,
     fused=True,
     in_flight=4,
-    per_channel=SIGNED,
 )

@@ -8,7 +8,7 @@ halves. A lane of weights holds the matching 4 or 2 signed bytes in memory.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from llvmlite import ir
@@ -17,8 +17,8 @@ from .emitter import I8, I16, I32, I64, Emitter, constant, vector
 
 #: Vectors side by side in a weight panel: two, so that every broadcast activation feeds two dots.
 VECTORS = 2
-#: K is padded with zero weights to a multiple of this, whole unrolled steps on every set; and multiplied to a multiple
-#: of K_STEP, whole pairs of words.
+#: K is padded with zero weights to a multiple of K_ALIGN, whole unrolled steps of vector tiles (a set may want more:
+#: `k_align`); and vector tiles multiply it to a multiple of K_STEP, whole pairs of words.
 K_ALIGN, K_STEP = 16, 8
 
 
@@ -49,8 +49,16 @@ class InstructionSet(ABC):
         Words that a k-word of activations takes in memory: views of the same values, [words][parts][R].
     shift : int
         What the dot takes from every activation: it adds Σ (a - shift)·w, and the start makes up for it.
-    per_channel : InstructionSet, optional
-        Another way to multiply on the same machine, for linear weights without groups: see `form`.
+    byte_dot : bool
+        Whether the dot multiplies any unsigned by any signed bytes.
+    emitted : bool
+        Whether tiles are emitted for the set; else they are jitted loops (gemm/portable.py, conv/worker.py).
+    k_align : int
+        K is padded with zero weights to a multiple of this: whole unrolled steps of the set.
+    slab : int
+        Columns of a weight panel whose words lie side by side; 0: all of them. See panel.py.
+    matrix_rows : int
+        Rows of the tallest panel on matrix registers; 0: there are none.
     """
 
     name: str
@@ -65,7 +73,11 @@ class InstructionSet(ABC):
     in_flight: int = 10
     parts: int = 1
     shift: int = 0
-    per_channel: InstructionSet | None = None
+    byte_dot: bool = False
+    emitted: bool = True
+    k_align: int = K_ALIGN
+    slab: int = 0
+    matrix_rows: int = 0
 
     @property
     def columns(self) -> int:
@@ -77,9 +89,21 @@ class InstructionSet(ABC):
         """Bytes of one k-word of a weight panel (8-bit weights)."""
         return self.columns * self.k_per_word
 
-    def form(self, group: int) -> InstructionSet:
-        """What a linear with such groups (0: none) multiplies with: its panels, its rows and its tile."""
-        return self if group or self.per_channel is None else self.per_channel
+    def form(self, operation: str, group: int = 0, bits: int = 8) -> InstructionSet:
+        """What an operation on such weights (`group` 0: one scale for all of K) is done with, and packed for."""
+        return self
+
+    def swapped(self) -> InstructionSet:
+        """The set with its dot's operands exchanged: unsigned panels, signed broadcasts."""
+        raise NotImplementedError(f"{self.name} has no dot with its operands exchanged")
+
+    def turned_into(self, kind: type[InstructionSet]) -> InstructionSet:
+        """The same values as another class."""
+        return kind(**{field.name: getattr(self, field.name) for field in fields(self)})
+
+    def unavailable(self) -> str:
+        """Why the system does not let this process use what the CPU has; "" where it does."""
+        return ""
 
     def usable_with(self, present: frozenset[str]) -> bool:
         return any(all(f in present for f in wanted) for wanted in self.features)

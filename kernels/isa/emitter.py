@@ -159,6 +159,14 @@ class Emitter:
             phi.add_incoming(result, last)
         return merged
 
+    def either(self, condition: ir.Value, then: Callable[[], None], otherwise: Callable[[], None]) -> None:
+        """One of two pieces of code."""
+        with self.builder.if_else(condition) as (yes, no):
+            with yes:
+                then()
+            with no:
+                otherwise()
+
     @contextmanager
     def when(self, condition: ir.Value) -> Iterator[None]:
         with self.builder.if_then(condition):

@@ -28,4 +28,5 @@ PORTABLE = Portable(
     registers=16,
     max_rows=4,
     max_rows_grouped=4,
+    emitted=False,
 )

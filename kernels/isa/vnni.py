@@ -24,6 +24,11 @@ from .x86 import byte_words, row_bytes
 
 @dataclass(frozen=True)
 class Vnni(InstructionSet):
+    byte_dot: bool = True
+
+    def swapped(self) -> InstructionSet:
+        return self.turned_into(SwappedVnni)
+
     def weights(self, e: Emitter, packed: ir.Value) -> ir.Value:
         return e.builder.bitcast(packed, self.accumulator)
 
@@ -38,6 +43,13 @@ class Vnni(InstructionSet):
 
     def pack_bytes(self, e: Emitter, values: list[ir.Value]) -> ir.Value:
         return row_bytes(e, values, self.lanes)
+
+
+class SwappedVnni(Vnni):
+    """vpdpbusd with the weights as its signed operand."""
+
+    def dot(self, e: Emitter, acc: ir.Value, a: ir.Value, w: ir.Value) -> ir.Value:
+        return super().dot(e, acc, w, a)
 
 
 AVX512VNNI = Vnni(

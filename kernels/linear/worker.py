@@ -20,6 +20,8 @@ from ..base import context as at
 from ..base.atomics import fetch_add_relaxed
 from ..base.jit import kernel
 from ..base.memory import (
+    ALIGN,
+    address_value,
     allocate,
     call_finish,
     is_null,
@@ -33,17 +35,16 @@ from ..base.memory import (
     store_f32,
     store_i32,
 )
-from ..gemm.intrinsics import max_rows
+from ..gemm.intrinsics import matrix_registers, matrix_strip
 from ..gemm.long_k import long_strip
 from ..gemm.portable import strip_for
 from ..gemm.tile import UNROLL, Near, Output, Scheme
 from ..isa.base import InstructionSet
-from ..quantize.emit import LANES
-from ..quantize.intrinsics import convert_rows
-from ..quantize.qparams import fit_rows, together
+from ..quantize.qparams import fit_rows
 from ..threads.partition import share
 from ..threads.pool import next_task
 from .outliers import mask_of, outlier_adder
+from .row_panels import row_panels
 
 #: Scratch up to this size is taken from the stack.
 STACK_BYTES = 16384
@@ -52,43 +53,19 @@ NEAR = 64 * Near.LINES
 
 
 @cache
-def row_packer(isa: InstructionSet) -> Callable:
-    """``pack_rows(x, x_stride, rows, k, scales, zero_points, panel)``: fill one row panel."""
-    convert = convert_rows(isa)
-
-    @kernel(variant=isa.name)
-    def pack_rows(x, x_stride, rows, k, scales, zero_points, panel):
-        r = 0
-        while r < rows:
-            count = together(rows - r)
-            convert(
-                count, offset(x, r * x_stride), x_stride, k,
-                offset(scales, 4 * r), offset(zero_points, 4 * r), offset(panel, 4 * r), rows,
-            )  # fmt: skip
-            r += count
-
-    return pack_rows
-
-
-@cache
 def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tuple[Callable, Callable]:
-    """(row_words, run_task) of an instruction set and scheme; `long` for K beyond pack.MAX_K (see gemm/long_k.py)."""
+    """(row_room, run_task) of an instruction set and scheme; `long` for K beyond pack.MAX_K (see gemm/long_k.py)."""
     output = Output.GROUPED if scheme.group else Output.DEQUANTIZED
     strip = long_strip(isa) if long else strip_for(isa, scheme, output)
-    pack_rows, add_outliers = row_packer(isa), outlier_adder(isa)
-    tallest = max_rows(isa, scheme)
+    panels_of, add_outliers = row_panels(isa, scheme), outlier_adder(isa)
+    row_words, row_room, count_panels, row_panel, pack_rows, _ = panels_of
     nr = isa.columns
     variant = f"{scheme.name}{'_long' if long else ''}__{isa.name}"
-    block = max(scheme.group, LANES)
-    words_of_block = block // isa.k_per_word * isa.parts
+    matrix, configure = isa.matrix_rows > 0, matrix_registers(isa, "configure")
+    tiles = matrix_strip(isa) if matrix else strip
 
     @kernel(variant=variant)
-    def row_words(k):
-        """Words that a packed row takes: what `convert_rows` writes, or whole groups."""
-        return max(1, (k + block - 1) // block) * words_of_block
-
-    @kernel(variant=variant)
-    def quantize_panel(context, first, rows, packed, scales, zero_points):
+    def quantize_panel(context, on_matrix, first, rows, packed, scales, zero_points):
         """Rows first … first+rows of x as one row panel."""
         k, x_stride = load_int(context, at.K), load_int(context, at.X_STRIDE)
         x, fixed = offset(load_ptr(context, at.X), first * x_stride), load_ptr(context, at.FIXED_PARAMETERS)
@@ -98,20 +75,27 @@ def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tupl
             for i in range(rows):
                 store_f32(scales, i, load_f32(fixed, 0))
                 store_i32(zero_points, i, load_i32(fixed, 1))
-        pack_rows(x, x_stride, rows, k, scales, zero_points, packed)
+        pack_rows(on_matrix, x, x_stride, rows, k, scales, zero_points, packed)
 
     @kernel(variant=variant)
-    def multiply(context, first, rows, begin, count, packed, scales, zero_points, ahead, near):
+    def multiply(context, on_matrix, first, rows, begin, count, packed, scales, zero_points, ahead, near):
         """One row panel, rows first … first+rows, times weight panels begin … begin+count."""
         n, words = load_int(context, at.N), load_int(context, at.WORDS)
         panel_stride, out_stride = load_int(context, at.PANEL_STRIDE), load_int(context, at.OUT_STRIDE)
         corner = offset(load_ptr(context, at.OUT), first * out_stride + 4 * begin * nr)
         valid = min(n - begin * nr, count * nr)
-        strip(
-            rows, packed, offset(load_ptr(context, at.WEIGHTS), begin * panel_stride), words, scales, zero_points,
-            offset(load_ptr(context, at.COLUMNS), 12 * begin * nr), corner, out_stride, count, panel_stride,
-            valid - (count - 1) * nr, ahead, near,
-        )  # fmt: skip
+        weights = offset(load_ptr(context, at.WEIGHTS), begin * panel_stride)
+        columns, last = offset(load_ptr(context, at.COLUMNS), 12 * begin * nr), valid - (count - 1) * nr
+        if matrix and on_matrix:
+            tiles(
+                rows, packed, weights, words, scales, zero_points, columns, corner, out_stride, count, panel_stride,
+                last, ahead, near,
+            )  # fmt: skip
+        else:
+            strip(
+                rows, packed, weights, words, scales, zero_points, columns, corner, out_stride, count, panel_stride,
+                last, ahead, near,
+            )  # fmt: skip
         if not is_null(load_ptr(context, at.OUTLIERS)):
             add_outliers(context, first, rows, begin * nr, valid, corner)
         finish = load_ptr(context, at.FINISH)
@@ -119,9 +103,11 @@ def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tupl
             residual_stride = load_int(context, at.RESIDUAL_STRIDE)
             addend = offset(load_ptr(context, at.RESIDUAL), first * residual_stride + 4 * begin * nr)
             call_finish(finish, corner, out_stride, addend, residual_stride, rows, valid)
+            if matrix and on_matrix:
+                configure()  # a user's function may have used the registers itself
 
     @kernel(variant=variant)
-    def run_task(context, first, rows, panel_from, panel_to, fresh, packed, scales, zero_points):
+    def run_task(context, on_matrix, first, rows, panel_from, panel_to, fresh, packed, scales, zero_points):
         """Rows first … first+rows times weight panels panel_from … panel_to; `fresh` rows are quantized on the way.
 
         While the first strip multiplies a fresh row panel, it brings the next one's x near.
@@ -130,39 +116,45 @@ def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tupl
         x, x_stride = load_ptr(context, at.X), load_int(context, at.X_STRIDE)
         steps = max(1, load_int(context, at.WORDS) // UNROLL)
         contiguous = x_stride == 4 * load_int(context, at.K)
-        row_panels = (rows + tallest - 1) // tallest
+        row_panels = count_panels(on_matrix, rows)
         for begin in range(panel_from, panel_to, wide):
             count = min(wide, panel_to - begin)
             for p in range(row_panels):
-                r, height = share(p, row_panels, rows)
+                r, height = row_panel(on_matrix, p, row_panels, rows)
                 a, scale, zero_point = offset(packed, 4 * r * apart), offset(scales, 4 * r), offset(zero_points, 4 * r)
                 done = 0
                 if fresh and begin == panel_from:
-                    quantize_panel(context, first + r, height, a, scale, zero_point)
-                    if contiguous and p + 1 < row_panels:
-                        following, more = share(p + 1, row_panels, rows)
+                    quantize_panel(context, on_matrix, first + r, height, a, scale, zero_point)
+                    if contiguous and p + 1 < row_panels and not (matrix and on_matrix):
+                        following, more = row_panel(on_matrix, p + 1, row_panels, rows)
                         done = min(count, 1 + more * x_stride // (steps * NEAR))
                         source = offset(x, (first + following) * x_stride)
-                        multiply(context, first + r, height, begin, done, a, scale, zero_point, source, NEAR)
+                        multiply(
+                            context, on_matrix, first + r, height, begin, done, a, scale, zero_point, source, NEAR
+                        )  # fmt: skip
                 if done < count:
-                    multiply(context, first + r, height, begin + done, count - done, a, scale, zero_point, a, 0)
+                    multiply(
+                        context, on_matrix, first + r, height, begin + done, count - done, a, scale, zero_point, a, 0
+                    )  # fmt: skip
 
-    return row_words, run_task
+    return row_room, run_task
 
 
 @cache
 def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Callable:
     """The worker of one instruction set and weight scheme."""
-    row_words, run_task = task_runner(isa, scheme, long)
+    row_room, run_task = task_runner(isa, scheme, long)
+    matrix, on_matrix, nr = isa.matrix_rows > 0, row_panels(isa, scheme).on_matrix, isa.columns
+    configure, free = matrix_registers(isa, "configure"), matrix_registers(isa, "release")
 
     @kernel(variant=f"{scheme.name}{'_long' if long else ''}__{isa.name}")
     def linear_worker(context, index):
-        m, words = load_int(context, at.M), row_words(load_int(context, at.K))
+        m = load_int(context, at.M)
         row_tasks, column_tasks = load_int(context, at.ROW_TASKS), load_int(context, at.COLUMN_TASKS)
         threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
         panels, tallest_block = load_int(context, at.ALL_PANELS), load_int(context, at.ROW_BLOCK)
         # scales, zero points, packed rows: one piece of memory of this thread, touched first by it
-        needed = (8 + 4 * words) * tallest_block
+        needed = 8 * tallest_block + row_room(tallest_block, load_int(context, at.K))
         small = needed <= STACK_BYTES
         scratch = stack_bytes(needed) if small else allocate(needed)
         if is_null(scratch):
@@ -170,6 +162,11 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
         scales = scratch
         zero_points = offset(scales, 4 * tallest_block)
         packed = offset(zero_points, 4 * tallest_block)
+        if matrix:
+            packed = offset(packed, -address_value(packed) % ALIGN)
+        tiles = on_matrix(tallest_block, nr * panels // column_tasks, load_int(context, at.K))
+        if tiles:
+            configure()
         held, done = -1, 0
         task, victim = next_task(counters, index, threads, row_tasks * column_tasks, 0)
         while task >= 0:
@@ -181,7 +178,7 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
                 own = load_int(weight, at.PANELS)
                 if panel_from < own:
                     run_task(
-                        weight, first, rows, panel_from, min(panel_to, own), fresh, packed, scales, zero_points
+                        weight, tiles, first, rows, panel_from, min(panel_to, own), fresh, packed, scales, zero_points
                     )  # fmt: skip
                     fresh = False
                 panel_from, panel_to, weight = max(0, panel_from - own), panel_to - own, load_ptr(weight, at.NEXT)
@@ -189,6 +186,8 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
             done += 1
             task, victim = next_task(counters, index, threads, row_tasks * column_tasks, victim)
         fetch_add_relaxed(context, at.DONE, done)
+        if tiles:
+            free()
         if not small:
             release(scratch)
 

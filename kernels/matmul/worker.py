@@ -46,12 +46,14 @@ from ..base.memory import (
     store_ptr,
     store_u8,
 )
-from ..gemm.pack import padded_length
+from ..gemm.intrinsics import matrix_registers
+from ..gemm.pack import whole
 from ..gemm.tile import Scheme
 from ..isa.base import InstructionSet
 from ..isa.portable import PORTABLE
+from ..linear.row_panels import row_panels
 from ..linear.worker import task_runner
-from ..quantize.emit import BOUNDS_STRIDE
+from ..quantize.emit import BOUNDS_STRIDE, LANES
 from ..quantize.intrinsics import convert_rows
 from ..quantize.qparams import BOUNDS_BYTES, find_ranges, together
 from ..quantize.worker import fit
@@ -110,6 +112,7 @@ def column_packer(isa: InstructionSet) -> Callable:
     # Words of four values, whatever the set multiplies: most sets' row panels are like that, and portable's.
     convert = convert_rows(isa if (isa.k_per_word, isa.parts) == (4, 1) else PORTABLE)
     nr, k_per_word = isa.columns, isa.k_per_word
+    slab, align = isa.slab or isa.columns, isa.k_align
 
     @kernel(variant=isa.name)
     def pack_columns(b, b_row, b_column, count, k, room, panels, stride, columns):
@@ -117,7 +120,7 @@ def column_packer(isa: InstructionSet) -> Callable:
 
         `room`: NR rows of padded K floats, then as many bytes.
         """
-        padded = padded_length(k)
+        padded = whole(k, align)
         bounds, zeros = stack_bytes(BOUNDS_BYTES), stack_bytes(4 * nr)
         for p in range((count + nr - 1) // nr):
             width = min(nr, count - p * nr)
@@ -142,7 +145,7 @@ def column_packer(isa: InstructionSet) -> Callable:
                     store_i32(zeros, c + j, zero)
             panel = offset(panels, p * stride)
             q = panel if k_per_word == 4 else offset(room, 4 * padded * nr)
-            if width < nr or k == 0:  # what nobody writes is multiplied all the same
+            if width < nr or k == 0 or padded > whole(k, LANES):  # what nobody writes is multiplied all the same
                 all_words = carray(q, (padded * nr,), np.uint8)
                 all_words[:] = 128
             c = 0
@@ -150,12 +153,14 @@ def column_packer(isa: InstructionSet) -> Callable:
                 some = together(width - c)
                 convert(
                     some, offset(source, c * step), step, k,
-                    offset(words, 4 * (nr + c)), offset(zeros, 4 * c), offset(q, 4 * c), nr,
+                    offset(words, 4 * (nr + c)), offset(zeros, 4 * c),
+                    offset(q, c // slab * slab * padded + 4 * (c % slab)), slab,
                 )  # fmt: skip
                 c += some
             if denormal:  # up to half of it is rounding, where others have 2^-24: only so is |b / scale| over 127.5
                 lift(q, padded * nr)
-            flip_panel(q, padded // 4, nr, words)
+            for first in range(0, nr, slab):
+                flip_panel(offset(q, first * padded), padded // 4, slab, offset(words, 4 * first))
             if k_per_word != 4:
                 spread_words(q, padded, k_per_word, nr, panel)
 
@@ -165,27 +170,29 @@ def column_packer(isa: InstructionSet) -> Callable:
 @cache
 def batched_worker(isa: InstructionSet, long: bool = False) -> Callable:
     """The worker of one instruction set; `long` for K beyond pack.MAX_K."""
-    form = isa if long else isa.form(0)
-    row_words, run_task = task_runner(form, Scheme(), long)
-    pack_columns = column_packer(form)
-    nr = form.columns
+    row_room, run_task = task_runner(isa, Scheme(), long)
+    pack_columns = column_packer(isa)
+    nr, align = isa.columns, isa.k_align
+    matrix, on_matrix = isa.matrix_rows > 0, row_panels(isa, Scheme()).on_matrix
+    configure, free = matrix_registers(isa, "configure"), matrix_registers(isa, "release")
 
     @kernel(variant=f"{'long_' if long else ''}{isa.name}")
     def batched_worker(shared, index):
         m, n, k = load_int(shared, at.M), load_int(shared, at.N), load_int(shared, at.K)
         threads, counters = load_int(shared, at.THREADS), load_ptr(shared, at.COUNTERS)
         tasks, parts, inner = load_int(shared, at.ROW_TASKS), load_int(shared, at.COLUMN_TASKS), load_int(shared, INNER)
-        padded, words, panels = padded_length(k), row_words(k), (n + nr - 1) // nr
+        padded, panels = whole(k, align), (n + nr - 1) // nr
         stride, most = padded * nr, (panels + parts - 1) // parts
         # One piece of memory: packed rows with their scales and zero points, panels, column words, room of the packer.
-        rows_bytes = (8 * m + 4 * m * words + 63) // 64 * 64
+        rows_bytes = (8 * m + row_room(m, k) + 63) // 64 * 64
         sizes = most * stride, most * 12 * nr
         room_bytes = nr * (4 * padded + padded)
         allocated = allocate(rows_bytes + sizes[0] + sizes[1] + room_bytes + ALIGN)
         if is_null(allocated):
             return
         scratch = offset(allocated, -address_value(allocated) % ALIGN)
-        scales, zero_points, packed = scratch, offset(scratch, 4 * m), offset(scratch, 8 * m)
+        scales, zero_points = scratch, offset(scratch, 4 * m)
+        packed = offset(scratch, (8 * m + 63) // 64 * 64 if matrix else 8 * m)
         weights = offset(scratch, rows_bytes)
         columns = offset(weights, sizes[0])
         room = offset(columns, sizes[1])
@@ -195,6 +202,9 @@ def batched_worker(isa: InstructionSet, long: bool = False) -> Callable:
         store_ptr(context, at.WEIGHTS, weights)
         store_ptr(context, at.COLUMNS, columns)
         store_int(context, at.PANEL_STRIDE, stride)
+        tiles = on_matrix(m, nr * most, k)
+        if tiles:
+            configure()
         done, held = 0, -1
         task, victim = next_task(counters, index, threads, tasks * parts, 0)
         while task >= 0:
@@ -215,10 +225,12 @@ def batched_worker(isa: InstructionSet, long: bool = False) -> Callable:
                 store_ptr(context, at.OUT, offset(load_ptr(shared, at.OUT), out))
                 store_int(context, at.N, width)
                 store_int(context, at.PANELS, count)
-                run_task(context, 0, m, 0, count, item != held, packed, scales, zero_points)
+                run_task(context, tiles, 0, m, 0, count, item != held, packed, scales, zero_points)
                 held = item
             done += 1
             task, victim = next_task(counters, index, threads, tasks * parts, victim)
+        if tiles:
+            free()
         fetch_add_relaxed(shared, at.DONE, done)
         release(allocated)
 

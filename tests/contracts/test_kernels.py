@@ -66,7 +66,7 @@ def activation_words(target, values):
 def test_dot_is_exact_on_every_corner(isa, form, rng):
     if isa == "portable":
         pytest.skip("portable emits no instruction; its tile is tested through linear")
-    target = BY_NAME[isa] if form == "any weights" else BY_NAME[isa].form(0)
+    target = BY_NAME[isa] if form == "any weights" else BY_NAME[isa].form("linear")
     least = -128 if target is BY_NAME[isa] else -127
     dot = dot_kernel(target)
     corners_a, corners_w = (0, 1, 127, 128, 129, 255), (least, -127, -1, 0, 1, 127)
@@ -122,17 +122,18 @@ def test_fma_rounds_once(rng):
 @pytest.mark.parametrize("target", INSTRUCTION_SETS, ids=lambda isa: isa.name)
 def test_panels_hold_every_weight_once(target, scheme, rng):
     bits, group, shifted = scheme.bits, scheme.group, scheme.zero_points
+    target = target.form("linear", group, bits)
     for n, k in itertools.product((1, target.columns - 1, target.columns, target.columns + 1), (1, 15, 33, 130)):
         groups = -(-k // group) if group else 1
         zero = rng.integers(0, 16, (n, groups)).astype(np.uint8) if shifted else np.zeros((0, 0), np.uint8)
         low = -zero[:, np.arange(k) // group].astype(int) if shifted else {8: -127, 4: -8}[bits]
         q = rng.integers(low, low + (255 if bits == 8 else 16), (n, k)).astype(np.int8)
         scale = bfloat16(rng.uniform(1, 2, (n, groups))) * np.float32(16 if bits == 4 and not shifted else 1)
-        stride = pack.panel_bytes(k, target.columns, bits, group, shifted)
+        stride = pack.panel_bytes(k, target.columns, bits, group, shifted, target.k_align)
         assert stride % 64 == 0
         panels = aligned_zeros(-(-n // target.columns) * stride)
         assert panels.ctypes.data % 64 == 0
-        layout = (target.columns, target.k_per_word, bits, group, shifted, stride)
+        layout = (target.columns, target.slab or target.columns, target.k_per_word, bits, group, shifted, stride)
         pack.pack_panels(q, scale, zero, *layout, panels)
         back = np.full_like(q, 99), np.zeros_like(scale[:, : groups if group else 0]), np.full_like(zero, 99)
         pack.unpack_panels(panels, *layout, *back)

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import dynq_numba as dq
+from dynq_numba.runtime.isa import INSTRUCTION_SETS
 
-ISAS = ("avx512vnni", "avxvnni", "avx2", "portable")
+ISAS = tuple(isa.name for isa in INSTRUCTION_SETS)
 SCHEMES = [
     {"granularity": "per_channel"},
     {"granularity": "per_tensor", "x_granularity": "per_tensor"},

@@ -23,7 +23,7 @@ def parts_of(kernel):
 
 
 def test_parts_are_never_translated_and_constants_make_no_variants():
-    worker = kernel_table.kernel_for("quantize", kernel_table.INSTRUCTION_SETS[-1]).build()
+    worker = kernel_table.kernel_for("quantize", kernel_table.INSTRUCTION_SETS[-1]).worker()
     compiled(worker, WORKER_SIGNATURE)
     parts = parts_of(worker)
     assert len(parts) > 3

@@ -24,7 +24,7 @@ from dynq_numba.kernels.activations.jitted import ACTIVATIONS
 from dynq_numba.kernels.gemm.epilogue import finisher, identity
 from dynq_numba.runtime import kernel_table
 
-found = {f"{key[0]} {key[1].name} {key[2]}": kernel.build() for key, kernel in kernel_table.kernels().items()}
+found = {f"{key[0]} {key[1].name} {key[2]}": kernel.worker() for key, kernel in kernel_table.kernels().items()}
 found |= {"call": call.entry, "quantize_weight": weights.quantize_weight, "search_groups": weights.search_groups}
 for name in ("gelu", "relu"):
     found[f"finish {name}"] = finisher(ACTIVATIONS[name], identity, residual=False, variant=name, cached=True)
@@ -52,7 +52,7 @@ if operation == "finish":
     kernel = finisher(ACTIVATIONS["gelu"], identity, residual=True, variant="gelu", cached=True)
     signature = FINISH_SIGNATURE
 else:
-    kernel, signature = kernel_table.kernel_for(operation, isa.active()).build(), WORKER_SIGNATURE
+    kernel, signature = kernel_table.kernel_for(operation, isa.active()).worker(), WORKER_SIGNATURE
 sys.setprofile(lambda frame, what, argument: files.add(frame.f_code.co_filename))
 compiled(kernel, signature)
 sys.setprofile(None)

@@ -1,6 +1,6 @@
 """What every operator gives on a fixed grid, as sha256: the same on any machine, instruction set, and version of numba.
 
-    python tests/programs/golden.py            compare with golden.json on every instruction set of this machine
+    python tests/programs/golden.py            compare with golden.json on every set of this machine, or those named
     python tests/programs/golden.py --write    write golden.json anew (when the numerics are meant to change: say why)
 
 Inputs come from raw bits of PCG64 (a stream that numpy promises to keep) and exact steps, so they are the same
@@ -222,7 +222,8 @@ def main() -> int:
     if "--write" in sys.argv[1:]:
         FILE.write_text(json.dumps({name: digest(name) for name in CASES}, indent=1) + "\n")
     kept, wrong = json.loads(FILE.read_text()), 0
-    for isa in dq.available_isas():
+    chosen = [word for word in sys.argv[1:] if not word.startswith("-")]
+    for isa in chosen or dq.available_isas():
         with dq.force_isa(isa):
             differ = [name for name in CASES if digest(name) != kept.get(name)]
         wrong += len(differ)

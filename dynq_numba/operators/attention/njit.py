@@ -56,7 +56,7 @@ def _attention(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, b
         raise TypingError(f"bits must be 8 or None in compiled code; got {bits}")
     target = isa.active()
     kind = OPERATIONS[8 if in_integers else None]
-    worker = address_of(kernel_table.kernel_for(kind, target).build(), WORKER_SIGNATURE)
+    worker = address_of(kernel_table.kernel_for(kind, target).worker(), WORKER_SIGNATURE)
     vectors = max_vectors(target)
 
     def run(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, bits=None, out=None, threads=None):  # type: ignore[no-untyped-def]

@@ -53,7 +53,7 @@ def _prepared(packed: Any, ids: Any, out: Any, operation: str) -> Any:
     if not absent(out) and not (isinstance(out, types.Array) and out == types.Array(types.float32, out.ndim, "C")):
         raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
     kernel = kernel_table.kernel_for(operation, isa.active(), Scheme(packed.bits))
-    return address_of(kernel.build(), WORKER_SIGNATURE)
+    return address_of(kernel.worker(), WORKER_SIGNATURE)
 
 
 @overload(embeddings.embedding)

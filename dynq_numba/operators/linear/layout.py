@@ -8,8 +8,7 @@ from numba import types
 from ...kernels.base import context as at
 from ...kernels.base.jit import entry
 from ...kernels.gemm import pack
-from ...kernels.gemm.intrinsics import max_rows
-from ...kernels.gemm.tile import Scheme
+from ...kernels.gemm.tile import Scheme, max_rows
 from ...kernels.isa.base import InstructionSet
 from ...kernels.linear import call, outliers
 from ...kernels.linear import vectorcall as quick
@@ -21,7 +20,7 @@ from ...runtime.memory import aligned_zeros
 from ...runtime.signatures import BYTES, BYTES_2D, FLOATS_2D, INT8_2D, WORD
 
 _LINEAR = (VIEW, VIEW, VIEW, ADDRESS, WORD, WORD)
-_FORM = (WORD, WORD, WORD, WORD, WORD, WORD)
+_FORM = (WORD,) * 7
 _PACK = (INT8_2D, FLOATS_2D, BYTES_2D, *_FORM, BYTES)
 _UNPACK = (BYTES, *_FORM, INT8_2D, FLOATS_2D, BYTES_2D)
 _COLUMNS = (INT8_2D, FLOATS_2D, types.Array(types.float32, 1, "A"), WORD, WORD, types.Array(types.int32, 3, "C"))
@@ -69,9 +68,10 @@ class Layout:
         self._bits = 8 if long else bits  # there is no 4-bit tile for a long K
         self._group, self._zero_points = group, zero_point is not None
         scheme = Scheme(self._bits, group, self._zero_points)
-        worker = kernel_table.worker_address("linear_long" if long else "linear", isa, scheme)
-        self._isa = isa = isa if long else isa.form(group)
-        self._stride = pack.panel_bytes(k, isa.columns, self._bits, group, self._zero_points)
+        operation = "linear_long" if long else "linear"
+        worker = kernel_table.worker_address(operation, isa, scheme)
+        self._isa = isa = isa.form(operation, group, self._bits)
+        self._stride = pack.panel_bytes(k, isa.columns, self._bits, group, self._zero_points, isa.k_align)
         panels = -(-n // isa.columns)
         # One block for all: inside jitted code only the descriptor is left, and it keeps alive what it points to.
         block = outliers.block_bytes(columns, panels * isa.columns, k)
@@ -111,7 +111,8 @@ class Layout:
 
     def _form(self) -> tuple[int, ...]:
         isa = self._isa
-        return isa.columns, isa.k_per_word, self._bits, self._group, int(self._zero_points), self._stride
+        slab, zero_points = isa.slab or isa.columns, int(self._zero_points)
+        return isa.columns, slab, isa.k_per_word, self._bits, self._group, zero_points, self._stride
 
     def unpack(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         """q, scales and zero points again; None for what is not in the panels."""

@@ -25,10 +25,10 @@ from ...runtime.signatures import BYTE_MATRIX, INTS, INTS_2D, WORD
 def product(target: InstructionSet, long: bool) -> tuple[Callable, np.ndarray]:
     """The entry, and the descriptor of an instruction set."""
     words = np.zeros(batched_call.DESCRIPTOR_WORDS, np.int64)
-    words[at.WORKER] = kernel_table.worker_address("matmul_long" if long else "matmul", target)
+    kernel = kernel_table.kernel_for("matmul_long" if long else "matmul", target)
+    words[at.WORKER] = kernel_table.worker_address(kernel.operation, target)
     words[at.POOL] = threads.POOL
-    form = target if long else target.form(0)
-    words[batched_call.NR], words[batched_call.K_PER_WORD] = form.columns, form.k_per_word
+    words[batched_call.NR], words[batched_call.K_PER_WORD] = kernel.form.columns, kernel.form.k_per_word
     words[batched_call.L2_BYTES] = cpu.l2_bytes()
     return entry(batched_call.matmul_entry, (*(ADDRESS,) * 5, WORD)), words
 

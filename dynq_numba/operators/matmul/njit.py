@@ -36,10 +36,9 @@ def _matmul(a, b, out=None):  # type: ignore[no-untyped-def]
     has_out, ndim = not absent(out), a.ndim
     if has_out and out != types.Array(types.float32, ndim, "C"):
         raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
-    target = isa.active()
-    form = target.form(0)
-    nr, k_per_word = form.columns, form.k_per_word
-    worker = address_of(kernel_table.kernel_for("matmul", target).build(), WORKER_SIGNATURE)
+    kernel = kernel_table.kernel_for("matmul", isa.active())
+    nr, k_per_word = kernel.form.columns, kernel.form.k_per_word
+    worker = address_of(kernel.worker(), WORKER_SIGNATURE)
     a_rows, b_rows = rows_function(a), rows_function(b)
 
     def run(a, b, out=None):  # type: ignore[no-untyped-def]
@@ -94,7 +93,7 @@ def _matmul_integer(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-un
             raise TypingError(f"{name} must be an integer or an array of integers; got {zero}")
     low_a, low_b = (-128 if a.dtype == types.int8 else 0), (-128 if b.dtype == types.int8 else 0)
     target = isa.active()
-    worker = address_of(kernel_table.kernel_for("matmul_integer", target).build(), WORKER_SIGNATURE)
+    worker = address_of(kernel_table.kernel_for("matmul_integer", target).worker(), WORKER_SIGNATURE)
     nr, k_per_word = target.columns, target.k_per_word
     flip_a, flip_b = (128 if a.dtype == types.int8 else 0), (128 if b.dtype == types.uint8 else 0)
     zero_a = arrays.zero_array if isinstance(a_zero_point, types.Array) else arrays.zero_vector

@@ -34,7 +34,7 @@ def _quantize(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-
     element = types.int8 if signed else types.uint8
     if has_out and not (isinstance(out, types.Array) and out == types.Array(element, out.ndim, "C")):
         raise TypingError(f"out must be a writable C-contiguous {element} array in compiled code; got {out}")
-    worker = address_of(kernel_table.kernel_for("quantize", isa.active()).build(), WORKER_SIGNATURE)
+    worker = address_of(kernel_table.kernel_for("quantize", isa.active()).worker(), WORKER_SIGNATURE)
 
     def run(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-1, out=None):  # type: ignore[no-untyped-def]
         rows = rows_of(x, x.shape[-1])
@@ -78,7 +78,7 @@ def _dequantize(q, out=None):  # type: ignore[no-untyped-def]
     if has_out and not (isinstance(out, types.Array) and out == types.Array(types.float32, out.ndim, "C")):
         raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
     flip = 128 if q.types[0].dtype == types.int8 else 0
-    worker = address_of(kernel_table.kernel_for("dequantize", isa.active()).build(), WORKER_SIGNATURE)
+    worker = address_of(kernel_table.kernel_for("dequantize", isa.active()).worker(), WORKER_SIGNATURE)
 
     def run(q, out=None):  # type: ignore[no-untyped-def]
         if q.axis != -1:

@@ -195,7 +195,7 @@ def test_packed_keeps_and_gives_back_its_columns(rng, scheme):
     np.testing.assert_array_equal(back[:, [2, 40]], weight[:, [2, 40]])
     np.testing.assert_array_equal(cleared(back, [2, 40]), plain.dequantize())
     assert "2 float32 columns" in repr(w) and "float32" not in repr(plain)
-    padded = -(-33 // 32) * 32 if dq.current_isa() == "avx512vnni" else -(-33 // 16) * 16
+    padded = -(-33 // 32) * 32 if dq.current_isa() in ("amx", "avx512vnni") else -(-33 // 16) * 16
     assert w.nbytes == plain.nbytes + 4 * 2 * padded + 5 * 64 + 64  # W, mask, words: kernels/linear/outliers.py
 
 

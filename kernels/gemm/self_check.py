@@ -1,0 +1,68 @@
+"""Whether a set's matrix registers multiply as they should on this machine: one small product, compared exactly.
+
+A hypervisor or an emulator may claim the instructions and get them wrong; a wrong product would look like a bad model.
+The operands are laid out here by numpy, from the drawing in matrix_tile.py, and the sums are numpy's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..base.jit import kernel
+from ..base.memory import ALIGN, data_ptr, keep
+from ..isa.amx import ROW_BYTES, ROWS
+from ..isa.base import VECTORS, InstructionSet
+from .intrinsics import matrix_registers, matrix_strip
+
+#: Two tiles of rows of which the second is not full, two steps, three panels of which the last is not whole.
+M, STEPS, PANELS = 2 * ROWS - 5, 2, 3
+K, COLUMNS = STEPS * ROW_BYTES, VECTORS * ROWS
+N = PANELS * COLUMNS - 7
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """A copy that begins at a cache line."""
+    room = np.zeros(array.nbytes + ALIGN, np.uint8)
+    skip = -room.ctypes.data % ALIGN
+    copy = room[skip : skip + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def matrix_products_are_exact(isa: InstructionSet) -> bool:
+    """Multiply extreme and random bytes on the matrix registers of `isa`, which this process may use."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (2 * ROWS, K)).astype(np.uint8)
+    w = rng.integers(-127, 128, (PANELS * COLUMNS, K)).astype(np.int8)
+    x[0], x[1], w[0], w[1] = 255, 0, 127, -127
+    zero_point = rng.integers(0, 256, 2 * ROWS).astype(np.int32)
+    # [tiles][steps][16][64] and [panels][2][words][16][4]
+    a = _aligned(x.reshape(2, ROWS, STEPS, ROW_BYTES).swapaxes(1, 2))
+    b = _aligned(w.reshape(PANELS, VECTORS, ROWS, K // 4, 4).swapaxes(2, 3))
+    columns = _aligned(np.zeros((PANELS, 3, COLUMNS), np.int32))
+    columns[:, 0] = -w.sum(1, dtype=np.int32).reshape(PANELS, COLUMNS)
+    columns[:, 1] = np.ones((), np.float32).view(np.int32)
+    out = np.full((M + 1, N + 1), np.float32(0.5))
+    multiply = matrix_registers(isa, "configure"), matrix_strip(isa), matrix_registers(isa, "release")
+    _run(isa.name, *multiply)(a, b, np.ones(2 * ROWS, np.float32), zero_point, columns, out)
+    exact = (x[:M].astype(np.int64) - zero_point[:M, None]) @ w[:N].T.astype(np.int64)  # below 2^24: exact in float32
+    return bool((out[:M, :N] == exact).all() and (out[M] == 0.5).all() and (out[:, N] == 0.5).all())
+
+
+def _run(variant, configure, strip, release):
+    @kernel(variant=variant)
+    def run(a, b, scale, zero_point, columns, out):
+        configure()
+        strip(
+            M, data_ptr(a), data_ptr(b), K // 4, data_ptr(scale), data_ptr(zero_point), data_ptr(columns),
+            data_ptr(out), out.strides[0], PANELS, COLUMNS * K, N - (PANELS - 1) * COLUMNS, data_ptr(a), 0,
+        )  # fmt: skip
+        release()
+        keep(a)
+        keep(b)
+        keep(scale)
+        keep(zero_point)
+        keep(columns)
+        keep(out)
+
+    return run
