@@ -16,18 +16,21 @@ help:  ## show this list
 demo: $(VENV)/.stamp-demo  ## a real sentence-embedding model, int8 beside float32
 	@$(PY) -m examples.minilm $(ARGS)
 
-# Kernels are compiled before, so that workers find them. Tests of processes are one group, on one worker.
+# Kernels are compiled first, so that workers find them. Tests of processes run one after another, behind the others.
+# 5 is pytest's status where nothing was to be run.
 WORKERS ?= 2
-WARM = $(PY) -m dynq_numba warmup --quiet --jobs $(WORKERS)
-PYTEST = $(PY) -m pytest --numprocesses $(WORKERS) --dist loadgroup
+define run_tests
+@$(PY) -m dynq_numba warmup --quiet --jobs $(WORKERS)
+@$(PY) -m pytest --numprocesses $(WORKERS) -m "not process$(1)" $(ARGS) || [ $$? = 5 ]
+@$(PY) -m pytest -m "process$(1)" $(ARGS) || [ $$? = 5 ]
+endef
 
 test: $(VENV)/.stamp-test  ## the quick tier: every operator and promise, golden digests, documentation
-	@$(WARM) && $(PYTEST) -m quick $(ARGS)
+	$(call run_tests, and quick)
 
 test-all: $(VENV)/.stamp-test  ## every test
-	@$(WARM) && $(PYTEST) $(ARGS)
+	$(call run_tests)
 
-# No page may fetch a font or a script from the network.
 docs: $(VENV)/.stamp-docs  ## the documentation site in build/docs; warnings are errors
 	@$(PY) -m sphinx -b html -c docs -q -W --keep-going . build/docs
 	@! grep -rnoE '<(script|link|img)[^>]*(src|href)="(https?:)?//|@import|url\(.?https?:' build/docs --include='*.html' --include='*.css'

@@ -30,17 +30,16 @@ TIERS = pytest.StashKey[tuple[list, list]]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Mark the quick tier, and what must not run beside its like when tests run on several workers."""
+    """Mark the quick tier, and the tests of processes, which run one after another."""
     import dynq_numba
 
     chosen = tiers.quick(items, dynq_numba.available_isas())
     config.stash[TIERS] = list(items), chosen
     for item in chosen:
         item.add_marker("quick")
-    apart = [item for item in items if item.path.parent.name == "process"]
-    for item in apart:
-        item.add_marker(pytest.mark.xdist_group("process"))
-    items.sort(key=lambda item: item.path.parent.name != "process")  # the longest group first
+    for item in items:
+        if item.path.parent.name == "process":
+            item.add_marker("process")
 
 
 @pytest.fixture(params=[isa.name for isa in INSTRUCTION_SETS])

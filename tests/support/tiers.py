@@ -16,7 +16,8 @@ import pytest
 
 #: Test files whose children compile on an empty cache, build wheels or take the memory away: minutes.
 SLOW = frozenset({
-    "test_caches", "test_import", "test_interrupts", "test_memory", "test_packaging", "test_sources", "test_warmup",
+    "test_caches", "test_environment", "test_import", "test_interrupts", "test_memory", "test_packaging",
+    "test_sources", "test_warmup",
 })  # fmt: skip
 #: Test functions of which all cases are quick, on all instruction sets.
 WHOLE = frozenset({"test_results_are_those_of_the_golden_file"})
