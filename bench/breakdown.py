@@ -24,12 +24,11 @@ from bench import timing
 from bench.limits import Limits
 from bench.problem import Shape
 from dynq_numba.kernels.base.jit import kernel
-from dynq_numba.kernels.base.memory import data_ptr, keep, null, offset
+from dynq_numba.kernels.base.memory import ALIGN, address_value, data_ptr, keep, null, offset
+from dynq_numba.kernels.gemm.tile import Scheme
 from dynq_numba.kernels.isa.base import InstructionSet
-from dynq_numba.kernels.linear.row_panels import row_packer
-from dynq_numba.kernels.quantize.emit import LANES
+from dynq_numba.kernels.linear.row_panels import row_panels
 from dynq_numba.kernels.quantize.qparams import fit_rows
-from dynq_numba.kernels.threads.partition import share
 from dynq_numba.runtime.isa import active
 
 ROUNDS = 7
@@ -37,19 +36,20 @@ ROUNDS = 7
 
 @cache
 def row_pass(isa: InstructionSet) -> Callable:
-    """``run(x, packed, scales, zero_points)``: quantize and pack all rows of x, as the worker of a linear does."""
-    pack_rows, tallest = row_packer(isa), isa.max_rows
+    """``run(x, n, packed, scales, zero_points)``: quantize and pack all rows of x, as the worker of a linear does."""
+    row_words, _, count_panels, row_panel, pack_rows, on_matrix = row_panels(isa, Scheme())
 
     @kernel(cached=False)
-    def run(x, packed, scales, zero_points):
+    def run(x, n, packed, scales, zero_points):
         rows, k, stride = x.shape[0], x.shape[1], x.strides[0]
-        panels = (rows + tallest - 1) // tallest
+        tiles = on_matrix(rows, n, k)
+        panels, room = count_panels(tiles, rows), offset(data_ptr(packed), -address_value(data_ptr(packed)) % ALIGN)
         for p in range(panels):
-            first, count = share(p, panels, rows)
-            source, target = offset(data_ptr(x), first * stride), offset(data_ptr(packed), first * packed.shape[1])
+            first, count = row_panel(tiles, p, panels, rows)
+            source, target = offset(data_ptr(x), first * stride), offset(room, 4 * first * row_words(k))
             scale, zero_point = offset(data_ptr(scales), 4 * first), offset(data_ptr(zero_points), 4 * first)
             fit_rows(source, stride, count, k, null(), scale, zero_point)
-            pack_rows(source, stride, count, k, scale, zero_point, target)
+            pack_rows(tiles, source, stride, count, k, scale, zero_point, target)
         keep(x)
         keep(packed)
         keep(scales)
@@ -65,13 +65,13 @@ def breakdown(shape: Shape, limits: Limits) -> dict[str, float]:
     w = dq.pack_linear(rng.standard_normal((shape.n, shape.k), dtype=np.float32), granularity="per_channel")
     rows = -(-shape.m // limits.threads)
     isa = active().form("linear")
-    packed = np.empty((rows, -(-shape.k // LANES) * LANES * 4 // isa.k_per_word * isa.parts), np.uint8)
+    packed = np.empty(row_panels(isa, Scheme()).row_room(rows, shape.k) + ALIGN, np.uint8)
     scales, zero_points = np.empty(rows, np.float32), np.empty(rows, np.int32)
     run, share_of_x, no_rows = row_pass(isa), x[:rows], x[:0]
     parts = {
         "whole": lambda: dq.linear(x, w, threads=limits.threads),
-        "quantize": lambda: run(share_of_x, packed, scales, zero_points),
-        "nothing": lambda: run(no_rows, packed, scales, zero_points),  # what calling it costs
+        "quantize": lambda: run(share_of_x, shape.n, packed, scales, zero_points),
+        "nothing": lambda: run(no_rows, shape.n, packed, scales, zero_points),  # what calling it costs
     }
     times: dict[str, list[float]] = {name: [] for name in (*parts, "dots")}
     for _ in range(ROUNDS):

@@ -21,7 +21,8 @@ def matrix() -> str:
     for kernel in kernel_table.kernels().values():
         weights = kernel.family.weights.format(bits=kernel.scheme.bits)
         cell = kernel.tile("×") if kernel.family.has_tile else "yes"
-        rows.setdefault((kernel.operation.removesuffix("_long"), weights), {})[kernel.isa.name] = cell
+        tiles = rows.setdefault((kernel.operation.removesuffix("_long"), weights), {})
+        tiles.setdefault(kernel.isa.name, cell)  # of two kernels that say the same, the one for an ordinary K
     for (operation, weights), tiles in rows.items():
         cells = " | ".join(tiles.get(name, "") for name in names)
         lines.append(f"| `{operation}` | {weights} | {cells} |")
