@@ -26,14 +26,16 @@ import dynq_numba as dq
 from bench.peak import register_loop
 from dynq_numba.kernels.base.jit import kernel
 from dynq_numba.kernels.base.memory import ALIGN, address_value, data_ptr, keep, offset
-from dynq_numba.kernels.gemm.intrinsics import matrix_registers
+from dynq_numba.kernels.gemm.intrinsics import matrix_registers, matrix_strip
 from dynq_numba.kernels.gemm.portable import strip_for
 from dynq_numba.kernels.gemm.tile import Output, Scheme, max_rows
 from dynq_numba.kernels.isa.base import InstructionSet
 from dynq_numba.runtime import isa as isas
 
-#: k of the plain tile: a panel of weights and one of activations fit L1 together.
-TILE_K = 768
+#: k and weight panels of the plain tile: one of weights and one of activations fit L1 together. On matrix registers the
+#: epilogue of a panel runs beside the products of the next one: so a strip of them, 1 MB in L2, as in a call.
+TILE_K, TILE_PANELS = 768, 1
+MATRIX_K, MATRIX_PANELS = 1024, 32
 
 
 @kernel(cached=False)
@@ -46,25 +48,29 @@ def aligned_zeros(count):
 
 @cache
 def tile_loop(isa: InstructionSet, scheme: Scheme = Scheme()) -> tuple[Callable, int]:  # noqa: B008
-    """``(run(repeats, threads), multiply-adds per repeat and thread)``: one whole tile on operands in L1."""
+    """``(run(repeats, threads), multiply-adds per repeat and thread)``: a row panel on operands in L1 (see TILE_K)."""
     isa = isa.form("linear", scheme.group, scheme.bits)
-    strip = strip_for(isa, scheme, Output.DEQUANTIZED)
-    rows, nr, words = max_rows(isa, scheme), isa.columns, TILE_K // isa.k_per_word
+    matrix = isa.matrix_rows > 0
+    strip = matrix_strip(isa) if matrix else strip_for(isa, scheme, Output.DEQUANTIZED)
+    rows = isa.matrix_rows if matrix else max_rows(isa, scheme)
+    k, panels = (MATRIX_K, MATRIX_PANELS) if matrix else (TILE_K, TILE_PANELS)
+    nr, words = isa.columns, k // isa.k_per_word
     configure, free = matrix_registers(isa, "configure"), matrix_registers(isa, "release")
     weight_bytes, row_bytes = words * isa.word_bytes, 4 * words * isa.parts
 
     @kernel(parallel=True, cached=False)
     def run(repeats, threads):
         for _thread in prange(threads):
-            a, b = aligned_zeros(row_bytes * rows), aligned_zeros(weight_bytes)
-            parameters, out = aligned_zeros(12 * nr + 8 * rows), aligned_zeros(4 * rows * nr)
+            a, b = aligned_zeros(row_bytes * rows), aligned_zeros(weight_bytes * panels)
+            parameters, out = aligned_zeros(12 * nr * panels + 8 * rows), aligned_zeros(4 * rows * nr * panels)
             columns = data_ptr(parameters)
             configure()
             for _ in range(repeats):
-                scale, zero_point = offset(columns, 12 * nr), offset(columns, 12 * nr + 4 * rows)
+                scale = offset(columns, 12 * nr * panels)
+                zero_point = offset(scale, 4 * rows)
                 strip(
                     rows, data_ptr(a), data_ptr(b), words, scale, zero_point,
-                    columns, data_ptr(out), 4 * nr, 1, weight_bytes, nr, data_ptr(a), 0,
+                    columns, data_ptr(out), 4 * nr * panels, panels, weight_bytes, nr, data_ptr(a), 0,
                 )  # fmt: skip
             free()
             keep(a)
@@ -72,7 +78,7 @@ def tile_loop(isa: InstructionSet, scheme: Scheme = Scheme()) -> tuple[Callable,
             keep(parameters)
             keep(out)
 
-    return run, rows * nr * TILE_K
+    return run, rows * nr * k * panels
 
 
 def seconds(function: Callable[[], object]) -> float:

@@ -16,14 +16,18 @@ Operands:
     sums         [32][32] int32 of two panels in turn, on the stack: registers are read through memory only
 
 A product takes 16 cycles, so a step of 32 × 32 takes 64, and all else must fit between: 64 lines of loads, half of them
-    sums         [32][32] int32 of two panels in turn, on the stack: the registers are read through memory only
-the products it would wait for its own stores.
+from the second cache, and the epilogue of the panel before, of which each step does its share of the rows. (All of it
+after the products would wait for the stores of their sums.)
 
     sums → memory (panel 0) │ products (panel 1), epilogue (panel 0) │ sums → memory (panel 1) │ products (panel 2), …
 
 Weights stream past without a place in the first cache, which is left to the row panel's activations; where those do
-not fit (IN_L1), they stream as well. Measured on an Emerald Rapids, products and epilogue of 32 rows, percent
-of the register peak: K = 768 to 1024 53 without streaming loads, 74 with; K = 4096 68 and 76.
+not fit (IN_L1), they stream as well. Measured on an Emerald Rapids, products and epilogue of 32 rows times 1 MB of
+weights, percent of the register peak (`python -m bench.roofline` prints the second column's first row):
+
+                      plain loads    streaming loads
+    K = 1024          53             74
+    K = 4096          68             76
 
 The epilogue is that of tile.py, exact = sum - zero_point·column_sum, with a product that takes half the time. With
 z = zero_point - 128 in a signed byte and -column_sum = low + 256·high in a signed byte and a signed half,
