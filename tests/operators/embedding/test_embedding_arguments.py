@@ -155,7 +155,7 @@ def test_errors_name_the_argument(rng):
         (TypeError, "packed must be a PackedEmbedding", lambda: dq.embedding(ids, table)),
         (TypeError, "ids must be an int32 or int64", lambda: dq.embedding([1], packed)),
         (TypeError, "ids must be an int32 or int64", lambda: dq.embedding(ids.astype(np.uint8), packed)),
-        (TypeError, "ids must be an int32 or int64", lambda: dq.embedding(ids.astype(">i4"), packed)),
+        (TypeError, "ids must be an int32 or int64", lambda: dq.embedding(ids.astype(">i2"), packed)),
         (TypeError, "threads must be", lambda: dq.embedding(ids, packed, threads=1.5)),
         (ValueError, "threads must be", lambda: dq.embedding(ids, packed, threads=0)),
         (ValueError, r"out must have shape \(60, 33\)", lambda: dq.embedding(ids, packed, out=np.empty((60, 32), F32))),

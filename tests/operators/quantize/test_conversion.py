@@ -60,7 +60,7 @@ def test_every_thread_count_and_store_gives_the_same_bits(isa, rng, shape, threa
             raw, q = guarded(shape, kind, shift, gap)
             scales, zeros = np.empty(rows, F32), np.empty(rows, kind)
             compiled.quantize(x, symmetric, flip, q, scales, zeros, threads)
-            assert_quantized(dq.quantization.Quantized(q, scales, zeros, -1), (data, scale, zero_point), f"{kind}")
+            assert_quantized(dq.Quantized(q, scales, zeros, -1), (data, scale, zero_point), f"{kind}")
             assert_only_inside(raw, q)
             for zero in (zeros, zeros.astype(np.int32)):
                 room, back = guarded(shape, F32, shift & -4 if shift != 61 else 61, gap)
@@ -89,7 +89,7 @@ def test_one_bad_value_poisons_a_row_that_is_cut(isa, rng, value):
         scale, zero = np.empty(2, F32), np.empty(2, np.uint8)
         data = np.empty(x.shape, np.uint8)
         compiled.quantize(x, False, 0, data, scale, zero, 5)
-        assert_quantized(dq.quantization.Quantized(data, scale, zero, -1), oracle.quantize(x), f"at {place}")
+        assert_quantized(dq.Quantized(data, scale, zero, -1), oracle.quantize(x), f"at {place}")
         assert np.isnan(scale[1]) and (data[1] == 0).all()
 
 
@@ -147,7 +147,7 @@ def test_out_in_compiled_code(rng):
     out, back = np.empty(x.shape, np.int8), np.empty(x.shape, F32)
     scale, zero_point, again = into(x, out, back)
     expected = oracle.quantize(x, dtype="int8")
-    assert_quantized(dq.quantization.Quantized(out, scale, zero_point, -1), expected)
+    assert_quantized(dq.Quantized(out, scale, zero_point, -1), expected)
     oracle.assert_same_bits(back, dq.dequantize(dq.quantize(x, dtype="int8")))
     assert np.shares_memory(again, back)
     overlapping = x.copy()
