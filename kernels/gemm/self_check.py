@@ -7,8 +7,9 @@ The operands are laid out here by numpy, from the drawing in matrix_tile.py, and
 from __future__ import annotations
 
 import numpy as np
+from numba import typeof
 
-from ..base.jit import kernel
+from ..base.jit import entry, kernel
 from ..base.memory import ALIGN, data_ptr, keep
 from ..isa.amx import ROW_BYTES, ROWS
 from ..isa.base import VECTORS, InstructionSet
@@ -44,7 +45,8 @@ def matrix_products_are_exact(isa: InstructionSet) -> bool:
     columns[:, 1] = np.ones((), np.float32).view(np.int32)
     out = np.full((M + 1, N + 1), np.float32(0.5))
     multiply = matrix_registers(isa, "configure"), matrix_strip(isa), matrix_registers(isa, "release")
-    _run(isa.name, *multiply)(a, b, np.ones(2 * ROWS, np.float32), zero_point, columns, out)
+    arguments = (a, b, np.ones(2 * ROWS, np.float32), zero_point, columns, out)
+    entry(_run(isa.name, *multiply), tuple(map(typeof, arguments)))(*arguments)
     exact = (x[:M].astype(np.int64) - zero_point[:M, None]) @ w[:N].T.astype(np.int64)  # below 2^24: exact in float32
     return bool((out[:M, :N] == exact).all() and (out[M] == 0.5).all() and (out[:, N] == 0.5).all())
 

@@ -185,7 +185,7 @@ TARGETS = {
     "named, only minus AVX-512": (
         {"NUMBA_CPU_NAME": "alderlake", "NUMBA_CPU_FEATURES": "-avx512f"}, {"avxvnni", "avx2", "portable"},
     ),
-    "named, nothing else": ({"NUMBA_CPU_NAME": "cascadelake", "NUMBA_CPU_FEATURES": "+cx16"}, set(ISAS)),
+    "named, nothing else": ({"NUMBA_CPU_NAME": "cascadelake", "NUMBA_CPU_FEATURES": "+cx16"}, set(ISAS) - {"amx"}),
     "named without AVX2": ({"NUMBA_CPU_NAME": "sandybridge", "NUMBA_CPU_FEATURES": "+cx16"}, {"portable"}),
 }
 #: What a machine must have to run code for a target, beside AVX2.
