@@ -11,8 +11,7 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from dynq_numba.kernels.base.jit import kernel
-from dynq_numba.kernels.isa.amx import ROW_BYTES, ROWS
-from dynq_numba.kernels.isa.base import InstructionSet
+from dynq_numba.kernels.isa.base import ROW_BYTES, ROWS, InstructionSet
 from dynq_numba.kernels.isa.emitter import I32, I64, Emitter, constant
 
 #: Independent sums: enough to cover latency 5 at two dots a cycle on 16 registers.

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import cast
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ..isa.amx import Amx
 from ..isa.base import InstructionSet
 from ..isa.emitter import I64, Emitter
 from ..isa.intrinsics import NUMBA_TYPE
@@ -51,7 +49,7 @@ def strip(isa: InstructionSet, scheme: Scheme, output: Output) -> Callable:
 @cache
 def matrix_strip(isa: InstructionSet) -> Callable:
     """``matrix_strip(rows, <Tile.ARGUMENTS>)``: the same on matrix registers, for 1 … `matrix_rows` rows."""
-    tile = MatrixTile(cast(Amx, isa))
+    tile = MatrixTile(isa)
 
     @intrinsic
     def matrix_strip(

@@ -42,11 +42,11 @@ Model: oneDNN's brgemm for amx (2 × 2 blocks); Intel's optimization reference m
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from llvmlite import ir
 
-from ..isa.amx import ROW_BYTES, ROWS, TILE_BYTES, Amx
-from ..isa.base import VECTORS
+from ..isa.base import ROW_BYTES, ROWS, TILE_BYTES, VECTORS
 from ..isa.emitter import BYTES, F32, I8, I32, I64, VOID, Emitter, constant, internal_function, vector
 from ..quantize.emit import FLOATS, INTS, LANES, Quotient, by_quotient, quantized, shift
 from .tile import Tile
@@ -64,12 +64,13 @@ IN_L1 = 36 << 10
 class MatrixTile:
     """Emits ``void strip(rows, *Tile.ARGUMENTS)`` for 1 … 32 rows, 8-bit weights, one scale per channel.
 
-    What Tile brings near (`ahead`, `near`) it leaves to the CPU: its loads reach far enough ahead.
+    `isa` has the verbs of isa/amx.py. What Tile brings near (`ahead`, `near`) is left to the CPU: its loads reach far
+    enough ahead.
     """
 
     ARGUMENTS = (I64, *Tile.ARGUMENTS)
 
-    def __init__(self, isa: Amx):
+    def __init__(self, isa: Any):
         self.isa, self.name = isa, f"dynq_qc8w_dequantized_matrix__{isa.name}"
 
     def function(self, module: ir.Module) -> ir.Function:
@@ -99,7 +100,7 @@ class Sweep:
     """A row panel of one or two tiles through all weight panels; `stream`: with activations beyond the first cache."""
 
     def __init__(
-        self, isa: Amx, e: Emitter, arguments: tuple[ir.Value, ...], sums: ir.Value, steps: ir.Value, tiles: int,
+        self, isa: Any, e: Emitter, arguments: tuple[ir.Value, ...], sums: ir.Value, steps: ir.Value, tiles: int,
         stream: bool,
     ):  # fmt: skip
         self.isa, self.e, self.builder, self.sums, self.steps, self.stream = isa, e, e.builder, sums, steps, stream
@@ -210,7 +211,7 @@ class Epilogue:
         return [e.at(sums, SUM_STRIDE), e.at(scale, 4), e.at(zero_point, 4), e.at(corner, stride)]
 
 
-def convert_function(module: ir.Module, isa: Amx) -> ir.Function:
+def convert_function(module: ir.Module, isa: Any) -> ir.Function:
     """void convert(x, k, scale, zero_point, target): a row to bytes, ROW_BYTES of them every TILE_BYTES.
 
     Values as emit/quantize.py makes them; what a step has beyond k is some byte.

@@ -11,8 +11,7 @@ from numba import typeof
 
 from ..base.jit import entry, kernel
 from ..base.memory import ALIGN, data_ptr, keep
-from ..isa.amx import ROW_BYTES, ROWS
-from ..isa.base import VECTORS, InstructionSet
+from ..isa.base import ROW_BYTES, ROWS, VECTORS, InstructionSet
 from .intrinsics import matrix_registers, matrix_strip
 
 #: Two tiles of rows of which the second is not full, two steps, three panels of which the last is not whole.

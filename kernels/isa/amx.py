@@ -27,12 +27,10 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from .base import ROW_BYTES, ROWS
 from .emitter import I8, I64, VOID, Emitter, vector
 from .vnni import AVX512VNNI, Vnni
 
-#: Rows of a tile register; its bytes in a row, and in all.
-ROWS, ROW_BYTES = 16, 64
-TILE_BYTES = ROWS * ROW_BYTES
 REGISTERS = 8
 #: LDTILECFG's 64 bytes: the palette, then 16 × uint16 bytes in a row from byte 16 on, 16 × uint8 rows from byte 48 on.
 CONFIGURATION = bytes([1, *[0] * 15, *[ROW_BYTES, 0] * REGISTERS, *[0] * 16, *[ROWS] * REGISTERS, *[0] * 8])

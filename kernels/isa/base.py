@@ -15,6 +15,9 @@ from llvmlite import ir
 
 from .emitter import I8, I16, I32, I64, Emitter, constant, vector
 
+#: Rows of a matrix register, on the sets that have them; its bytes in a row, and in all.
+ROWS, ROW_BYTES = 16, 64
+TILE_BYTES = ROWS * ROW_BYTES
 #: Vectors side by side in a weight panel: two, so that every broadcast activation feeds two dots.
 VECTORS = 2
 #: K is padded with zero weights to a multiple of K_ALIGN, whole unrolled steps of vector tiles (a set may want more:

@@ -18,8 +18,7 @@ from ..base.jit import kernel
 from ..base.memory import ALIGN, offset
 from ..gemm.intrinsics import tile_row
 from ..gemm.tile import Scheme, max_rows
-from ..isa.amx import ROW_BYTES, ROWS, TILE_BYTES
-from ..isa.base import InstructionSet
+from ..isa.base import ROW_BYTES, ROWS, TILE_BYTES, InstructionSet
 from ..quantize.emit import LANES
 from ..quantize.intrinsics import convert_rows
 from ..quantize.qparams import together

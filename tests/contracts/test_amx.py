@@ -18,7 +18,8 @@ import dynq_numba as dq
 from dynq_numba.kernels.base.jit import kernel
 from dynq_numba.kernels.base.memory import data_ptr, keep
 from dynq_numba.kernels.gemm import matrix_tile, self_check
-from dynq_numba.kernels.isa.amx import AMX, CONFIGURATION, ROW_BYTES, ROWS
+from dynq_numba.kernels.isa.amx import AMX, CONFIGURATION
+from dynq_numba.kernels.isa.base import ROW_BYTES, ROWS
 from dynq_numba.kernels.isa.emitter import Emitter
 from dynq_numba.kernels.isa.vnni import AVX512VNNI
 from dynq_numba.kernels.linear import row_panels
