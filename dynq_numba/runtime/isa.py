@@ -67,7 +67,8 @@ def available_isas() -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Of "avx512vnni", "avxvnni", "avx2" and "portable" those for which numba compiles here.
+        Of "amx", "avx512vnni", "avxvnni", "avx2" and "portable" those for which numba compiles here; "amx" where the
+        system gives the registers, too.
 
     Examples
     --------
