@@ -65,7 +65,7 @@ def breakdown(shape: Shape, limits: Limits) -> dict[str, float]:
     w = dq.pack_linear(rng.standard_normal((shape.n, shape.k), dtype=np.float32), granularity="per_channel")
     rows = -(-shape.m // limits.threads)
     isa = active().form("linear")
-    packed = np.empty(row_panels(isa, Scheme()).row_room(rows, shape.k) + ALIGN, np.uint8)
+    packed = np.empty(row_panels(isa, Scheme()).packed_bytes(rows, shape.k) + ALIGN, np.uint8)
     scales, zero_points = np.empty(rows, np.float32), np.empty(rows, np.int32)
     run, share_of_x, no_rows = row_pass(isa), x[:rows], x[:0]
     parts = {

@@ -110,7 +110,7 @@ _filing = threading.Lock()
 
 
 def builtin(function: F) -> F:
-    """`function` as a built-in one, where that is possible; `install` may then give it a quick path."""
+    """`function` as a built-in one, where that is possible; `install` may then give it a vectorcall kernel."""
     if not POSSIBLE:
         return function
     name, signature = function.__name__, inspect.signature(function)
@@ -129,10 +129,10 @@ def builtin(function: F) -> F:
 
 
 @cache
-def install(name: str, quick: Any) -> None:
-    """Let calls of the built-in function `name` come to the kernel `quick` first."""
+def install(name: str, vectorcall: Any) -> None:
+    """Let calls of the built-in function `name` come to the kernel `vectorcall` first."""
     if name in _functions:
-        _vectorcall(_functions[name]).value = address(quick, python.VECTORCALL)
+        _vectorcall(_functions[name]).value = address(vectorcall, python.VECTORCALL)
 
 
 def prepare(packed: type, slot: str) -> None:
@@ -162,12 +162,12 @@ def prepare(packed: type, slot: str) -> None:
 _names: list[str] = []
 
 
-def know_finisher(activation: str, finisher: int) -> None:
-    """Let quick paths find the finisher of an activation."""
+def know_post_ops(activation: str, post_ops: int) -> None:
+    """Let vectorcall kernels find the post-ops of an activation."""
     name = sys.intern(activation)
     with _filing:
         if name not in _names:
             entry = python.NAMED + 2 * len(_names)
             _names.append(name)
-            python.PROCESS[entry + 1] = finisher
+            python.PROCESS[entry + 1] = post_ops
             python.PROCESS[entry] = id(name)

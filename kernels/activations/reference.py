@@ -1,4 +1,4 @@
-"""The numpy twin of `jitted.py`: the same float32 operations in the same order, hence the same bits.
+"""The numpy reference of `jitted.py`: the same float32 operations in the same order, hence the same bits.
 
 What the functions compute, why, and how wrong they are at worst is told there. The constants live here, as the
 reference is what defines the result; both files read alike on purpose. Every constant is a np.float32 or np.uint32:

@@ -13,11 +13,11 @@ from ..base.jit import kernel
 from ..base.memory import data_ptr, keep, load_int, load_ptr, null, offset, stack_zeros, store_f32, store_int, store_ptr
 from ..threads.pool import LINE, run, worthwhile
 from . import context as words
-from .decode import few_rows
+from .decode import decode_rows
 from .worker import cut
 
 #: A descriptor: WORKER and POOL as in the context, the vectors of rows that a register tile has, and whether the worker
-#: has a form for few rows.
+#: has a decode form.
 MOST_VECTORS, STREAMS = 2, 3
 DESCRIPTOR_WORDS = 4
 #: Multiply-adds of one thread in a microsecond, the least microseconds to give a thread, and products from which a
@@ -49,8 +49,8 @@ def attend_into(q, k, v, out, mask, mask_bytes, mask_strides, seen, causal, scal
         return True
     group = heads // key_heads
     vectors, blocks = cut(words.padded(group * rows) // words.LANES, dim, value_dim, load_int(descriptor, MOST_VECTORS))
-    few = few_rows(group * rows) if load_int(descriptor, STREAMS) and (rows == 1 or causal == 0) else 0
-    tasks = batch * key_heads * (1 if few else blocks)
+    decode = decode_rows(group * rows) if load_int(descriptor, STREAMS) and (rows == 1 or causal == 0) else 0
+    tasks = batch * key_heads * (1 if decode else blocks)
     pool = load_ptr(descriptor, at.POOL)
     macs = batch * heads * rows * keys * (dim + value_dim)
     threads = min(tasks, worthwhile(pool, threads, macs / MACS_PER_US, WORTH_US))
@@ -77,7 +77,7 @@ def attend_into(q, k, v, out, mask, mask_bytes, mask_strides, seen, causal, scal
     for axis in range(3):
         store_int(context, words.MASK_BATCH + axis, mask_strides[axis])
     store_ptr(context, words.SEEN, seen)
-    store_int(context, words.FEW, few)
+    store_int(context, words.DECODE_ROWS, decode)
     store_int(context, words.VECTORS, vectors)
     store_int(context, words.BLOCKS, blocks)
     return run(context, threads, tasks)

@@ -19,17 +19,17 @@ from ..isa.base import InstructionSet
 from ..isa.intrinsics import fma
 from . import context as words
 from .context import padded
-from .intrinsics import few_doors
+from .intrinsics import decode_intrinsics
 from .reference import BLOCK
 
 
 @kernel
-def few_bytes(rows, dim, value_dim):
+def decode_bytes(rows, dim, value_dim):
     return 4 * rows * (padded(dim) + padded(value_dim) + 2 * BLOCK + 4)
 
 
 @kernel
-def few_rows(rows):
+def decode_rows(rows):
     """How many rows are computed where there are `rows`: 1, 2, 4 or 8; 0 where they are too many."""
     if rows > 8:
         return 0
@@ -50,14 +50,14 @@ def spread(mask, mask_bytes, keys, bias):
 
 
 @cache
-def attend_few(isa: InstructionSet) -> Callable:
+def decode_task(isa: InstructionSet) -> Callable:
     """``attend(context, task, scratch)`` of one instruction set."""
-    scores, weights, values = few_doors(isa)
+    scores, weights, values = decode_intrinsics(isa)
 
     @kernel(variant=isa.name)
     def attend(context, task, scratch):
         heads, group = load_int(context, words.HEADS), load_int(context, words.GROUP)
-        rows = load_int(context, words.FEW)
+        rows = load_int(context, words.DECODE_ROWS)
         dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
         batch, head = task // heads, task % heads
         there = group * load_int(context, words.ROWS)

@@ -23,7 +23,7 @@ from .emit import exp, finite_or_zero, greater
 from .reference import BLOCK
 
 #: Numbers of rows that functions are emitted for.
-FEW = (1, 2, 4, 8)
+ROWS = (1, 2, 4, 8)
 #: Bytes of a row of s.
 ROW = 4 * BLOCK
 
@@ -47,7 +47,7 @@ def scores_function(isa: InstructionSet, rows: int, module: ir.Module) -> ir.Fun
 
     The last of `keys` stands in for those that are missing. Rows at `near` are brought near.
     """
-    function, e = _begin(module, f"dynq_few_scores_{isa.name}_{rows}", SCORES_ARGUMENTS)
+    function, e = _begin(module, f"dynq_decode_scores_{isa.name}_{rows}", SCORES_ARGUMENTS)
     if e is None:
         return function
     q, count, k, stride, keys, s, near, near_stride = function.args
@@ -95,7 +95,7 @@ def weights_function(isa: InstructionSet, rows: int, module: ir.Module) -> ir.Fu
 
     sums [3][rows]: maximum; a word of `values_function`; and (a result) the factor of what was summed before.
     """
-    function, e = _begin(module, f"dynq_few_weights_{isa.name}_{rows}", WEIGHTS_ARGUMENTS)
+    function, e = _begin(module, f"dynq_decode_weights_{isa.name}_{rows}", WEIGHTS_ARGUMENTS)
     if e is None:
         return function
     s, keys, bias, sums = function.args
@@ -137,7 +137,7 @@ def values_function(isa: InstructionSet, rows: int, module: ir.Module) -> ir.Fun
 
     Rows at `near` are brought near.
     """
-    function, e = _begin(module, f"dynq_few_values_{isa.name}_{rows}", VALUES_ARGUMENTS)
+    function, e = _begin(module, f"dynq_decode_values_{isa.name}_{rows}", VALUES_ARGUMENTS)
     if e is None:
         return function
     p, v, stride, keys, count, sums, o, near, near_stride = function.args

@@ -23,7 +23,7 @@ from ..isa.base import InstructionSet
 from ..isa.emitter import BYTES, F32, I32, I64, Emitter, constant, vector
 from ..isa.transpose import FLOATS, LANES, LINE
 from ..quantize.emit import MAGIC
-from . import emit as floats
+from . import emit
 from .emit import INTS, begin, cascade, heights, largest, sum_up, unrolled, vectors_at
 from .emit_int8_pack import TOGETHER, greater_bits, whole, words_of
 from .reference import BLOCK, LEAST, POWER_MAGIC, SHORT_MIN, SHORT_P
@@ -72,7 +72,7 @@ def scores_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir.
     padded = whole(e, count)
     if not isa.byte_dot:
         wide = builder.mul(padded, ir.Constant(I64, 4))
-        builder.call(floats.scores_function(isa, vectors, module), [q, count, block, wide, keys, s])
+        builder.call(emit.scores_function(isa, vectors, module), [q, count, block, wide, keys, s])
         key_scales = e.at(block, builder.mul(wide, ir.Constant(I64, BLOCK)))
         row_scales = vectors_at(e, scales, vectors)
 
@@ -135,7 +135,7 @@ def weights_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir
     """void weights(s, keys, bias, limits, first, sums, scales): s [keys][rows] becomes ip; `scales` are the keys' sv.
 
     bias, limits, first as in emit.py. sums [4][rows]: maximum, sum of weights and, results, factor and unit.
-    Words of ip lie in s from its beginning; there must be room for three rows more.
+    Words of ip lie in s from its beginning; there must be space for three rows more.
     """
     function, e = begin(module, f"dynq_integer_weights_{isa.name}_{vectors}", WEIGHTS_ARGUMENTS)
     if e is None:
@@ -201,7 +201,7 @@ def values_function(isa: InstructionSet, vectors: int, module: ir.Module) -> ir.
     wide = builder.mul(whole(e, count), ir.Constant(I64, 4))
     if not isa.byte_dot:
         null, zero = ir.Constant(BYTES, None), ir.Constant(I64, 0)
-        plain = floats.values_function(isa, vectors, False, module, units=True)
+        plain = emit.values_function(isa, vectors, False, module, units=True)
         builder.call(plain, [p, block, wide, keys, count, factors, o, null, zero])
         builder.ret_void()
         return function

@@ -4,7 +4,7 @@
 
 Keys and values of a head are quantized block by block when its first block of query rows comes to them, and kept:
 tasks of a head follow each other on a thread. That is about T · (D + Dv) bytes (four times as many without VNNI); a
-head of one task keeps one block. There is no form for few rows: making integers of k and v would cost them more than
+head of one task keeps one block. There is no decode form: making integers of k and v would cost them more than
 their products.
 """
 
@@ -37,7 +37,7 @@ from ..threads.pool import next_task
 from . import context as words
 from .context import LANES, padded
 from .emit_int8_pack import value_bytes
-from .intrinsics import gather, integer_doors
+from .intrinsics import gather, int8_intrinsics
 from .reference import BLOCK
 from .worker import deliver, place_rows
 
@@ -48,7 +48,7 @@ PAIR, KEPT = 0, 1
 @cache
 def integer_attention_worker(isa: InstructionSet) -> Callable:
     """The worker of one instruction set."""
-    pack_queries, pack_keys, scores, weights, values = integer_doors(isa)
+    pack_queries, pack_keys, scores, weights, values = int8_intrinsics(isa)
     size = value_bytes(isa)
 
     @kernel(variant=isa.name)
@@ -58,7 +58,7 @@ def integer_attention_worker(isa: InstructionSet) -> Callable:
 
     @kernel(variant=isa.name)
     def kept_blocks(context):
-        """How many blocks of keys there is room for."""
+        """How many blocks of keys fit."""
         return (load_int(context, words.KEYS) + BLOCK - 1) // BLOCK if load_int(context, words.BLOCKS) > 1 else 1
 
     @kernel(variant=isa.name)
@@ -76,8 +76,8 @@ def integer_attention_worker(isa: InstructionSet) -> Callable:
         block, pair = task % blocks, task // blocks
         batch, head = pair // heads, pair % heads
         before, vectors = share(block, blocks, (shared + LANES - 1) // LANES)
-        first, room = LANES * before, LANES * vectors
-        rows, wide = min(room, shared - LANES * before), 4 * LANES * vectors
+        first, capacity = LANES * before, LANES * vectors
+        rows, wide = min(capacity, shared - LANES * before), 4 * LANES * vectors
         dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
         kept, half = kept_blocks(context), block_bytes(dim)
         each = half + block_bytes(value_dim)
@@ -91,7 +91,7 @@ def integer_attention_worker(isa: InstructionSet) -> Callable:
         limits = offset(inverse, wide)
         scales = offset(limits, wide)
         tables = offset(scales, wide)
-        least, most = place_rows(context, batch, head, first, rows, room, tables, limits)
+        least, most = place_rows(context, batch, head, first, rows, capacity, tables, limits)
 
         source = offset(load_ptr(context, words.Q), batch * load_int(context, words.Q_BATCH))
         scale = offset(context, 8 * words.SCALE)
@@ -99,10 +99,10 @@ def integer_attention_worker(isa: InstructionSet) -> Callable:
             mine = offset(q, 4 * LANES * i)
             gather(0, source, offset(tables, 8 * LANES * i), dim, scale, mine, wide)
             pack_queries(0, mine, wide, dim, offset(scales, 4 * LANES * i))
-        for i in range(room):
+        for i in range(capacity):
             store_f32(sums, i, np.float32(-np.inf))
-            store_f32(sums, room + i, np.float32(0))
-        for i in range(room * value_dim):
+            store_f32(sums, capacity + i, np.float32(0))
+        for i in range(capacity * value_dim):
             store_f32(o, i, np.float32(0))
 
         if load_int(scratch, PAIR) != pair or kept == 1:
@@ -132,7 +132,8 @@ def integer_attention_worker(isa: InstructionSet) -> Callable:
                 for i in range(vectors):
                     gather(
                         1 if mask_bytes == 1 else 0, offset(mask, j * mask_bytes),
-                        offset(tables, 8 * (2 * room + LANES * i)), keys, inverse, offset(bias, 4 * LANES * i), wide,
+                        offset(tables, 8 * (2 * capacity + LANES * i)), keys, inverse, offset(bias, 4 * LANES * i),
+                        wide,
                     )  # fmt: skip
             value_scales = offset(integers, each - 4 * BLOCK)
             bounds = limits if limited else null()
@@ -144,10 +145,10 @@ def integer_attention_worker(isa: InstructionSet) -> Callable:
     def integer_attention_worker(context, index):
         threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
         tasks = load_int(context, at.ROW_TASKS)
-        room = allocate(ALIGN + scratch_bytes(context))
-        if is_null(room):
+        allocated = allocate(ALIGN + scratch_bytes(context))
+        if is_null(allocated):
             return
-        scratch = offset(room, -address_value(room) % ALIGN)
+        scratch = offset(allocated, -address_value(allocated) % ALIGN)
         store_int(scratch, PAIR, -1)
         done = 0
         task, victim = next_task(counters, index, threads, tasks, 0)
@@ -156,6 +157,6 @@ def integer_attention_worker(isa: InstructionSet) -> Callable:
             done += 1
             task, victim = next_task(counters, index, threads, tasks, victim)
         fetch_add_relaxed(context, at.DONE, done)
-        release(room)
+        release(allocated)
 
     return integer_attention_worker

@@ -1,4 +1,4 @@
-"""The numpy twin of `worker.py`: the same float32 operations in the same order, hence the same bits. Normative.
+"""The numpy reference of `worker.py`: the same float32 operations in the same order, hence the same bits. Normative.
 
 For every query row, over the keys it sees, in blocks of BLOCK counted from key 0:
 

@@ -42,8 +42,8 @@ from ..threads.partition import share
 from ..threads.pool import next_task
 from . import context as words
 from .context import LANES, padded
-from .decode import attend_few, few_bytes
-from .intrinsics import LIMITED, doors, gather, scatter
+from .decode import decode_bytes, decode_task
+from .intrinsics import LIMITED, float_intrinsics, gather, scatter
 from .reference import BLOCK
 
 #: Values of k's rows from which a block of query rows has half as many, to stay in the cache.
@@ -57,8 +57,8 @@ def scratch_bytes(vectors, dim, value_dim):
 
 
 @kernel
-def place_rows(context, batch, head, first, rows, room, tables, limits):
-    """Fill tables and limits for `room` rows, of which `rows` are there (the last one stands in for the others).
+def place_rows(context, batch, head, first, rows, capacity, tables, limits):
+    """Fill tables and limits for `capacity` rows, of which `rows` are there (the last one stands in for the others).
 
     Gives the least and the greatest limit.
     """
@@ -76,11 +76,11 @@ def place_rows(context, batch, head, first, rows, room, tables, limits):
     least = there - positions + 1 + position if causal else there
     limit = max(least, 0)
     least = limit
-    for r in range(room):
+    for r in range(capacity):
         query = head * group + member
         store_int(tables, r, position * q_row + query * q_head)
-        store_int(tables, room + r, position * out_row + query * out_head)
-        store_int(tables, 2 * room + r, position * mask_row + query * mask_head)
+        store_int(tables, capacity + r, position * out_row + query * out_head)
+        store_int(tables, 2 * capacity + r, position * mask_row + query * mask_head)
         store_i32(limits, r, np.int32(limit))
         if r + 1 < rows:
             member += 1
@@ -95,23 +95,23 @@ def place_rows(context, batch, head, first, rows, room, tables, limits):
 @kernel
 def deliver(context, batch, vectors, rows, o, totals, inverse, tables):
     """Write `rows` rows of out: o [Dv][16 · vectors] over the sums of their weights."""
-    room, value_dim = LANES * vectors, load_int(context, words.VALUE_DIM)
-    for i in range(room):
+    capacity, value_dim = LANES * vectors, load_int(context, words.VALUE_DIM)
+    for i in range(capacity):
         store_f32(inverse, i, np.float32(1) / load_f32(totals, i))
     target = offset(load_ptr(context, words.OUT), batch * load_int(context, words.OUT_BATCH))
     for i in range(vectors):
         place = 4 * LANES * i
         scatter(
-            1, offset(o, place), 4 * room, value_dim, offset(inverse, place), offset(totals, place), target,
-            offset(tables, 8 * (room + LANES * i)), rows - LANES * i,
+            1, offset(o, place), 4 * capacity, value_dim, offset(inverse, place), offset(totals, place), target,
+            offset(tables, 8 * (capacity + LANES * i)), rows - LANES * i,
         )  # fmt: skip
 
 
 @cache
 def attention_worker(isa: InstructionSet) -> Callable:
     """The worker of one instruction set."""
-    scores, weights, values = doors(isa)
-    stream = attend_few(isa)
+    scores, weights, values = float_intrinsics(isa)
+    stream = decode_task(isa)
 
     @kernel(variant=isa.name)
     def attend(context, task, scratch):
@@ -121,8 +121,8 @@ def attention_worker(isa: InstructionSet) -> Callable:
         block, pair = task % blocks, task // blocks
         batch, head = pair // heads, pair % heads
         before, vectors = share(block, blocks, (shared + LANES - 1) // LANES)
-        first, room = LANES * before, LANES * vectors
-        rows, wide = min(room, shared - LANES * before), 4 * LANES * vectors
+        first, capacity = LANES * before, LANES * vectors
+        rows, wide = min(capacity, shared - LANES * before), 4 * LANES * vectors
         dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
         q = scratch
         o = offset(q, wide * padded(dim))
@@ -132,16 +132,16 @@ def attention_worker(isa: InstructionSet) -> Callable:
         inverse = offset(sums, 3 * wide)
         limits = offset(inverse, wide)
         tables = offset(limits, wide)
-        least, most = place_rows(context, batch, head, first, rows, room, tables, limits)
+        least, most = place_rows(context, batch, head, first, rows, capacity, tables, limits)
 
         source = offset(load_ptr(context, words.Q), batch * load_int(context, words.Q_BATCH))
         scale = offset(context, 8 * words.SCALE)
         for v in range(vectors):
             gather(0, source, offset(tables, 8 * LANES * v), dim, scale, offset(q, 4 * LANES * v), wide)
-        for i in range(room):
+        for i in range(capacity):
             store_f32(sums, i, np.float32(-np.inf))
-            store_f32(sums, room + i, np.float32(0))
-        for i in range(room * value_dim):
+            store_f32(sums, capacity + i, np.float32(0))
+        for i in range(capacity * value_dim):
             store_f32(o, i, np.float32(0))
 
         k, k_row = words.head_of(context, words.K, batch, head), load_int(context, words.K_ROW)
@@ -158,7 +158,8 @@ def attention_worker(isa: InstructionSet) -> Callable:
                 for i in range(vectors):
                     gather(
                         1 if mask_bytes == 1 else 0, offset(mask, j * mask_bytes),
-                        offset(tables, 8 * (2 * room + LANES * i)), keys, inverse, offset(bias, 4 * LANES * i), wide,
+                        offset(tables, 8 * (2 * capacity + LANES * i)), keys, inverse, offset(bias, 4 * LANES * i),
+                        wide,
                     )  # fmt: skip
             weights(vectors, s, keys, bias if mask_bytes else null(), limits if limited else null(), j, sums)
             values(
@@ -172,23 +173,24 @@ def attention_worker(isa: InstructionSet) -> Callable:
     def attention_worker(context, index):
         threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
         tasks = load_int(context, at.ROW_TASKS)
-        few, vectors = load_int(context, words.FEW), load_int(context, words.VECTORS)
+        decode, vectors = load_int(context, words.DECODE_ROWS), load_int(context, words.VECTORS)
         dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
-        room = allocate(ALIGN + (few_bytes(few, dim, value_dim) if few else scratch_bytes(vectors, dim, value_dim)))
-        if is_null(room):
+        needed = decode_bytes(decode, dim, value_dim) if decode else scratch_bytes(vectors, dim, value_dim)
+        allocated = allocate(ALIGN + needed)
+        if is_null(allocated):
             return
-        scratch = offset(room, -address_value(room) % ALIGN)
+        scratch = offset(allocated, -address_value(allocated) % ALIGN)
         done = 0
         task, victim = next_task(counters, index, threads, tasks, 0)
         while task >= 0:
-            if few:
+            if decode:
                 stream(context, task, scratch)
             else:
                 attend(context, task, scratch)
             done += 1
             task, victim = next_task(counters, index, threads, tasks, victim)
         fetch_add_relaxed(context, at.DONE, done)
-        release(room)
+        release(allocated)
 
     return attention_worker
 

@@ -36,7 +36,7 @@ parallel.run reads WORKER, POOL and DONE. The worker of matmul_integer uses the 
     OUT_STRIDE,
     RESIDUAL,
     RESIDUAL_STRIDE,
-    FINISH,  # address of the finisher, or 0
+    POST_OPS,  # address of the post-ops, or 0
     FIXED_PARAMETERS,  # address of the scale and zero point of all rows, or 0
     ROW_BLOCK,
     ROW_TASKS,

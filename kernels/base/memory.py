@@ -102,10 +102,10 @@ def stack_zeros(typingctx, count):
     """`count` zero bytes on the stack, ALIGNed, until the calling function returns. Not for use in a loop."""
 
     def codegen(context, builder, signature, args):
-        room = builder.alloca(I8, size=args[0])
-        room.align = ALIGN
-        cgutils.memset(builder, room, args[0], 0)
-        return room
+        buffer = builder.alloca(I8, size=args[0])
+        buffer.align = ALIGN
+        cgutils.memset(builder, buffer, args[0], 0)
+        return buffer
 
     return types.voidptr(types.intp), codegen
 
@@ -115,9 +115,9 @@ def stack_bytes(typingctx, count):
     """`count` bytes on the stack, ALIGNed, until the calling function returns. Not for use in a loop."""
 
     def codegen(context, builder, signature, args):
-        room = builder.alloca(I8, size=args[0])
-        room.align = ALIGN
-        return room
+        buffer = builder.alloca(I8, size=args[0])
+        buffer.align = ALIGN
+        return buffer
 
     return types.voidptr(types.intp), codegen
 
@@ -190,8 +190,8 @@ def call_worker(typingctx, function, context_ptr, index):
 
 
 @intrinsic
-def call_finish(typingctx, function, out, out_stride, residual, residual_stride, rows, columns):
-    """Call a finisher (see gemm/epilogue.py) through its address."""
+def call_post_ops(typingctx, function, out, out_stride, residual, residual_stride, rows, columns):
+    """Call post-ops (see gemm/post_ops.py) through its address."""
 
     def codegen(context, builder, signature, args):
         kind = ir.FunctionType(ir.VoidType(), [BYTES, I64, BYTES, I64, I64, I64])
@@ -204,7 +204,7 @@ def call_finish(typingctx, function, out, out_stride, residual, residual_stride,
 
 #: Signatures of kernels that are reached by address.
 WORKER_SIGNATURE = (types.voidptr, types.intp)
-FINISH_SIGNATURE = (types.voidptr, types.intp, types.voidptr, types.intp, types.intp, types.intp)
+POST_OPS_SIGNATURE = (types.voidptr, types.intp, types.voidptr, types.intp, types.intp, types.intp)
 
 
 @intrinsic

@@ -12,10 +12,10 @@ calls, and memory traffic: 1024 rows of a layer 384 → 1536 → 384 are 6 MB in
 Program (int64), made once for an instruction set by dynq_numba/operators/chain/program.py, never written while it runs:
 
     ┌ head ┬ steps [count][context.SIZE] ─────────────────────────────┬ values [count][3] ─────────────┐
-    │      │ contexts, with numbers of values where addresses belong   │ address, row stride, room      │
+    │      │ contexts, with numbers of values where addresses belong   │ address, row stride, scratch   │
     └──────┴ a step's followers (linears of the same x) stand behind it ┴ arrays of the call come first ─┘
 
-A value that is scratch has `room` ≥ 0: it begins that many bytes times the scratch's rows behind the scratch's begin.
+A value that is scratch has an offset ≥ 0: it begins that many bytes times the scratch's rows into the scratch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ..threads.scratch import borrow, give_back
 #: one; nanoseconds of one thread for a row; the pool; the slots of scratch; the worker.
 STEPS, VALUES, ARRAYS, MOST, ROW_BYTES, BLOCK, LEAST, ROW_NS, POOL, SLOTS, WORKER = range(11)
 HEAD = 16
-ADDRESS, STRIDE, ROOM = range(3)
+ADDRESS, STRIDE, SCRATCH_OFFSET = range(3)
 VALUE_WORDS = 3
 NONE = -1
 #: Words of a step beyond its context: the values of a float operation done in a microsecond (0: a linear), followers.
@@ -54,8 +54,8 @@ def point(context, address, row_stride, number, values, first, scratch, capacity
     value = offset(values, 8 * VALUE_WORDS * number)
     stride = load_int(value, STRIDE)
     store_int(context, row_stride, stride)
-    if load_int(value, ROOM) >= 0:
-        store_ptr(context, address, offset(scratch, capacity * load_int(value, ROOM)))
+    if load_int(value, SCRATCH_OFFSET) >= 0:
+        store_ptr(context, address, offset(scratch, capacity * load_int(value, SCRATCH_OFFSET)))
     else:
         store_ptr(context, address, offset(load_ptr(value, ADDRESS), first * stride))
 
@@ -90,7 +90,7 @@ def fill(contexts, step, values, first, rows, scratch, capacity, threads):
 
 @kernel
 def on_block(program, contexts, values, first, rows, scratch, capacity):
-    """All steps on rows first … first+rows, by this thread; False for want of memory."""
+    """All steps on rows first … first+rows, by this thread; False for lack of memory."""
     step = offset(program, 8 * HEAD)
     left = load_int(program, STEPS)
     while left > 0:

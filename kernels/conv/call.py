@@ -77,7 +77,7 @@ def cut(images, units, most, row_panels, threads):
 
 
 @kernel
-def convolve_into(x, images, height, width, out, descriptor, finish, threads):
+def convolve_into(x, images, height, width, out, descriptor, post_ops, threads):
     """float32 out [images, outputs, …] from x [images, channels, height, width], both contiguous; 0 threads chooses."""
     d = descriptor
     channels, outputs, groups = load_int(d, CHANNELS), load_int(d, OUTPUTS), load_int(d, GROUPS)
@@ -99,12 +99,12 @@ def convolve_into(x, images, height, width, out, descriptor, finish, threads):
     # What vectors read around a row may lie before the first image and behind the last.
     slack = left + right + PIXELS * (load_int(d, STEP_X) + 2)
     slots = load_ptr(d, SLOTS)
-    slot, room = borrow(slots, 5 * images + images * values + 2 * slack)
-    if is_null(room):
-        give_back(slots, slot, room)
+    slot, buffer = borrow(slots, 5 * images + images * values + 2 * slack)
+    if is_null(buffer):
+        give_back(slots, slot, buffer)
         insist(False)
-    scales, zeros = room, offset(room, 4 * images)
-    quantized = offset(room, 5 * images + slack)
+    scales, zeros = buffer, offset(buffer, 4 * images)
+    quantized = offset(buffer, 5 * images + slack)
     fine = quantize_into(
         x, 4 * values, images, values, quantized, values, scales, zeros, 0, 0,
         load_int(d, QUANTIZE), load_int(d, at.POOL), load_int(d, LAST_CACHE), threads,
@@ -119,7 +119,7 @@ def convolve_into(x, images, height, width, out, descriptor, finish, threads):
     store_ptr(context, at.X_ZERO, zeros)
     store_ptr(context, SCALES, scales)
     store_ptr(context, at.OUT, out)
-    store_int(context, at.FINISH, finish)
+    store_int(context, at.POST_OPS, post_ops)
     store_int(context, HEIGHT, height)
     store_int(context, WIDTH, width)
     store_int(context, OUT_HEIGHT, out_height)
@@ -131,11 +131,11 @@ def convolve_into(x, images, height, width, out, descriptor, finish, threads):
     store_int(context, at.THREADS, threads)
     store_ptr(context, at.COUNTERS, offset(context, 8 * CONTEXT_WORDS))
     fine = fine and run(context, threads, tasks)
-    give_back(slots, slot, room)
+    give_back(slots, slot, buffer)
     insist(fine)
 
 
 @kernel
-def convolution_entry(x, out, descriptor, images, height, width, finish, threads):
+def convolution_entry(x, out, descriptor, images, height, width, post_ops, threads):
     """`convolve_into` on addresses of arrays."""
-    convolve_into(x.data, images, height, width, out.data, descriptor.data, finish, threads)
+    convolve_into(x.data, images, height, width, out.data, descriptor.data, post_ops, threads)

@@ -40,7 +40,7 @@ from ..base.jit import kernel
 from ..base.memory import (
     ALIGN,
     address_value,
-    call_finish,
+    call_post_ops,
     is_null,
     load_f32,
     load_i32,
@@ -148,7 +148,7 @@ def convolution_worker(isa: InstructionSet) -> Callable:
         chunks, parts = load_int(context, CHUNKS), load_int(context, PARTS)
         threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
         tasks = load_int(context, at.ROW_TASKS)
-        finish = load_ptr(context, at.FINISH)
+        post_ops = load_ptr(context, at.POST_OPS)
         row_panels = (outputs + tallest - 1) // tallest
         # One piece of memory: panels, row words, offsets of streams, planes.
         sizes = load_int(context, LARGEST) * unit * panel_stride, (12 * outputs + 63) // 64 * 64, 8 * (padded + 8)
@@ -193,8 +193,8 @@ def convolution_worker(isa: InstructionSet) -> Callable:
                         offset(rows, 12 * row), rows, corner, 4 * pixels, wide, panel_stride, here - (wide - 1) * nr,
                         rows, 0,
                     )  # fmt: skip
-                    if not is_null(finish):
-                        call_finish(finish, corner, 4 * pixels, corner, 0, height, here)
+                    if not is_null(post_ops):
+                        call_post_ops(post_ops, corner, 4 * pixels, corner, 0, height, here)
             done += 1
             task, victim = next_task(counters, index, threads, tasks, victim)
         fetch_add_relaxed(context, at.DONE, done)

@@ -50,8 +50,8 @@ KINDS = ("rows", "sum", "max")
 def sizes(isa: InstructionSet, bits: int) -> tuple[int, ...]:
     """Those whose sums leave two 16-lane values free in the registers (four where a value is one register)."""
     registers = LANES // isa.lanes
-    room = (isa.registers - (8 if registers == 1 else 2 * registers)) // registers * bits // 8
-    return tuple(size for size in SIZES if size <= max(1, room))
+    free = (isa.registers - (8 if registers == 1 else 2 * registers)) // registers * bits // 8
+    return tuple(size for size in SIZES if size <= max(1, free))
 
 
 def wide_sum_function(module: ir.Module, bits: int) -> ir.Function:

@@ -1,4 +1,4 @@
-"""The numpy twin of kernels/embedding/call.py, and the one place that makes rows of a quantized table. Normative.
+"""The numpy reference of kernels/embedding/call.py, and the one place that makes rows of a quantized table. Normative.
 
 Row: float32 scale, float32 minimum, then the integers (see embedding/emit.py). float32 with one rounding per operation,
 in the order written; parameters and quotients of packing in float64.

@@ -1,4 +1,4 @@
-"""Emitted functions as numba intrinsics: the door between LLVM IR and the jitted kernels."""
+"""Emitted functions as numba intrinsics: the way from LLVM IR to the jitted kernels."""
 
 from __future__ import annotations
 

@@ -83,9 +83,9 @@ class MatrixTile:
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         e = Emitter(builder)
         rows, words = function.args[0], function.args[3]
-        room = builder.alloca(ir.ArrayType(I8, 2 * SUM_BYTES))
-        room.align = ROW_BYTES
-        sums = builder.bitcast(room, BYTES)
+        buffer = builder.alloca(ir.ArrayType(I8, 2 * SUM_BYTES))
+        buffer.align = ROW_BYTES
+        sums = builder.bitcast(buffer, BYTES)
         steps = builder.sdiv(builder.add(words, ir.Constant(I64, STEP_WORDS - 1)), ir.Constant(I64, STEP_WORDS))
 
         def sweep(tiles: int) -> None:

@@ -70,8 +70,8 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
         rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns, ahead, near
     ):  # fmt: skip
         acc, total = carray(stack_bytes(4 * nr), (nr,), np.int32), carray(stack_bytes(4 * nr), (nr,), np.float32)
-        room = stack_bytes(4 * nr)
-        scales, bits = carray(room, (nr,), np.float32), carray(room, (nr,), np.uint32)
+        buffer = stack_bytes(4 * nr)
+        scales, bits = carray(buffer, (nr,), np.float32), carray(buffer, (nr,), np.uint32)
         for p in range(panels):
             valid = last_columns if p == panels - 1 else nr
             weights = offset(b, p * panel_stride)

@@ -22,9 +22,9 @@ N = PANELS * COLUMNS - 7
 
 def _aligned(array: np.ndarray) -> np.ndarray:
     """A copy that begins at a cache line."""
-    room = np.zeros(array.nbytes + ALIGN, np.uint8)
-    skip = -room.ctypes.data % ALIGN
-    copy = room[skip : skip + array.nbytes].view(array.dtype).reshape(array.shape)
+    buffer = np.zeros(array.nbytes + ALIGN, np.uint8)
+    skip = -buffer.ctypes.data % ALIGN
+    copy = buffer[skip : skip + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[...] = array
     return copy
 

@@ -60,10 +60,10 @@ class Amx(Vnni):
     # -- verbs of the matrix tile: registers are numbers 0 … 7 ----------------------------------
     def configure(self, e: Emitter) -> None:
         kind = vector(I8, len(CONFIGURATION))
-        room = e.builder.alloca(kind)
-        room.align = ROW_BYTES
-        e.builder.store(ir.Constant(kind, list(CONFIGURATION)), room, align=ROW_BYTES)
-        e.call("llvm.x86.ldtilecfg", VOID, [e.builder.bitcast(room, I8.as_pointer())])
+        buffer = e.builder.alloca(kind)
+        buffer.align = ROW_BYTES
+        e.builder.store(ir.Constant(kind, list(CONFIGURATION)), buffer, align=ROW_BYTES)
+        e.call("llvm.x86.ldtilecfg", VOID, [e.builder.bitcast(buffer, I8.as_pointer())])
 
     def release(self, e: Emitter) -> None:
         e.call("llvm.x86.tilerelease", VOID, [])

@@ -30,7 +30,7 @@ from .outliers import mask_of
 
 
 @kernel
-def describe(context, x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish):
+def describe(context, x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, post_ops):
     """Fill a context with one weight's descriptor, and the arrays of a call."""
     for i in range(at.DESCRIPTOR_WORDS):
         store_int(context, i, load_int(descriptor, i))
@@ -41,7 +41,7 @@ def describe(context, x, m, x_stride, out, out_stride, residual, residual_stride
     store_int(context, at.OUT_STRIDE, out_stride)
     store_ptr(context, at.RESIDUAL, residual)
     store_int(context, at.RESIDUAL_STRIDE, residual_stride)
-    store_int(context, at.FINISH, finish)
+    store_int(context, at.POST_OPS, post_ops)
 
 
 @kernel
@@ -79,46 +79,48 @@ def fix_parameters(context):
 
 
 @kernel
-def linear_into(x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish, threads):
-    """out [M, N] = finish(x [M, K] · packed weight), float32.
+def linear_into(x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, post_ops, threads):
+    """out [M, N] = post_ops(x [M, K] · packed weight), float32.
 
-    `descriptor` is the address of the weight's words (base/context.py), `residual` NULL for none, `finish` an address
+    `descriptor` is the address of the weight's words (base/context.py), `residual` NULL for none, `post_ops` an address
     or 0; `threads` 0 chooses.
     """
     rotation = load_int(descriptor, at.ROTATION)
     if rotation == 0:
-        insist(product_into(x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish, threads))
+        insist(product_into(x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, post_ops, threads))
         return
     k = load_int(descriptor, at.K)
     rotated = allocate(max(1, 4 * m * k))
     fine = not is_null(rotated)
     if fine:
         rotate(rotation, x, x_stride, m, k, rotated)
-        fine = product_into(rotated, m, 4 * k, out, out_stride, residual, residual_stride, descriptor, finish, threads)
+        fine = product_into(
+            rotated, m, 4 * k, out, out_stride, residual, residual_stride, descriptor, post_ops, threads
+        )  # fmt: skip
         release(rotated)
     insist(fine)
 
 
 @kernel
-def product_into(x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish, threads):
+def product_into(x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, post_ops, threads):
     """`linear_into` for x that is rotated, if it is to be; gives as `start` does."""
     if m == 0 or load_int(descriptor, at.N) == 0:
         return True
     least = least_micros(m, load_int(descriptor, at.MR))
     threads = worthwhile(load_ptr(descriptor, at.POOL), threads, micros_of(m, descriptor), least)
     context = stack_zeros(8 * (at.SIZE + LINE * threads))
-    describe(context, x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, finish)
+    describe(context, x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, post_ops)
     fix_parameters(context)
     return start(context, m, load_int(descriptor, at.PANELS), threads)
 
 
 @kernel
-def entry(x, out, residual, descriptor, finish, threads):
+def entry(x, out, residual, descriptor, post_ops, threads):
     """`linear_into` on views, whose last axes are contiguous.
 
-    `residual` is looked at by a finisher that was compiled for one; else it may be any view.
+    `residual` is looked at by post-ops that were compiled for one; else it may be any view.
     """
     linear_into(
         x.data, x.rows, x.row_stride, out.data, out.row_stride, residual.data, residual.row_stride,
-        descriptor.data, finish, threads,
+        descriptor.data, post_ops, threads,
     )  # fmt: skip

@@ -39,8 +39,8 @@ def together(table, weights):
 
 
 @kernel
-def linear_many_into(x, m, x_stride, table, weights, finish, threads):
-    """Result i [M, Ni] = finish(x [M, K] · weight i), for all of the table; `threads` 0 chooses."""
+def linear_many_into(x, m, x_stride, table, weights, post_ops, threads):
+    """Result i [M, Ni] = post_ops(x [M, K] · weight i), for all of the table; `threads` 0 chooses."""
     if not together(table, weights):
         return APART
     if m == 0 or weights == 0:
@@ -48,21 +48,21 @@ def linear_many_into(x, m, x_stride, table, weights, finish, threads):
     first = load_ptr(table, 0)
     rotation = load_int(first, at.ROTATION)
     if rotation == 0:
-        insist(products_into(x, m, x_stride, table, weights, finish, threads))
+        insist(products_into(x, m, x_stride, table, weights, post_ops, threads))
         return DONE
     k = load_int(first, at.K)
     rotated = allocate(max(1, 4 * m * k))
     fine = not is_null(rotated)
     if fine:
         rotate(rotation, x, x_stride, m, k, rotated)
-        fine = products_into(rotated, m, 4 * k, table, weights, finish, threads)
+        fine = products_into(rotated, m, 4 * k, table, weights, post_ops, threads)
         release(rotated)
     insist(fine)
     return DONE
 
 
 @kernel
-def products_into(x, m, x_stride, table, weights, finish, threads):
+def products_into(x, m, x_stride, table, weights, post_ops, threads):
     """`linear_many_into` for weights that go together and x that is rotated, if it is to be; gives as `start` does."""
     micros, panels, first = 0.0, 0, load_ptr(table, 0)
     for i in range(weights):
@@ -77,7 +77,7 @@ def products_into(x, m, x_stride, table, weights, finish, threads):
     for i in range(weights):
         descriptor = load_ptr(table, i)
         out, out_stride = load_ptr(table, weights + i), 4 * load_int(descriptor, at.N)
-        describe(context, x, m, x_stride, out, out_stride, null(), 0, descriptor, finish)
+        describe(context, x, m, x_stride, out, out_stride, null(), 0, descriptor, post_ops)
         if i > 0:
             store_ptr(context, at.FIXED_PARAMETERS, load_ptr(contexts, at.FIXED_PARAMETERS))
         else:
@@ -90,6 +90,6 @@ def products_into(x, m, x_stride, table, weights, finish, threads):
 
 
 @kernel
-def many_entry(x, table, weights, finish, threads):
+def linear_many_entry(x, table, weights, post_ops, threads):
     """`linear_many_into` on a view of x and the address of `table`."""
-    return linear_many_into(x.data, x.rows, x.row_stride, table.data, weights, finish, threads)
+    return linear_many_into(x.data, x.rows, x.row_stride, table.data, weights, post_ops, threads)

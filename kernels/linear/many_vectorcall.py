@@ -37,17 +37,17 @@ DONE, OTHER, FAILED = range(3)
 
 
 @kernel
-def compute_many(x, m, x_stride, table, weights, finish, threads):
-    """Whether it was done; False for want of memory."""
+def compute_linear_many(x, m, x_stride, table, weights, post_ops, threads):
+    """Whether it was done; False for lack of memory."""
     try:
-        linear_many_into(x, m, x_stride, table, weights, finish, threads)
+        linear_many_into(x, m, x_stride, table, weights, post_ops, threads)
     except Exception:
         return False
     return True
 
 
 @kernel
-def attempt(words, x, sequence, weights, results, finish, threads):
+def attempt(words, x, sequence, weights, results, post_ops, threads):
     """Fill the tuple `results`: DONE; OTHER where the case is not plain; FAILED with an exception set.
 
     Nothing here runs Python before the weights are held.
@@ -76,11 +76,11 @@ def attempt(words, x, sequence, weights, results, finish, threads):
         store_int(table, weights + i, address_value(data_of(out)))
     source, x_stride = data_of(x), stride(x, 0)
     if micros < LET_RUN_US:
-        return DONE if compute_many(source, m, x_stride, table, weights, finish, threads) else OTHER
+        return DONE if compute_linear_many(source, m, x_stride, table, weights, post_ops, threads) else OTHER
     for i in range(weights):
         hold(load_ptr(table, 2 * weights + i))  # others may change a list meanwhile
     state = save_thread()
-    done = compute_many(source, m, x_stride, table, weights, finish, threads)
+    done = compute_linear_many(source, m, x_stride, table, weights, post_ops, threads)
     restore_thread(state)
     for i in range(weights):
         forget(load_ptr(table, 2 * weights + i))
@@ -88,12 +88,12 @@ def attempt(words, x, sequence, weights, results, finish, threads):
 
 
 @kernel
-def quick_linear_many(function, arguments, count, names):
+def linear_many_vectorcall(function, arguments, count, names):
     """vectorcallfunc of `linear_many`; `function` does every other case."""
     words = process_words()
     if load_int(words, ON) != 1 or count & COUNT_MASK != 2:
         return interpret(words, function, arguments, count, names)
-    plain, _, threads, finish = options(words, arguments, names, False)
+    plain, _, threads, post_ops = options(words, arguments, names, False)
     x, sequence = load_ptr(arguments, 0), load_ptr(arguments, 1)
     weights = 0 if is_null(items_of(words, sequence)) else load_int(sequence, LENGTH // 8)
     if not (plain and 1 <= weights <= MOST):
@@ -101,7 +101,7 @@ def quick_linear_many(function, arguments, count, names):
     results = new_tuple(weights)  # first of all: it may collect garbage, and so run any Python
     if is_null(results):
         return results
-    outcome = attempt(words, x, sequence, weights, results, finish, threads)
+    outcome = attempt(words, x, sequence, weights, results, post_ops, threads)
     if outcome == DONE:
         return results
     forget(results)

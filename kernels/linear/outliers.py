@@ -13,7 +13,7 @@ A weight says of them what follows; the word OUTLIERS of its descriptor leads th
 
 Nothing is taken out of x. The range pass looks at it through the mask; what the conversion makes of these columns is
 some byte, whatever they hold, and is multiplied by weights that are 0. The sums t join a strip of out while it is in
-L1, before its finisher. As LLM.int8() (Dettmers et al., 2022), whose columns change from call to call.
+L1, before its post-ops. As LLM.int8() (Dettmers et al., 2022), whose columns change from call to call.
 """
 
 from __future__ import annotations

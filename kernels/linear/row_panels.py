@@ -28,8 +28,8 @@ from ..threads.partition import share
 class RowPanels(NamedTuple):
     #: ``row_words(k)``: words that a packed row takes.
     row_words: Callable
-    #: ``row_room(rows, k)``: bytes that so many packed rows take, the way to a cache line included where they need one.
-    row_room: Callable
+    #: ``packed_bytes(rows, k)``: bytes that so many packed rows take, with the way to a cache line where needed.
+    packed_bytes: Callable
     #: ``count_panels(on_matrix, rows)``: row panels of so many rows.
     count_panels: Callable
     #: ``row_panel(on_matrix, p, row_panels, rows)``: (first row, height) of panel p of so many.
@@ -59,7 +59,7 @@ def row_panels(isa: InstructionSet, scheme: Scheme) -> RowPanels:
         return max(1, (k + block - 1) // block) * words_of_block
 
     @kernel(variant=variant)
-    def row_room(rows, k):
+    def packed_bytes(rows, k):
         if matrix:
             return 4 * row_words(k) * ((rows + ROWS - 1) // ROWS * ROWS) + ALIGN
         return 4 * row_words(k) * rows
@@ -82,7 +82,7 @@ def row_panels(isa: InstructionSet, scheme: Scheme) -> RowPanels:
             return False
         return rows * n * k >= (LEAST_MACS[1] if rows >= LEAST_ROWS[1] else LEAST_MACS[0])
 
-    return RowPanels(row_words, row_room, count_panels, row_panel, row_packer(isa), on_matrix)
+    return RowPanels(row_words, packed_bytes, count_panels, row_panel, row_packer(isa), on_matrix)
 
 
 @cache

@@ -76,8 +76,8 @@ def fits(words, out, m, n, x):
 
 @kernel
 def options(words, arguments, names, has_out):
-    """(plain, out or NULL, threads or 0, finisher or 0) of the arguments given by keyword, which follow x and w."""
-    out, threads, finish = null(), 0, 0
+    """(plain, out or NULL, threads or 0, address of post-ops or 0) of arguments by keyword, which follow x and w."""
+    out, threads, post_ops = null(), 0, 0
     for i in range(0 if is_null(names) else load_int(names, LENGTH // 8)):
         name, value = load_ptr(names, ITEMS // 8 + i), load_ptr(arguments, 2 + i)
         if has_out and same(name, load_ptr(words, OUT)):
@@ -85,17 +85,17 @@ def options(words, arguments, names, has_out):
         elif same(name, load_ptr(words, THREADS)):
             threads = 0 if same(value, load_ptr(words, NONE)) else integer(words, value)
             if not (same(value, load_ptr(words, NONE)) or 1 <= threads <= MAX_THREADS):
-                return False, out, threads, finish
+                return False, out, threads, post_ops
         elif same(name, load_ptr(words, ACTIVATION)):
-            finish = 0
+            post_ops = 0
             for entry in range(NAMED, PROCESS.size, 2):
                 if same(value, load_ptr(words, entry)):
-                    finish = load_int(words, entry + 1)
-            if finish == 0 and not same(value, load_ptr(words, NONE)):
-                return False, out, threads, finish
+                    post_ops = load_int(words, entry + 1)
+            if post_ops == 0 and not same(value, load_ptr(words, NONE)):
+                return False, out, threads, post_ops
         else:
-            return False, out, threads, finish
-    return True, out, threads, finish
+            return False, out, threads, post_ops
+    return True, out, threads, post_ops
 
 
 @kernel
@@ -106,22 +106,22 @@ def takes(x, descriptor):
 
 
 @kernel
-def compute(x, m, x_stride, out, out_stride, descriptor, finish, threads):
-    """Whether it was done; False for want of memory. On addresses: objects may change when other threads run."""
+def compute(x, m, x_stride, out, out_stride, descriptor, post_ops, threads):
+    """Whether it was done; False for lack of memory. On addresses: objects may change when other threads run."""
     try:
-        linear_into(x, m, x_stride, out, out_stride, null(), 0, descriptor, finish, threads)
+        linear_into(x, m, x_stride, out, out_stride, null(), 0, descriptor, post_ops, threads)
     except Exception:
         return False
     return True
 
 
 @kernel
-def quick_linear(function, arguments, count, names):
+def linear_vectorcall(function, arguments, count, names):
     """vectorcallfunc of `linear`; `function` does every other case."""
     words = process_words()
     if load_int(words, ON) != 1 or count & COUNT_MASK != 2:
         return interpret(words, function, arguments, count, names)
-    plain, given, threads, finish = options(words, arguments, names, True)
+    plain, given, threads, post_ops = options(words, arguments, names, True)
     x, descriptor = load_ptr(arguments, 0), descriptor_of(words, load_ptr(arguments, 1))
     if not plain or is_null(descriptor) or not is_matrix(words, x):
         return interpret(words, function, arguments, count, names)
@@ -138,10 +138,10 @@ def quick_linear(function, arguments, count, names):
         return out
     source, x_stride, target, out_stride = data_of(x), stride(x, 0), data_of(out), stride(out, 0)
     if micros < LET_RUN_US:
-        done = compute(source, m, x_stride, target, out_stride, descriptor, finish, threads)
+        done = compute(source, m, x_stride, target, out_stride, descriptor, post_ops, threads)
     else:
         state = save_thread()
-        done = compute(source, m, x_stride, target, out_stride, descriptor, finish, threads)
+        done = compute(source, m, x_stride, target, out_stride, descriptor, post_ops, threads)
         restore_thread(state)
     if not is_null(given):
         hold(out)

@@ -114,7 +114,7 @@ def ranges(values, scales, zeros):
 
 @kernel
 def cheapest(values, scales, zeros, low, high, sums):
-    """Which candidate costs least, or -1; `sums` is room for one sum each."""
+    """Which candidate costs least, or -1; `sums` is space for one sum each."""
     sums[:] = 0
     for value in values:
         for c in range(len(scales)):

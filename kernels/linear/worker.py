@@ -4,7 +4,7 @@
                  quantize and pack the block's rows            once per block, into this thread's scratch
                  for each strip of panels                      its weights stay in L2 for all row panels
                      for each row panel (≤ MR rows)            its activations stay in L1 for the strip
-                         tiles + epilogue, then the finisher   while the output strip is in L1 (outliers between them)
+                         tiles, dequantize, then post-ops      while the output strip is in L1 (outliers between them)
 
 Heights of row panels differ by at most one, so no tile is computed for padding rows.
 Everything a worker needs stands in its context (base/context.py). Rows of x need not be aligned or contiguous with each
@@ -23,7 +23,7 @@ from ..base.memory import (
     ALIGN,
     address_value,
     allocate,
-    call_finish,
+    call_post_ops,
     is_null,
     load_f32,
     load_i32,
@@ -54,11 +54,11 @@ NEAR = 64 * Near.LINES
 
 @cache
 def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tuple[Callable, Callable]:
-    """(row_room, run_task) of an instruction set and scheme; `long` for K beyond pack.MAX_K (see gemm/long_k.py)."""
+    """(packed_bytes, run_task) of an instruction set and scheme; `long`: K beyond pack.MAX_K (see gemm/long_k.py)."""
     output = Output.GROUPED if scheme.group else Output.DEQUANTIZED
     strip = long_strip(isa) if long else strip_for(isa, scheme, output)
     panels_of, add_outliers = row_panels(isa, scheme), outlier_adder(isa)
-    row_words, row_room, count_panels, row_panel, pack_rows, _ = panels_of
+    row_words, packed_bytes, count_panels, row_panel, pack_rows, _ = panels_of
     nr = isa.columns
     variant = f"{scheme.name}{'_long' if long else ''}__{isa.name}"
     matrix, configure = isa.matrix_rows > 0, matrix_registers(isa, "configure")
@@ -98,11 +98,11 @@ def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tupl
             )  # fmt: skip
         if not is_null(load_ptr(context, at.OUTLIERS)):
             add_outliers(context, first, rows, begin * nr, valid, corner)
-        finish = load_ptr(context, at.FINISH)
-        if not is_null(finish):
+        post_ops = load_ptr(context, at.POST_OPS)
+        if not is_null(post_ops):
             residual_stride = load_int(context, at.RESIDUAL_STRIDE)
             addend = offset(load_ptr(context, at.RESIDUAL), first * residual_stride + 4 * begin * nr)
-            call_finish(finish, corner, out_stride, addend, residual_stride, rows, valid)
+            call_post_ops(post_ops, corner, out_stride, addend, residual_stride, rows, valid)
             if matrix and on_matrix:
                 configure()  # a user's function may have used the registers itself
 
@@ -137,13 +137,13 @@ def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tupl
                         context, on_matrix, first + r, height, begin + done, count - done, a, scale, zero_point, a, 0
                     )  # fmt: skip
 
-    return row_room, run_task
+    return packed_bytes, run_task
 
 
 @cache
 def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Callable:
     """The worker of one instruction set and weight scheme."""
-    row_room, run_task = task_runner(isa, scheme, long)
+    packed_bytes, run_task = task_runner(isa, scheme, long)
     matrix, on_matrix, nr = isa.matrix_rows > 0, row_panels(isa, scheme).on_matrix, isa.columns
     configure, free = matrix_registers(isa, "configure"), matrix_registers(isa, "release")
 
@@ -154,7 +154,7 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
         threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
         panels, tallest_block = load_int(context, at.ALL_PANELS), load_int(context, at.ROW_BLOCK)
         # scales, zero points, packed rows: one piece of memory of this thread, touched first by it
-        needed = 8 * tallest_block + row_room(tallest_block, load_int(context, at.K))
+        needed = 8 * tallest_block + packed_bytes(tallest_block, load_int(context, at.K))
         small = needed <= STACK_BYTES
         scratch = stack_bytes(needed) if small else allocate(needed)
         if is_null(scratch):
@@ -164,8 +164,8 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
         packed = offset(zero_points, 4 * tallest_block)
         if matrix:
             packed = offset(packed, -address_value(packed) % ALIGN)
-        tiles = on_matrix(tallest_block, nr * panels // column_tasks, load_int(context, at.K))
-        if tiles:
+        on_registers = on_matrix(tallest_block, nr * panels // column_tasks, load_int(context, at.K))
+        if on_registers:
             configure()
         held, done = -1, 0
         task, victim = next_task(counters, index, threads, row_tasks * column_tasks, 0)
@@ -178,7 +178,8 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
                 own = load_int(weight, at.PANELS)
                 if panel_from < own:
                     run_task(
-                        weight, tiles, first, rows, panel_from, min(panel_to, own), fresh, packed, scales, zero_points
+                        weight, on_registers, first, rows, panel_from, min(panel_to, own), fresh, packed, scales,
+                        zero_points,
                     )  # fmt: skip
                     fresh = False
                 panel_from, panel_to, weight = max(0, panel_from - own), panel_to - own, load_ptr(weight, at.NEXT)
@@ -186,7 +187,7 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
             done += 1
             task, victim = next_task(counters, index, threads, row_tasks * column_tasks, victim)
         fetch_add_relaxed(context, at.DONE, done)
-        if tiles:
+        if on_registers:
             free()
         if not small:
             release(scratch)

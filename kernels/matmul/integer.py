@@ -103,11 +103,11 @@ def integer_worker(isa: InstructionSet) -> Callable:
         counters = load_ptr(context, at.COUNTERS)
         words = padded_length(k) // k_per_word
         panels = (n + nr - 1) // nr
-        room = allocate(4 * tallest * (words + 2))
-        if is_null(room):
+        buffer = allocate(4 * tallest * (words + 2))
+        if is_null(buffer):
             return
-        row_sums, zero_points = room, offset(room, 4 * tallest)
-        packed = offset(room, 8 * tallest)
+        row_sums, zero_points = buffer, offset(buffer, 4 * tallest)
+        packed = offset(buffer, 8 * tallest)
         row_panels = (m + tallest - 1) // tallest
         done = 0
         task, victim = next_task(counters, index, threads, tasks, 0)
@@ -140,7 +140,7 @@ def integer_worker(isa: InstructionSet) -> Callable:
             done += 1
             task, victim = next_task(counters, index, threads, tasks, victim)
         fetch_add_relaxed(context, at.DONE, done)
-        release(room)
+        release(buffer)
 
     return integer_worker
 
@@ -187,14 +187,14 @@ def matmul_integer(worker, pool, nr, k_per_word, a, a_flip, a_zero, b, b_flip, b
     k, n = b.shape
     panels = (n + nr - 1) // nr
     stride = padded_length(k) * nr
-    room = allocate(ALIGN + panels * (stride + 12 * nr))
-    if is_null(room):
+    buffer = allocate(ALIGN + panels * (stride + 12 * nr))
+    if is_null(buffer):
         return False
-    packed = offset(room, -address_value(room) % ALIGN)
+    packed = offset(buffer, -address_value(buffer) % ALIGN)
     columns = offset(packed, panels * stride)
     clear(packed, panels * (stride + 12 * nr))
     words = carray(columns, (panels, 3, nr), np.int32)
     pack_columns(b, b_flip, b_zero, nr, k_per_word, stride, carray(packed, (panels * stride,), np.uint8), words)
     fine = multiply_packed(worker, pool, a, a_flip, a_zero, n, packed, stride, columns, out, threads)
-    release(room)
+    release(buffer)
     return fine

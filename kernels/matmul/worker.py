@@ -108,17 +108,17 @@ def spread_words(q, padded, k_per_word, nr, panel):
 
 @cache
 def column_packer(isa: InstructionSet) -> Callable:
-    """``pack_columns(b, b_row, b_column, count, k, room, panels, stride, columns)``."""
+    """``pack_columns(b, b_row, b_column, count, k, scratch, panels, stride, columns)``."""
     # Words of four values, whatever the set multiplies: most sets' row panels are like that, and portable's.
     convert = convert_rows(isa if (isa.k_per_word, isa.parts) == (4, 1) else PORTABLE)
     nr, k_per_word = isa.columns, isa.k_per_word
     slab, align = isa.slab or isa.columns, isa.k_align
 
     @kernel(variant=isa.name)
-    def pack_columns(b, b_row, b_column, count, k, room, panels, stride, columns):
+    def pack_columns(b, b_row, b_column, count, k, scratch, panels, stride, columns):
         """`count` columns of b into panels, and what the epilogue needs of each (gemm.tile.Output).
 
-        `room`: NR rows of padded K floats, then as many bytes.
+        `scratch`: NR rows of padded K floats, then as many bytes.
         """
         padded = whole(k, align)
         bounds, zeros = stack_bytes(BOUNDS_BYTES), stack_bytes(4 * nr)
@@ -127,9 +127,9 @@ def column_packer(isa: InstructionSet) -> Callable:
             source, step = offset(b, p * nr * b_column), b_column
             if b_row != 4 and k > 1:
                 for c in range(0, width, BOUNDS_STRIDE):
-                    target = offset(room, 4 * padded * c)
+                    target = offset(scratch, 4 * padded * c)
                     copy_columns(offset(source, 4 * c), b_row, k, min(BOUNDS_STRIDE, width - c), target, 4 * padded)
-                source, step = room, 4 * padded
+                source, step = scratch, 4 * padded
             words = offset(columns, 12 * p * nr)
             scales = carray(offset(words, 4 * nr), (2, nr), np.float32)  # and biases
             scales[:] = 0
@@ -144,7 +144,7 @@ def column_packer(isa: InstructionSet) -> Callable:
                     denormal |= scale < LEAST_NORMAL
                     store_i32(zeros, c + j, zero)
             panel = offset(panels, p * stride)
-            q = panel if k_per_word == 4 else offset(room, 4 * padded * nr)
+            q = panel if k_per_word == 4 else offset(scratch, 4 * padded * nr)
             if width < nr or k == 0 or padded > whole(k, LANES):  # what nobody writes is multiplied all the same
                 all_words = carray(q, (padded * nr,), np.uint8)
                 all_words[:] = 128
@@ -168,26 +168,26 @@ def column_packer(isa: InstructionSet) -> Callable:
 
 
 @cache
-def batched_worker(isa: InstructionSet, long: bool = False) -> Callable:
+def matmul_worker(isa: InstructionSet, long: bool = False) -> Callable:
     """The worker of one instruction set; `long` for K beyond pack.MAX_K."""
-    row_room, run_task = task_runner(isa, Scheme(), long)
+    packed_bytes, run_task = task_runner(isa, Scheme(), long)
     pack_columns = column_packer(isa)
     nr, align = isa.columns, isa.k_align
     matrix, on_matrix = isa.matrix_rows > 0, row_panels(isa, Scheme()).on_matrix
     configure, free = matrix_registers(isa, "configure"), matrix_registers(isa, "release")
 
     @kernel(variant=f"{'long_' if long else ''}{isa.name}")
-    def batched_worker(shared, index):
+    def matmul_worker(shared, index):
         m, n, k = load_int(shared, at.M), load_int(shared, at.N), load_int(shared, at.K)
         threads, counters = load_int(shared, at.THREADS), load_ptr(shared, at.COUNTERS)
         tasks, parts, inner = load_int(shared, at.ROW_TASKS), load_int(shared, at.COLUMN_TASKS), load_int(shared, INNER)
         padded, panels = whole(k, align), (n + nr - 1) // nr
         stride, most = padded * nr, (panels + parts - 1) // parts
-        # One piece of memory: packed rows with their scales and zero points, panels, column words, room of the packer.
-        rows_bytes = (8 * m + row_room(m, k) + 63) // 64 * 64
+        # One block: packed rows with their scales and zero points, panels, column words, the packer's scratch.
+        rows_bytes = (8 * m + packed_bytes(m, k) + 63) // 64 * 64
         sizes = most * stride, most * 12 * nr
-        room_bytes = nr * (4 * padded + padded)
-        allocated = allocate(rows_bytes + sizes[0] + sizes[1] + room_bytes + ALIGN)
+        scratch_bytes = nr * (4 * padded + padded)
+        allocated = allocate(rows_bytes + sizes[0] + sizes[1] + scratch_bytes + ALIGN)
         if is_null(allocated):
             return
         scratch = offset(allocated, -address_value(allocated) % ALIGN)
@@ -195,7 +195,7 @@ def batched_worker(isa: InstructionSet, long: bool = False) -> Callable:
         packed = offset(scratch, (8 * m + 63) // 64 * 64 if matrix else 8 * m)
         weights = offset(scratch, rows_bytes)
         columns = offset(weights, sizes[0])
-        room = offset(columns, sizes[1])
+        scratch = offset(columns, sizes[1])
         context = stack_zeros(8 * at.SIZE)
         for word in range(at.SIZE):
             store_int(context, word, load_int(shared, word))
@@ -217,7 +217,7 @@ def batched_worker(isa: InstructionSet, long: bool = False) -> Callable:
                 b = outer * load_int(shared, B_OUTER) + within * load_int(shared, B_INNER) + begin * nr * b_column
                 pack_columns(
                     offset(load_ptr(shared, B), b), load_int(shared, B_ROW), b_column, width, k,
-                    room, weights, stride, columns,
+                    scratch, weights, stride, columns,
                 )  # fmt: skip
                 a = outer * load_int(shared, A_OUTER) + within * load_int(shared, A_INNER)
                 out = outer * load_int(shared, OUT_OUTER) + within * load_int(shared, OUT_INNER) + 4 * begin * nr
@@ -234,4 +234,4 @@ def batched_worker(isa: InstructionSet, long: bool = False) -> Callable:
         fetch_add_relaxed(shared, at.DONE, done)
         release(allocated)
 
-    return batched_worker
+    return matmul_worker

@@ -1,6 +1,6 @@
 """Python objects as compiled code meets them, for functions that Python calls without numba's wrapper around them.
 
-    quick path       object words in, one kernel, a new array out: no Python frame, no tuple, no checks by name
+    vectorcall       object words in, one kernel, a new array out: no Python frame, no tuple, no checks by name
     anything else    the function of the same meaning that is written in Python, with the same arguments
 
 What is read stands at places that CPython's and numpy's C ABI fix: an object's type, an array's PyArrayObject_fields
@@ -30,8 +30,8 @@ LENGTH, ITEMS, LISTED = 16, tuple.__basicsize__, 24
 
 #: Process words. Addresses of objects: the types of arrays, of float32, int, tuple and list, None, the class of packed
 #: weights, names of arguments. Of functions: numpy's PyArray_New, and what runs a function in Python. PLACE: at which
-#: byte of a packed weight its descriptor's array is. ON: 1 while quick paths may be taken. From NAMED on pairs: the
-#: name of an activation, and its finisher.
+#: byte of a packed weight its descriptor's array is. ON: 1 while vectorcall kernels may be used. From NAMED on, pairs:
+#: the name of an activation, and its post-ops.
 (ARRAY, FLOAT32, INT, TUPLE, LIST, NONE, PACKED, OUT, THREADS, ACTIVATION, NEW, INTERPRET, PLACE, ON, NAMED) = range(15)
 #: Where they are; compiled code finds them by name.
 PROCESS = np.zeros(NAMED + 2 * 16, np.int64)

@@ -103,21 +103,21 @@ def quantize_into(
     store_int(context, STREAM, 1 if 4 * rows * k > 2 * last_cache else 0)
     if parts == 1:
         return start(context, ROWS, tasks)
-    room = allocate(tasks * BOUNDS_BYTES)
-    if is_null(room):
+    buffer = allocate(tasks * BOUNDS_BYTES)
+    if is_null(buffer):
         return False
-    store_ptr(context, BOUNDS, room)
+    store_ptr(context, BOUNDS, buffer)
     fine = start(context, RANGES, tasks)
     for row in range(rows):
         lo, hi, flag = np.float32(0), np.float32(0), np.float32(0)
         for part in range(row * parts, (row + 1) * parts):
             first = part * (BOUNDS_BYTES // 4)
-            lo, hi = min(lo, load_f32(room, first)), max(hi, load_f32(room, first + BOUNDS_STRIDE))
-            flag += load_f32(room, first + 2 * BOUNDS_STRIDE)
+            lo, hi = min(lo, load_f32(buffer, first)), max(hi, load_f32(buffer, first + BOUNDS_STRIDE))
+            flag += load_f32(buffer, first + 2 * BOUNDS_STRIDE)
         scale, zero = fit(lo, hi, flag, symmetric)
         store_f32(scales, row, scale)
         store_u8(zeros, row, np.uint8(zero ^ flip))
-    release(room)
+    release(buffer)
     return start(context, CONVERT, tasks) and fine
 
 

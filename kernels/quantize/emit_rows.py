@@ -40,7 +40,7 @@ class Ends:
 
     def __init__(self, e: Emitter, isa: InstructionSet):
         self.e, self.masks = e, isa.lanes == LANES
-        self.room = None if self.masks else e.builder.bitcast(e.builder.alloca(BYTE_BLOCK), BYTES)
+        self.buffer = None if self.masks else e.builder.bitcast(e.builder.alloca(BYTE_BLOCK), BYTES)
 
     def _mask(self, count: ir.Value) -> ir.Value:
         one = ir.Constant(I64, 1)
@@ -52,15 +52,15 @@ class Ends:
     def load(self, source: ir.Value, count: ir.Value) -> ir.Value:
         if self.masks:
             return self.e.masked_load(BYTE_BLOCK, source, self._mask(count), 1)
-        self._copy(self.room, source, count)
-        return self.e.load(BYTE_BLOCK, self.room, 1)
+        self._copy(self.buffer, source, count)
+        return self.e.load(BYTE_BLOCK, self.buffer, 1)
 
     def store(self, value: ir.Value, target: ir.Value, count: ir.Value) -> None:
         if self.masks:
             self.e.masked_store(value, target, self._mask(count), 1)
         else:
-            self.e.store(value, self.room, 1)
-            self._copy(target, self.room, count)
+            self.e.store(value, self.buffer, 1)
+            self._copy(target, self.buffer, count)
 
 
 def _store(e: Emitter, value: ir.Value, target: ir.Value, stream: bool) -> None:

@@ -54,11 +54,11 @@ def find_ranges(x, x_stride, rows, k, mask, bounds):
 @kernel
 def fit_rows(x, x_stride, rows, k, mask, scales, zero_points):
     """Parameters of any number of rows: float32 at `scales`, int32 at `zero_points`."""
-    room = stack_bytes(BOUNDS_BYTES)
-    bounds = carray(room, (3, BOUNDS_STRIDE), np.float32)
+    buffer = stack_bytes(BOUNDS_BYTES)
+    bounds = carray(buffer, (3, BOUNDS_STRIDE), np.float32)
     for first in range(0, rows, BOUNDS_STRIDE):
         count = min(BOUNDS_STRIDE, rows - first)
-        find_ranges(offset(x, first * x_stride), x_stride, count, k, mask, room)
+        find_ranges(offset(x, first * x_stride), x_stride, count, k, mask, buffer)
         scale = carray(offset(scales, 4 * first), (count,), np.float32)
         zero_point = carray(offset(zero_points, 4 * first), (count,), np.int32)
         for r in range(count):
@@ -69,11 +69,11 @@ def fit_rows(x, x_stride, rows, k, mask, scales, zero_points):
 def tensor_parameters(x, x_stride, rows, k, mask):
     """One scale and zero point for all of x [rows, k]."""
     lo, hi, flag = np.float32(0), np.float32(0), np.float32(0)
-    room = stack_bytes(BOUNDS_BYTES)
-    bounds = carray(room, (3, BOUNDS_STRIDE), np.float32)
+    buffer = stack_bytes(BOUNDS_BYTES)
+    bounds = carray(buffer, (3, BOUNDS_STRIDE), np.float32)
     for first in range(0, rows, BOUNDS_STRIDE):
         count = min(BOUNDS_STRIDE, rows - first)
-        find_ranges(offset(x, first * x_stride), x_stride, count, k, mask, room)
+        find_ranges(offset(x, first * x_stride), x_stride, count, k, mask, buffer)
         for r in range(count):
             lo, hi, flag = min(lo, bounds[0, r]), max(hi, bounds[1, r]), flag + bounds[2, r]
     return row_parameters(lo, hi, flag)

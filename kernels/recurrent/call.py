@@ -1,4 +1,4 @@
-"""From arrays to a running recurrent layer: how threads share it, room for gates and states, go.
+"""From arrays to a running recurrent layer: how threads share it, memory for gates and states, go.
 
 Callable from Python and from jitted code, as linear/call.py for the linear. Arrays come as addresses; the caller keeps
 them alive for the length of the call.
@@ -122,7 +122,7 @@ def sequence_into(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, 
     insist(not is_null(memory))
     hiddens = offset(memory, -address_value(memory) % ALIGN)
     clear(hiddens, states)
-    room, cells = offset(hiddens, states), offset(hiddens, 2 * h_half)
+    gates_buffer, cells = offset(hiddens, states), offset(hiddens, 2 * h_half)
     start_states(hiddens, h0, rows, state)
     if has_cells:
         start_states(cells, c0, rows, hidden)
@@ -140,11 +140,11 @@ def sequence_into(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, 
     store_ptr(context, words.HIDDENS, hiddens)
     store_ptr(context, words.CELLS, cells)
     store_ptr(context, words.MIDDLES, offset(cells, 2 * c_half))
-    store_ptr(context, words.GATES, room)
+    store_ptr(context, words.GATES, gates_buffer)
     store_int(context, words.GATES_BYTES, gates)
-    store_ptr(context, words.RESULTS, offset(room, workers * gates))
+    store_ptr(context, words.RESULTS, offset(gates_buffer, workers * gates))
     store_int(context, words.RESULT_BYTES, result)
-    store_ptr(context, words.GATHERED, offset(room, workers * (gates + result)))
+    store_ptr(context, words.GATHERED, offset(gates_buffer, workers * (gates + result)))
     store_int(context, words.GATHERED_BYTES, gathered)
     store_ptr(context, words.Y, y)
     store_int(context, words.GROUPS, groups)

@@ -15,7 +15,7 @@ Every operation is one float32 rounding in the order written; no FMA. With a cli
 and its y is 0.
 
 A cell is a function ``cell(job, rows)`` reached by address, compiled once for a combination of activations and options
-(context.py has the words of its job). `reference.py` is the twin.
+(context.py has the words of its job). `reference.py` says what they are, bit for bit.
 """
 
 from __future__ import annotations

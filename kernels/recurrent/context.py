@@ -54,9 +54,9 @@ DIRECTION = 8
     MIDDLES,  # what the second product multiplies, and a GRU's z: float32 [2, directions, BATCH, H rounded up]
     GATES,  # x·Wᵀ + bias of a block of steps: GATES_BYTES per part of a chain
     GATES_BYTES,
-    RESULTS,  # room for products: RESULT_BYTES per worker
+    RESULTS,  # memory for products: RESULT_BYTES per worker
     RESULT_BYTES,
-    GATHERED,  # room for rows of x that do not follow each other: GATHERED_BYTES per worker
+    GATHERED,  # memory for rows of x that do not follow each other: GATHERED_BYTES per worker
     GATHERED_BYTES,
     Y,  # float32 [TIMES, BATCH, directions · P]
     GROUPS,  # chains of a direction, a group of rows each

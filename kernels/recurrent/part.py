@@ -3,7 +3,7 @@
     a worker has a job for each product: prepared for a chain's part, then moved from time to time
 
     INPUT    x·Wᵀ + bias of a block of steps: to the part's own gates, near the thread that will need them
-    0, 1     a step's phases: q(h)·Rᵀ to a room of the worker's, then the cell
+    0, 1     a step's phases: q(h)·Rᵀ to a buffer of the worker's, then the cell
 
 A job is the context of a linear worker, narrowed to the panels of its units, and what the cell needs
 (context.py). Each part quantizes all of x and h: 60 ns for 512 values, against microseconds for a product.
@@ -135,13 +135,13 @@ def move_input(context, job, index, block):
     x = offset(load_ptr(job, words.SOURCE), time * batch * stride)
     if rows < batch:
         values = load_int(load_ptr(context, words.LAYER), words.INPUTS)
-        room = offset(load_ptr(context, words.GATHERED), index * load_int(context, words.GATHERED_BYTES))
+        gathered = offset(load_ptr(context, words.GATHERED), index * load_int(context, words.GATHERED_BYTES))
         for t in range(steps):
             for r in range(rows):
                 copy_floats(
-                    offset(x, (t * batch + r) * stride), offset(room, 4 * values * (t * rows + r)), values
+                    offset(x, (t * batch + r) * stride), offset(gathered, 4 * values * (t * rows + r)), values
                 )  # fmt: skip
-        x = room
+        x = gathered
         store_int(job, at.X_STRIDE, 4 * values)
     store_ptr(job, at.X, x)
     return steps * rows

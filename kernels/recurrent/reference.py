@@ -1,4 +1,4 @@
-"""The numpy twin of the recurrent kernels: the same products and operations in the same order, hence the same bits.
+"""The numpy reference of the recurrent kernels: the same operations in the same order, hence the same bits.
 
 What is computed is told in cells.py. Weights come as `Direction`s: the integers and scales of packed
 weights, whose rows are gates in blocks (context.py).

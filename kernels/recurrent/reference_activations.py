@@ -1,4 +1,4 @@
-"""The numpy twin of `activations.py`: the activations of ONNX LSTM, GRU and RNN as ``f(x, alpha, beta)``.
+"""The numpy reference of `activations.py`: the activations of ONNX LSTM, GRU and RNN as ``f(x, alpha, beta)``.
 
 Every operation is one float32 rounding, in the order written; `alpha` and `beta` are np.float32.
 """

@@ -35,25 +35,25 @@ COS, SIN, TABLE_STRIDE, POSITIONS, START = WEIGHT, BIAS, TOTAL_STRIDE, TOTAL, EP
 
 #: Rows done together, and in how many sizes; bytes for an address of each.
 MOST, SIZES = TOGETHER[0], len(TOGETHER)
-ROOM = 8 * MOST
+SCRATCH_BYTES = 8 * MOST
 
 
 def _rows_worker(name: str, do_rows: Callable) -> Any:
-    """The worker that calls ``do_rows(context, first, last, k, room)`` for ranges of rows, of k values each.
+    """The worker that calls ``do_rows(context, first, last, k, scratch)`` for ranges of rows, of k values each.
 
-    `room` is ROOM bytes on the stack.
+    `scratch` is SCRATCH_BYTES bytes on the stack.
     """
 
     @kernel(variant=name)
     def worker(context, index):
         threads, tasks = load_int(context, at.THREADS), load_int(context, at.ROW_TASKS)
         counters, rows = load_ptr(context, at.COUNTERS), load_int(context, at.M)
-        room = stack_bytes(ROOM)
+        scratch = stack_bytes(SCRATCH_BYTES)
         done = 0
         task, victim = next_task(counters, index, threads, tasks, 0)
         while task >= 0:
             first, count = share(task, tasks, rows)
-            do_rows(context, first, first + count, load_int(context, at.K), room)
+            do_rows(context, first, first + count, load_int(context, at.K), scratch)
             done += 1
             task, victim = next_task(counters, index, threads, tasks, victim)
         fetch_add_relaxed(context, at.DONE, done)
@@ -104,7 +104,7 @@ def _softmax(context, first, last, k, masks):
 
 def _norm(emitted: Callable) -> Callable:
     @kernel(variant=emitted.__name__)
-    def norm(context, first, last, k, room):
+    def norm(context, first, last, k, scratch):
         row, variant = first, load_int(context, VARIANT) * SIZES
         while row < last:
             count, which = rows_together(last - row)
@@ -121,7 +121,7 @@ def _norm(emitted: Callable) -> Callable:
 
 
 @kernel
-def _map(context, first, last, k, room):
+def _map(context, first, last, k, scratch):
     rows = load_int(context, at.M)
     for row in range(first, last):
         map_values(
@@ -132,7 +132,7 @@ def _map(context, first, last, k, room):
 
 
 @kernel
-def _rotary(context, first, last, k, room):
+def _rotary(context, first, last, k, scratch):
     positions, period, half = load_ptr(context, POSITIONS), load_int(context, PERIOD), load_int(context, HALF)
     place = first % period
     for row in range(first, last):

@@ -15,7 +15,7 @@ A helper may lose its core to another program in the middle of a task, for as lo
 that had to wait so long backs off: calls that choose their threads go alone for a while, which is longer the sooner it
 happens again. So a machine that others keep busy costs the second core's help, and no more.
 
-Helpers are threads of the system, made here: they need nothing of the interpreter, so neither want of its memory, nor
+Helpers are threads of the system, made here: they need nothing of the interpreter, so neither lack of its memory, nor
 its end, nor a signal's handler can meet one half started. `start`, `hold` and `release` are each one call of compiled
 code, in which no handler of the calling thread runs: a handler finds the pool as they leave it.
 
@@ -85,7 +85,7 @@ ALONE_NS, MOST_ALONE_NS = 20_000_000, 2_000_000_000
 def run(context, threads, tasks):
     """Run the worker of `context` on up to `threads` threads. Whether there was memory for it.
 
-    An error cannot leave a function that is called by address. What one worker could not start, for want of memory,
+    An error cannot leave a function that is called by address. What one worker could not start, for lack of memory,
     the others do; when tasks are left in the end, nobody had the memory.
     """
     worker, pool = load_ptr(context, at.WORKER), load_ptr(context, at.POOL)

@@ -21,13 +21,13 @@ import json
 from dynq_numba.kernels.base import sources
 from dynq_numba.kernels.linear import call, weights
 from dynq_numba.kernels.activations.jitted import ACTIVATIONS
-from dynq_numba.kernels.gemm.epilogue import finisher, identity
+from dynq_numba.kernels.gemm.post_ops import post_ops_of, identity
 from dynq_numba.runtime import kernel_table
 
 found = {f"{key[0]} {key[1].name} {key[2]}": kernel.worker() for key, kernel in kernel_table.kernels().items()}
 found |= {"call": call.entry, "quantize_weight": weights.quantize_weight, "search_groups": weights.search_groups}
 for name in ("gelu", "relu"):
-    found[f"finish {name}"] = finisher(ACTIVATIONS[name], identity, residual=False, variant=name, cached=True)
+    found[f"post_ops {name}"] = post_ops_of(ACTIVATIONS[name], identity, residual=False, variant=name, cached=True)
 print(json.dumps({name: sources.digest(sources.modules_of(kernel.py_func)) for name, kernel in found.items()}))
 """
 # Compiles one kernel, and prints which files of the package ran (emitters) or were compiled meanwhile.
@@ -37,8 +37,8 @@ from numba.core import event
 from dynq_numba.kernels.base import sources
 from dynq_numba.kernels.base.jit import compiled
 from dynq_numba.kernels.activations.jitted import ACTIVATIONS
-from dynq_numba.kernels.gemm.epilogue import finisher, identity
-from dynq_numba.kernels.base.memory import FINISH_SIGNATURE, WORKER_SIGNATURE
+from dynq_numba.kernels.gemm.post_ops import post_ops_of, identity
+from dynq_numba.kernels.base.memory import POST_OPS_SIGNATURE, WORKER_SIGNATURE
 from dynq_numba.runtime import isa, kernel_table
 
 files = set()
@@ -48,9 +48,9 @@ class Listener(event.Listener):
 event.register("numba:compile", Listener())
 
 operation = sys.argv[1]
-if operation == "finish":
-    kernel = finisher(ACTIVATIONS["gelu"], identity, residual=True, variant="gelu", cached=True)
-    signature = FINISH_SIGNATURE
+if operation == "post_ops":
+    kernel = post_ops_of(ACTIVATIONS["gelu"], identity, residual=True, variant="gelu", cached=True)
+    signature = POST_OPS_SIGNATURE
 else:
     kernel, signature = kernel_table.kernel_for(operation, isa.active()).worker(), WORKER_SIGNATURE
 sys.setprofile(lambda frame, what, argument: files.add(frame.f_code.co_filename))
@@ -125,7 +125,7 @@ def those(*operations):
         ("attention/context.py", those("attention", "attention_int8")),
         ("patches.py", those("conv")),
         ("emit_rotation.py", those("call")),
-        ("epilogue.py", those("finish")),
+        ("post_ops.py", those("post_ops")),
         ("weights.py", those("quantize_weight", "search_groups")),
         ("view.py", lambda name: False),
     ],
@@ -141,7 +141,7 @@ def test_an_edit_of_an_instruction_set_leaves_linears_of_others_alone(package):
     assert on == {"amx", "avx512vnni", "avxvnni"} and on < {name.split()[-1] for name in every}
 
 
-@pytest.mark.parametrize("operation", ["quantize", "finish"])
+@pytest.mark.parametrize("operation", ["quantize", "post_ops"])
 def test_what_runs_or_is_compiled_with_a_kernel_is_behind_it(tmp_path, operation):
     """Beside what the interpreter and numba saw, in a process that finds nothing compiled."""
     ran, behind = child(REACHED, operation, NUMBA_CACHE_DIR=str(tmp_path), DYNQ_ISA="portable", DYNQ_SELF_CHECK="0")

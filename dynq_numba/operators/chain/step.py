@@ -22,7 +22,7 @@ from ...kernels.rowwise import worker as rowwise
 from ...kernels.rowwise.intrinsics import MAP_NAMES
 from ...kernels.threads.partition import MACS_PER_US
 from ...runtime import isa, kernel_table, threads
-from ...runtime.epilogues import finish_address
+from ...runtime.post_ops import post_ops_address
 from ..linear.api import linear
 from ..linear.packed import PackedLinear
 from ..rowwise.backend import RATES
@@ -176,7 +176,7 @@ class Linear(ChainStep):
         layout = self.w._layout()
         keep.append(layout)
         words[: at.DESCRIPTOR_WORDS] = layout.descriptor[: at.DESCRIPTOR_WORDS]
-        words[at.FINISH] = finish_address(self.activation, None, self.residual is not None)
+        words[at.POST_OPS] = post_ops_address(self.activation, None, self.residual is not None)
         n, k = self.w.shape
         return Cost(n * k / MACS_PER_US, int(words[at.PANELS] * words[at.PANEL_STRIDE]), int(words[at.MR]))
 

@@ -12,7 +12,7 @@ import numpy as np
 from ...kernels.activations.reference import ACTIVATIONS
 from ...kernels.base import context as at
 from ...kernels.base.jit import address, entry
-from ...kernels.base.memory import FINISH_SIGNATURE
+from ...kernels.base.memory import POST_OPS_SIGNATURE
 from ...kernels.conv import call as convolution_call
 from ...kernels.conv import context as c
 from ...kernels.conv import reference as reference_convolution
@@ -22,8 +22,8 @@ from ...kernels.objects.view import ADDRESS
 from ...kernels.threads.partition import MACS_PER_US, share
 from ...runtime import cpu, kernel_table, scratch, threads
 from ...runtime.backend import choose
-from ...runtime.epilogues import finishing_kernel
 from ...runtime.memory import aligned_zeros
+from ...runtime.post_ops import post_ops_kernel
 from ...runtime.signatures import WORD
 
 Pair = tuple[int, int]
@@ -118,16 +118,16 @@ class CompiledLayout:
 
 
 @cache
-def _finish(activation: str) -> int:
-    return address(finishing_kernel(activation, None, False), FINISH_SIGNATURE)
+def _post_ops(activation: str) -> int:
+    return address(post_ops_kernel(activation, None, False), POST_OPS_SIGNATURE)
 
 
 def _compiled(x: np.ndarray, layout: Any, activation: str | None, out: np.ndarray, count: int) -> None:
     images, _, height, width = x.shape
     if count > 1 or (count == 0 and out.size * layout.k + x.size >= FOR_TWO):
         threads.ready(count)
-    finish = 0 if activation is None else _finish(activation)
-    layout.run(x, out, layout.descriptor, images, height, width, finish, count)
+    post_ops = 0 if activation is None else _post_ops(activation)
+    layout.run(x, out, layout.descriptor, images, height, width, post_ops, count)
 
 
 class ReferenceLayout:

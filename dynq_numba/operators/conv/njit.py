@@ -10,13 +10,13 @@ from numba.core.errors import TypingError
 from numba.extending import overload, typeof_impl
 
 from ...kernels.activations.jitted import ACTIVATIONS
-from ...kernels.base.memory import FINISH_SIGNATURE, data_ptr, keep
+from ...kernels.base.memory import POST_OPS_SIGNATURE, data_ptr, keep
 from ...kernels.conv import context as at
 from ...kernels.conv.call import convolve_into, output_size
 from ...kernels.objects import arrays
 from ...njit.arguments import absent, address_of, float_array, literal, no_address, threads_function
 from ...njit.types import PackedType, register_packed
-from ...runtime.epilogues import finishing_kernel
+from ...runtime.post_ops import post_ops_kernel
 from .api import conv
 from .packed import PackedConv
 
@@ -49,8 +49,8 @@ def _conv(x, w, activation=None, out=None, threads=None):  # type: ignore[no-unt
     name, has_out = literal("activation", activation, (*ACTIVATIONS, None), None), not absent(out)
     if has_out and not (isinstance(out, types.Array) and out == types.Array(types.float32, x.ndim, "C")):
         raise TypingError(f"out must be a writable C-contiguous float32 array of {x.ndim} dimensions; got {out}")
-    finish = finishing_kernel(name, None, False)
-    address = no_address if finish is None else address_of(finish, FINISH_SIGNATURE)
+    post_ops = post_ops_kernel(name, None, False)
+    address = no_address if post_ops is None else address_of(post_ops, POST_OPS_SIGNATURE)
     count_of = threads_function(threads)
     as_it_is = x.layout == "C" and x.dtype == types.float32
 

@@ -115,7 +115,7 @@ def linear(
 def _check_epilogue(epilogue: Any, activation: str | None, residual: bool) -> None:
     if not (is_jitted(epilogue) or (not JIT_ENABLED and callable(epilogue))):
         raise TypeError(f"epilogue must be a function compiled by numba.njit; got {checks.describe(epilogue)}")
-    backend.prepare_finish(activation, epilogue, residual)
+    backend.prepare_post_ops(activation, epilogue, residual)
 
 
 def _matrix(array: np.ndarray, columns: int) -> np.ndarray:

@@ -13,12 +13,11 @@ import numpy as np
 from numba import types
 
 from ...kernels.base.jit import entry
-from ...kernels.linear import many as call_many
-from ...kernels.linear import many_vectorcall as quick_many
-from ...kernels.linear import weights
+from ...kernels.linear import many as linear_many_call
+from ...kernels.linear import many_vectorcall, weights
 from ...kernels.objects.view import ADDRESS, VIEW
 from ...runtime import builtin, threads
-from ...runtime.epilogues import finish_address
+from ...runtime.post_ops import post_ops_address
 from ...runtime.signatures import BYTES_2D, FLOAT_MATRIX, FLOATS_2D, INT8_2D, WORD
 from .layout import Layout as Layout
 
@@ -36,10 +35,10 @@ def linear(
     """Fill out [M, N] from x [M, K]; float32, last axes contiguous; `count` threads, 0 chooses."""
     if count > 1 or (count == 0 and len(x) >= layout.rows_for_two):
         threads.ready(count)
-    finish = 0
+    post_ops = 0
     if activation is not None or epilogue is not None or residual is not None:
-        finish = finish_address(activation, epilogue, residual is not None)
-    layout.run(x, out, x if residual is None else residual, layout.descriptor, finish, count)
+        post_ops = post_ops_address(activation, epilogue, residual is not None)
+    layout.run(x, out, x if residual is None else residual, layout.descriptor, post_ops, count)
 
 
 _MANY = (VIEW, ADDRESS, WORD, WORD, WORD)
@@ -47,8 +46,8 @@ _MANY = (VIEW, ADDRESS, WORD, WORD, WORD)
 
 @cache
 def _many() -> Callable:
-    builtin.install("linear_many", quick_many.quick_linear_many)  # only now: few callers need it compiled
-    return entry(call_many.many_entry, _MANY)
+    builtin.install("linear_many", many_vectorcall.linear_many_vectorcall)  # only now: few callers need it compiled
+    return entry(linear_many_call.linear_many_entry, _MANY)
 
 
 def linear_many(
@@ -57,14 +56,14 @@ def linear_many(
     """Fill outs [M, Ni], contiguous, from x [M, K], or give False where the layouts do not go together."""
     if count > 1 or (count == 0 and len(x) >= min(layout.rows_for_two for layout in layouts)):
         threads.ready(count)
-    finish = 0 if activation is None else finish_address(activation, None, False)
+    post_ops = 0 if activation is None else post_ops_address(activation, None, False)
     table = np.array([*(layout.address for layout in layouts), *(out.ctypes.data for out in outs)], np.int64)
-    return bool(_many()(x, table, len(layouts), finish, count) == call_many.DONE)
+    return bool(_many()(x, table, len(layouts), post_ops, count) == linear_many_call.DONE)
 
 
-def prepare_finish(activation: str | None, epilogue: Any, residual: bool) -> None:
-    """Compile a finisher, so that an epilogue that does not compile is told before anything is written."""
-    finish_address(activation, epilogue, residual)
+def prepare_post_ops(activation: str | None, epilogue: Any, residual: bool) -> None:
+    """Compile post-ops, so that an epilogue that does not compile is told before anything is written."""
+    post_ops_address(activation, epilogue, residual)
 
 
 # -- the pieces ---------------------------------------------------------------------------------

@@ -87,5 +87,5 @@ def linear_many(
     return False
 
 
-def prepare_finish(activation: str | None, epilogue: Any, residual: bool) -> None:
+def prepare_post_ops(activation: str | None, epilogue: Any, residual: bool) -> None:
     """Nothing to compile."""

@@ -10,8 +10,7 @@ from ...kernels.base.jit import entry
 from ...kernels.gemm import pack
 from ...kernels.gemm.tile import Scheme, max_rows
 from ...kernels.isa.base import InstructionSet
-from ...kernels.linear import call, outliers
-from ...kernels.linear import vectorcall as quick
+from ...kernels.linear import call, outliers, vectorcall
 from ...kernels.objects.view import ADDRESS, VIEW
 from ...kernels.threads.partition import rows_for_two, strip_panels
 from ...runtime import cpu, kernel_table, threads
@@ -39,7 +38,7 @@ class Layout:
     address : int
         Where the descriptor is.
     run : callable
-        kernels.call.entry: run(x, out, residual, descriptor, finish, threads) on float32 matrices.
+        kernels.call.entry: run(x, out, residual, descriptor, post_ops, threads) on float32 matrices.
     n : int
         Columns of a result.
     rows_for_two : int
@@ -91,7 +90,7 @@ class Layout:
         words[at.N], words[at.K] = n, k
         words[at.WORDS] = pack.multiplied_k(k, group) // isa.k_per_word
         self.run = entry(call.entry, _LINEAR)
-        install("linear", quick.quick_linear)
+        install("linear", vectorcall.linear_vectorcall)
         self.n = n
         self.rows_for_two = rows_for_two(n, k, panels * self._stride)
         words[at.WEIGHTS] = self._panels.ctypes.data

@@ -5,7 +5,7 @@
         return dq.linear(dq.linear(x, up, activation="gelu"), down)
 
 A PackedLinear becomes its descriptor (see kernels/base/context.py), so a user's function compiles in moments: the
-products are reached by address. A finisher, or the worker of another operation, is linked into the user's own module.
+products are reached by address. Post-ops, or the worker of another operation, is linked into the user's own module.
 Differences from Python: options that choose code (`activation`, `granularity`, `dtype`) must be literals; arrays are
 float32 or float64 and are copied where they are not C contiguous; `out` must be C contiguous; `quantize` and
 `dequantize` work along the last axis; `matmul_integer` takes matrices. These three run on one thread, on the
@@ -23,7 +23,7 @@ from numba.extending import overload, register_jitable, typeof_impl
 
 from ...kernels.activations.jitted import ACTIVATIONS
 from ...kernels.base import context as at
-from ...kernels.base.memory import FINISH_SIGNATURE, data_ptr, keep, null
+from ...kernels.base.memory import POST_OPS_SIGNATURE, data_ptr, keep, null
 from ...kernels.linear import call
 from ...kernels.objects import arrays
 from ...njit.arguments import (
@@ -36,7 +36,7 @@ from ...njit.arguments import (
     threads_function,
 )
 from ...njit.types import PackedType, register_packed
-from ...runtime.epilogues import finishing_kernel
+from ...runtime.post_ops import post_ops_kernel
 from .api import linear
 from .packed import PackedLinear
 
@@ -73,8 +73,8 @@ def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threa
         if not isinstance(epilogue, types.Dispatcher):
             raise TypingError(f"epilogue must be a function compiled by numba.njit; got {epilogue}")
         user = epilogue.dispatcher
-    finish = finishing_kernel(name, user, has_residual)
-    address = no_address if finish is None else address_of(finish, FINISH_SIGNATURE)
+    post_ops = post_ops_kernel(name, user, has_residual)
+    address = no_address if post_ops is None else address_of(post_ops, POST_OPS_SIGNATURE)
     count_of = threads_function(threads)
     x_rows = rows_function(x)
     residual_rows = rows_function(residual if has_residual else x)

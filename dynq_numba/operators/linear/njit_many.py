@@ -11,9 +11,9 @@ from numba.extending import overload
 
 from ...kernels.activations.jitted import ACTIVATIONS
 from ...kernels.base import context as at
-from ...kernels.base.memory import FINISH_SIGNATURE, address_value, data_ptr, keep, load_ptr, null, offset
+from ...kernels.base.memory import POST_OPS_SIGNATURE, address_value, data_ptr, keep, load_ptr, null, offset
 from ...kernels.linear import call
-from ...kernels.linear import many as call_many
+from ...kernels.linear import many as linear_many_call
 from ...njit.arguments import (
     address_of,
     float_array,
@@ -22,7 +22,7 @@ from ...njit.arguments import (
     rows_function,
     threads_function,
 )
-from ...runtime.epilogues import finishing_kernel
+from ...runtime.post_ops import post_ops_kernel
 from .many import linear_many
 from .njit import PackedLinearType
 
@@ -51,8 +51,8 @@ def _linear_many(x, weights, activation=None, threads=None):  # type: ignore[no-
     if not (isinstance(weights, types.BaseTuple) and len(weights) and set(weights) == {PackedLinearType()}):
         raise TypingError(f"weights must be a tuple of PackedLinear in compiled code; got {weights}")
     float_array("x", x)
-    finish = finishing_kernel(literal("activation", activation, (*ACTIVATIONS, None), None), None, False)
-    address = no_address if finish is None else address_of(finish, FINISH_SIGNATURE)
+    post_ops = post_ops_kernel(literal("activation", activation, (*ACTIVATIONS, None), None), None, False)
+    address = no_address if post_ops is None else address_of(post_ops, POST_OPS_SIGNATURE)
     count_of, number = threads_function(threads), len(weights)
     x_rows = rows_function(x)
 
@@ -72,10 +72,10 @@ def _linear_many(x, weights, activation=None, threads=None):  # type: ignore[no-
         for i in range(number):
             table[1, i] = address_value(out)
             out = offset(out, 4 * m * weights[i].descriptor[at.N])
-        done = call_many.linear_many_into(
+        done = linear_many_call.linear_many_into(
             data_ptr(rows), m, rows.strides[0], data_ptr(table), number, address(), count
         )  # fmt: skip
-        if done != call_many.DONE:
+        if done != linear_many_call.DONE:
             for i in range(number):
                 descriptor = weights[i].descriptor
                 out = load_ptr(data_ptr(table), number + i)

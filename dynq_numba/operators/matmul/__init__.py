@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...kernels.matmul.integer import integer_worker
-from ...kernels.matmul.worker import batched_worker
+from ...kernels.matmul.worker import matmul_worker
 from ...runtime.kernel_table import Family
 from ..base import Operator, named
 from . import njit
@@ -21,9 +21,9 @@ OPERATOR = Operator(
             "matmul_integer", "u8s8_s32_gemm_{tile}", lambda isa, scheme: integer_worker(isa),
             weights="int8 or uint8, given at run time",
         ),
-        Family("matmul", "qd8_f32_qd8w_gemm_{tile}", lambda isa, scheme: batched_worker(isa), weights=_QUANTIZED),
+        Family("matmul", "qd8_f32_qd8w_gemm_{tile}", lambda isa, scheme: matmul_worker(isa), weights=_QUANTIZED),
         Family(
-            "matmul_long", "qd8_f32_qd8w_gemm_longk_{tile}", lambda isa, scheme: batched_worker(isa, long=True),
+            "matmul_long", "qd8_f32_qd8w_gemm_longk_{tile}", lambda isa, scheme: matmul_worker(isa, long=True),
             weights=_QUANTIZED,
         ),
     ),

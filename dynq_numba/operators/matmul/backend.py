@@ -12,7 +12,7 @@ from ...kernels.base.jit import entry
 from ...kernels.base.memory import NO_MEMORY
 from ...kernels.gemm import pack
 from ...kernels.isa.base import InstructionSet
-from ...kernels.matmul import call as batched_call
+from ...kernels.matmul import call as matmul_call
 from ...kernels.matmul import integer, reference
 from ...kernels.objects.view import ADDRESS
 from ...kernels.threads import partition as blocking
@@ -24,18 +24,18 @@ from ...runtime.signatures import BYTE_MATRIX, INTS, INTS_2D, WORD
 @cache
 def product(target: InstructionSet, long: bool) -> tuple[Callable, np.ndarray]:
     """The entry, and the descriptor of an instruction set."""
-    words = np.zeros(batched_call.DESCRIPTOR_WORDS, np.int64)
+    words = np.zeros(matmul_call.DESCRIPTOR_WORDS, np.int64)
     kernel = kernel_table.kernel_for("matmul_long" if long else "matmul", target)
     words[at.WORKER] = kernel_table.worker_address(kernel.operation, target)
     words[at.POOL] = threads.POOL
-    words[batched_call.NR], words[batched_call.K_PER_WORD] = kernel.form.columns, kernel.form.k_per_word
-    words[batched_call.L2_BYTES] = cpu.l2_bytes()
-    return entry(batched_call.matmul_entry, (*(ADDRESS,) * 5, WORD)), words
+    words[matmul_call.NR], words[matmul_call.K_PER_WORD] = kernel.form.columns, kernel.form.k_per_word
+    words[matmul_call.L2_BYTES] = cpu.l2_bytes()
+    return entry(matmul_call.matmul_entry, (*(ADDRESS,) * 5, WORD)), words
 
 
 def _compiled(a: np.ndarray, b: np.ndarray, out: np.ndarray, count: int) -> None:
     (outer, inner, m, k), n = a.shape, b.shape[-1]
-    micros = batched_call.estimate.py_func(m, n, k, outer * inner)
+    micros = matmul_call.estimate.py_func(m, n, k, outer * inner)
     if count > 1 or (count == 0 and blocking.worthwhile_threads.py_func(micros) > 1):
         threads.ready(count)
     run, words = product(isa.active(), k > pack.MAX_K)

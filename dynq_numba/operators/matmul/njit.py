@@ -14,7 +14,7 @@ from numba.extending import overload
 from ...kernels.base import context as at
 from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, insist, keep, store_ptr
 from ...kernels.gemm.pack import MAX_K
-from ...kernels.matmul import call as batched_call
+from ...kernels.matmul import call as matmul_call
 from ...kernels.matmul import integer
 from ...kernels.objects import arrays
 from ...njit.arguments import absent, address_of, float_array, rows_function, value_type
@@ -23,7 +23,7 @@ from .api import matmul, quantized_matmul
 from .integer import matmul_integer
 
 L2_BYTES = cpu.l2_bytes()
-WORDS, SIZES = batched_call.DESCRIPTOR_WORDS, len(batched_call.SIZES)
+WORDS, SIZES = matmul_call.DESCRIPTOR_WORDS, len(matmul_call.SIZES)
 
 
 @overload(matmul)
@@ -67,10 +67,10 @@ def _matmul(a, b, out=None):  # type: ignore[no-untyped-def]
         given = (m, n, k, 1, products, 4 * k, 4 * n, 4, 4 * n, 0, 4 * m * k, 0, 4 * k * n, 0, 4 * m * n)
         for i in range(SIZES):
             sizes[i] = given[i]
-        words[batched_call.NR], words[batched_call.K_PER_WORD] = nr, k_per_word
-        words[batched_call.L2_BYTES] = L2_BYTES
+        words[matmul_call.NR], words[matmul_call.K_PER_WORD] = nr, k_per_word
+        words[matmul_call.L2_BYTES] = L2_BYTES
         store_ptr(data_ptr(words), at.WORKER, worker())
-        batched_call.matmul_into(data_ptr(left), data_ptr(right), data_ptr(result), data_ptr(sizes), data_ptr(words), 1)
+        matmul_call.matmul_into(data_ptr(left), data_ptr(right), data_ptr(result), data_ptr(sizes), data_ptr(words), 1)
         keep(left)
         keep(right)
         keep(sizes)

@@ -1,4 +1,4 @@
-"""Finishers: what a caller adds to a tile that is still in L1.
+"""Post-ops: what a caller adds to a tile that is still in L1.
 
     out[r, c] = epilogue(activation(out[r, c]) + residual[r, c])        float32, each step one rounding
 
@@ -21,11 +21,11 @@ def identity(value):
     return value
 
 
-def finisher(activation: Callable, epilogue: Callable, *, residual: bool, variant: str, cached: bool) -> Callable:
-    """Compile ``finish(out, out_stride, residual, residual_stride, rows, columns)``; strides in bytes."""
+def post_ops_of(activation: Callable, epilogue: Callable, *, residual: bool, variant: str, cached: bool) -> Callable:
+    """Compile ``post_ops(out, out_stride, residual, residual_stride, rows, columns)``; strides in bytes."""
 
     @kernel(variant=f"{variant}:{residual}", cached=cached)
-    def finish(out, out_stride, addend, addend_stride, rows, columns):
+    def post_ops(out, out_stride, addend, addend_stride, rows, columns):
         for r in range(rows):
             y = carray(offset(out, r * out_stride), (columns,), float32)
             if residual:
@@ -36,4 +36,4 @@ def finisher(activation: Callable, epilogue: Callable, *, residual: bool, varian
                 for c in range(columns):
                     y[c] = float32(epilogue(activation(y[c])))
 
-    return finish
+    return post_ops
