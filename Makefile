@@ -82,6 +82,7 @@ bench-smoke: $(VENV)/.stamp-test  ## one quick round of every benchmark
 	@$(PY) -m bench.calls
 	@$(PY) -m bench.recurrent_threads --smoke
 	@$(PY) -m bench.small_calls --smoke
+	@$(PY) -m bench.mixed --smoke
 	@$(PY) -m bench.breakdown 1 16,64,96
 	@$(PY) -m bench.assembly > /dev/null
 

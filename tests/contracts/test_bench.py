@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bench import awake, charts, machine, pages, plan, problem, readme, report, results, summary, tables, timing
+from bench import awake, charts, machine, mixed, pages, plan, problem, readme, report, results, summary, tables, timing
 from bench.contestants import CONTESTANTS
 from bench.operators import __main__ as operators
 from bench.problem import Case, Problem, Shape
@@ -234,3 +234,18 @@ def test_pytest_bench_says_how_long_it_takes_and_its_parameters_are_words():
     minutes = max(1, round(cases * (2.0 + plan.BUILD) / 60))
     assert f"dynq bench: {cases} cases of linear, about {minutes} min" in done.stdout
     assert f"words [{OURS!r}, 'tiny-16x128x128-2t']" in done.stdout
+
+
+def test_a_mixed_row_is_put_beside_its_peer_and_what_was_stolen():
+    rows = {
+        "default": mixed.Row([2e-4] * 99 + [6e-4], [1e-4], taken=0.5, foreign=0.0),
+        mixed.XNNPACK: mixed.Row([1e-4] * 100, [1e-4], taken=0.5, foreign=0.2),
+    }
+    alone = {name: mixed.Row([1e-4] * 100, [], 0.0, 0.0) for name in rows}
+    ours, peer = mixed.lines(mixed.Neighbourhood("a busy process", busy=(100,)), rows, alone)
+    assert ours == ["linear: a busy process", "default", "204", "200", "600", "2.04",
+                    f"{2.04 * (1 - 0.5 / mixed.CORES):.2f}", "6.0", "1.00", ""]  # fmt: skip
+    assert peer[1] == mixed.XNNPACK and peer[5] == "1.00" and peer[-1] == "disturbed"
+    assert all(len(line) == len(mixed.HEADING) for line in (ours, peer))
+    burst = mixed.lines(mixed.Neighbourhood("bursts", mixed.PYTORCH, burst=0.02), {"default": rows["default"]}, {})
+    assert burst[0][5:9] == ["", "", "", ""], "no peer, nothing that explains, nobody alone"
