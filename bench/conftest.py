@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench import plan, problem
-from bench.awake import Awake
-from bench.rounds import Lineup, Measurement
+from bench.harness import plan, problem
+from bench.harness.awake import Awake
+from bench.harness.rounds import Lineup, Measurement
 
 #: The cases by the words that stand for them in parameters.
 JOBS = pytest.StashKey[dict[str, plan.Job]]()

@@ -6,7 +6,7 @@
 It says how long it will take before it begins.
 
 Every contestant runs in a process of its own and is checked against float64; the rounds of a group are interleaved
-(`bench.rounds`), which pytest-benchmark cannot do by itself, so its timer replays what they gave. The table's times
+(`bench.harness.rounds`), which pytest-benchmark cannot do by itself, so its timer replays what they gave. The table's times
 are of calls from numpy array to numpy array; `extra_info` in its JSON has the framework's own run and the limits.
 """
 
@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench import results
-from bench.replay import Replay
+from bench.harness import results
+from bench.harness.replay import Replay
 
 REPLAY = Replay()
 

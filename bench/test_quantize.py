@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench import conversion
 from bench.conftest import smoke
+from bench.topics import conversion
 
 
 @pytest.mark.parametrize("who", ["dynq", "dynq out", "numpy"])

@@ -12,7 +12,7 @@ from numba import types
 from numba.extending import intrinsic
 
 import dynq_numba as dq
-from bench import matrix, pages
+from bench.publish import matrix, pages
 from dynq_numba.kernels.base import exact as exactly
 from dynq_numba.kernels.base.jit import kernel
 from dynq_numba.kernels.base.memory import data_ptr, keep
@@ -180,7 +180,7 @@ def test_kernel_names_follow_the_grammar():
 
 def test_the_matrix_is_the_registry():
     text = pages.RESULTS.read_text()
-    assert pages.filled(text, "matrix", matrix.matrix()) == text, "run: python -m bench.matrix --write"
+    assert pages.filled(text, "matrix", matrix.matrix()) == text, "run: python -m bench.publish.matrix --write"
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])

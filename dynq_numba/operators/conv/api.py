@@ -58,7 +58,7 @@ def conv(
     ``|y - x * W| ≤ K · (scale_x·max|w| + scale_w·max|x| + scale_x·scale_w / 2) / 2``. Padding contributes exactly 0.
 
     Depthwise convolutions (one input channel for each output) are better left in float32: those of ONNX Runtime took
-    0.8 times as long, where all others that were measured took 2 to 4 times as long (bench/operators/convolution.py).
+    0.8 times as long, where all others that were measured took 2 to 4 times as long (bench/topics/convolution.py).
 
     Sources: ONNX DynamicQuantizeLinear-11 (per image), ConvInteger-10.
 
