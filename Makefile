@@ -66,28 +66,28 @@ audit: $(VENV)/.stamp-test $(VENV)/.stamp-demo  ## known vulnerabilities of what
 	@$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)/audit/installed.txt $(ARGS)
 
 bench: $(VENV)/.stamp-bench  ## ours beside every peer; fills in the pages (20 minutes)
-	@$(PY) -m bench.tools.roofline
-	@$(PY) -m bench.topics.linear --avx2 --files transformer --budget 1 $(ARGS)
-	@$(PY) -m bench.topics.linear --readme $(ARGS)
-	@$(PY) -m bench.topics.operators --write
+	@$(PY) -m bench roofline
+	@$(PY) -m bench linear --avx2 --files transformer --budget 1 $(ARGS)
+	@$(PY) -m bench linear --readme $(ARGS)
+	@$(PY) -m bench operators --write
 
 bench-smoke: $(VENV)/.stamp-test  ## one quick round of every benchmark
-	@$(PY) -m bench.tools.roofline --smoke
-	@$(PY) -m bench.tools.exhaustive_activations --smoke
-	@$(PY) -m bench.publish.matrix
+	@$(PY) -m bench roofline --smoke
+	@$(PY) -m bench exhaustive_activations --smoke
+	@$(PY) -m bench matrix
 	@$(PY) -m pytest bench -q
-	@$(PY) -m bench.topics.linear --shapes 16,64,96 --only dynq numpy --rounds 1
-	@$(PY) -m bench.topics.operators projections chain matmul floats attention convolution --smoke --threads 1
-	@$(PY) -m bench.tools.startup 1
-	@$(PY) -m bench.tools.calls
-	@$(PY) -m bench.tools.recurrent_threads --smoke
-	@$(PY) -m bench.tools.small_calls --smoke
-	@$(PY) -m bench.tools.mixed --smoke
-	@$(PY) -m bench.tools.breakdown 1 16,64,96
-	@$(PY) -m bench.tools.assembly > /dev/null
+	@$(PY) -m bench linear --shapes 16,64,96 --only dynq numpy --rounds 1
+	@$(PY) -m bench operators projections chain matmul floats attention convolution --smoke --threads 1
+	@$(PY) -m bench startup 1
+	@$(PY) -m bench calls
+	@$(PY) -m bench recurrent_threads --smoke
+	@$(PY) -m bench small_calls --smoke
+	@$(PY) -m bench mixed --smoke
+	@$(PY) -m bench breakdown 1 16,64,96
+	@$(PY) -m bench assembly > /dev/null
 
 roofline: $(VENV)/.stamp-test  ## percent of this machine's measured peak
-	@$(PY) -m bench.tools.roofline $(ARGS)
+	@$(PY) -m bench roofline $(ARGS)
 
 wheel: $(VENV)/.stamp-dev  ## sdist and wheel in dist/
 	@rm -rf build  # setuptools would ship stale files from it

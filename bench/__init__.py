@@ -1,1 +1,1 @@
-"""Benchmarks: each a module run with ``python -m bench.NAME``; see bench/NOTES.md."""
+"""Benchmarks: each run with ``python -m bench NAME``; see bench/NOTES.md."""

@@ -6,8 +6,8 @@
 It says how long it will take before it begins.
 
 Every contestant runs in a process of its own and is checked against float64; the rounds of a group are interleaved
-(`bench.harness.rounds`), which pytest-benchmark cannot do by itself, so its timer replays what they gave. The table's times
-are of calls from numpy array to numpy array; `extra_info` in its JSON has the framework's own run and the limits.
+(bench/harness/rounds.py), which pytest-benchmark cannot do by itself, so its timer replays what they gave. The table's
+times are of calls from numpy array to numpy array; `extra_info` in its JSON has the framework's own run and the limits.
 """
 
 from __future__ import annotations

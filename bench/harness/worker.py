@@ -1,4 +1,4 @@
-"""One contestant in a process of its own: ``python -m bench.harness.worker NAME THREADS``, driven by `bench.harness.remote`.
+"""One contestant in a process of its own, driven by remote.py: ``python -m bench.harness.worker NAME THREADS``.
 
 Requests come as JSON lines on standard input, an answer goes as a JSON line to standard output. What a framework
 prints goes to standard error.
@@ -8,13 +8,14 @@ prints goes to standard error.
     {"do": "each", "duration": …}                 -> {"times": seconds of every call}
     {"do": "release"}                             forget the layers
 
-The contestant "limits" is the machine itself: its answers are rates (`bench.harness.limits`). TOPIC:WAY is a way to run an
-operator (`bench.topics.operators`).
+NAME is one of `bench.peers.CONTESTANTS`; or "limits", the machine itself, whose answers are rates (limits.py); or
+MODULE:WAY, one way of the topic that a module holds as its TOPIC (bench/topics/base.py).
 """
 
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import sys
@@ -93,11 +94,8 @@ def subject(name: str, threads: int):
 
         return Limits(threads)
     if ":" in name:
-        from bench.topics import topic
-        from bench.topics.base import Running
-
-        of, way = name.split(":", 1)
-        return Running(topic(of), way, threads)
+        module, way = name.split(":", 1)
+        return importlib.import_module(module).TOPIC.running(way, threads)
     return Linear({c.name: c for c in peers.CONTESTANTS}[name], threads)
 
 

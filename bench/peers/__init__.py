@@ -1,6 +1,6 @@
 """Every way to run one dynamically quantized linear layer, ours and the peers', behind one interface (`base`).
 
-``python -m bench.tools.peers`` shows which of them run here. Frameworks are imported when a contestant is built, so
+``python -m bench peers`` shows which of them run here. Frameworks are imported when a contestant is built, so
 importing this needs only numpy.
 """
 

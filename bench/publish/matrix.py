@@ -1,12 +1,10 @@
 """The support matrix, generated from the kernel registry.
 
-    python -m bench.publish.matrix            print it
-    python -m bench.publish.matrix --write    put it into bench/RESULTS.md
+    python -m bench matrix            print it
+    python -m bench matrix --write    put it into bench/RESULTS.md
 """
 
 from __future__ import annotations
-
-import sys
 
 from bench.publish import pages
 from dynq_numba.runtime import kernel_table
@@ -29,13 +27,9 @@ def matrix() -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    if "--write" in sys.argv[1:]:
+def main(argv: list[str]) -> int:
+    if "--write" in argv:
         pages.fill(pages.RESULTS, "matrix", matrix())
     else:
         print(matrix())
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

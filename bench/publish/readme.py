@@ -1,4 +1,6 @@
-"""The published figures, from the records in bench/results/: python -m bench.publish.readme [NAME]
+"""The published figures, from the records in bench/results/.
+
+    python -m bench readme [NAME]
 
 The tables of linear in bench/RESULTS.md and the two charts are made from NAME.json ("latest") and, where it is there,
 avx2.json; the README's one table from these and operators.json. Nothing is measured.
@@ -7,7 +9,6 @@ avx2.json; the README's one table from these and operators.json. Nothing is meas
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,7 +201,7 @@ def linears(record: dict, avx2: dict | None) -> Iterator[tuple[str, list[tuple[f
 
 
 def others(record: dict) -> Iterator[tuple[str, list[tuple[float, str]]]]:
-    """The same of the topics of bench.operators."""
+    """The same of the topics of bench/topics/."""
     for name, topic, way in OVERVIEW:
         groups = charts.most_threads(record[topic]) if topic in record else []
         yield name, [(row["ratio"], g["case"]) for g in groups for row in g["rows"]
@@ -252,5 +253,6 @@ def write(name: str = "latest") -> None:
     fill(name)
 
 
-if __name__ == "__main__":
-    write(*sys.argv[1:2])
+def main(argv: list[str]) -> int:
+    write(*argv[:1])
+    return 0

@@ -1,8 +1,8 @@
 """The LLVM IR and the assembly of one tile, as numba's target compiles it.
 
-    python -m bench.tools.assembly                         the tallest tile of the best instruction set
-    python -m bench.tools.assembly avx2 6                  a set and a height
-    python -m bench.tools.assembly avx512vnni 6 4 32       weights of 4 bits in groups of 32
+    python -m bench assembly                         the tallest tile of the best instruction set
+    python -m bench assembly avx2 6                  a set and a height
+    python -m bench assembly avx512vnni 6 4 32       weights of 4 bits in groups of 32
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def listing(name: str, rows: int | None, bits: int, group: int) -> str:
     return f"{module}\n{machine.emit_assembly(parsed)}"
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     """Print what the arguments name."""
-    words = sys.argv[1:]
+    words = argv
     if words[:1] in (["-h"], ["--help"]) or len(words) > 4:
         print(__doc__)
         return 0
@@ -45,7 +45,3 @@ def main() -> int:
     rows, bits, group = ([int(word) for word in words[1:]] + [0, 8, 0][len(words[1:]) :])
     print(listing(name, rows or None, bits, group))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

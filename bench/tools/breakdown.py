@@ -1,4 +1,6 @@
-"""Where a linear's time goes: python -m bench.tools.breakdown THREADS M,K,N ...
+"""Where a linear's time goes.
+
+    python -m bench breakdown THREADS M,K,N ...
 
 ``whole``     the call, numpy array to numpy array.
 ``quantize``  the row pass of that call run alone, on one thread's share of the rows: ranges, parameters, row panels.
@@ -12,7 +14,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from functools import cache
@@ -90,6 +91,7 @@ def measure(threads: int, shapes: list[Shape]) -> dict[str, dict[str, float]]:
     return {str(shape): breakdown(shape, limits) for shape in shapes}
 
 
-if __name__ == "__main__":
-    given = [Shape(*map(int, word.split(","))) for word in sys.argv[2:]]
-    print(json.dumps(measure(int(sys.argv[1]), given), indent=1))
+def main(argv: list[str]) -> int:
+    given = [Shape(*map(int, word.split(","))) for word in argv[1:]]
+    print(json.dumps(measure(int(argv[0]), given), indent=1))
+    return 0

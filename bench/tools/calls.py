@@ -1,6 +1,6 @@
 """What a call costs: small layers from Python and inside a compiled loop.
 
-    NUMBA_NUM_THREADS=1 python -m bench.tools.calls
+    NUMBA_NUM_THREADS=1 python -m bench calls
 
 Microseconds of one call: the median over rounds of a burst each. numba's setting is the most threads a call may take.
 """
@@ -54,5 +54,6 @@ def measure() -> dict[str, dict[str, float]]:
     }
 
 
-if __name__ == "__main__":
+def main(argv: list[str]) -> int:
     print(json.dumps(measure(), indent=1))
+    return 0

@@ -1,8 +1,8 @@
 """One process for several libraries, one machine for several programs: what a call costs beside the others.
 
-    python -m bench.tools.mixed                           everything, about 4 minutes
-    python -m bench.tools.mixed --only ONNX --seconds 1   neighbourhoods whose names hold a word
-    python -m bench.tools.mixed --smoke                   every neighbourhood, a few calls each
+    python -m bench mixed                           everything, about 4 minutes
+    python -m bench mixed --only ONNX --seconds 1   neighbourhoods whose names hold a word
+    python -m bench mixed --smoke                   every neighbourhood, a few calls each
 
 A neighbourhood is what runs besides: bursts of another library in turn with ours, its products on another thread of
 this process every so often, or other processes. In each, ours on default threads, on one and on two, and XNNPACK (its
@@ -269,16 +269,16 @@ def lines(where: Neighbourhood, rows: dict[str, Row], alone: dict[str, Row]) -> 
     return out
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.tools.mixed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench mixed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=2, help="of calls for each row (default: 2)")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="neighbourhoods whose names hold one")
     parser.add_argument("--smoke", action="store_true", help="a few calls for each row")
     args = parser.parse_args(argv)
     if not sys.platform.startswith("linux"):
-        print("bench.tools.mixed reads Linux's clocks of processes; this system has none", file=sys.stderr)
+        print("bench mixed reads Linux's clocks of processes; this system has none", file=sys.stderr)
         return 0
     seconds, rounds = (0.01, 1) if args.smoke else (args.seconds, ROUNDS)
     calls, alone, rows = Calls(), {}, [HEADING]
@@ -296,7 +296,3 @@ def main(argv: list[str] | None = None) -> int:
             rows += lines(where, measured, alone[where.subject])
     print(markdown(rows))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """Latency while other programs keep the cores busy: medians and 99th percentiles, ours beside the peers'.
 
-    python -m bench.tools.neighbours                      0, 1 and 2 busy neighbours; writes bench/results/neighbours.json
-    python -m bench.tools.neighbours --seconds 1 --only dynq
+    python -m bench neighbours                      0, 1 and 2 busy neighbours; writes bench/results/neighbours.json
+    python -m bench neighbours --seconds 1 --only dynq
 
 A neighbour is a process that computes without end, free to run on any core. Every call is timed on its own, on all
 threads. "of quiet" is over the contestant's own median without neighbours.
@@ -23,7 +23,7 @@ from bench.harness.problem import Shape, make
 from bench.harness.remote import Failed, Remote
 from bench.peers import CONTESTANTS, missing
 from bench.publish.tables import markdown
-from bench.topics import topic
+from bench.topics import remote, topic
 from bench.topics.operators import absent
 
 RESULTS = Path(__file__).parents[1] / "results" / "neighbours.json"
@@ -35,20 +35,20 @@ LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    for
 SETTLE = 0.5
 
 
-def subjects(only: list[str]) -> list[tuple[str, str, dict, dict[str, str]]]:
-    """(what is computed, contestant, how to prepare it, environment) of all that can run here."""
+def subjects(only: list[str]) -> list[tuple[str, str, dict, Remote]]:
+    """(what is computed, contestant, how to prepare it, its process) of all that can run here."""
     threads, rows = plan.thread_counts()[-1], []
     for contestant in CONTESTANTS:
         if contestant.name in LINEARS and not missing(contestant):
-            rows.append((f"linear {SHAPE}", contestant.name, {}, contestant.environment(threads)))
+            process = Remote(contestant.name, threads, contestant.environment(threads))
+            rows.append((f"linear {SHAPE}", contestant.name, {}, process))
     for way in topic("minilm").ways:
         if not absent(way.distributions) and "float32" not in way.name:
-            prepare = {"case": MODEL}
-            rows.append((f"MiniLM {MODEL}", f"minilm:{way.name}", prepare, way.environment(threads)))
+            rows.append((f"MiniLM {MODEL}", f"minilm:{way.name}", {"case": MODEL}, remote("minilm", way, threads)))
     return [row for row in rows if not only or any(word in row[1] for word in only)]
 
 
-def measure(remote: Remote, seconds: float) -> list[dict]:
+def measure(process: Remote, seconds: float) -> list[dict]:
     """A record for each number of neighbours."""
     records: list[dict] = []
     busy: list[subprocess.Popen] = []
@@ -57,15 +57,15 @@ def measure(remote: Remote, seconds: float) -> list[dict]:
             while len(busy) < count:
                 busy.append(subprocess.Popen((sys.executable, "-S", "-c", LOOP)))
             time.sleep(SETTLE)
-            times = sorted(remote.ask("each", duration=seconds)["times"])
+            times = sorted(process.ask("each", duration=seconds)["times"])
             median, p99 = statistics.median(times), times[min(len(times) - 1, len(times) * 99 // 100)]
             quiet = records[0]["median"] if records else median
             records.append({"neighbours": count, "calls": len(times), "median": median, "p99": p99,
                             "median_of_quiet": median / quiet, "p99_of_quiet": p99 / quiet})  # fmt: skip
     finally:
-        for process in busy:
-            process.kill()
-            process.wait()
+        for neighbour in busy:
+            neighbour.kill()
+            neighbour.wait()
     return records
 
 
@@ -79,32 +79,27 @@ def table(groups: list[dict]) -> str:
     return markdown(rows)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.tools.neighbours", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench neighbours", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=8, help="of calls for each row (default: 8)")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="names hold one of these")
     args = parser.parse_args(argv)
-    groups, threads = [], plan.thread_counts()[-1]
+    groups = []
     with tempfile.TemporaryDirectory() as folder:
         make(SHAPE, Path(folder))
-        for what, name, prepare, environment in subjects(args.only):
+        for what, name, prepare, process in subjects(args.only):
             print(f"{what}: {name}, {len(NEIGHBOURS) * args.seconds:.0f} s", file=sys.stderr, flush=True)
-            remote = Remote(name, threads, environment)
             try:
-                remote.ask("prepare", **(prepare or {"folder": folder, "copies": 1}))
-                groups.append({"what": what, "name": name, "records": measure(remote, args.seconds)})
+                process.ask("prepare", **(prepare or {"folder": folder, "copies": 1}))
+                groups.append({"what": what, "name": name, "records": measure(process, args.seconds)})
             except Failed as reason:
                 print(f"  is missing: {reason}", file=sys.stderr)
             finally:
-                remote.stop()
+                process.stop()
     print(table(groups))
     if not args.only:
         record = {"stamp": machine.stamp([]), "seconds": args.seconds, "groups": groups}
         RESULTS.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,12 +1,12 @@
 """Which contestants run here, how exact and roughly how fast they are.
 
-    python -m bench.tools.peers
-    python -m bench.tools.peers --shape 1,768,768 --threads 1 --only xnnpack "dynq int8"
-    python -m bench.tools.peers --avx2          with each one's own switch that limits it to AVX2
+    python -m bench peers
+    python -m bench peers --shape 1,768,768 --threads 1 --only xnnpack "dynq int8"
+    python -m bench peers --avx2          with each one's own switch that limits it to AVX2
 
 Each is built and run in a process of its own and checked against float64 on normal data. The times are the best of
 half a second, in microseconds: "called" as a user calls it, numpy array in and out; "bare" the framework's own run
-where that is less. They are a first look; ``python -m bench.topics.linear`` measures.
+where that is less. They are a first look; ``python -m bench linear`` measures.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from bench.harness.machine import ROOT
 from bench.peers import CONTESTANTS, Contestant, missing, versions
 
 #: Seconds of calls of each kind, and seconds that one contestant may take in all.
@@ -67,10 +68,10 @@ def apart(contestant: Contestant, shape: tuple[int, int, int], threads: int, avx
     if avx2 and contestant.avx2 is None:
         return "no switch that limits it to AVX2"
     environment = os.environ | contestant.environment(threads) | ((contestant.avx2 or {}) if avx2 else {})
-    command = [sys.executable, "-m", "bench.tools.peers", "--shape", ",".join(map(str, shape))]
+    command = [sys.executable, "-m", "bench", "peers", "--shape", ",".join(map(str, shape))]
     command += ["--threads", str(threads), "--process", contestant.name]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         return f"not ready after {PATIENCE} s"
     if done.returncode:
@@ -96,9 +97,9 @@ def mkn(text: str) -> tuple[int, int, int]:
     return m, k, n
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.tools.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shape", type=mkn, default="128,768,768", help="M,K,N (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="threads of each (default: %(default)s)")
@@ -117,7 +118,3 @@ def main(argv: list[str] | None = None) -> int:
     for contestant in chosen:
         print(row(contestant, apart(contestant, args.shape, args.threads, args.avx2)), flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """Recurrent layers on default threads beside one and two: does sharing a sequence pay where it is chosen?
 
-    python -m bench.tools.recurrent_threads               all layers, about 40 s on a quiet machine
-    python -m bench.tools.recurrent_threads --smoke       each once
+    python -m bench recurrent_threads               all layers, about 40 s on a quiet machine
+    python -m bench recurrent_threads --smoke       each once
 
 Medians of single calls, in rounds in turn. "default / 1" is what the choice costs or gains; the last lines count.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
@@ -60,9 +59,9 @@ def measure(kind: str, batch: int, units: int, inputs: int, times: int, smoke: b
     return medians([lambda threads=threads: run(x, layer, threads=threads) for threads in THREADS], smoke=smoke)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.tools.recurrent_threads", description=__doc__,
+        prog="python -m bench recurrent_threads", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--smoke", action="store_true", help="two small layers of each kind, once")
@@ -79,7 +78,3 @@ def main(argv: list[str] | None = None) -> int:
     print(f"slower than one thread by more than 5 %: {slower} of {len(ratios)}; "
           f"geometric mean of default / 1: {statistics.geometric_mean(ratios):.3f}")  # fmt: skip
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,8 @@
 """How close to the machine's limit: the register peak, the plain tile and the whole linear, in one run.
 
-    python -m bench.tools.roofline                     every instruction set, 1 thread and all threads
-    python -m bench.tools.roofline --threads 2 --isa avx512vnni
-    python -m bench.tools.roofline --smoke             one tiny round, to see that it runs
+    python -m bench roofline                     every instruction set, 1 thread and all threads
+    python -m bench roofline --threads 2 --isa avx512vnni
+    python -m bench roofline --smoke             one tiny round, to see that it runs
 
 Each round times the three in turn, so that a busy or slow moment hits them alike; a percentage is the median over
 rounds of (rate / peak of that round). A multiply-add counts as two operations.
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from functools import cache
@@ -123,9 +122,9 @@ def mkn(text: str) -> tuple[int, int, int]:
     return m, k, n
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.tools.roofline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench roofline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--threads", type=int, nargs="*", help="thread counts (default: 1 and all)")
     sets = [name for name in dq.available_isas() if name != "portable"]
@@ -148,7 +147,3 @@ def main(argv: list[str] | None = None) -> int:
             row = measure(usable[name], count, shape, rounds, slice_s)
             print("{:<12}{:>8}{:>12}{:>9}{:>9}{:>11}".format(*row), flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """Small calls on default threads beside one and two: is a second thread asked only where it pays?
 
-    python -m bench.tools.small_calls               about 10 s on a quiet machine
-    python -m bench.tools.small_calls --smoke       a few shapes, once
+    python -m bench small_calls               about 10 s on a quiet machine
+    python -m bench small_calls --smoke       a few shapes, once
 
 Medians of single calls in a loop, so helpers are awake, in rounds in turn. "default / 1" is what the choice costs or
 gains; the last line counts.
@@ -10,7 +10,6 @@ gains; the last line counts.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator
 from itertools import product
 
@@ -58,9 +57,9 @@ def calls() -> Iterator[tuple[str, Callable]]:
         yield f"attention {s} × {d}", lambda t, q=q, kv=kv: dq.attention(q, kv, kv, threads=t)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.tools.small_calls", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench small_calls", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--smoke", action="store_true", help="every twentieth, once")
     args = parser.parse_args(argv)
@@ -75,7 +74,3 @@ def main(argv: list[str] | None = None) -> int:
     print(f"slower than one thread by more than 5 %: {sum(r > 1.05 for r in ratios)}, by more than 15 %: "
           f"{sum(r > 1.15 for r in ratios)}, of {len(ratios)}")  # fmt: skip
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """What the first call costs: imports, packing and the first linear, with an empty kernel cache and with a filled one.
 
-    python -m bench.tools.startup [REPEATS]
+    python -m bench startup [REPEATS]
 
 Each repeat is a process of its own; seconds, medians. "first ever" compiles; "later process" loads from disk.
 """
@@ -61,5 +61,6 @@ def medians(runs: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(f"{statistics.median(run[name] for run in runs):.3g}") for name in runs[0]}
 
 
-if __name__ == "__main__":
-    print(json.dumps(measure(*map(int, sys.argv[1:2])), indent=1))
+def main(argv: list[str]) -> int:
+    print(json.dumps(measure(*map(int, argv[:1])), indent=1))
+    return 0

@@ -1,6 +1,6 @@
 """What the accuracy tools gain on a real model: cosines of MiniLM's embeddings to the float32 ones.
 
-    python -m bench.topics.accuracy [reviews]        # default 100; fetches the model like examples/minilm.py
+    python -m bench accuracy [reviews]        # default 100; fetches the model like examples/minilm.py
 
 Each way quantizes the 36 linear layers (the words stay float32, so that nothing else differs). Largest activations come
 from 50 other reviews. "smooth, folded" is smooth where the layer before can divide in this model (the input of
@@ -10,7 +10,6 @@ attention's last linear: its factors go into the rows of the value's); "smooth, 
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -82,12 +81,12 @@ def folded(tensors: dict[str, Array], amax: dict[str, Array], alpha: float) -> d
     return changed
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     """Print a line for each way."""
     from safetensors.numpy import load_file
     from tokenizers import Tokenizer
 
-    count = int(sys.argv[1]) if sys.argv[1:] else 100
+    count = int(argv[0]) if argv else 100
     folder = fetch("minilm", Progress(quiet=True))
     reviews = load_reviews(fetch("reviews", Progress(quiet=True)), count + CALIBRATION)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -114,7 +113,3 @@ def main() -> int:
         cosines = (np.array([model.encode(text) for text in texts[:count]]) * wanted).sum(axis=1)
         print(f"{cosines.mean():>12.5f}{cosines.min():>9.4f}{1 - cosines.mean():>10.5f}   {name}", flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -46,9 +46,12 @@ class Topic:
     exact: Callable[[Case, Inputs], np.ndarray]
     ways: tuple[Way, ...]
 
+    def running(self, way: str, threads: int) -> Running:
+        return Running(self, way, threads)
+
 
 class Running:
-    """One way in the process that this is: what `bench.harness.worker` drives."""
+    """One way in the process that this is: what bench/harness/worker.py drives."""
 
     def __init__(self, topic: Topic, name: str, threads: int):
         self.topic, self.threads = topic, threads

@@ -1,6 +1,6 @@
 """quantize and dequantize on their own, beside numpy and the bandwidth.
 
-    python -m bench.topics.conversion [THREADS]
+    python -m bench conversion [THREADS]
 
 Bytes are those that must move: each float32 and each 8-bit value once. `out`: into an array that there is already;
 otherwise into a new one, whose pages the system clears meanwhile. Two limits, both on as much data in the same rounds:
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
@@ -131,5 +130,6 @@ def ratio(ours: list[float], others: list[float], digits: int) -> float:
     return round(statistics.median(a / b for a, b in zip(ours, others, strict=True)), digits)
 
 
-if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 1), indent=1))
+def main(argv: list[str]) -> int:
+    print(json.dumps(measure(int(argv[0]) if argv else 1), indent=1))
+    return 0

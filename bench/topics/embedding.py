@@ -1,6 +1,6 @@
 """embedding and embedding_bag beside PyTorch's, on tables that fit a cache and that do not.
 
-    python -m bench.topics.embedding [threads ...]        # in the environment of the peers; times with the ratio to PyTorch's
+    python -m bench embedding [threads ...]        # in the environment of the peers; times with the ratio to PyTorch's
 
 Ours and theirs take turns, a few calls at a time; of each the median counts. Ids are drawn evenly, new ones for every
 call of a cold table. PyTorch: quantized::embedding_bag_byte_rowwise_offsets and _4bit_, the kernels of FBGEMM.
@@ -8,7 +8,6 @@ call of a cold table. PyTorch: quantized::embedding_bag_byte_rowwise_offsets and
 
 from __future__ import annotations
 
-import sys
 from statistics import median
 from time import perf_counter, sleep
 from typing import Any
@@ -60,13 +59,13 @@ def random_table(rows: int, columns: int, bits: int) -> tuple[dq.PackedEmbedding
     return ours, theirs.repeat(-(-rows // len(base)), 1)[:rows].contiguous()
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     """Print the table."""
     import torch
 
     rng = np.random.default_rng(1)
     print(f"{'':14}{'rows x D':>16}{'ids/bags':>14}{'bits':>5}{'threads':>8}{'ours':>10}{'torch µs':>10}{'ratio':>7}")
-    for threads in [int(a) for a in sys.argv[1:]] or [1, 2]:
+    for threads in [int(a) for a in argv] or [1, 2]:
         torch.set_num_threads(threads)
         dq.set_num_threads(threads)
         for name, rows, columns, ids, bags in CASES:
@@ -94,7 +93,3 @@ def main() -> int:
                 print(f"{name:14}{f'{rows} x {columns}':>16}{f'{ids}/{bags}':>14}{bits:>5}{threads:>8}"
                       f"{times[0]:>10.1f}{times[1]:>10.1f}{times[1] / times[0]:>7.2f}", flush=True)  # fmt: skip
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,10 +1,10 @@
-"""The bench: every contestant on every shape, in interleaved rounds, as tables and JSON.
+"""The linear layer: every contestant on every shape, in interleaved rounds, as tables and JSON.
 
-    python -m bench.topics.linear                                     all files, 1 thread and all threads
-    python -m bench.topics.linear --files transformer --threads 2 --only dynq xnnpack
-    python -m bench.topics.linear --shapes 1,768,768 128,768,3072     these shapes instead of files
-    python -m bench.topics.linear --readme                            and write the pages' tables and the charts
-    python -m bench.topics.linear --avx2                              ours and the peers limited to AVX2
+    python -m bench linear                                     all files, 1 thread and all threads
+    python -m bench linear --files transformer --threads 2 --only dynq xnnpack
+    python -m bench linear --shapes 1,768,768 128,768,3072     these shapes instead of files
+    python -m bench linear --readme                            and write the pages' tables and the charts
+    python -m bench linear --avx2                              ours and the peers limited to AVX2
 
 Times are microseconds, from numpy array to numpy array ("called"), or of the framework's own run alone ("bare").
 "best peer / ours" above 1 is a win; it compares our call with the best peer's call, and with its bare run. The limit is
@@ -66,13 +66,13 @@ def measured(lineup: Lineup, job: plan.Job, limits: dict) -> dict:
     return record
 
 
-def child(module: str, *arguments: object, threads: int = 0, avx2: bool = False) -> object:
-    """What another module of the bench prints as JSON, in a process of its own."""
+def child(name: str, *arguments: object, threads: int = 0, avx2: bool = False) -> object:
+    """What another benchmark prints as JSON, in a process of its own."""
     environment = {**os.environ, **(machine.HASWELL if avx2 else {})}
     if threads:
         environment["NUMBA_NUM_THREADS"] = str(threads)
-    log(f"{module} {' '.join(map(str, arguments))}{f'{threads} threads' if threads else ''}")
-    command = [sys.executable, "-m", f"bench.{module}", *map(str, arguments)]
+    log(f"{name} {' '.join(map(str, arguments))}{f'{threads} threads' if threads else ''}")
+    command = [sys.executable, "-m", "bench", name, *map(str, arguments)]
     done = subprocess.run(command, cwd=machine.ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 
@@ -80,10 +80,10 @@ def child(module: str, *arguments: object, threads: int = 0, avx2: bool = False)
 def extras(threads: list[int], avx2: bool) -> dict:
     """Everything beside the shapes: what calls and starts cost, and the conversions."""
     return {
-        "calls": {str(count): child("tools.calls", threads=count, avx2=avx2) for count in threads},
-        "breakdown": {str(count): child("tools.breakdown", count, *BREAKDOWN, avx2=avx2) for count in threads},
-        "startup": child("tools.startup", avx2=avx2),
-        "conversions": [record for count in threads for record in child("topics.conversion", count, avx2=avx2)],
+        "calls": {str(count): child("calls", threads=count, avx2=avx2) for count in threads},
+        "breakdown": {str(count): child("breakdown", count, *BREAKDOWN, avx2=avx2) for count in threads},
+        "startup": child("startup", avx2=avx2),
+        "conversions": [record for count in threads for record in child("conversion", count, avx2=avx2)],
     }
 
 
@@ -97,7 +97,7 @@ def mkn(text: str) -> Shape:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.topics.linear", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench linear", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("--files", nargs="+", choices=problem.files(), default=list(plan.FILES), help="shape files (default: all)")
@@ -122,7 +122,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str]) -> int:
     args = parse(argv)
     jobs = []
     for threads in args.threads:
@@ -144,7 +144,3 @@ def main(argv: list[str] | None = None) -> int:
     if args.readme:
         readme.write("latest" if args.avx2 else args.name)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

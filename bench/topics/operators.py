@@ -1,8 +1,8 @@
 """Operators beside the peers', in interleaved rounds, each contestant in a process of its own.
 
-    python -m bench.topics.operators                              all topics, 1 thread and all threads
-    python -m bench.topics.operators projections --threads 2 --quick
-    python -m bench.topics.operators chain minilm --write         these topics into bench/results/operators.json, and from it
+    python -m bench operators                              all topics, 1 thread and all threads
+    python -m bench operators projections --threads 2 --quick
+    python -m bench operators chain minilm --write         these topics into bench/results/operators.json, and from it
                                                            the pages' tables; each says when and where it was measured
 
 Times are microseconds from numpy array to numpy array: the median of the rounds' bursts. "best peer / ours" is the
@@ -18,6 +18,7 @@ import statistics
 import sys
 from dataclasses import replace
 
+from bench import topics
 from bench.harness import machine, plan
 from bench.harness.awake import Awake, rest
 from bench.harness.remote import Failed, Remote
@@ -47,8 +48,7 @@ def measure(name: str, found: Topic, case: str, threads: int, rounds: int, remot
     for way in found.ways:
         if way.name in missing:
             continue
-        key = f"{name}:{way.name}"
-        remote = remotes.setdefault(key, Remote(key, threads, way.environment(threads)))
+        remote = remotes.setdefault(f"{name}:{way.name}", topics.remote(name, way, threads))
         try:
             errors[way.name] = remote.ask("prepare", case=case)["error"]
         except Failed as reason:
@@ -89,7 +89,7 @@ def table(groups: list[dict]) -> str:
 
 def content(record: dict) -> str:
     """The tables of bench/RESULTS.md."""
-    parts = ["`python -m bench.topics.operators`, in microseconds."]
+    parts = ["`python -m bench operators`, in microseconds."]
     for each in record.values():
         parts += [f"### {each['title']}", f"{readme.provenance(each['stamp'])}.", table(each["groups"])]
     return "\n\n".join(parts)
@@ -104,9 +104,9 @@ def write(measured: dict) -> None:
     readme.fill()
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.topics.operators", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench operators", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("topics", nargs="*", default=TOPICS, metavar="TOPIC", help=f"of {', '.join(TOPICS)}")
     parser.add_argument("--threads", nargs="+", type=int, default=plan.thread_counts(), help="(default: 1 and all)")
@@ -143,7 +143,3 @@ def main(argv: list[str] | None = None) -> int:
     if args.write:
         write(measured)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

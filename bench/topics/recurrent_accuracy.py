@@ -1,6 +1,6 @@
 """How far are trained LSTMs in int8 from float32? Relative norms, on what real networks feed them.
 
-    python -m bench.topics.recurrent_accuracy        # fetches ddddocr (76 MB) and silero-vad (11 MB) like examples/fetch.py
+    python -m bench recurrent_accuracy        # fetches ddddocr (76 MB) and silero-vad (11 MB) like examples/fetch.py
 
 Each network runs in ONNX Runtime on rendered text or synthetic speech, and what enters and leaves its LSTM is
 kept. "int8" is `lstm`, "ORT int8" DynamicQuantizeLSTM (per channel) on the same input. The other columns tell whence
@@ -9,7 +9,6 @@ the error comes: float64 with one thing alone rounded to 8 bits (x and h per row
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -142,7 +141,7 @@ def ours(x: Array, packed: dq.PackedLSTM) -> Array:
     return y.reshape(*x.shape[:2], packed.directions, -1).swapaxes(1, 2)
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     """Print a line for each network."""
     print(f"{'':10}{'int8':>8}{'worst':>8}{'ORT int8':>10}  |{'x':>7}{'W':>7}{'h':>7}{'R':>7}   relative norm, %")
     for name in NETWORKS:
@@ -155,7 +154,3 @@ def main() -> int:
         worst = 100 * (errors[0] / norms).max()
         print(f"{name:10}{mine:>8.2f}{worst:>8.2f}{theirs:>10.2f}  |" + "".join(f"{cause:>7.2f}" for cause in causes))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

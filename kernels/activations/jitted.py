@@ -20,7 +20,7 @@ with the slope of the outer one; then a random search over float32 neighbours, a
 error of this very code. Background: Cody & Waite, Software Manual for the Elementary Functions (1980); Muller,
 Elementary Functions (3rd ed., 2016).
 
-Worst error in ulp of the float64 value, over all finite inputs, by `python -m bench.tools.exhaustive_activations`:
+Worst error in ulp of the float64 value, over all finite inputs, by `python -m bench exhaustive_activations`:
     exp 2.55    sigmoid 3.59    tanh 3.70    erf 3.46
 gelu, gelu_tanh, silu have bounds: tests/operators/rowwise/test_activations.py.
 """

@@ -23,7 +23,7 @@ after the products would wait for the stores of their sums.)
 
 Weights stream past without a place in the first cache, which is left to the row panel's activations; where those do
 not fit (IN_L1), they stream as well. Measured on an Emerald Rapids, products and epilogue of 32 rows times 1 MB of
-weights, percent of the register peak (`python -m bench.tools.roofline` prints the second column's first row):
+weights, percent of the register peak (`python -m bench roofline` prints the second column's first row):
 
                       plain loads    streaming loads
     K = 1024          53             74

@@ -34,7 +34,7 @@ from .worker import phases_of
 GATES_BYTES = 1 << 18
 #: What one thread does in a microsecond: rows of a product, columns of gates of a row, multiply-adds, bytes of weights.
 #: Microseconds of sharing a sequence with other threads, and of their meeting after a phase. They fit what
-#: `python -m bench.tools.recurrent_threads` measures, so that hardly a layer is slower for being shared.
+#: `python -m bench recurrent_threads` measures, so that hardly a layer is slower for being shared.
 ROWS_PER_US, COLUMNS_PER_US, MACS_PER_US, BYTES_PER_US = 50.0, 6000.0, 220_000.0, 40_000.0
 SHARE_US, MEET_US = 12.0, 2.0
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from bench import __main__ as command
 from bench.harness import awake, machine, plan, problem, results, timing
 from bench.harness.problem import Case, Problem, Shape
 from bench.harness.remote import LIVES, Failed, Remote
@@ -20,6 +21,7 @@ from bench.harness.replay import Replay
 from bench.harness.rounds import LIMITS, Measurement
 from bench.peers import CONTESTANTS
 from bench.publish import charts, pages, readme, summary, tables
+from bench.tools import mixed
 from bench.topics import linear, operators
 
 PEER = next(c.name for c in CONTESTANTS if c.family == "xnnpack" and c.weights == "int8")
@@ -146,6 +148,17 @@ def test_a_disturbed_case_is_measured_again_then_marked_and_kept_out(what):
         assert bool(charts.most_threads({"groups": [group, group]})) is not marked
 
 
+def test_every_benchmark_has_a_name_and_a_line(capsys):
+    assert command.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert len(lines) == len(command.commands()) >= 18 and all(len(line.split()) > 3 for line in lines)
+    assert {"linear", "operators", "roofline", "calls", "matrix"} <= {line.split()[0] for line in lines}
+    for name, (module, _) in command.commands().items():
+        assert module.split(".")[-1] == name and Path(machine.ROOT, *module.split(".")).with_suffix(".py").is_file()
+    assert command.main(["nothing"]) == 2 and "there are: accuracy" in capsys.readouterr().err
+    assert command.main(["matrix"]) == 0 and "| operation |" in capsys.readouterr().out
+
+
 def test_numbers():
     assert [tables.number(v) for v in (None, 0.012345, 1.5, 123456.0)] == ["", "0.0123", "1.5", "123456"]
 
@@ -212,12 +225,12 @@ def test_a_block_of_a_page():
 
 def test_tables_are_those_of_the_results():
     for (page, block), new in readme.content().items():
-        assert pages.filled(page.read_text(), block, new) == page.read_text(), "run: python -m bench.publish.readme"
+        assert pages.filled(page.read_text(), block, new) == page.read_text(), "run: python -m bench readme"
 
 
 def test_tables_of_operators_are_those_of_their_record():
     text, new = pages.RESULTS.read_text(), operators.content(readme.load("operators"))
-    assert pages.filled(text, "operators", new) == text, "run: python -m bench.topics.operators --write"
+    assert pages.filled(text, "operators", new) == text, "run: python -m bench operators --write"
 
 
 def test_pytest_bench_says_how_long_it_takes_and_its_parameters_are_words():
@@ -235,3 +248,18 @@ def test_pytest_bench_says_how_long_it_takes_and_its_parameters_are_words():
     minutes = max(1, round(cases * (2.0 + plan.BUILD) / 60))
     assert f"dynq bench: {cases} cases of linear, about {minutes} min" in done.stdout
     assert f"words [{OURS!r}, 'tiny-16x128x128-2t']" in done.stdout
+
+
+def test_a_mixed_row_is_put_beside_its_peer_and_what_was_stolen():
+    rows = {
+        "default": mixed.Row([2e-4] * 99 + [6e-4], [1e-4], taken=0.5, foreign=0.0),
+        mixed.XNNPACK: mixed.Row([1e-4] * 100, [1e-4], taken=0.5, foreign=0.2),
+    }
+    alone = {name: mixed.Row([1e-4] * 100, [], 0.0, 0.0) for name in rows}
+    ours, peer = mixed.lines(mixed.Neighbourhood("a busy process", busy=(100,)), rows, alone)
+    assert ours == ["linear: a busy process", "default", "204", "200", "600", "2.04",
+                    f"{2.04 * (1 - 0.5 / mixed.CORES):.2f}", "6.0", "1.00", ""]  # fmt: skip
+    assert peer[1] == mixed.XNNPACK and peer[5] == "1.00" and peer[-1] == "disturbed"
+    assert all(len(line) == len(mixed.HEADING) for line in (ours, peer))
+    burst = mixed.lines(mixed.Neighbourhood("bursts", mixed.PYTORCH, burst=0.02), {"default": rows["default"]}, {})
+    assert burst[0][5:9] == ["", "", "", ""], "no peer, nothing that explains, nobody alone"

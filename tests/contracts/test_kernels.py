@@ -180,7 +180,7 @@ def test_kernel_names_follow_the_grammar():
 
 def test_the_matrix_is_the_registry():
     text = pages.RESULTS.read_text()
-    assert pages.filled(text, "matrix", matrix.matrix()) == text, "run: python -m bench.publish.matrix --write"
+    assert pages.filled(text, "matrix", matrix.matrix()) == text, "run: python -m bench matrix --write"
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])

@@ -41,6 +41,14 @@ OPERATORS: dict[str, str] = {
 LAYERS = (
     "kernels", "arguments", "runtime", "njit", "files", "operators", "saving", "reading", "inspection", "warmup", "cli",
 )  # fmt: skip
+#: What a folder of bench/ may import of others: the harness knows no topic.
+BENCH: dict[str, str] = {
+    "peers": "",
+    "harness": "peers",
+    "publish": "peers harness",
+    "topics": "peers harness publish",
+    "tools": "peers harness publish topics",
+}
 #: Files that write LLVM IR which computes.
 EMITTERS = ("kernels/isa/", "kernels/gemm/", "kernels/rowwise/sweep.py")
 #: Files with a few single loads, stores, calls and addresses.
@@ -147,6 +155,23 @@ def test_llvm_ir_is_written_where_it_belongs(file):
     emits = any(node.module == "llvmlite" and node.names[0].name == "ir" for node in nodes)
     if emits and not Path(file).name.startswith(("emit", "intrinsics")):
         assert file.startswith((*EMITTERS, *GLUE)), f"{file} writes LLVM IR"
+
+
+@pytest.mark.parametrize("folder", BENCH)
+def test_folders_of_the_bench_import_what_is_below_them(folder):
+    allowed, read = {folder, *BENCH[folder].split()}, 0
+    for path in (ROOT / "bench" / folder).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in getattr(node, "names", [])]
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [f"{node.module}.{name}" for name in names]
+            elif not isinstance(node, ast.Import):
+                continue
+            for name in names:
+                if name.startswith("bench."):
+                    read += 1
+                    assert name.split(".")[1] in allowed, f"{path.name}:{node.lineno} imports {name}"
+    assert read or folder == "peers"
 
 
 def test_tab_shows_the_public_names():

@@ -48,7 +48,7 @@ class Chain:
     A weight whose x is not quantized row by row (``x_granularity="per_tensor"``) makes results depend on the batch and
     is refused. A rotated one makes the steps run as single calls, and so does NUMBA_DISABLE_JIT=1.
     The bits are those of the functions, and so are their bounds and sources. What it gains beside them is in
-    bench/RESULTS.md (``python -m bench.topics.operators chain``): little where the last cache holds all that is between the
+    bench/RESULTS.md (``python -m bench operators chain``): little where the last cache holds all that is between the
     steps.
 
     Examples

@@ -81,7 +81,7 @@ def pack_linear(
 
     `rotate`: x·H is in float32, by additions in the order of kernels/linear/reference_rotation.py. A value beyond the
     largest float32 / block may overflow, and its row is NaN. W·H / block is in float64, rounded once. All bounds are of
-    these. Measured (``python -m bench.topics.accuracy``, MiniLM, 60 reviews, mean cosine to float32): rotate=128 takes 8 bits
+    these. Measured (``python -m bench accuracy``, MiniLM, 60 reviews, mean cosine to float32): rotate=128 takes 8 bits
     from .9987 to .9997; rotate=32 takes 4 bits per channel from .901 to .923, in groups of 128 from .954 to .959, in
     groups of 32, which confine what is loud already, from .970 to .971. More than 32 is worse there.
 

@@ -64,7 +64,7 @@ def smooth(weight: np.ndarray, activation_amax: np.ndarray, alpha: float = 0.5) 
     ``factors = activation_amax^alpha / (max over N of |weight|)^(1 - alpha)``, in float64, 1 for a column where either
     is 0. weight · factors is rounded to float32 once, so it is off by at most 2^-24 of it.
 
-    Measured (``python -m bench.topics.accuracy``, MiniLM, 60 reviews, cosine to float32): dividing the input of every linear
+    Measured (``python -m bench accuracy``, MiniLM, 60 reviews, cosine to float32): dividing the input of every linear
     layer takes int8's mean cosine from .9987 to .9995 (alpha 0.5; the gap more than halves) and int4's, in groups of
     32, from .970 to .979. Folded into the values' rows alone, the one place where this model's layers allow it, it
     changes nothing: the context of attention has no loud columns.

@@ -71,7 +71,7 @@ def lstm(
     |Δc| ≤ (|c| + 5)·δ / 4 and |Δh| ≤ (|c| + 6)·δ / 4, with the usual activations, c the state before, no peepholes
     and no projection. h lies in (-1, 1), so errors do not grow with T by themselves.
 
-    Measured, relative norm to float32 (``python -m bench.topics.recurrent_accuracy``): the trained BiLSTM of ddddocr on
+    Measured, relative norm to float32 (``python -m bench recurrent_accuracy``): the trained BiLSTM of ddddocr on
     rendered text 1.0 % (ONNX Runtime's int8: 1.4 %), the GRUs of ``examples/g2p.py`` 0.7 %, silero-vad's LSTM on
     20 s of synthetic speech 1.7 % (1.8 %); there rounding R to 8 bits, 0.8 % of it, alone gives 1.8 %.
 

@@ -1,6 +1,6 @@
 """Activations: the jitted functions against their numpy twins bit for bit, and against float64 under derived bounds.
 
-`python -m bench.tools.exhaustive_activations` does the float64 comparison on all 2^32 inputs; here is a sample.
+`python -m bench exhaustive_activations` does the float64 comparison on all 2^32 inputs; here is a sample.
 """
 
 import math
