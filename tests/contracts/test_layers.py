@@ -162,12 +162,10 @@ def test_folders_of_the_bench_import_what_is_below_them(folder):
     allowed, read = {folder, *BENCH[folder].split()}, 0
     for path in (ROOT / "bench" / folder).glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in getattr(node, "names", [])]
-            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names = [f"{node.module}.{name}" for name in names]
-            elif not isinstance(node, ast.Import):
-                continue
-            for name in names:
+            if not isinstance(node, (ast.Import, ast.ImportFrom)) or getattr(node, "level", 0):
+                continue  # relative: its own folder
+            base = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            for name in [base + alias.name for alias in node.names]:
                 if name.startswith("bench."):
                     read += 1
                     assert name.split(".")[1] in allowed, f"{path.name}:{node.lineno} imports {name}"
