@@ -68,6 +68,15 @@ def _vectorcall(function: Any) -> ctypes.c_int64:
     return ctypes.c_int64.from_address(id(function) + _word(id(type(function)) + _VECTORCALL))
 
 
+def _interpreter() -> int:
+    """Where the C function begins that runs functions in Python, by CPython's own word; 0 where it has none."""
+    if not _address("PyVectorcall_Function"):
+        return 0
+    ask = ctypes.pythonapi.PyVectorcall_Function
+    ask.restype, ask.argtypes = ctypes.c_void_p, [ctypes.py_object]
+    return ask(_interpreter) or 0
+
+
 class _Probe:
     __slots__ = ("first", "second")
 
@@ -97,7 +106,7 @@ def _as_expected() -> bool:
         and writeable != 0 == _word(head + python.FLAGS, ctypes.c_int) & python.WRITEABLE
         and (_word(id(names) + python.LENGTH), _word(id(names) + python.ITEMS)) == (1, id(names[0]))
         and (_word(id(listed) + python.LENGTH), _word(_word(id(listed) + python.LISTED))) == (1, id(names[0]))
-        and _vectorcall(_word).value == _address("_PyFunction_Vectorcall") != 0
+        and _vectorcall(_word).value == _interpreter() != 0
         and _address("PyObject_Vectorcall") != 0
     )
 
@@ -154,7 +163,7 @@ def prepare(packed: type, slot: str) -> None:
         words[word] = id(thing)
         _kept.append(thing)
     words[python.NEW] = _word(pointer(capsule, None) + 8 * _PYARRAY_NEW)
-    words[python.INTERPRET] = _address("_PyFunction_Vectorcall")
+    words[python.INTERPRET] = _interpreter()
     words[python.PLACE] = _place(packed, slot)
     words[python.ON] = 1
 
