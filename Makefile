@@ -16,13 +16,15 @@ help:  ## show this list
 demo: $(VENV)/.stamp-demo  ## a real sentence-embedding model, int8 beside float32
 	@$(PY) -m examples.minilm $(ARGS)
 
-# Kernels are compiled first, so that workers find them. Tests of processes run one after another, behind the others.
-# 5 is pytest's status where nothing was to be run.
+# Kernels are compiled first, so that workers find them. What does not stand a busy machine runs behind the others.
+# 5 is pytest's status where nothing was to be run. Hundreds of processes import the package: bytecode is kept, whatever
+# the environment says.
 WORKERS ?= 2
+unexport PYTHONDONTWRITEBYTECODE
 define run_tests
 @$(PY) -m dynq_numba warmup --quiet --jobs $(WORKERS)
-@$(PY) -m pytest --numprocesses $(WORKERS) -m "not process$(1)" $(ARGS) || [ $$? = 5 ]
-@$(PY) -m pytest -m "process$(1)" $(ARGS) || [ $$? = 5 ]
+@$(PY) -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not alone$(1)" $(ARGS) || [ $$? = 5 ]
+@$(PY) -m pytest -m "alone$(1)" $(or $(ARGS),tests/process) || [ $$? = 5 ]
 endef
 
 test: $(VENV)/.stamp-test  ## the quick tier: every operator and promise, golden digests, documentation

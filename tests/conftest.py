@@ -33,7 +33,7 @@ TIERS = pytest.StashKey[tuple[list, list]]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Mark the quick tier, and the tests of processes, which run one after another."""
+    """Mark the quick tier, and what runs alone; what takes longest comes first, so that no worker ends long after."""
     import dynq_numba
 
     chosen = tiers.quick(items, dynq_numba.available_isas())
@@ -41,8 +41,9 @@ def pytest_collection_modifyitems(config, items):
     for item in chosen:
         item.add_marker("quick")
     for item in items:
-        if item.path.parent.name == "process":
-            item.add_marker("process")
+        if tiers.alone(item):
+            item.add_marker("alone")
+    items.sort(key=lambda item: not tiers.slow(item))
 
 
 @pytest.fixture(params=ISAS)

@@ -44,7 +44,7 @@ def test_quick_is_a_part_of_all(collected):
 def test_every_function_is_quick_with_every_name_that_its_parameters_take(collected):
     everything, quick = (by_function(items) for items in collected)
     for function, items in everything.items():
-        if Path(function[0]).stem in tiers.SLOW:
+        if tiers.slow(items[0]):
             assert function not in quick
         else:
             assert quick[function] and values(quick[function]) == values(items), function
@@ -64,5 +64,6 @@ def test_both_ends_of_the_instruction_sets_are_quick(collected):
     assert {dq.available_isas()[0], dq.available_isas()[-1]} <= named <= {None, *ISAS}
 
 
-def test_slow_files_are_there(collected):
-    assert {item.path.stem for item in collected[0]} >= tiers.SLOW
+def test_what_is_named_is_there(collected):
+    functions = {name for item in collected[0] for name in (item.path.stem, tiers.function_of(item)[1])}
+    assert functions >= tiers.SLOW | tiers.ALONE | tiers.WHOLE

@@ -24,6 +24,6 @@ print(f"Python {sys.version.split()[0]}, numba {numba.__version__}, numpy {numpy
     export NUMBA_CACHE_DIR="$PWD/$environment/cache"
     "$environment/bin/python" -m dynq_numba warmup --quiet --jobs 2
     "$environment/bin/python" tests/programs/golden.py
-    "$environment/bin/python" -m pytest -q --numprocesses 2 -m "quick and not process"
-    "$environment/bin/python" -m pytest -q -m "quick and process"
+    "$environment/bin/python" -m pytest -q --numprocesses 2 --dist worksteal -m "quick and not alone"
+    "$environment/bin/python" -m pytest -q -m "quick and alone" tests/process
 done

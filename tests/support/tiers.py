@@ -14,11 +14,16 @@ from typing import Any
 
 import pytest
 
-#: Test files whose children compile on an empty cache, build wheels or take the memory away: minutes.
+#: Test files and functions whose children compile on an empty cache, build wheels or take the memory away: minutes.
 SLOW = frozenset({
-    "test_caches", "test_environment", "test_import", "test_interrupts", "test_memory", "test_packaging",
-    "test_sources", "test_warmup",
+    "test_caches", "test_environment", "test_import", "test_interrupts", "test_memory", "test_new_set",
+    "test_packaging", "test_sources", "test_warmup",
+    "test_assumed_targets_never_abort_and_give_the_same_bits",
+    "test_a_cache_that_several_processes_filled_confuses_no_kernels",
+    "test_variants_compiled_by_separate_processes_stay_apart",
 })  # fmt: skip
+#: Files of tests/process that run one after another, behind the others: what they see depends on who else is busy.
+ALONE = frozenset({"test_helper_lifetimes", "test_interrupts", "test_processes", "test_threads"})
 #: Test functions of which all cases are quick, on all instruction sets.
 WHOLE = frozenset({"test_results_are_those_of_the_golden_file"})
 #: Of each parameter so many values that are no names.
@@ -27,6 +32,14 @@ FEW = 3
 
 def function_of(item: pytest.Item) -> tuple[str, str]:
     return str(item.path), getattr(item, "originalname", None) or item.name
+
+
+def slow(item: pytest.Item) -> bool:
+    return not SLOW.isdisjoint({item.path.stem, function_of(item)[1]})
+
+
+def alone(item: pytest.Item) -> bool:
+    return item.path.parent.name == "process" and item.path.stem in ALONE
 
 
 def choices(item: pytest.Item) -> frozenset[tuple[str, Any]]:
@@ -52,7 +65,7 @@ def quick(items: Sequence[pytest.Item], sets: tuple[str, ...]) -> list[pytest.It
     """The quick tier of `items`; `sets` are those of this machine, best first."""
     seen: dict[tuple[str, str], set] = defaultdict(set)
     chosen = {item for item in items if not isinstance(item, pytest.Function) or function_of(item)[1] in WHOLE}
-    rest = [item for item in items if item not in chosen and item.path.stem not in SLOW]
+    rest = [item for item in items if item not in chosen and not slow(item)]
     ends = {sets[0], sets[-1]}
     for allowed in ({None, *ends}, {None, *sets}):  # the second for what occurs on neither end
         for item in rest:
