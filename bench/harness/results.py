@@ -6,26 +6,17 @@ import math
 import statistics
 from collections.abc import Iterable
 
+from bench.harness import disturbance
+from bench.harness.disturbance import iqr
 from bench.harness.problem import BITS
 from bench.harness.rounds import Measurement
 from bench.peers import CONTESTANTS, Contestant
 
 #: Up to this many rows the weights are read more slowly than they are multiplied.
 READ_BOUND = 4
-#: A case is disturbed where ours is faster than its limit by this factor, which cannot be; where its own times or the
-#: best peer's spread by this part of their median; where something else ran at more than this part of the turns.
-BEYOND, SPREAD, BUSY = 1.15, 0.5, 0.5
 #: Our row that headline figures and geometric means are about, by width of the weights.
 OURS = {"int8": "dynq int8", "int4": "dynq int4 g32"}
 BY_NAME: dict[str, Contestant] = {c.name: c for c in CONTESTANTS}
-
-
-def iqr(values: Iterable[float]) -> float:
-    values = list(values)
-    if len(values) < 2:
-        return 0.0
-    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
-    return high - low
 
 
 def paired(above: dict[int, float], below: dict[int, float]) -> float:
@@ -53,7 +44,7 @@ def group(result: Measurement, file: str) -> dict:
         **result.case.record(),
         "peak_gops": _rate(result.peak),
         "read_gb_s": _rate(result.bandwidth),
-        "quiet": round(statistics.fmean(result.quiet), 3) if result.quiet else None,
+        "quiet": disturbance.quiet_part(result.quiet),
         "repeated": result.repeated,
         "rows": rows,
         "missing": result.missing,
@@ -62,15 +53,12 @@ def group(result: Measurement, file: str) -> dict:
 
 
 def disturbed(record: dict) -> bool:
-    """Whether something else ran, so that the figures say little: measured again, then left out of summaries."""
+    """Whether the figures of ours, or of the best peers that ours is compared with, say little."""
     rows = {row["name"]: row for row in record["rows"]}
     mine = [row for row in rows.values() if BY_NAME[row["name"]].family == "dynq"]
     told = mine + [rows[row[mode]] for row in mine for mode in ("best_called", "best_bare") if row.get(mode) in rows]
-    return (
-        any((row["of_limit"] or 0) > BEYOND for row in mine)
-        or any(row["called_iqr_us"] > SPREAD * row["called_us"] for row in told)
-        or (record["quiet"] is not None and 1 - record["quiet"] > BUSY)
-    )
+    spreads = (row["called_iqr_us"] / row["called_us"] for row in told)
+    return disturbance.disturbed(spreads, record["quiet"], (row["of_limit"] for row in mine))
 
 
 def row(name: str, result: Measurement) -> dict:

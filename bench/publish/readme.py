@@ -112,7 +112,7 @@ def conversions(record: dict) -> str:
     names = "array", "operation", "result", "threads", "GB/s", "limit GB/s", "of it", "of reads alone"
     rows = [[*names, "numpy's time / ours"]]
     for r in record["conversions"]:
-        array = f"{r['rows']} × {r['columns']}, {r['where']}"
+        array = f"{r['rows']} × {r['columns']}, {r['where']}" + (" disturbed" if r.get("disturbed") else "")
         limits = cell(r["move_gb_s"]), percent(r["of_move"]), percent(r["of_limit"])
         figures = str(r["threads"]), cell(r["gb_s"]), *limits, ratio(r["ratio_numpy"])
         rows.append([array, r["operation"], r["result"], *figures])

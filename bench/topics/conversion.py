@@ -6,21 +6,24 @@ Bytes are those that must move: each float32 and each 8-bit value once. `out`: i
 otherwise into a new one, whose pages the system clears meanwhile. Two limits, both on as much data in the same rounds:
 `read` is what reads alone reach; `move` is what a loop reaches that only reads and writes in the same proportion, past
 the caches or not, whichever is faster. One long row is read twice, for its range and to convert it.
+An array that was disturbed is measured again; a record that was disturbed again says so.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 
 import numba
 import numpy as np
 
 import dynq_numba as dq
 from bench.harness import timing
+from bench.harness.awake import rest
 from bench.harness.bandwidth import MOVE_STEP, STEP, lines, move_loop, read_loop
+from bench.harness.disturbance import disturbed, quiet_part, spread, steady
 from bench.harness.machine import last_level_cache
 
 #: Rows and columns: in a core's L2, in the last-level cache, and (0: made to measure) beyond every cache.
@@ -95,34 +98,41 @@ def measure(threads: int) -> list[dict]:
     """A record for each array, operation, and kind of result."""
     numba.set_num_threads(threads)
     dq.set_num_threads(threads)
+    return [record for name in SHAPES for record in steady(partial(measure_array, name, threads))["records"]]
+
+
+def measure_array(name: str, threads: int) -> dict:
+    """The "records" of one array, and whether one of them is "disturbed"."""
+    shape = shape_of(name)
+    values = shape[0] * shape[1]
+    calls = {(op, who): call for op, each in functions(shape).items() for who, call in each.items()}
+    bounds = limits(values, threads)
+    rates: dict[object, list[float]] = {key: [] for key in (*calls, *bounds)}
+    quiet = []
+    for _ in range(ROUNDS):
+        for limit, rate in bounds.items():
+            rates[limit].append(rate())
+        for key, call in calls.items():
+            quiet.append(rest())
+            rates[key].append(MOVED * values / timing.burst(call))
     records = []
-    for name in SHAPES:
-        shape = shape_of(name)
-        values = shape[0] * shape[1]
-        calls = {(op, who): call for op, each in functions(shape).items() for who, call in each.items()}
-        bounds = limits(values, threads)
-        rates: dict[object, list[float]] = {key: [] for key in (*calls, *bounds)}
-        for _ in range(ROUNDS):
-            for limit, rate in bounds.items():
-                rates[limit].append(rate())
-            for key, call in calls.items():
-                time.sleep(0.002)
-                rates[key].append(MOVED * values / timing.burst(call))
-        for operation in PROPORTIONS:
-            move = max((rates[f"{operation} {stream}"] for stream in (False, True)), key=statistics.median)
-            for who in ("dynq", "dynq out"):
-                ours, theirs, read = rates[operation, who], rates[operation, "numpy"], rates["read"]
-                records.append({
-                    "where": name, "rows": shape[0], "columns": shape[1], "threads": threads, "operation": operation,
-                    "result": "out=" if who == "dynq out" else "new",
-                    "gb_s": round(statistics.median(ours) / 1e9, 2),
-                    "read_gb_s": round(statistics.median(read) / 1e9, 1),
-                    "of_limit": ratio(ours, read, 4),
-                    "move_gb_s": round(statistics.median(move) / 1e9, 1),
-                    "of_move": ratio(ours, move, 4),
-                    "ratio_numpy": ratio(ours, theirs, 2),
-                })  # fmt: skip
-    return records
+    for operation in PROPORTIONS:
+        move = max((rates[f"{operation} {stream}"] for stream in (False, True)), key=statistics.median)
+        for who in ("dynq", "dynq out"):
+            ours, theirs, read = rates[operation, who], rates[operation, "numpy"], rates["read"]
+            record = {
+                "where": name, "rows": shape[0], "columns": shape[1], "threads": threads, "operation": operation,
+                "result": "out=" if who == "dynq out" else "new",
+                "gb_s": round(statistics.median(ours) / 1e9, 2),
+                "read_gb_s": round(statistics.median(read) / 1e9, 1),
+                "of_limit": ratio(ours, read, 4),
+                "move_gb_s": round(statistics.median(move) / 1e9, 1),
+                "of_move": ratio(ours, move, 4),
+                "ratio_numpy": ratio(ours, theirs, 2),
+            }  # fmt: skip
+            record["disturbed"] = disturbed(map(spread, (ours, theirs)), quiet_part(quiet), [record["of_move"]])
+            records.append(record)
+    return {"records": records, "disturbed": any(record["disturbed"] for record in records)}
 
 
 def ratio(ours: list[float], others: list[float], digits: int) -> float:

@@ -3,18 +3,22 @@
     python -m bench embedding [threads ...]        # in the environment of the peers; times with the ratio to PyTorch's
 
 Ours and theirs take turns, a few calls at a time; of each the median counts. Ids are drawn evenly, new ones for every
-call of a cold table. PyTorch: quantized::embedding_bag_byte_rowwise_offsets and _4bit_, the kernels of FBGEMM.
+call of a cold table. A case that was disturbed is measured again; if it was disturbed again, its line says so.
+PyTorch: quantized::embedding_bag_byte_rowwise_offsets and _4bit_, the kernels of FBGEMM.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from statistics import median
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 import dynq_numba as dq
+from bench.harness.awake import rest
+from bench.harness.disturbance import disturbed, quiet_part, spread, steady
 
 #: Name, rows, columns, ids, bags.
 CASES = (
@@ -25,23 +29,25 @@ CASES = (
     ("cold", 4_000_000, 64, 100_000, 5000),
     ("cold", 1_000_000, 384, 20_000, 1000),
 )
-ROUNDS, CALLS, PAUSE = 7, 8, 0.02
+ROUNDS, CALLS = 7, 8
 
 
-def timed(functions: list, arguments: list) -> list[float]:
-    """Median µs of a call of each function; they take turns, and arguments change from call to call."""
+def timed(functions: list, arguments: list) -> dict:
+    """Median "us" of a call of each function, and "disturbed"; they take turns, and arguments change between calls."""
     times: list[list[float]] = [[] for _ in functions]
+    quiet = []
     for round_ in range(ROUNDS + 1):
         for which, function in enumerate(functions):
             given = arguments[(round_ * len(functions) + which) % len(arguments)]
-            sleep(PAUSE)  # the other's threads go on spinning for a while
+            quiet.append(rest())  # the other's threads go on spinning for a while
             function(*given[-1])  # untimed: wakes this one's up
             start = perf_counter()
             for call in range(CALLS):
                 function(*given[call % len(given)])
             if round_:
                 times[which].append((perf_counter() - start) / CALLS)
-    return [1e6 * median(values) for values in times]
+    shaken = disturbed(map(spread, times), quiet_part(quiet))
+    return {"us": [1e6 * median(values) for values in times], "disturbed": shaken}
 
 
 def random_table(rows: int, columns: int, bits: int) -> tuple[dq.PackedEmbedding, Any]:
@@ -89,7 +95,9 @@ def main(argv: list[str]) -> int:
                 a, b = mine(*sets[0][0]), peer(*sets[0][0]).numpy()
                 near = 0.2 if bits == 4 else 0.02  # of float16 parameters, and of ties
                 assert np.linalg.norm(a - b) <= near * np.linalg.norm(b), "results differ"
-                times = timed([mine, peer], sets)
+                found = steady(partial(timed, [mine, peer], sets))
+                times = found["us"]
                 print(f"{name:14}{f'{rows} x {columns}':>16}{f'{ids}/{bags}':>14}{bits:>5}{threads:>8}"
-                      f"{times[0]:>10.1f}{times[1]:>10.1f}{times[1] / times[0]:>7.2f}", flush=True)  # fmt: skip
+                      f"{times[0]:>10.1f}{times[1]:>10.1f}{times[1] / times[0]:>7.2f}"
+                      f"{'  disturbed' if found['disturbed'] else ''}", flush=True)  # fmt: skip
     return 0

@@ -21,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench.harness import machine, plan, problem, results
+from bench.harness import disturbance, machine, plan, problem, results
 from bench.harness.awake import Awake
 from bench.harness.problem import Case, Shape
 from bench.harness.rounds import Lineup
@@ -57,13 +57,8 @@ def run(jobs: list[plan.Job], contestants: list, args: argparse.Namespace) -> li
 
 
 def measured(lineup: Lineup, job: plan.Job, limits: dict) -> dict:
-    """The record of a case: of a second time where the first was disturbed."""
-    for again in (True, False):
-        record = results.group(lineup.measure(job.case, job.names, **limits), job.file)
-        if not record["disturbed"]:
-            break
-        log("disturbed: " + ("once more" if again else "marked, and kept out of summaries"))
-    return record
+    """The record of a case."""
+    return disturbance.steady(lambda: results.group(lineup.measure(job.case, job.names, **limits), job.file))
 
 
 def child(name: str, *arguments: object, threads: int = 0, avx2: bool = False) -> object:

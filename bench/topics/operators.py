@@ -6,7 +6,8 @@
                                                            the pages' tables; each says when and where it was measured
 
 Times are microseconds from numpy array to numpy array: the median of the rounds' bursts. "best peer / ours" is the
-median over rounds of the peer's time over ours in the same round; above 1 ours is faster.
+median over rounds of the peer's time over ours in the same round; above 1 ours is faster. A case that was disturbed is
+measured again; if it was disturbed again, the table says so, and no summary has it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import json
 import statistics
 import sys
 from dataclasses import replace
+from functools import partial
 
 from bench import topics
 from bench.harness import machine, plan
 from bench.harness.awake import Awake, rest
+from bench.harness.disturbance import disturbed, iqr, quiet_part, spread, steady
 from bench.harness.remote import Failed, Remote
-from bench.harness.results import iqr, micro, paired
+from bench.harness.results import micro, paired
 from bench.publish import pages, readme
 from bench.publish.tables import markdown
 from bench.topics import TOPICS, Topic, topic
@@ -53,13 +56,14 @@ def measure(name: str, found: Topic, case: str, threads: int, rounds: int, remot
             errors[way.name] = remote.ask("prepare", case=case)["error"]
         except Failed as reason:
             missing[way.name] = str(reason)
-    order = list(errors)
+    order, quiet = list(errors), []
     for number in range(-1, rounds):  # the first is not counted
         first = number % max(1, len(order))
         for each in order[first:] + order[:first]:
-            rest()
+            calm = rest()
             seconds = remotes[f"{name}:{each}"].ask("burst")["called"]
             if number >= 0:
+                quiet.append(calm)
                 times.setdefault(each, {})[number] = seconds
     for each in order:
         remotes[f"{name}:{each}"].ask("release")
@@ -72,7 +76,9 @@ def measure(name: str, found: Topic, case: str, threads: int, rounds: int, remot
         if peer and each.startswith("dynq"):
             row |= {"best": peer, "ratio": round(paired(times[peer], series), 3)}
         rows.append(row)
-    return {"case": case, "threads": threads, "rows": rows, "missing": missing}
+    spreads = [spread(series.values()) for each, series in times.items() if each.startswith("dynq") or each == peer]
+    record = {"case": case, "threads": threads, "rows": rows, "missing": missing, "quiet": quiet_part(quiet)}
+    return record | {"disturbed": disturbed(spreads, record["quiet"])}
 
 
 def table(groups: list[dict]) -> str:
@@ -83,7 +89,8 @@ def table(groups: list[dict]) -> str:
         by_name = {row["name"]: row for row in group["rows"]}
         ratios = [f"{row['ratio']:.2f}" for row in group["rows"] if "ratio" in row]
         cells = [f"{by_name[each]['us']:.4g}" if each in by_name else "–" for each in names]
-        lines.append([group["case"], str(group["threads"]), *cells, ", ".join(ratios) or "–"])
+        case = group["case"] + (" disturbed" if group.get("disturbed") else "")
+        lines.append([case, str(group["threads"]), *cells, ", ".join(ratios) or "–"])
     return markdown(lines)
 
 
@@ -130,7 +137,7 @@ def main(argv: list[str]) -> int:
                     for case in found.cases:
                         print(f"{each}: {case}, {threads} threads", file=sys.stderr, flush=True)
                         rounds = 1 if args.smoke else QUICK if args.quick else ROUNDS
-                        groups.append(measure(each, found, case, threads, rounds, remotes))
+                        groups.append(steady(partial(measure, each, found, case, threads, rounds, remotes)))
                         for name, reason in groups[-1]["missing"].items():
                             print(f"  {name} is missing: {reason}", file=sys.stderr)
                 finally:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bench import __main__ as command
-from bench.harness import awake, machine, plan, problem, results, timing
+from bench.harness import awake, disturbance, machine, plan, problem, results, timing
 from bench.harness.problem import Case, Problem, Shape
 from bench.harness.remote import LIVES, Failed, Remote
 from bench.harness.replay import Replay
@@ -22,7 +22,8 @@ from bench.harness.rounds import LIMITS, Measurement
 from bench.peers import CONTESTANTS
 from bench.publish import charts, pages, readme, summary, tables
 from bench.tools import mixed
-from bench.topics import linear, operators
+from bench.topics import conversion, embedding, linear, operators
+from bench.topics.base import Topic, Way
 
 PEER = next(c.name for c in CONTESTANTS if c.family == "xnnpack" and c.weights == "int8")
 NARROW = next(c.name for c in CONTESTANTS if c.family == "xnnpack" and c.weights == "int4")
@@ -146,6 +147,57 @@ def test_a_disturbed_case_is_measured_again_then_marked_and_kept_out(what):
         assert ("disturbed" in tables.text(group)) is marked
         assert ("100,100,100 disturbed" in readme.headlines([group], "int8", ((100, 100, 100),))) is marked
         assert bool(charts.most_threads({"groups": [group, group]})) is not marked
+
+
+class Scripted:
+    """A process whose bursts last what was written down for it."""
+
+    def __init__(self, seconds):
+        self.seconds = iter(seconds)
+
+    def ask(self, do, **request):
+        return {"called": next(self.seconds)} if do == "burst" else {"error": 0.0}
+
+
+@pytest.mark.parametrize("what", ["ours spreads", "the peer spreads", "busy"])
+def test_a_disturbed_operator_is_measured_again_then_marked_and_kept_out(monkeypatch, what):
+    calm, wide = [1e-5] * 4, [1e-5, 1e-5, 9e-5, 1e-5]
+    ways = [Way(name, (), None, 0.0) for name in ("dynq", "peer")]
+    topic = Topic("a topic", {"a case": {}}, None, None, tuple(ways))
+    for outcomes in ((True, False), (True, True), (False,)):
+        quiet = iter([not (bad and what == "busy") for bad in outcomes for _ in range(8)])
+        monkeypatch.setattr(operators, "rest", lambda quiet=quiet: next(quiet))
+        series = {name: [t for bad in outcomes for t in (wide if bad and what.startswith(word) else calm)]
+                  for name, word in (("dynq", "ours"), ("peer", "the peer"))}  # fmt: skip
+        remotes = {f"t:{name}": Scripted(seconds) for name, seconds in series.items()}
+        group = disturbance.steady(lambda remotes=remotes: operators.measure("t", topic, "a case", 2, 3, remotes))
+        assert next(quiet, None) is None, "measured as often as it must be"
+        assert group["disturbed"] is outcomes[-1]
+        assert ("a case disturbed" in operators.table([group])) is outcomes[-1]
+        assert bool(charts.most_threads({"groups": [group]})) is not outcomes[-1]
+
+
+def test_a_disturbed_conversion_is_measured_again_then_marked(monkeypatch):
+    turns = []
+    monkeypatch.setattr(conversion, "SHAPES", {"tiny": (4, 64)})
+    monkeypatch.setattr(conversion, "limits", lambda values, threads: dict.fromkeys(
+        ("read", *(f"{operation} {stream}" for operation in conversion.PROPORTIONS for stream in (False, True))),
+        lambda: 1e12))  # fmt: skip
+    monkeypatch.setattr(conversion.timing, "burst", lambda call: 1e-6)
+    for calm in (True, False):
+        turns.clear()
+        monkeypatch.setattr(conversion, "rest", lambda calm=calm: turns.append(0) or calm)
+        records = conversion.measure(1)
+        assert len(records) == 4 and all(record["disturbed"] is not calm for record in records)
+        assert len(turns) == conversion.ROUNDS * 6 * (1 if calm else 2)
+        assert ("tiny disturbed" in readme.conversions({"conversions": records})) is not calm
+
+
+def test_a_disturbed_embedding_says_so(monkeypatch):
+    for calm in (True, False):
+        monkeypatch.setattr(embedding, "rest", lambda calm=calm: calm)
+        found = embedding.timed([lambda: None, lambda: None], [[()]])
+        assert len(found["us"]) == 2 and (calm or found["disturbed"])
 
 
 def test_every_benchmark_has_a_name_and_a_line(capsys):
