@@ -1,5 +1,7 @@
 """What type checkers are told of options is what is allowed, and they refuse the rest."""
 
+import ast
+import json
 import os
 import shutil
 import subprocess
@@ -57,23 +59,56 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.skipif(find_spec("mypy") is None, reason="mypy comes with the extra dev")
-def test_mypy_refuses_what_is_not_allowed(tmp_path):
-    layout = tmp_path / "types" / "dynq_numba"  # as it is installed: mypy follows files, not import hooks
+REFUSED = range(RIGHT.count("\n") + 1, RIGHT.count("\n") + 1 + len(WRONG))
+NO_PYRIGHT = "pyright is not on PATH (npm install -g pyright)"
+
+
+@pytest.fixture
+def user(tmp_path):
+    """A folder with a user's file, and beside it the package as it is installed: checkers know no import hooks."""
+    layout = tmp_path / "types" / "dynq_numba"
     layout.mkdir(parents=True)
     for path in [*(ROOT / "dynq_numba").iterdir(), ROOT / "kernels"]:
         (layout / path.name).symlink_to(path)
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "user.py").write_text(RIGHT + "\n".join(WRONG))
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", os.devnull, "--ignore-missing-imports",
-         "--follow-imports", "silent", "user.py"],
-        cwd=tmp_path, env=os.environ | {"MYPYPATH": str(tmp_path / "types")}, capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
+    return tmp_path
+
+
+def check(folder, *command):
+    environment = os.environ | {"MYPYPATH": str(folder / "types"), "PYTHONPATH": str(folder / "types")}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.mark.skipif(find_spec("mypy") is None, reason="mypy comes with the extra dev")
+def test_mypy_refuses_what_is_not_allowed(user):
+    options = "--config-file", os.devnull, "--ignore-missing-imports", "--follow-imports", "silent"
+    done = check(user, sys.executable, "-m", "mypy", *options, "user.py")
     lines = [int(line.split(":")[1]) for line in done.stdout.splitlines() if ": error: " in line]
-    first = RIGHT.count("\n") + 1
-    assert lines == list(range(first, first + len(WRONG))), done.stdout + done.stderr
+    assert lines == list(REFUSED), done.stdout + done.stderr
+
+
+@pytest.mark.skipif(shutil.which("pyright") is None, reason=NO_PYRIGHT)
+def test_pyright_refuses_what_is_not_allowed(user):
+    (user / "pyrightconfig.json").write_text(json.dumps({"extraPaths": ["types"]}))
+    done = check(user, "pyright", "--pythonpath", sys.executable, "--outputjson", "user.py")
+    found = [each["range"]["start"]["line"] + 1 for each in json.loads(done.stdout)["generalDiagnostics"]]
+    assert found == list(REFUSED), done.stdout + done.stderr
+
+
+@pytest.mark.skipif(shutil.which("pyright") is None, reason=NO_PYRIGHT)
+def test_pyright_knows_the_type_of_everything_public(user):
+    options = "--verifytypes", "dynq_numba", "--ignoreexternal", "--outputjson"
+    done = check(user, "pyright", "--pythonpath", sys.executable, *options)
+    symbols = {each["name"]: each for each in json.loads(done.stdout)["typeCompleteness"]["symbols"]}
+    imports = [node for node in ast.parse(Path(dq.__file__).read_text()).body if isinstance(node, ast.ImportFrom)]
+    public = [f"dynq_numba.{node.module}.{each.name}" for node in imports for each in node.names
+              if each.name in dq.__all__]  # fmt: skip
+    seen = {name: each for name, each in symbols.items() for top in public if f"{name}.".startswith(f"{top}.")}
+    assert len(public) == len(dq.__all__) and len(seen) > len(public)
+    unknown = [name for name, each in seen.items() if not each["isTypeKnown"] and "._" not in name]
+    assert not unknown, unknown
 
 
 def test_the_right_ones_run():

@@ -69,6 +69,8 @@ class Chain:
     True
     """
 
+    arguments: tuple[str, ...]
+
     def __init__(self, steps: Mapping[str, step.Step], returns: str | Sequence[str] | None = None):
         self._plan = Plan(steps, returns)
         self.arguments = self._plan.arguments

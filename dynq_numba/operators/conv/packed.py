@@ -54,9 +54,11 @@ class PackedConv:
     """
 
     __slots__ = ("__weakref__", "_first", "_geometry", "_layouts", "bias", "shape")
+    shape: tuple[int, ...]
+    bias: np.ndarray | None
 
     def __init__(self, q: np.ndarray, scale: np.ndarray, bias: np.ndarray | None, geometry: Geometry):
-        self.shape: tuple[int, ...] = q.shape
+        self.shape = q.shape
         self.bias, self._geometry = bias, geometry
         if bias is not None:
             bias.flags.writeable = False  # the layout holds a copy: a change here would change no result

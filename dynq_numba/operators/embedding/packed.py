@@ -47,6 +47,8 @@ class PackedEmbedding:
     """
 
     __slots__ = ("__weakref__", "_store", "bits", "shape")
+    shape: tuple[int, int]
+    bits: int
 
     def __init__(self, shape: tuple[int, int], bits: int):
         self.shape, self.bits = shape, bits

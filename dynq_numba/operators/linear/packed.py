@@ -72,6 +72,15 @@ class PackedLinear:
         "__weakref__", "_first", "_layouts", "_scales", "_words",
         "bias", "bits", "granularity", "group_size", "outliers", "rotate", "shape", "symmetric", "x_granularity",
     )  # fmt: skip
+    shape: tuple[int, int]
+    bits: int
+    granularity: str
+    group_size: int | None
+    rotate: int | None
+    x_granularity: str
+    bias: np.ndarray | None
+    symmetric: bool
+    outliers: tuple[int, ...]
 
     def __init__(
         self,
@@ -87,7 +96,7 @@ class PackedLinear:
         outliers: tuple[int, ...] = (),
         floats: np.ndarray | None = None,
     ):
-        self.shape: tuple[int, int] = q.shape
+        self.shape = q.shape
         self.bits, self.granularity, self.group_size, self.rotate = bits, granularity, group_size, rotate
         self.x_granularity, self.bias, self.symmetric = x_granularity, bias, zero_point is None
         self._scales = None if group_size else scales  # of groups they are in the panels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -42,11 +42,18 @@ class PackedRecurrent:
     peepholes : tuple of float32 array [3, H] in order i o f, or None
     """
 
-    kind = ""
+    kind: ClassVar[str] = ""
     __slots__ = (
         "__weakref__", "_first", "_layers", "directions", "hidden_size", "input_size", "options", "peepholes",
         "state_size", "weights",
     )  # fmt: skip
+    weights: tuple[tuple[PackedLinear, ...], ...]
+    peepholes: tuple[np.ndarray, ...] | None
+    options: Options
+    input_size: int
+    hidden_size: int
+    state_size: int
+    directions: int
 
     def __init__(
         self,
@@ -143,7 +150,7 @@ class PackedLSTM(PackedRecurrent):
     (3, 8, 1, 'forward')
     """
 
-    kind = "lstm"
+    kind: ClassVar[str] = "lstm"
     __slots__ = ()
 
 
@@ -177,7 +184,7 @@ class PackedGRU(PackedRecurrent):
     (3, 8, True)
     """
 
-    kind = "gru"
+    kind: ClassVar[str] = "gru"
     __slots__ = ()
 
 
@@ -210,5 +217,5 @@ class PackedRNN(PackedRecurrent):
     (2, (('tanh',), ('tanh',)))
     """
 
-    kind = "rnn"
+    kind: ClassVar[str] = "rnn"
     __slots__ = ()
