@@ -50,6 +50,26 @@ def test_one_that_numpy_cannot_take_names_what_to_do(rng):
         dq.linear(x, w, out=Tensor(np.ones((2, 3), F32)))
 
 
+def test_torch_tensors(rng):
+    torch = pytest.importorskip("torch", reason="torch comes with the extra bench")
+    weight = torch.nn.Linear(40, 5).weight  # a parameter: it requires grad
+    x = torch.from_numpy(rng.standard_normal((3, 40), F32))
+    w = dq.pack_linear(weight.detach())
+    assert w == dq.pack_linear(weight.detach().numpy())
+    assert (dq.linear(x, w) == dq.linear(x.numpy(), w)).all()
+    for tensor in (x, weight.detach(), x.T, x[:, ::2], x.double()[1:]):
+        array = dq.arguments.checks.plain("x", tensor, "an array")
+        assert array.__array_interface__["data"][0] == tensor.data_ptr(), "the same memory"
+        assert array.strides == tuple(step * tensor.element_size() for step in tensor.stride())
+        assert (dq.softmax(tensor) == dq.softmax(tensor.numpy())).all()
+    for wrong, why in ((weight, "Parameter of torch.float32.*gradient"), (x.bfloat16(), "Tensor of torch.bfloat16")):
+        with pytest.raises(TypeError, match=rf"weight must be a numpy array of floats; got {why}") as told:
+            dq.pack_linear(wrong)
+        text = str(told.value)
+        assert "weight.detach().cpu().numpy()" in text and "weight.detach().cpu().float().numpy()" in text
+    assert dq.pack_linear(x.bfloat16().detach().cpu().float().numpy()).shape == (3, 40)
+
+
 def test_a_transposed_weight_is_suspected():
     w = dq.pack_linear(np.ones((7, 40), F32))
     with pytest.raises(ValueError, match=r"weight\.T"):
