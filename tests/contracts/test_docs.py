@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import dynq_numba as dq
+from bench.__main__ import commands
 
 ROOT = Path(__file__).parents[2]
 #: Pages that a reader comes to. (bench/NOTES.md and the changelog tell of the past, too.)
@@ -49,9 +50,12 @@ def test_commands_exist_that_a_page_names(page):
     targets = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE))
     for target in re.findall(r"(?:^    |`)make ([a-z][a-z-]*)", text_of(page), re.MULTILINE):
         assert target in targets, f"{page} names make {target}"
-    for module in re.findall(r"-m ((?:bench|examples)[\w.]*)", text_of(page)):
-        place = ROOT / module.replace(".", "/")
-        assert place.with_suffix(".py").is_file() or place.is_dir(), f"{page} names python -m {module}"
+    for module, name in re.findall(r"-m (bench|examples\.\w+)\b(?: ([a-z]\w+))?", text_of(page)):
+        if module == "bench":
+            assert not name or name in commands(), f"{page} names python -m bench {name}"
+        else:
+            assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file(), f"{page} names python -m {module}"
+    assert not re.search(r"-m bench\.", text_of(page)), f"{page}: a benchmark is run as python -m bench NAME"
 
 
 @pytest.mark.parametrize("page", COLLECTED)
