@@ -22,11 +22,11 @@ class Entry:
     Attributes
     ----------
     name : str
-        Of what a list or dict holds, "name.0" or "name.key"; of a step of a chain, "name.step".
+        In a list or dict, "name.0" or "name.key"; for a step of a chain, "name.step".
     kind : str
-        "array", "linear", "conv", "embedding", "lstm", "gru", "rnn"; of a chain's steps their class in lower case.
+        "array", "linear", "conv", "embedding", "lstm", "gru", "rnn"; for a chain's step its class in lower case.
     shape : tuple of int
-        Empty where it has none.
+        Empty if it has none.
     about : str
         An array's type; a weight's scheme and what else it was packed with.
     nbytes : int
@@ -52,7 +52,7 @@ class Contents:
     nbytes : int
         Bytes of the file.
     metadata : dict of str to str
-        What was saved as such.
+        The metadata given to `save`.
     entries : tuple of Entry
     """
 
@@ -74,7 +74,7 @@ class Contents:
 
 
 def inspect(path: str | os.PathLike[str]) -> Contents:
-    """Say what a .safetensors file holds. Only its header is read; the checksum is `load`'s to compare.
+    """Say what a .safetensors file holds. Only its header is read; `load` compares the checksum.
 
     Parameters
     ----------
@@ -84,12 +84,13 @@ def inspect(path: str | os.PathLike[str]) -> Contents:
     Returns
     -------
     Contents
-        Its `metadata`, and of every object `name`, `kind`, `shape`, `about` and `nbytes` in `entries`. Print it.
+        Its `metadata`, and in `entries` the `name`, `kind`, `shape`, `about` and `nbytes` of every object. You can
+        print it.
 
     Raises
     ------
     ValueError
-        When it is no safetensors file or its header is damaged, with the path and what is wrong.
+        If it is no safetensors file or its header is damaged. Names the path and what is wrong.
     OSError
         From the file system.
 

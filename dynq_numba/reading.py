@@ -35,27 +35,27 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> dict[str, Any]
     Parameters
     ----------
     path : str or path
-        A file of `save`, or any other .safetensors file: then all arrays in it, by name.
+        A file of `save`. Or any other .safetensors file: then all its arrays are returned by name.
     verify : bool
-        Read the whole file and compare its checksum. Without, a damaged value goes unnoticed; all else is checked
-        either way. Other files have no checksum.
+        Read the whole file and compare its checksum. If False, a damaged value is not noticed; everything else is
+        always checked. Files of other programs have no checksum.
 
     Returns
     -------
     dict of str
-        In the order of `save`. Arrays are read-only views of the file's memory map (copies where they are not aligned,
-        which `save` avoids): they take no memory of their own, and must not be truncated by others meanwhile. Replacing
-        the file, as `save` does, leaves them as they are.
+        In the order of `save`. Arrays are read-only views of the file's memory map (copies if they are not aligned;
+        those of `save` are). They take no memory of their own. No other program may truncate the file meanwhile.
+        Replacing the file, as `save` does, does not change them.
 
     Raises
     ------
     ValueError
-        When the file is malformed, damaged, or of an unknown version or kind, with its path and what is wrong. No file
-        makes this function run code, or take more memory than in proportion to its size.
+        If the file is malformed, damaged, or of an unknown version or kind. Names the path and what is wrong. No file
+        can make this function run code, or use much more memory than the file's size.
     OSError
         From the file system.
     MemoryError
-        When there is no room to map it.
+        If there is too little memory to map it.
 
     Notes
     -----

@@ -55,32 +55,32 @@ CODES = {dtype: code for code, dtype in DTYPES.items() if code != "BF16"}
 def save(
     path: str | os.PathLike[str], objects: Mapping[str, Any], *, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write packed weights and arrays into one file, which any machine can read: instead of pickle, which runs code.
+    """Write packed weights and arrays into one file that any machine can read. Unlike a pickle, it runs no code.
 
     Parameters
     ----------
     path : str or path
-        A .safetensors file. It appears whole or not at all: an error or Ctrl-C leaves what was there before.
+        A .safetensors file. It is written completely or not at all: after an error or Ctrl-C the old file is still
+        there.
     objects : dict of str
-        By name, `PackedLinear`, `PackedConv`, `PackedEmbedding`, `PackedLSTM`, `PackedGRU`, `PackedRNN`, `Chain`, an
-        array of booleans, integers, float16, float32, float64, complex64 or bfloat16; or a list, tuple or dict of such,
-        nested as you like.
+        By name: `PackedLinear`, `PackedConv`, `PackedEmbedding`, `PackedLSTM`, `PackedGRU`, `PackedRNN`, `Chain`, or an
+        array of booleans, integers, float16, float32, float64, complex64 or bfloat16. Or a list, tuple or dict of
+        these, nested to any depth.
     metadata : dict of str to str, optional
-        Text to go with them, such as the model's name and version: `inspect` shows it. Names that begin with
-        "dynq_numba." and the name "format" are taken.
+        Text such as the model's name and version. `inspect` shows it. Names that begin with "dynq_numba." and the name
+        "format" are reserved.
 
     Raises
     ------
     TypeError, ValueError
-        Naming what cannot be saved, before anything is written.
+        Names what cannot be saved. Raised before anything is written.
     OSError
         From the file system.
 
     Notes
     -----
-    Integers take the bits that they have (two of 4 bits share a byte), scales of groups two bytes. The format is that
-    of the safetensors package, which reads the arrays in it (with complex64 among them, only recent versions);
-    dynq_numba/saving.py says the rest.
+    Integers of 4 bits share a byte in pairs, and scales of groups take two bytes. The format is that of the safetensors
+    package, which can read the arrays (complex64 only in recent versions). dynq_numba/saving.py describes the rest.
 
     Examples
     --------

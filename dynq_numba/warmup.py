@@ -1,4 +1,4 @@
-"""Compile everything ahead, so that no later call does: for container images and servers."""
+"""Compile everything in advance, for container images and servers."""
 
 from __future__ import annotations
 
@@ -55,29 +55,29 @@ def _in_processes(jobs: int) -> None:
 
 
 def warmup(*, progress: Callable[[str], object] | None = None, jobs: int = 1) -> float:
-    """Compile, or load from the disk cache, every kernel of the instruction set in force, and what leads to it.
+    """Compile every kernel of the instruction set in force and its entries, or load them from the disk cache.
 
-    Not: a user's own epilogues and jitted functions, and recurrent layers with other activations than the default, or a
-    clip, peepholes, coupled gates or a projection, whose cells are made when one is packed.
+    Not included: a user's own epilogues and jitted functions, and recurrent layers with activations other than the
+    default, or with a clip, peepholes, coupled gates or a projection. These are compiled when a layer is packed.
 
     Parameters
     ----------
     progress : callable, optional
-        Called with the name of each step before it starts, such as ``print``.
+        Called with the name of each step before the step starts, such as ``print``.
     jobs : int, default 1
-        Processes that compile at the same time where there is a disk cache; this one then loads from it.
+        How many processes compile at the same time, if there is a disk cache. This process then loads from it.
 
     Returns
     -------
     float
-        Seconds it took (0 under NUMBA_DISABLE_JIT=1, where there is nothing to do).
+        Seconds it took (0 with NUMBA_DISABLE_JIT=1, where there is nothing to do).
 
     Raises
     ------
     TypeError, ValueError
-        When progress is not callable, or jobs no positive integer.
+        If progress is not callable, or jobs is not a positive integer.
     RuntimeError
-        When one of the processes failed; with what it said.
+        If one of the processes failed. Has its output.
 
     Examples
     --------

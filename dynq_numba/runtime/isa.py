@@ -62,13 +62,13 @@ def refused_isas() -> dict[str, str]:
 
 
 def available_isas() -> tuple[str, ...]:
-    """Names of the instruction sets that this process can run, best first.
+    """Names of the instruction sets that this process can run, the best first.
 
     Returns
     -------
     tuple of str
-        Of "amx", "avx512vnni", "avxvnni", "avx2" and "portable" those for which numba compiles here; "amx" where the
-        system gives the registers, too.
+        Those of "amx", "avx512vnni", "avxvnni", "avx2" and "portable" that numba can compile for here. "amx" only if
+        the system also gives the registers to the process.
 
     Examples
     --------
@@ -106,12 +106,12 @@ def current_isa() -> str:
     Returns
     -------
     str
-        That of `force_isa`, else of DYNQ_ISA, else the best of `available_isas()`.
+        The one of `force_isa`; else the one of DYNQ_ISA; else the best of `available_isas()`.
 
     Raises
     ------
     ValueError
-        When DYNQ_ISA names one that this machine cannot run; the message lists what can.
+        If DYNQ_ISA names a set that this machine cannot run. The message lists those it can run.
 
     Examples
     --------
@@ -122,9 +122,9 @@ def current_isa() -> str:
 
 
 def force_isa(name: str) -> AbstractContextManager[None]:
-    """Run on one instruction set inside a ``with`` block (in this thread and context only).
+    """Use one instruction set inside a ``with`` block (in this thread and context only).
 
-    Results have the same bits on every set; this is for tests, comparisons and diagnosis.
+    Results have the same bits on every set. This is for tests, comparisons and diagnosis.
 
     Parameters
     ----------
@@ -134,12 +134,12 @@ def force_isa(name: str) -> AbstractContextManager[None]:
     Returns
     -------
     context manager
-        For a ``with`` block; it gives nothing.
+        For a ``with`` block; it has no value.
 
     Raises
     ------
     ValueError
-        When this machine, or the target numba compiles for, cannot run it; the message lists what can.
+        If this machine, or numba's target, cannot run it. The message lists the sets that can run.
 
     Examples
     --------

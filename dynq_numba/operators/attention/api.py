@@ -29,10 +29,10 @@ def attention(
     out: np.ndarray | None = None,
     threads: int | None = None,
 ) -> np.ndarray:
-    """softmax(q · kᵀ · scale + mask) · v in float32, without ever holding a matrix of all scores.
+    """softmax(q · kᵀ · scale + mask) · v in float32, without a matrix of all scores in memory.
 
-    A row's result has the same bits whatever else is in the call, on every instruction set and for every number of
-    threads: a decode step (S = 1) gives those that the row has in a prefill of the same keys.
+    A row's result has the same bits in any call, on every instruction set and for every number of threads. So a decode
+    step (S = 1) gives the same bits as that row in a prefill of the same keys.
 
     Parameters
     ----------
@@ -42,40 +42,40 @@ def attention(
         Keys of T positions.
     v : such an array [..., Hkv, T, Dv]
         Values. H is a multiple of Hkv: query heads i·H/Hkv … (i+1)·H/Hkv-1 share key head i. Leading dimensions
-        broadcast. All three are read where they lie when they are float32 with a contiguous last axis, whatever the
-        other strides: projections [S, H·D] as ``x.reshape(S, H, D).swapaxes(0, 1)`` are not copied.
+        broadcast. q, k and v are not copied if they are float32 with a contiguous last axis; the other strides may be
+        any. So projections [S, H·D] as ``x.reshape(S, H, D).swapaxes(0, 1)`` are not copied.
     mask : array that broadcasts to [..., H, S, T], optional
-        Booleans: True where a row sees a key. Or floats, added to the scores; -inf takes a key away.
+        Booleans: True where a row sees a key. Or floats, which are added to the scores; -inf hides a key.
     causal : bool, "bottom_right" or "top_left"
-        Of S rows and T keys, row i sees the first T - S + i + 1 with True or "bottom_right": the last row sees all, as
-        the newest positions of a cache do (FlashAttention). With "top_left" it sees the first i + 1, as with
-        ``is_causal`` in PyTorch. They differ where S and T do.
+        For S rows and T keys. True or "bottom_right": row i sees the first T - S + i + 1 keys, so the last row sees
+        all, as the newest positions of a cache do (FlashAttention). "top_left": row i sees the first i + 1 keys, as
+        with ``is_causal`` in PyTorch. The two are the same if S = T.
     scale : float, optional
         1 / sqrt(D) by default. q is multiplied by it, in float32.
     key_lengths : int or array of integers that broadcasts to the leading dimensions, optional
-        How many of the T keys there are (0 … T) in each batch, also for `causal`. What lies beyond is not read.
+        How many of the T keys are used (0 … T) in each batch, also for `causal`. Keys after them are not read.
     bits : 8, optional
-        Multiply in integers of 8 bits, made at run time: of rows of q, k and v, and of weights. With VNNI twice as fast
-        or so where a key head has many query rows, slower below some 24, as k and v are made integers anew in every
-        call; on other sets no faster. D may be 1040 at most.
+        Multiply in 8-bit integers: rows of q, k and v, and weights, are quantized in the call. With VNNI this is about
+        twice as fast if a key head has many query rows, and slower below about 24 rows, because k and v are quantized
+        in every call. On other sets it is not faster. D must be at most 1040.
     out : float32 array [..., H, S, Dv], optional
         Written and returned; its last axis must be contiguous. It may overlap the others.
     threads : int, optional
-        At most how many threads, the calling one included; by default as many as the work is worth, at most
+        The largest number of threads, including the calling one. By default as many as pay for the work, at most
         `get_num_threads()`.
 
     Returns
     -------
     float32 array [..., H, S, Dv]
-        Rows that see no key are zeros. In memory heads come before positions, or after them where they do in q: of
-        q = x.reshape(B, S, H, D).swapaxes(1, 2) the result's ``.swapaxes(1, 2).reshape(B, S, H * Dv)`` is no copy.
+        Rows that see no key are zeros. Heads and positions have the same order in memory as in q. So for
+        q = x.reshape(B, S, H, D).swapaxes(1, 2), ``.swapaxes(1, 2).reshape(B, S, H * Dv)`` of the result is no copy.
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is written.
+        Names the argument, what it was and what is allowed. Raised before anything is written.
     MemoryError
-        When there is no memory for the result or a block of scores.
+        If there is too little memory for the result or a block of scores.
 
     Notes
     -----
@@ -83,10 +83,10 @@ def attention(
     ``|error| ≤ 1.01·u·V·(2·(D + 3)·e + 13·⌈T/64⌉ + 350)``, unless results are denormal or near float32's largest.
     A score is off by (D + 3)·u·e at most; its difference from the maximum, of at most 104, by 104·u; exp by 2.6 ulp,
     and again where the maximum grows from one block of 64 keys to the next; the two sums by 64·u, and 2·u a block.
-    What is off about a weight counts twice, as it is in both sums.
+    The error of a weight counts twice, because it is in both sums.
 
-    NaN or an infinite score of a key that a row sees makes that row NaN, and no other. Keys that `causal` or
-    `key_lengths` take away may hold anything. Those that `mask` takes away have weight 0, by which v is multiplied.
+    If a row sees a key whose score is NaN or infinite, that row becomes NaN, and no other row. Keys that `causal` or
+    `key_lengths` hide may hold anything. A key that `mask` hides has weight 0, which is multiplied by its v.
 
     With ``bits=8`` rows of q · scale, k and v are rint(x / s)·s with s = max |x| / 127. Weights, each times the s of
     its v, are multiples of 1/255 of the largest in their block of 64 keys. This adds to the error:
@@ -99,7 +99,7 @@ def attention(
       the sum of weights;
     * of a shorter exp, within 2^-17, V·2^-16·(⌈T/64⌉ + 1).
 
-    Rows of q, k or v that are not finite are NaN as a whole there; v of a key whose weight is 0 counts for nothing.
+    There a row of q, k or v that is not finite is NaN as a whole. The v of a key with weight 0 is ignored.
 
     Source: Dao, FlashAttention-2 (2023), for the order of work: a block of keys, its maximum, then the sums rescaled.
 

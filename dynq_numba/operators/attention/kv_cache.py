@@ -12,30 +12,30 @@ from ...arguments.checks import F32
 
 
 class KVCache:
-    """Keys and values of the positions so far, for `attention` of the positions to come.
+    """Keys and values of the positions so far, for `attention` of the next positions.
 
     Parameters
     ----------
     batch, heads, capacity, dim : int
-        `heads` of keys (Hkv); room for `capacity` positions, taken at once.
+        `heads` is the number of key heads (Hkv). Memory for `capacity` positions is allocated at once.
     value_dim : int, optional
-        Of v, where it is not `dim`.
+        Columns of v, if not `dim`.
 
     Attributes
     ----------
     length : int
-        Positions held. It may be set to fewer, to take positions back.
+        Number of positions in the cache. You may set it to a smaller number, to remove the last positions.
     keys, values : float32 arrays [batch, heads, length, dim]
         Views.
 
     Raises
     ------
     TypeError, ValueError
-        When an argument is no integer of 0 or more.
+        If an argument is not an integer of 0 or more.
 
     Notes
     -----
-    It takes 4 · batch · heads · capacity · (dim + value_dim) bytes, and holds what it is given, exactly, in float32.
+    It takes 4 · batch · heads · capacity · (dim + value_dim) bytes, and keeps what it is given, exactly, in float32.
 
     Examples
     --------
@@ -63,7 +63,7 @@ class KVCache:
 
     @property
     def length(self) -> int:
-        """Positions held. It may be set to fewer, to take positions back."""
+        """Number of positions in the cache. You may set it to a smaller number, to remove the last positions."""
         return self._length
 
     @length.setter
@@ -76,23 +76,23 @@ class KVCache:
 
     @property
     def keys(self) -> np.ndarray:
-        """The keys held: a view [batch, heads, length, dim]."""
+        """The keys so far: a view [batch, heads, length, dim]."""
         return self._keys[:, :, : self._length]
 
     @property
     def values(self) -> np.ndarray:
-        """The values held: a view [batch, heads, length, value_dim]."""
+        """The values so far: a view [batch, heads, length, value_dim]."""
         return self._values[:, :, : self._length]
 
     def append(self, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Hold k [batch, heads, S, dim] and v [batch, heads, S, value_dim] too; give `keys` and `values`.
+        """Add k [batch, heads, S, dim] and v [batch, heads, S, value_dim]; return `keys` and `values`.
 
-        Any floats and strides. Where batch is 1, k and v may be without it.
+        Any floats and strides. If batch is 1, k and v may lack that axis.
 
         Raises
         ------
         TypeError, ValueError
-            When k or v do not fit, or there is no room for S positions more; the cache is then as it was.
+            If k or v does not fit, or there is no room for S more positions. The cache then stays as it was.
         """
         k, v = checks.float_array("k", k), checks.float_array("v", v)
         for name, array, room in (("k", k, self._keys), ("v", v, self._values)):

@@ -1,4 +1,4 @@
-"""Chain: row-wise operators of a model that run as one, each block of rows through all of them in one core's cache."""
+"""Chain: several row-wise operators as one call. Each block of rows goes through all of them in one core's cache."""
 
 from __future__ import annotations
 
@@ -20,36 +20,35 @@ from .plan import Plan
 class Chain:
     """Operators that work row by row, one after another: linears, norms, swiglu.
 
-    The results have the bits that the functions give one by one. Of many rows a block at a time goes through all steps
-    on one core, so what is between them stays in its cache: a feed-forward layer writes and reads no array of its inner
-    width, and the activation and the next layer's quantization, or residual, norm and quantization, are one pass over
-    memory. Of few rows every step is shared out to the threads. Either way it is one call.
+    The results have the same bits as calls of the functions one by one. With many rows, one block of rows at a time
+    goes through all steps on one core, and intermediate values stay in its cache. So a feed-forward layer never writes
+    an array of its inner width to memory, and an activation and the next layer's quantization are one pass. With few
+    rows, every step is split among the threads. In both cases it is one call.
 
     Parameters
     ----------
     steps : mapping of str to step
         In order; the key names the step's result. Steps are ``dq.step.Linear``, ``LayerNorm``, ``RMSNorm`` and
-        ``SwiGLU``; they name what they take: another step, a `sum` of a norm, or an array of the call.
+        ``SwiGLU``. A step names its inputs: another step, a `sum` of a norm, or an array of the call.
     returns : str or sequence of str, optional
-        What a call gives: an array for one name, a tuple for a sequence. By default the last step's result.
+        What a call returns: an array for one name, a tuple for a sequence. By default the last step's result.
 
     Attributes
     ----------
     arguments : tuple of str
-        What a call takes: names that no step gives, in the order in which steps ask for them.
+        The arrays that a call takes: names that are no step's result, in the order in which steps use them.
 
     Raises
     ------
     TypeError, ValueError
-        Naming the step and what is wrong with it.
+        Names the step and what is wrong with it.
 
     Notes
     -----
-    A weight whose x is not quantized row by row (``x_granularity="per_tensor"``) makes results depend on the batch and
-    is refused. A rotated one makes the steps run as single calls, and so does NUMBA_DISABLE_JIT=1.
-    The bits are those of the functions, and so are their bounds and sources. What it gains beside them is in
-    bench/RESULTS.md (``python -m bench operators chain``): little where the last cache holds all that is between the
-    steps.
+    A weight with ``x_granularity="per_tensor"`` is refused, because its results depend on the batch. With a rotated
+    weight, or with NUMBA_DISABLE_JIT=1, the steps run as single calls. Bits, bounds and sources are those of the
+    functions. bench/RESULTS.md has the gain (``python -m bench operators chain``). It is small where the last cache
+    holds all intermediate values.
 
     Examples
     --------
@@ -98,14 +97,14 @@ class Chain:
         Returns
         -------
         float32 array [..., width], or a tuple of them
-            What `returns` names; each new and contiguous.
+            The results that `returns` names; each new and contiguous.
 
         Raises
         ------
         TypeError, ValueError
-            Naming the argument, what it was and what is allowed.
+            Names the argument, what it was and what is allowed.
         MemoryError
-            When there is no memory for results or what is between the steps.
+            If there is too little memory for results or intermediate values.
         """
         given = [x]
         try:

@@ -1,4 +1,4 @@
-"""The steps that a `Chain` is made of: what the function of the same name does, with names in place of arrays.
+"""The steps of a `Chain`. A step does the same as the function of its name, with names in place of arrays.
 
 Every step takes `x`, the name of a value: of another step, or of an array that the chain is called with; by default
 what the step before gives, for the first step the chain's first argument. So do `residual` and `up`, without a default.
@@ -124,7 +124,7 @@ class Linear(ChainStep):
     Raises
     ------
     TypeError, ValueError
-        From `Chain`, which checks its steps: naming the step and what is wrong with it.
+        From `Chain`, which checks its steps. Names the step and what is wrong with it.
 
     Notes
     -----
@@ -210,7 +210,7 @@ class LayerNorm(_Norm):
     Raises
     ------
     TypeError, ValueError
-        From `Chain`, which checks its steps: naming the step and what is wrong with it.
+        From `Chain`, which checks its steps. Names the step and what is wrong with it.
 
     Notes
     -----
@@ -273,7 +273,7 @@ class RMSNorm(_Norm):
     Raises
     ------
     TypeError, ValueError
-        From `Chain`, which checks its steps: naming the step and what is wrong with it.
+        From `Chain`, which checks its steps. Names the step and what is wrong with it.
 
     Notes
     -----
@@ -316,7 +316,7 @@ class SwiGLU(ChainStep):
     Raises
     ------
     TypeError, ValueError
-        From `Chain`, which checks its steps: naming the step and what is wrong with it.
+        From `Chain`, which checks its steps. Names the step and what is wrong with it.
 
     Notes
     -----

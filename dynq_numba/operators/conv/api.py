@@ -23,14 +23,14 @@ def conv(
 ) -> np.ndarray:
     """activation(x * W + bias), a cross-correlation as in every deep-learning framework, in exact 8-bit integers.
 
-    Each image is quantized on its own, with one scale, when it is used; so its result has the same bits whatever else
-    is in the batch, on every instruction set and for every number of threads.
+    Each image is quantized separately in the call, with one scale. So its result has the same bits in any batch, on
+    every instruction set and for every number of threads.
 
     Parameters
     ----------
     x : array [N, C, H, W] or [C, H, W] (for a weight of two spatial dimensions), [N, C, W] or [C, W] (of one)
-        float16, float32, float64 or bfloat16, any strides; copied where it is not float32 and C contiguous. An image
-        that holds NaN or an infinity gives an image of NaN, and no other image changes.
+        float16, float32, float64 or bfloat16, any strides; copied if it is not float32 and C contiguous. An image with
+        NaN or an infinity gives an image of NaN. No other image changes.
     w : PackedConv
         From `pack_conv`.
     activation : {"relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"}, optional
@@ -48,17 +48,17 @@ def conv(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is written.
+        Names the argument, what it was and what is allowed. Raised before anything is written.
     MemoryError
-        When there is no memory for the result, the quantized images or the patches.
+        If there is too little memory for the result, the quantized images or the patches.
 
     Notes
     -----
-    ``scale_x = (max(0, x) - min(0, x)) / 255`` over the image. With K = C / groups · kH · kW, but for float32 rounding,
-    ``|y - x * W| ≤ K · (scale_x·max|w| + scale_w·max|x| + scale_x·scale_w / 2) / 2``. Padding contributes exactly 0.
+    ``scale_x = (max(0, x) - min(0, x)) / 255`` over the image. With K = C / groups · kH · kW, without float32 rounding,
+    ``|y - x * W| ≤ K · (scale_x·max|w| + scale_w·max|x| + scale_x·scale_w / 2) / 2``. Padding adds exactly 0.
 
-    Depthwise convolutions (one input channel for each output) are better left in float32: those of ONNX Runtime took
-    0.8 times as long, where all others that were measured took 2 to 4 times as long (bench/topics/convolution.py).
+    Leave depthwise convolutions (one input channel for each output) in float32. There ONNX Runtime's float32 took 0.8
+    times as long; for all other measured shapes it took 2 to 4 times as long (bench/topics/convolution.py).
 
     Sources: ONNX DynamicQuantizeLinear-11 (per image), ConvInteger-10.
 

@@ -23,7 +23,7 @@ Sizes = int | Sequence[int]
 class PackedConv:
     """A convolution's weight as int8, a scale for each output channel, packed for this machine. Made by `pack_conv`.
 
-    Pickles, copies and compares by value; the pickle holds plain integers, so it moves between machines.
+    Can be pickled and copied, and compares by value. A pickle holds plain integers, so other machines can read it.
 
     Attributes
     ----------
@@ -34,15 +34,15 @@ class PackedConv:
     padding : tuple of pairs of int
         (before, after) for each spatial dimension.
     groups : int
-        Groups of channels, each of which sees its own inputs only.
+        Groups of channels. Each group uses only its own inputs.
     bias : float32 array [O] or None
-        What is added to every pixel of an output.
+        Added to every pixel of an output channel.
     scale : float32 array [O]
         One for each output channel (a new array at each call).
     qweight : int8 array, shape of the weight
         The integers (a new array at each call).
     nbytes : int
-        Bytes held.
+        Bytes in memory.
 
     Examples
     --------
@@ -109,7 +109,7 @@ class PackedConv:
 
     @property
     def groups(self) -> int:
-        """Groups of channels, each of which sees its own inputs only."""
+        """Groups of channels. Each group uses only its own inputs."""
         return self._geometry.groups
 
     @property
@@ -124,7 +124,7 @@ class PackedConv:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held: panels with their padding (of each instruction set used so far), scales, sums, bias."""
+        """Bytes in memory: panels with padding (of each instruction set used so far), scales, sums, bias."""
         own = 0 if self.bias is None else self.bias.nbytes
         return own + sum(layout.nbytes for layout in self._layouts.values())
 
@@ -224,13 +224,13 @@ def pack_conv(
     weight : array [O, C / groups, kH, kW] or [O, C / groups, kW] of float16, float32, float64 or bfloat16
         As PyTorch stores it, for images or for sequences; finite. C / groups · kH · kW ≤ 65,793.
     bias : array [O] of floats, optional
-        What `conv` adds to every pixel of an output; zeros by default.
+        Added to every pixel of an output channel; zeros by default.
     stride, dilation : int or sequence of int
-        For all spatial dimensions, or one for each.
+        One for all spatial dimensions, or one for each.
     padding : int, sequence of int, or sequence of pairs
         Zeros around the image: for all sides, for each dimension, or (before, after) for each dimension.
     groups : int
-        Divides O and C: each group of outputs sees its own inputs only.
+        O and C must be multiples of it. Each group of outputs uses only its own inputs.
 
     Returns
     -------
@@ -239,7 +239,7 @@ def pack_conv(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed.
+        Names the argument, what it was and what is allowed.
 
     Notes
     -----

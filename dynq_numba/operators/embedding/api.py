@@ -31,7 +31,7 @@ def embedding(
     out : float32 array [*ids.shape, D], optional
         Written and returned; its last axis must be contiguous. It may overlap ids.
     threads : int, optional
-        At most how many threads; by default as many as the work is worth, at most `get_num_threads()`.
+        The largest number of threads. By default as many as pay for the work, at most `get_num_threads()`.
 
     Returns
     -------
@@ -40,16 +40,16 @@ def embedding(
     Raises
     ------
     IndexError
-        When an id is out of range, naming its position and value, before anything is written.
+        If an id is out of range. Names its position and value. Raised before anything is written.
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is written.
+        Names the argument, what it was and what is allowed. Raised before anything is written.
     MemoryError
-        When there is no memory for the result.
+        If there is too little memory for the result.
 
     Notes
     -----
-    |result - table[ids]| ≤ scale / 2 and two float32 roundings, see `pack_embedding`. The same bits on every
-    instruction set and for every number of threads. Ids must not change during the call: they are checked first.
+    |result - table[ids]| ≤ scale / 2, and two float32 roundings (see `pack_embedding`). The same bits on every
+    instruction set and for every number of threads. Do not change ids during the call: they are checked only once.
     Source: PyTorch's ``torch.nn.functional.embedding``.
 
     Examples
@@ -90,20 +90,20 @@ def embedding_bag(
     ids : int32 or int64 array [n], or [B, L] without offsets
         Rows, from 0 to V - 1; any strides.
     offsets : int32 or int64 array [B], or None
-        Where each bag begins in ids: 0 first, ascending, none beyond n; the last bag ends with ids. None: each row of
-        ids is a bag.
+        Where each bag begins in ids: the first is 0, they ascend, and none is above n. The last bag ends where ids end.
+        None: each row of ids is a bag.
     packed : PackedEmbedding
         From `pack_embedding`.
     mode : {"sum", "mean", "max"}
-        What becomes of the rows of a bag.
+        How the rows of a bag are combined.
     weights : array of floats, shape of ids, optional
         A factor for each id, with mode "sum".
     include_last_offset : bool
-        True: offsets has an entry more, where the last bag ends; ids after it are checked and not used.
+        True: offsets has one more entry, where the last bag ends. Ids after it are checked but not used.
     out : float32 array [B, D], optional
         Written and returned; its last axis must be contiguous. It may overlap ids, offsets or weights.
     threads : int, optional
-        At most how many threads; by default as many as the work is worth, at most `get_num_threads()`.
+        The largest number of threads. By default as many as pay for the work, at most `get_num_threads()`.
 
     Returns
     -------
@@ -113,19 +113,19 @@ def embedding_bag(
     Raises
     ------
     IndexError
-        When an id is out of range, naming its position and value, before anything is written.
+        If an id is out of range. Names its position and value. Raised before anything is written.
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is written.
+        Names the argument, what it was and what is allowed. Raised before anything is written.
     MemoryError
-        When there is no memory for the result.
+        If there is too little memory for the result.
 
     Notes
     -----
     In the order of the ids, in float32: ``t = fma(q, weight · scale, t)``, ``b = fma(weight, minimum, b)``. The result
-    is (t + b) · (1, or for the mean 1 / n). Where that is not finite, it is the sum of weight · (q · scale + minimum)
-    in float64, rounded in the end: parts beyond float32 do no harm to a sum within. So a bag of one id has the bits of
-    `embedding`, and all results have the same bits on every instruction set and for every number of threads. A bag is
-    added up by one thread.
+    is (t + b) · (1, or for the mean 1 / n). If that is not finite, it is the sum of weight · (q · scale + minimum)
+    in float64, rounded at the end. So the sum is right even if parts of it are too large for float32. A bag of one id
+    has the bits of `embedding`. All results have the same bits on every instruction set and for every number of
+    threads. One thread adds up a bag.
 
     With u = 2^-24, for n ids, over n for the mean, about
     ``|result - Σ weight · (q · scale + minimum)| ≤ (n + 2) · u · Σ |weight| · (q · scale + |minimum|)``.

@@ -20,7 +20,7 @@ MAX_ROWS = 1 << 32
 class PackedEmbedding:
     """A table of vectors [V, D] as 8- or 4-bit integers with a scale and a minimum for each row.
 
-    Made by `pack_embedding`. Pickles, copies and compares by value; the pickle moves between machines.
+    Made by `pack_embedding`. Can be pickled and copied, and compares by value. Other machines can read the pickle.
 
     Attributes
     ----------
@@ -31,11 +31,11 @@ class PackedEmbedding:
     scale, minimum : float32 array [V]
         A row is ``qweight * scale + minimum`` (new arrays at each call).
     zero_point : float32 array [V]
-        ``-minimum / scale``: where 0 lies on a row's grid, not rounded to it (PyTorch's "float_qparams").
+        ``-minimum / scale``: where 0 is on a row's grid, not rounded (PyTorch's "float_qparams").
     qweight : uint8 array [V, D]
         The integers, 0 … 255 or 0 … 15 (a new array at each call).
     nbytes : int
-        Bytes held: V · (8 + ceil(D · bits / 8)), a line of words and some slack.
+        Bytes in memory: V · (8 + ceil(D · bits / 8)), a cache line of words, and some padding.
 
     Examples
     --------
@@ -85,7 +85,7 @@ class PackedEmbedding:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Bytes in memory."""
         return self._store.nbytes
 
     def dequantize(self) -> np.ndarray:
@@ -125,9 +125,9 @@ def pack_embedding(table: np.ndarray, *, bits: Bits = 8) -> PackedEmbedding:
     Parameters
     ----------
     table : array [V, D] of float16, float32, float64 or bfloat16
-        Finite; any strides, a memory map as well: it is read a few rows at a time.
+        Finite; any strides. It may be a memory map, because only a few rows are read at a time.
     bits : {8, 4}
-        Of an integer: 256 or 16 steps from a row's least value to its largest.
+        Bits of an integer: 256 or 16 values from a row's smallest value to its largest.
 
     Returns
     -------
@@ -136,20 +136,19 @@ def pack_embedding(table: np.ndarray, *, bits: Bits = 8) -> PackedEmbedding:
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed.
+        Names the argument, what it was and what is allowed.
 
     Notes
     -----
-    Asymmetric: ``scale = (max w - min w) / 255`` (8 bits) or ``/ 15`` (4 bits) over the row, 1 where that is 0 (and the
-    next smaller float where the row's largest value would otherwise be none), and
-    ``q = clip(rint((w - min w) / scale))``.
+    Asymmetric: ``scale = (max w - min w) / 255`` (8 bits) or ``/ 15`` (4 bits) over the row; 1 if that is 0, and the
+    next smaller float if the row's largest value would otherwise overflow. And ``q = clip(rint((w - min w) / scale))``.
     So ``|q · scale + min w - w| ≤ scale / 2``, and float32 rounding (not where scale is denormal).
 
-    Both parameters are float32 and lie beside the row's integers: a row of 64 columns takes 72 bytes (8 bits) or 40
-    (4 bits), two cache lines at most.
+    Both parameters are float32 and are stored beside the row's integers. A row of 64 columns takes 72 bytes (8 bits) or
+    40 (4 bits), at most two cache lines.
 
-    Sources: PyTorch's ``embedding_bag_byte`` and ``embedding_bag_4bit``, whose 4 bits have both in float16 (which saves
-    4 bytes a row and cannot hold every range).
+    Sources: PyTorch's ``embedding_bag_byte`` and ``embedding_bag_4bit``, whose 4 bits have both in float16 (this saves
+    4 bytes a row, but cannot hold every range).
 
     Examples
     --------

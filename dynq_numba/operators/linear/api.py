@@ -33,29 +33,29 @@ def linear(
 ) -> np.ndarray:
     """y = epilogue(activation(x · Wᵀ + bias) + residual), the product in exact 8-bit integers.
 
-    Each row of x is quantized on its own when it is used (unless the weight was packed with
-    ``x_granularity="per_tensor"``), so a row's result has the same bits whatever else is in the batch, on every
-    instruction set and for every number of threads.
+    Each row of x is quantized separately in the call (unless the weight was packed with
+    ``x_granularity="per_tensor"``). So a row's result has the same bits in any batch, on every instruction set and for
+    every number of threads.
 
     Parameters
     ----------
     x : array [..., K] of float16, float32, float64 or bfloat16
-        Any strides. Computed in float32. A row that holds NaN or an infinity gives a row of NaN (and every row
-        does, if the weight was packed with ``x_granularity="per_tensor"``).
+        Any strides. Computed in float32. A row with NaN or an infinity gives a row of NaN. (All rows are NaN if the
+        weight was packed with ``x_granularity="per_tensor"``.)
     w : PackedLinear
         From `pack_linear`.
     activation : {"relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"}, optional
-        "gelu" is the erf form. Applied while the tile is in cache.
+        "gelu" is the form with erf. Applied while the tile is in cache.
     residual : array [..., N] of floats, optional
         Added after the activation, before `epilogue`.
     epilogue : ``numba.njit`` function of one float32, optional
-        Inlined into the loop over the tile; sees the value after activation and residual. It must not raise (there is
-        nobody to tell in the middle of a tile), and is compiled once per function object: define it once.
+        Inlined into the loop over the tile. It gets the value after activation and residual. It must not raise, because
+        nobody can catch an error in the middle of a tile. It is compiled once per function object: define it once.
     out : float32 array [..., N], optional
         Written and returned; its last axis must be contiguous. It may overlap x or residual.
     threads : int, optional
-        At most how many threads, the calling one included; by default as many as the work is worth, at most
-        `get_num_threads()`. Helpers that another call has at the moment are done without.
+        The largest number of threads, including the calling one. By default as many as pay for the work, at most
+        `get_num_threads()`. A call goes on without helpers that another call is using.
 
     Returns
     -------
@@ -64,15 +64,15 @@ def linear(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is written.
+        Names the argument, what it was and what is allowed. Raised before anything is written.
     MemoryError
-        When there is no memory for the result or the packed rows.
+        If there is too little memory for the result or the packed rows.
 
     Notes
     -----
-    Per row: ``scale_x = (max(0, x) - min(0, x)) / 255`` over the row. Each x is off by at most scale_x / 2, and each
-    weight by scale_w / 2 (bounds and exceptions: `quantize`, `pack_linear`). So, but for float32 rounding,
-    ``|y - x·Wᵀ| ≤ K · (scale_x·max|w| + scale_w·max|x| + scale_x·scale_w / 2) / 2``. Groups of 4 bits have the least
+    For each row: ``scale_x = (max(0, x) - min(0, x)) / 255``. Each x is off by at most scale_x / 2, and each weight by
+    scale_w / 2 (exact bounds and exceptions: `quantize`, `pack_linear`). So, without float32 rounding,
+    ``|y - x·Wᵀ| ≤ K · (scale_x·max|w| + scale_w·max|x| + scale_x·scale_w / 2) / 2``. Groups of 4 bits minimize the
     squared error instead.
 
     Sources: ONNX DynamicQuantizeLinear-11 (per row), MatMulInteger-10; XNNPACK's qd8-f32-qc8w.

@@ -25,17 +25,17 @@ def linear_many(
     activation: Activation | None = None,
     threads: int | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """``tuple(linear(x, w) for w in weights)``, with one quantization of x and one round of the threads for all.
+    """``tuple(linear(x, w) for w in weights)``, but x is quantized once and the threads are started once.
 
     Parameters
     ----------
     x : array [..., K] of float16, float32, float64 or bfloat16
         Any strides, as for `linear`.
     weights : sequence of PackedLinear
-        Each [Ni, K]. Those that were packed in different ways (bits, granularity other than per channel and per tensor,
-        x_granularity, rotate, outliers) run one after the other.
+        Each [Ni, K]. Weights that were packed differently (bits, granularity, x_granularity, rotate, outliers) run one
+        after the other; per channel and per tensor count as the same granularity.
     activation : {"relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"}, optional
-        Of every result.
+        Applied to every result.
     threads : int, optional
         As for `linear`.
 
@@ -47,13 +47,13 @@ def linear_many(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed.
+        Names the argument, what it was and what is allowed.
     MemoryError
-        When there is no memory for the results or the packed rows.
+        If there is too little memory for the results or the packed rows.
 
     Notes
     -----
-    The bits are those of `linear`, and so are its bound and its sources.
+    Bits, error bound and sources are those of `linear`.
 
     Examples
     --------

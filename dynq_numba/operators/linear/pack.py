@@ -40,25 +40,25 @@ def pack_linear(
     bias : array [N] of floats, optional
         What `linear` adds to every row; zeros by default.
     bits : {8, 4}
-        Integers of a weight, symmetric: in [-127, 127], or [-7, 7] ([-8, 7] in groups).
+        Bits of a weight. Integers are symmetric: in [-127, 127], or in [-7, 7] ([-8, 7] in groups).
     granularity : {"auto", "per_channel", "per_tensor", "per_group"}
-        What shares a scale; "auto" asks `choose_scheme`.
+        Which weights share a scale. "auto" calls `choose_scheme`.
     group_size : {32, 64, 128}, optional
-        For "per_group", 32 unless given.
+        For "per_group"; 32 by default.
     x_granularity : {"per_token", "per_tensor"}
-        Whether `linear` quantizes each row of x on its own (then no row's result depends on another) or all
-        of x together.
+        Whether `linear` quantizes each row of x separately (then no row's result depends on another) or all of x
+        together.
     symmetric : bool
         False: a zero point for each group, with bits=4.
     rotate : {16, 32, 64, 128}, optional
-        Multiply x and the weight by a Hadamard matrix, in blocks of so many k: the product stays, and what is loud in a
-        few columns of either is spread over a block. `linear` rotates x in the same call. K must be a multiple.
+        Multiply x and the weight by a Hadamard matrix, in blocks of this many columns. The product does not change, and
+        large values in a few columns are spread over a block. `linear` rotates x in its call. K must be a multiple.
     outliers : sequence of int, optional
-        Columns of x that are loud, from 0 to K - 1, each once: they and their weights stay float32, and stretch no
-        range. Not with `rotate`, which leaves none.
+        Columns of x with large values, from 0 to K - 1, each once. They and their weights stay float32, so they do not
+        widen the range of a row. Not together with `rotate`, which spreads such columns.
     scheme : Choice or str, optional
-        In place of `bits`, `granularity`, `group_size` and `symmetric`: what `choose_scheme` gave, or its name, such as
-        "int4_per_group_32" or, with zero points, "uint4_per_group_32" (`PackedLinear.scheme` is such a name, too).
+        Instead of `bits`, `granularity`, `group_size` and `symmetric`: the result of `choose_scheme`, or the name of a
+        scheme, such as "int4_per_group_32" or, with zero points, "uint4_per_group_32" (see `PackedLinear.scheme`).
     activations : str, optional
         The old name of `x_granularity`, until 0.3.
 
@@ -69,28 +69,29 @@ def pack_linear(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed.
+        Names the argument, what it was and what is allowed.
 
     Notes
     -----
-    ``scale = max|w| / 127`` (8 bits) or ``/ 7`` (4 bits) over what shares it, in groups rounded up to bfloat16, and
-    ``q = clip(rint(w / scale))``, in float32. So ``|w - q·scale| ≤ scale / 2 · (1 + 2^-15)``.
+    ``scale = max|w| / 127`` (8 bits) or ``/ 7`` (4 bits) over the weights that share it; in groups rounded up to
+    bfloat16. ``q = clip(rint(w / scale))``, in float32. So ``|w - q·scale| ≤ scale / 2 · (1 + 2^-15)``.
 
     A group of 4 bits takes, among 32 scales of either sign (16 ranges with zero points), the one with the least squared
     error over the group. This error is thus no larger than that of max|w| / 7 (of min … max over 15 steps).
 
-    `rotate`: x·H is in float32, by additions in the order of kernels/linear/reference_rotation.py. A value beyond the
-    largest float32 / block may overflow, and its row is NaN. W·H / block is in float64, rounded once. All bounds are of
-    these. Measured (``python -m bench accuracy``, MiniLM, 60 reviews, mean cosine to float32): rotate=128 takes 8 bits
-    from .9987 to .9997; rotate=32 takes 4 bits per channel from .901 to .923, in groups of 128 from .954 to .959, in
-    groups of 32, which confine what is loud already, from .970 to .971. More than 32 is worse there.
+    `rotate`: x·H is computed in float32, by additions in the order of kernels/linear/reference_rotation.py. A value
+    above the largest float32 / block may overflow; its row is then NaN. W·H / block is computed in float64 and rounded
+    once. All bounds are for these two. Measured (``python -m bench accuracy``, MiniLM, 60 reviews, mean cosine to
+    float32): rotate=128 takes 8 bits from .9987 to .9997; rotate=32 takes 4 bits per channel from .901 to .923, in
+    groups of 128 from .954 to .959, in groups of 32, which already keep large values to themselves, from .970 to .971.
+    More than 32 is worse there.
 
-    `outliers`: x and weight count as 0 in these columns. To x · Wᵀ + bias is added the sum of their products, in
-    float32 by fma, in ascending order (kernels/linear/outliers.py). NaN or an infinity in such a column reaches its own
-    row only, also with ``x_granularity="per_tensor"``. Measured likewise, with each layer's 4 columns of largest max|x|
-    over 50 other reviews: 8 bits go from .9987 to .9997, 4 bits per channel from .901 to .933, in groups of 128 from
-    .954 to .974, of 32 from .970 to .983; 8 columns give .9997, .937, .976 and .984. In int8 at 128, 384, 1536 on one
-    thread 4 columns take 6 % more time, 8 take 11 %.
+    `outliers`: x and the weight are quantized with 0 in these columns. The products of these columns are added to
+    x · Wᵀ + bias, in float32 by fma, in ascending order (kernels/linear/outliers.py). NaN or an infinity in such a
+    column changes its own row only, also with ``x_granularity="per_tensor"``. Measured in the same way, with each
+    layer's 4 columns of largest max|x| over 50 other reviews: 8 bits go from .9987 to .9997, 4 bits per channel from
+    .901 to .933, in groups of 128 from .954 to .974, of 32 from .970 to .983; 8 columns give .9997, .937, .976 and
+    .984. In int8 at 128, 384, 1536 on one thread 4 columns take 6 % more time, 8 take 11 %.
 
     Sources: ONNX QuantizeLinear-13, symmetric; docs/NUMERICS.md. `outliers`: LLM.int8() (Dettmers et al., 2022), whose
     columns change with x.

@@ -18,7 +18,7 @@ X_GRANULARITIES = ("per_token", "per_tensor")
 class PackedLinear:
     """A linear layer's weight [N, K] as small integers, packed for this machine. Made by `pack_linear`.
 
-    Pickles, copies and compares by value; the pickle holds plain integers, so it moves between machines.
+    Can be pickled and copied, and compares by value. A pickle holds plain integers, so other machines can read it.
 
     Attributes
     ----------
@@ -29,22 +29,22 @@ class PackedLinear:
     granularity : str
         "per_tensor", "per_channel" or "per_group".
     group_size : int or None
-        Values of k that share a scale, for "per_group".
+        How many values of k share a scale, for "per_group".
     x_granularity : str
         "per_token" (a scale per row of x) or "per_tensor".
     activations : str
-        The old name of that, until 0.3.
+        The old name of `x_granularity`, until 0.3.
     scale : float32 array
         Shape () per tensor, [N] per channel, [N, ceil(K / group_size)] per group (a new array at each call; each
         value fits bfloat16, and is negative for some groups of 4 bits).
     zero_point : uint8 array [N, ceil(K / group_size)] or None
-        Of groups packed with ``symmetric=False``: what was subtracted from the stored integers, 0 … 15, to give
-        `qweight` (a new array at each call).
+        Of groups packed with ``symmetric=False``: `qweight` is the stored integers, 0 … 15, minus these (a new array at
+        each call).
     bias : float32 array [N] or None
-        What is added to every row.
+        Added to every row.
     rotate : int or None
-        The block of the Hadamard rotation of x and the weight; `qweight`, `scale` and `zero_point` are the rotated
-        weight's.
+        The block of the Hadamard rotation of x and the weight. `qweight`, `scale` and `zero_point` belong to the
+        rotated weight.
     outliers : tuple of int
         Columns of K that stay float32, ascending; `qweight` is 0 in them.
     symmetric : bool
@@ -52,9 +52,9 @@ class PackedLinear:
     qweight : int8 array [N, K]
         The integers that multiply the scale (a new array at each call).
     scheme : str
-        All of it in one word, such as "int8_per_channel" or "int4_per_group_32".
+        All of this in one word, such as "int8_per_channel" or "int4_per_group_32".
     nbytes : int
-        Bytes held.
+        Bytes in memory.
 
     Examples
     --------
@@ -162,13 +162,13 @@ class PackedLinear:
     def qweight(self) -> np.ndarray:
         """The integers that multiply the scale, int8 [N, K], independent of any layout (a new array at each call).
 
-        Zero points are subtracted already: these are -15 … 15 then.
+        Zero points are already subtracted; then the range is -15 … 15.
         """
         return self._parts()[0]
 
     @property
     def nbytes(self) -> int:
-        """Bytes held: panels with their padding (of each instruction set used so far), scales, sums, bias, outliers."""
+        """Bytes in memory: panels with padding (of each instruction set used so far), scales, sums, bias, outliers."""
         others = sum(array.nbytes for array in (self._scales, self.bias) if array is not None)
         return others + sum(layout.nbytes for layout in self._layouts.values())
 
@@ -180,7 +180,7 @@ class PackedLinear:
     def dequantize(self) -> np.ndarray:
         """The weight the integers stand for: float32 [N, K] = qweight · scale, one multiplication each.
 
-        Rotated back, where it was rotated; outlier columns as they were given.
+        A rotated weight is rotated back. Outlier columns are as they were given.
         """
         with np.errstate(over="ignore"):  # 127 · (the largest float32 / 127, rounded up) is inf
             q, scales, _ = self._parts()

@@ -27,14 +27,14 @@ ACCEPTABLE_ERROR = 0.05
 
 @dataclass(frozen=True)
 class Candidate:
-    """One scheme, what it would cost and how well it fits.
+    """One scheme, its size and its error.
 
     Attributes
     ----------
     granularity : str
         "per_tensor", "per_channel" or "per_group".
     group_size : int or None
-        Values of k that share a scale, for "per_group".
+        How many values of k share a scale, for "per_group".
     bits : int
     error : float
         Frobenius norm of the rounding error over that of the weight.
@@ -61,11 +61,11 @@ class Choice(Candidate):
     Attributes
     ----------
     max_error : float
-        What was allowed, or the limit that stands in for None.
+        The error that was allowed, or the limit used for None.
     within : bool
-        Whether `error` is at most that. False: no scheme is, and this is the most accurate one.
+        Whether `error` is at most that. False: no scheme reaches it, and this is the most accurate one.
     candidates : tuple of Candidate
-        All that were considered, cheapest first.
+        All schemes that were tried, cheapest first.
     """
 
     max_error: float
@@ -159,23 +159,22 @@ def choose_scheme(weight: np.ndarray, max_error: float | None = None, *, bits: B
     weight : array [N, K] of floats
         Output channels by inputs.
     max_error : float, optional
-        Largest relative error (Frobenius norm of the rounding error over that of the weight). When nothing
-        is within it, the most accurate scheme is chosen, and `within` is False. By default a scheme must be as good as
-        per_channel (within 5 %), and finer where that is above 0.05: with 4 bits, nearly always groups of 32.
+        Largest relative error (Frobenius norm of the rounding error over that of the weight). If no scheme reaches it,
+        the most accurate one is chosen, and `within` is False. By default a scheme must be as good as per_channel
+        (within 5 %), or finer if per_channel's error is above 0.05: with 4 bits, nearly always groups of 32.
     bits : {8, 4}
         Bits of a quantized weight.
 
     Returns
     -------
     Choice
-        For ``pack_linear(weight, scheme=choice)``. It tells the `scheme` in one word, its `granularity`, `group_size`
-        and `bits`, its `error` and `nbytes`, whether that error is `within` what was allowed, and all `candidates`,
-        cheapest first.
+        For ``pack_linear(weight, scheme=choice)``. It has the `scheme` in one word, its `granularity`, `group_size` and
+        `bits`, its `error` and `nbytes`, `within` (whether the error is allowed), and all `candidates`, cheapest first.
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument: weight not a finite float matrix, max_error negative or NaN, bits unknown.
+        Names the argument: weight not a finite float matrix, max_error negative or NaN, bits unknown.
 
     Notes
     -----
@@ -190,7 +189,7 @@ def choose_scheme(weight: np.ndarray, max_error: float | None = None, *, bits: B
     'per_channel'
     >>> choose_scheme(rows, max_error=0.02).granularity
     'per_tensor'
-    >>> rows[:, 0] *= 100   # one loud input: every channel's scale is spoiled
+    >>> rows[:, 0] *= 100   # one large input: every channel's scale is too coarse
     >>> choose_scheme(rows, max_error=0.004).granularity
     'per_group'
     >>> choice = choose_scheme(rows, max_error=0.001)

@@ -11,14 +11,14 @@ from . import schemes
 
 
 class Smoothed(NamedTuple):
-    """What `smooth` gives: ``(x / factors) · weightᵀ`` is x · (the weight given)ᵀ.
+    """The result of `smooth`: ``(x / factors) · weightᵀ`` is x · (the given weight)ᵀ.
 
     Attributes
     ----------
     weight : float32 array [N, K]
-        To be packed.
+        The weight to pack.
     factors : float32 array [K]
-        By which the layer before is to divide what it gives.
+        The layer before must divide its result by these.
 
     Examples
     --------
@@ -34,11 +34,11 @@ class Smoothed(NamedTuple):
 
 
 def smooth(weight: np.ndarray, activation_amax: np.ndarray, alpha: float = 0.5) -> Smoothed:
-    """SmoothQuant's scale migration: columns of x that are loud become quieter, and their weights louder.
+    """SmoothQuant's scale migration: large columns of x become smaller, and their weights larger.
 
-    A row of x has one scale, so its loudest columns take the others' precision. Divided by a factor for each column of
-    k, which the weight is multiplied by, x · Wᵀ stays what it was. The division costs nothing where it goes into the
-    layer before: the weight and bias of a normalization, or the rows (and bias) of a linear layer without activation.
+    A row of x has one scale, so its largest columns take the precision of the others. Each column of x is divided by a
+    factor, and the weight is multiplied by it: x · Wᵀ does not change. The division costs nothing when it is folded
+    into the layer before: the weight and bias of a norm, or the rows (and bias) of a linear layer without activation.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def smooth(weight: np.ndarray, activation_amax: np.ndarray, alpha: float = 0.5) 
     activation_amax : array [K] of floats
         max|x| of each column over typical inputs; finite, not negative.
     alpha : float
-        From 0 to 1: how much of the difference between columns of x goes to the weight. 0.5 shares it.
+        From 0 to 1: how much of the difference between columns of x goes to the weight. 0.5 is half.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def smooth(weight: np.ndarray, activation_amax: np.ndarray, alpha: float = 0.5) 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed.
+        Names the argument, what it was and what is allowed.
 
     Notes
     -----
@@ -66,8 +66,8 @@ def smooth(weight: np.ndarray, activation_amax: np.ndarray, alpha: float = 0.5) 
 
     Measured (``python -m bench accuracy``, MiniLM, 60 reviews, cosine to float32): dividing the input of every linear
     layer takes int8's mean cosine from .9987 to .9995 (alpha 0.5; the gap more than halves) and int4's, in groups of
-    32, from .970 to .979. Folded into the values' rows alone, the one place where this model's layers allow it, it
-    changes nothing: the context of attention has no loud columns.
+    32, from .970 to .979. This model's layers allow folding only
+    into the rows of the values. There it changes nothing, because the context of attention has no large columns.
 
     Source: Xiao et al., SmoothQuant (2023), equation 4.
 

@@ -15,18 +15,18 @@ from . import backend
 def quantized_matmul(
     a: np.ndarray, b: np.ndarray, *, out: np.ndarray | None = None, threads: int | None = None
 ) -> np.ndarray:
-    """``a @ b`` in exact 8-bit integers: rows of a and columns of b are quantized when they are used.
+    """``a @ b`` in exact 8-bit integers: rows of a and columns of b are quantized in the call.
 
-    Where b is the same in every call, `pack_linear` and `linear` give the same bits and save b's part.
+    If b is the same in every call, use `pack_linear` and `linear`: the same bits, without the work on b.
 
     Parameters
     ----------
     a : array [..., M, K] of float16, float32, float64 or bfloat16
-        Each row to uint8 by its own range, as a row of `linear`'s x.
+        Each row becomes uint8 by its own range, as a row of `linear`'s x.
     b : array [..., K, N] of such floats
-        Each column to int8: scale = max|column| / 127. Leading dimensions broadcast, as in ``numpy.matmul``; so do
-        vectors. Neither is copied while it is float32, a's rows are contiguous, and leading dimensions are at most two
-        that do not merge.
+        Each column becomes int8: scale = max|column| / 127. Leading dimensions broadcast, as in ``numpy.matmul``, and
+        so do vectors. Neither a nor b is copied if it is float32, a's rows are contiguous, and at most two leading
+        dimensions cannot be merged.
     out : float32 array [..., M, N], optional
         Written and returned; its last axis must be contiguous. It may overlap a or b.
     threads : int, optional
@@ -39,16 +39,16 @@ def quantized_matmul(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is written.
+        Names the argument, what it was and what is allowed. Raised before anything is written.
     MemoryError
-        When there is no memory for the result or the packed operands.
+        If there is too little memory for the result or the packed operands.
 
     Notes
     -----
-    Per product, with the scales of its row and column, but for float32 rounding,
+    For each product, with the scales of its row and column, without float32 rounding,
     ``|y - a·b| ≤ K · (scale_a·max|b| + scale_b·max|a| + scale_a·scale_b / 2) / 2``.
 
-    NaN or an infinity makes its row, or its column, NaN, and no other.
+    NaN or an infinity makes its row of the result (or its column) NaN. No other value changes.
 
     Sources: ONNX DynamicQuantizeLinear-11 (per row), QuantizeLinear-13 (symmetric), MatMulInteger-10.
 

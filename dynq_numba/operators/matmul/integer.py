@@ -31,11 +31,12 @@ def matmul_integer(a: np.ndarray, b: np.ndarray, a_zero_point: Any = 0, b_zero_p
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed.
+        Names the argument, what it was and what is allowed.
 
     Notes
     -----
-    Exact: no sum saturates, at any K; beyond 2^31 it wraps, as the source allows. Source: ONNX MatMulInteger-10.
+    Exact: no sum saturates, for any K. A sum beyond 2^31 wraps around, as the source allows. Source: ONNX
+    MatMulInteger-10.
 
     Examples
     --------

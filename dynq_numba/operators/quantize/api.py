@@ -1,4 +1,4 @@
-"""quantize and dequantize: the passes between float32 and 8 bits on their own."""
+"""quantize and dequantize: float32 to 8 bits and back, as functions of their own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLIP_OF = {DTYPES[name]: flip for name, flip in FLIPS.items()}
 
 
 class Quantized(NamedTuple):
-    """What `quantize` gives: ``(data - zero_point) * scale`` is near x.
+    """The result of `quantize`: ``(data - zero_point) * scale`` is near x.
 
     Attributes
     ----------
@@ -58,23 +58,23 @@ def quantize(
     axis: int = -1,
     out: np.ndarray | None = None,
 ) -> Quantized:
-    """Quantize to 8 bits by the range actually there.
+    """Quantize to 8 bits, by the actual range of x.
 
     Parameters
     ----------
     x : array of float16, float32, float64 or bfloat16
         Any shape and strides. Computed in float32.
     granularity : {"per_token", "per_tensor"}
-        One scale for each slice along `axis` (per row, with the default axis), or one for all of x.
+        One scale for each slice along `axis` (with the default axis, for each row), or one for all of x.
     dtype : {"uint8", "int8"}
-        Of `data`; int8 is the same grid moved by 128.
+        The type of `data`. int8 is the same grid, shifted by 128.
     symmetric : bool
         False: the range [min(0, x), max(0, x)] over 255 steps; True: max|x| over 127 steps, zero point in the middle.
     axis : int
         The axis along which values share a scale.
     out : array of `dtype`, shape of x, optional
-        Written and returned as `data`; its last axis must be contiguous. It may overlap x. Beyond some MB this saves
-        the time in which the system finds and clears memory for a new array.
+        Written and returned as `data`; its last axis must be contiguous. It may overlap x. From some MB on this saves
+        the time in which the system allocates and clears memory for a new array.
 
     Returns
     -------
@@ -84,17 +84,17 @@ def quantize(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is written.
+        Names the argument, what it was and what is allowed. Raised before anything is written.
     MemoryError
-        When there is no memory for the result.
+        If there is too little memory for the result.
 
     Notes
     -----
-    ``|dequantize(quantize(x)) - x| ≤ scale / 2 · (1 + 2^-13)``: half a step and rounding. (Not where scale is denormal
-    or the result is beyond float32.)
+    ``|dequantize(quantize(x)) - x| ≤ scale / 2 · (1 + 2^-13)``: half a step and rounding. (This does not hold
+    if scale is denormal or the result is too large for float32.)
 
-    All zeros: scale 1, zero point 0 of the uint8 grid (so -128 for int8). NaN or an infinity in a slice: scale NaN
-    there, and data equal to the zero point; no other slice changes.
+    A slice of zeros has scale 1 and the uint8 grid's zero point 0 (for int8, -128). A slice with NaN or an infinity has
+    scale NaN, and its data equals the zero point. No other slice changes.
 
     Source: ONNX DynamicQuantizeLinear-11, per slice. Asymmetric uint8 per tensor is the same, bit for bit.
 
@@ -153,8 +153,8 @@ def dequantize(q: Quantized, *, out: np.ndarray | None = None) -> np.ndarray:
     q : Quantized
         From `quantize`, or any such tuple.
     out : float32 array, shape of q.data, optional
-        Written and returned; its last axis must be contiguous. It may overlap q.data. Beyond some MB this saves the
-        time in which the system finds and clears memory for a new array: most of all the time.
+        Written and returned; its last axis must be contiguous. It may overlap q.data. From some MB on this saves
+        the time in which the system allocates and clears memory for a new array, which is most of the time.
 
     Returns
     -------
@@ -163,13 +163,14 @@ def dequantize(q: Quantized, *, out: np.ndarray | None = None) -> np.ndarray:
     Raises
     ------
     TypeError, ValueError
-        When q is not such a tuple or its parts do not fit each other, or `out` does not fit, before it is written.
+        If q is not such a tuple, its parts do not fit each other, or `out` does not fit. Raised before anything is
+        written.
     MemoryError
-        When there is no memory for the result.
+        If there is too little memory for the result.
 
     Notes
     -----
-    Exact but for the one rounding of the product: at most 2^-24 of it, or 2^-150. Source: ONNX DequantizeLinear-13.
+    Exact except for the one rounding of the product: at most 2^-24 of it, or 2^-150. Source: ONNX DequantizeLinear-13.
 
     Examples
     --------

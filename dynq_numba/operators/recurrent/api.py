@@ -26,54 +26,54 @@ def lstm(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Run an LSTM over whole sequences: products in exact 8-bit integers, cell state and gates in float32.
 
-    The input product of all times is one `linear`; then h is quantized anew, row by row, at every step. So a row's
-    result has the same bits whatever else is in the batch, on every instruction set and for every number of threads.
+    The input product of all steps is one `linear`. Then h is quantized, row by row, in every step. So a row's result
+    has the same bits in any batch, on every instruction set and for every number of threads.
 
     Parameters
     ----------
     x : array [T, B, I] of floats, or [T, I] for one sequence
         Any strides and any of float16, float32, float64, bfloat16.
     packed : PackedLSTM, or a sequence of them
-        From `pack_lstm`; several are stacked: each takes what the one before gives.
+        From `pack_lstm`; several are stacked: each takes the output of the one before.
     h0 : array [D, B, P] of floats, optional
-        Initial state of each direction (of all layers one after the other, where stacked: [L·D, B, P]); without B for
-        one sequence. Zeros by default.
+        Initial state of each direction (for stacked layers, of all layers one after the other: [L·D, B, P]); without B
+        for one sequence. Zeros by default.
     c0 : array [D, B, H] of floats, optional
         Initial cell state, as h0.
     lengths : integers [B], optional
-        How many times of each sequence there are, 0 … T. Beyond, x is never looked at (it may be NaN) and y is 0; the
-        reverse direction begins at the last one.
+        How many steps each sequence has, 0 … T. After them x is never read (it may be NaN) and y is 0. The reverse
+        direction begins at the last step of each sequence.
     batch_first : bool
         x is [B, T, I], and y [B, T, D·P] (a view, not contiguous).
     threads : int, optional
-        At most how many threads, the calling one included; by default as many as the work is worth.
+        The largest number of threads, including the calling one. By default as many as pay for the work.
 
     Returns
     -------
     y : float32 array [T, B, D·P]
-        h of every time, the directions side by side. ONNX's Y is ``y.reshape(T, B, D, P).swapaxes(1, 2)``.
+        h of every step, the directions side by side. ONNX's Y is ``y.reshape(T, B, D, P).swapaxes(1, 2)``.
     h : float32 array [D, B, P]
-        The final states, of each sequence's own end.
+        The final states, each at the end of its sequence.
     c : float32 array [D, B, H]
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is computed.
+        Names the argument, what it was and what is allowed. Raised before anything is computed.
     MemoryError
-        When there is no memory for gates or results.
+        If there is too little memory for gates or results.
 
     Notes
     -----
-    NaN or an infinity in x makes the rest of that sequence NaN, and no other.
+    NaN or an infinity in x makes the rest of that sequence NaN, and no other sequence.
 
-    One step, but for float32 rounding: where x·Wᵀ and h·Rᵀ are together off by δ (the bounds of `linear`),
+    Error of one step, without float32 rounding: if x·Wᵀ and h·Rᵀ together are off by δ (the bounds of `linear`),
     |Δc| ≤ (|c| + 5)·δ / 4 and |Δh| ≤ (|c| + 6)·δ / 4, with the usual activations, c the state before, no peepholes
-    and no projection. h lies in (-1, 1), so errors do not grow with T by themselves.
+    and no projection. h is in (-1, 1), so errors do not grow just because T grows.
 
     Measured, relative norm to float32 (``python -m bench recurrent_accuracy``): the trained BiLSTM of ddddocr on
     rendered text 1.0 % (ONNX Runtime's int8: 1.4 %), the GRUs of ``examples/g2p.py`` 0.7 %, silero-vad's LSTM on
-    20 s of synthetic speech 1.7 % (1.8 %); there rounding R to 8 bits, 0.8 % of it, alone gives 1.8 %.
+    20 s of synthetic speech 1.7 % (1.8 %); there, rounding R to 8 bits alone (0.8 % of R) gives 1.8 %.
 
     Sources: ONNX LSTM-14, PyTorch's LSTM; formulas in kernels/recurrent/cells.py.
 
@@ -102,44 +102,44 @@ def gru(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run a GRU over whole sequences: products in exact 8-bit integers, states and gates in float32.
 
-    A row's result has the same bits whatever else is in the batch, as in `lstm`.
+    A row's result has the same bits in any batch, as in `lstm`.
 
     Parameters
     ----------
     x : array [T, B, I] of floats, or [T, I] for one sequence
         Any strides and any of float16, float32, float64, bfloat16.
     packed : PackedGRU, or a sequence of them
-        From `pack_gru`; several are stacked: each takes what the one before gives.
+        From `pack_gru`; several are stacked: each takes the output of the one before.
     h0 : array [D, B, H] of floats, optional
         Initial state of each direction; stacked [L·D, B, H]; without B for one sequence. Zeros by default.
     lengths : integers [B], optional
-        How many times of each sequence there are, 0 … T. Beyond, x is never looked at and y is 0.
+        How many steps each sequence has, 0 … T. After them x is never read and y is 0.
     batch_first : bool
         x is [B, T, I], and y [B, T, D·H] (a view, not contiguous).
     threads : int, optional
-        At most how many threads, the calling one included; by default as many as the work is worth.
+        The largest number of threads, including the calling one. By default as many as pay for the work.
 
     Returns
     -------
     y : float32 array [T, B, D·H]
-        h of every time, the directions side by side.
+        h of every step, the directions side by side.
     h : float32 array [D, B, H]
-        The final states, of each sequence's own end.
+        The final states, each at the end of its sequence.
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is computed.
+        Names the argument, what it was and what is allowed. Raised before anything is computed.
     MemoryError
-        When there is no memory for gates or results.
+        If there is too little memory for gates or results.
 
     Notes
     -----
-    NaN or an infinity in x makes the rest of that sequence NaN, and no other.
+    NaN or an infinity in x makes the rest of that sequence NaN, and no other sequence.
 
-    One step, but for float32 rounding: where x·Wᵀ and h·Rᵀ are together off by δ (the bounds of `linear`),
+    Error of one step, without float32 rounding: if x·Wᵀ and h·Rᵀ together are off by δ (the bounds of `linear`),
     |Δh| ≤ (5 + |h| + |h·Rᵀ + b|)·δ / 4 with the usual activations and ``linear_before_reset``, h the state before and
-    h·Rᵀ + b the h gate's part of it. Without, r·h is off by |h|·δ / 4 before it is multiplied with R.
+    h·Rᵀ + b the h gate's part of it. Without it, r·h is off by |h|·δ / 4 before it is multiplied with R.
 
     Source: ONNX GRU-14, PyTorch's GRU; formulas in kernels/recurrent/cells.py.
 
@@ -168,43 +168,43 @@ def rnn(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run a plain recurrent layer over whole sequences: products in exact 8-bit integers, states in float32.
 
-    A row's result has the same bits whatever else is in the batch, as in `lstm`.
+    A row's result has the same bits in any batch, as in `lstm`.
 
     Parameters
     ----------
     x : array [T, B, I] of floats, or [T, I] for one sequence
         Any strides and any of float16, float32, float64, bfloat16.
     packed : PackedRNN, or a sequence of them
-        From `pack_rnn`; several are stacked: each takes what the one before gives.
+        From `pack_rnn`; several are stacked: each takes the output of the one before.
     h0 : array [D, B, H] of floats, optional
         Initial state of each direction; stacked [L·D, B, H]; without B for one sequence. Zeros by default.
     lengths : integers [B], optional
-        How many times of each sequence there are, 0 … T. Beyond, x is never looked at and y is 0.
+        How many steps each sequence has, 0 … T. After them x is never read and y is 0.
     batch_first : bool
         x is [B, T, I], and y [B, T, D·H] (a view, not contiguous).
     threads : int, optional
-        At most how many threads, the calling one included; by default as many as the work is worth.
+        The largest number of threads, including the calling one. By default as many as pay for the work.
 
     Returns
     -------
     y : float32 array [T, B, D·H]
-        h of every time, the directions side by side.
+        h of every step, the directions side by side.
     h : float32 array [D, B, H]
-        The final states, of each sequence's own end.
+        The final states, each at the end of its sequence.
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is computed.
+        Names the argument, what it was and what is allowed. Raised before anything is computed.
     MemoryError
-        When there is no memory for gates or results.
+        If there is too little memory for gates or results.
 
     Notes
     -----
-    NaN or an infinity in x makes the rest of that sequence NaN, and no other.
+    NaN or an infinity in x makes the rest of that sequence NaN, and no other sequence.
 
-    One step, but for float32 rounding: where x·Wᵀ and h·Rᵀ are together off by δ (the bounds of `linear`), |Δh| ≤ δ
-    with an activation whose slope is at most 1, as those of tanh, Relu and sigmoid.
+    Error of one step, without float32 rounding: if x·Wᵀ and h·Rᵀ together are off by δ (the bounds of `linear`), |Δh| ≤
+    δ with an activation whose slope is at most 1, as those of tanh, Relu and sigmoid.
 
     Source: ONNX RNN-14, PyTorch's RNN.
 
@@ -230,7 +230,7 @@ def lstm_cell(
     Parameters
     ----------
     x : array [B, I] of floats, or [I]
-        One time of each sequence, or of one.
+        One step of each sequence, or of one sequence.
     packed : PackedLSTM
         From `pack_lstm`, of one direction.
     h : array [B, P] or [P] of floats, optional
@@ -238,7 +238,7 @@ def lstm_cell(
     c : array [B, H] or [H] of floats, optional
         The cell state before; zeros by default.
     threads : int, optional
-        At most how many threads, the calling one included; by default as many as the work is worth.
+        The largest number of threads, including the calling one. By default as many as pay for the work.
 
     Returns
     -------
@@ -248,9 +248,9 @@ def lstm_cell(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed; so where `packed` has two directions.
+        Names the argument, what it was and what is allowed. Also raised when `packed` has two directions.
     MemoryError
-        When there is no memory for gates or results.
+        If there is too little memory for gates or results.
 
     Notes
     -----
@@ -278,13 +278,13 @@ def gru_cell(
     Parameters
     ----------
     x : array [B, I] of floats, or [I]
-        One time of each sequence, or of one.
+        One step of each sequence, or of one sequence.
     packed : PackedGRU
         From `pack_gru`, of one direction.
     h : array [B, H] or [H] of floats, optional
         The state before; zeros by default.
     threads : int, optional
-        At most how many threads, the calling one included; by default as many as the work is worth.
+        The largest number of threads, including the calling one. By default as many as pay for the work.
 
     Returns
     -------
@@ -294,9 +294,9 @@ def gru_cell(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed; so where `packed` has two directions.
+        Names the argument, what it was and what is allowed. Also raised when `packed` has two directions.
     MemoryError
-        When there is no memory for gates or results.
+        If there is too little memory for gates or results.
 
     Notes
     -----
@@ -321,13 +321,13 @@ def rnn_cell(
     Parameters
     ----------
     x : array [B, I] of floats, or [I]
-        One time of each sequence, or of one.
+        One step of each sequence, or of one sequence.
     packed : PackedRNN
         From `pack_rnn`, of one direction.
     h : array [B, H] or [H] of floats, optional
         The state before; zeros by default.
     threads : int, optional
-        At most how many threads, the calling one included; by default as many as the work is worth.
+        The largest number of threads, including the calling one. By default as many as pay for the work.
 
     Returns
     -------
@@ -337,9 +337,9 @@ def rnn_cell(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed; so where `packed` has two directions.
+        Names the argument, what it was and what is allowed. Also raised when `packed` has two directions.
     MemoryError
-        When there is no memory for gates or results.
+        If there is too little memory for gates or results.
 
     Notes
     -----

@@ -56,7 +56,7 @@ def pack_lstm(
     W : array [D, 4·H, I] of floats, or [4·H, I] for one direction
         Input weights of D directions; finite. PyTorch: ``weight_ih_l0`` (stacked with its ``_reverse``).
     R : array [D, 4·H, P] or [4·H, P]
-        Recurrent weights; P is H, or what `projection` gives. PyTorch: ``weight_hh_l0``.
+        Recurrent weights; P is H, or the projection's rows. PyTorch: ``weight_hh_l0``.
     B : array [D, 8·H] or [8·H], optional
         Input and recurrent biases, one after the other; zeros by default. PyTorch: ``concatenate([bias_ih_l0,
         bias_hh_l0])``.
@@ -65,17 +65,17 @@ def pack_lstm(
     projection : array [D, P, H] or [P, H], optional
         PyTorch ``weight_hr_l0``: h = (o · tanh(c)) · projectionᵀ.
     layout : {"onnx", "torch"}
-        Must be said from 0.3 on; until then "onnx" where it is not.
+        Required from 0.3 on; until then "onnx" by default.
         The order of gates in W, R and B: i o f c, or i f g o.
     direction : {"forward", "reverse", "bidirectional"}, optional
-        By default what D says: forward, or both.
+        By default as D says: forward, or both.
     activations : sequence of 3 (or 3·D) names, optional
         f, g, h of each direction; sigmoid, tanh, tanh by default. Any of ONNX's: Relu, Tanh, Sigmoid, Affine,
         LeakyRelu, ThresholdedRelu, ScaledTanh, HardSigmoid, Elu, Softsign, Softplus, in any case.
     activation_alpha, activation_beta : sequences of floats, optional
         For those activations that have an alpha (a beta), in order; defaults as in ONNX.
     clip : float, optional
-        What enters the gates' activations is limited to [-clip, clip].
+        Limits the inputs of the gates' activations to [-clip, clip].
     input_forget : bool
         Couple the gates: f = 1 - i.
 
@@ -86,7 +86,7 @@ def pack_lstm(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed.
+        Names the argument, what it was and what is allowed.
 
     Notes
     -----
@@ -151,7 +151,7 @@ def pack_gru(
     B : array [D, 6·H] or [6·H], optional
         Input and recurrent biases, one after the other; zeros by default.
     layout : {"onnx", "torch"}
-        Must be said from 0.3 on; until then "onnx" where it is not.
+        Required from 0.3 on; until then "onnx" by default.
         The order of gates: z r h, or r z n.
     linear_before_reset : bool, optional
         Whether r multiplies h·Rᵀ (one product a step) or h (two). False by default, as in ONNX; "torch" is always True.
@@ -167,7 +167,7 @@ def pack_gru(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed.
+        Names the argument, what it was and what is allowed.
 
     Notes
     -----
@@ -235,7 +235,7 @@ def pack_rnn(
     B : array [D, 2·H] or [2·H], optional
         Input and recurrent biases, one after the other; zeros by default.
     layout : {"onnx", "torch"}
-        The same for one gate.
+        Has no effect, because there is only one gate.
     direction, activation_alpha, activation_beta, clip
         As for `pack_lstm`.
     activations : sequence of 1 (or D) names, optional
@@ -248,7 +248,7 @@ def pack_rnn(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed.
+        Names the argument, what it was and what is allowed.
 
     Notes
     -----

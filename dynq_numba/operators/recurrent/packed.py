@@ -26,7 +26,7 @@ class Options(NamedTuple):
 class PackedRecurrent:
     """What PackedLSTM, PackedGRU and PackedRNN share: one layer in one or two directions.
 
-    Pickles, copies and compares by value; the pickle holds plain integers, so it moves between machines.
+    Can be pickled and copied, and compares by value. A pickle holds plain integers, so other machines can read it.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class PackedRecurrent:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held: packed weights with their padding, scales, sums, biases, peepholes."""
+        """Bytes in memory: packed weights with their padding, scales, sums, biases, peepholes."""
         arrays = sum(array.nbytes for array in self.peepholes or ())
         return arrays + sum(weight.nbytes for direction in self.weights for weight in direction)
 
@@ -123,7 +123,7 @@ class PackedRecurrent:
 class PackedLSTM(PackedRecurrent):
     """An LSTM layer, from `pack_lstm`; for `lstm` and `lstm_cell`.
 
-    Pickles, copies and compares by value; the pickle holds plain integers, so it moves between machines.
+    Can be pickled and copied, and compares by value. A pickle holds plain integers, so other machines can read it.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ class PackedLSTM(PackedRecurrent):
     peepholes : tuple of float32 array [3, H], or None
         In the order i o f.
     nbytes : int
-        Bytes held: packed weights with their padding, scales, sums, biases, peepholes.
+        Bytes in memory: packed weights with their padding, scales, sums, biases, peepholes.
 
     Examples
     --------
@@ -157,7 +157,7 @@ class PackedLSTM(PackedRecurrent):
 class PackedGRU(PackedRecurrent):
     """A GRU layer, from `pack_gru`; for `gru` and `gru_cell`.
 
-    Pickles, copies and compares by value; the pickle holds plain integers, so it moves between machines.
+    Can be pickled and copied, and compares by value. A pickle holds plain integers, so other machines can read it.
 
     Attributes
     ----------
@@ -173,7 +173,7 @@ class PackedGRU(PackedRecurrent):
     peepholes : tuple of float32 array [3, H], or None
         None.
     nbytes : int
-        Bytes held: packed weights with their padding, scales, sums, biases, peepholes.
+        Bytes in memory: packed weights with their padding, scales, sums, biases, peepholes.
 
     Examples
     --------
@@ -191,7 +191,7 @@ class PackedGRU(PackedRecurrent):
 class PackedRNN(PackedRecurrent):
     """A plain recurrent layer, from `pack_rnn`; for `rnn` and `rnn_cell`.
 
-    Pickles, copies and compares by value; the pickle holds plain integers, so it moves between machines.
+    Can be pickled and copied, and compares by value. A pickle holds plain integers, so other machines can read it.
 
     Attributes
     ----------
@@ -206,7 +206,7 @@ class PackedRNN(PackedRecurrent):
     peepholes : tuple of float32 array [3, H], or None
         None.
     nbytes : int
-        Bytes held: packed weights with their padding, scales, sums, biases, peepholes.
+        Bytes in memory: packed weights with their padding, scales, sums, biases, peepholes.
 
     Examples
     --------

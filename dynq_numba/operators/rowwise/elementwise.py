@@ -26,7 +26,7 @@ def gelu(
     out : float32 array, shape of x, optional
         Written and returned; its last axis must be contiguous. It may be x.
     threads : int, optional
-        At most how many threads, the calling one included; by default as many as the work is worth.
+        The largest number of threads, including the calling one. By default as many as pay for the work.
 
     Returns
     -------
@@ -35,9 +35,9 @@ def gelu(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is written.
+        Names the argument, what it was and what is allowed. Raised before anything is written.
     MemoryError
-        When there is no memory for the result.
+        If there is too little memory for the result.
 
     Notes
     -----
@@ -65,7 +65,7 @@ def silu(x: np.ndarray, *, out: np.ndarray | None = None, threads: int | None = 
     out : float32 array, shape of x, optional
         Written and returned; its last axis must be contiguous. It may be x.
     threads : int, optional
-        At most how many threads, the calling one included; by default as many as the work is worth.
+        The largest number of threads, including the calling one. By default as many as pay for the work.
 
     Returns
     -------
@@ -74,13 +74,13 @@ def silu(x: np.ndarray, *, out: np.ndarray | None = None, threads: int | None = 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is written.
+        Names the argument, what it was and what is allowed. Raised before anything is written.
     MemoryError
-        When there is no memory for the result.
+        If there is too little memory for the result.
 
     Notes
     -----
-    Relative error at most 12·2^-24, and (4·|x| + 2)·2^-149 absolutely.
+    Relative error at most 12·2^-24, plus an absolute error of at most (4·|x| + 2)·2^-149.
     Source: Elfwing, Uchibe and Doya, Sigmoid-Weighted Linear Units (2017).
 
     Examples
@@ -100,14 +100,14 @@ def swiglu(
     Parameters
     ----------
     gate : array [..., N] of float16, float32, float64 or bfloat16
-        Any strides. Without `up`: [..., 2N], whose first half is the gate and whose second is `up`, as one wide
-        linear gives them.
+        Any strides. Without `up`: [..., 2N]. The first half is the gate, the second half is `up`, as one wide linear
+        returns them.
     up : array of floats, shape of gate, optional
-        What silu(gate) is multiplied by.
+        silu(gate) is multiplied by it.
     out : float32 array [..., N], optional
         Written and returned; its last axis must be contiguous. It may be gate or up.
     threads : int, optional
-        At most how many threads, the calling one included; by default as many as the work is worth.
+        The largest number of threads, including the calling one. By default as many as pay for the work.
 
     Returns
     -------
@@ -116,13 +116,13 @@ def swiglu(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is written.
+        Names the argument, what it was and what is allowed. Raised before anything is written.
     MemoryError
-        When there is no memory for the result.
+        If there is too little memory for the result.
 
     Notes
     -----
-    Relative error at most 13·2^-24, and ((4·|gate| + 2)·|up| + 1)·2^-149 absolutely.
+    Relative error at most 13·2^-24, plus an absolute error of at most ((4·|gate| + 2)·|up| + 1)·2^-149.
     Source: Shazeer, GLU Variants Improve Transformer (2020).
 
     Examples

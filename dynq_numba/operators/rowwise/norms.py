@@ -41,32 +41,32 @@ def softmax(
     x : array of float16, float32, float64 or bfloat16
         Any shape and strides. Computed in float32.
     mask : boolean array, or array of floats, optional
-        Broadcast to x. Boolean: True keeps a value, False leaves it out as -inf would. Floats are added to x.
+        Broadcast to x. Boolean: True keeps a value, False leaves it out (as -inf does). Floats are added to x.
     axis : int
-        Any axis but the last is moved there, and the result is a view.
+        If it is not the last axis, x is transposed and the result is a view.
     out : float32 array, shape of x, optional
         Written and returned; its last axis must be contiguous. It may be x.
     threads : int, optional
-        At most how many threads, the calling one included; by default as many as the work is worth.
+        The largest number of threads, including the calling one. By default as many as pay for the work.
 
     Returns
     -------
     float32 array, shape of x
-        Zeros where nothing is left of a row: all of it masked, or -inf.
+        A row whose values are all masked or -inf is zeros.
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is written.
+        Names the argument, what it was and what is allowed. Raised before anything is written.
     MemoryError
-        When there is no memory for the result.
+        If there is too little memory for the result.
 
     Notes
     -----
-    A NaN (that no boolean mask leaves out) or +inf makes its row NaN, and no other.
+    A NaN (unless a boolean mask leaves it out) or +inf makes its row NaN, and no other row.
 
-    Error, v in float32, K values: relatively at most ``(2.3·(|v - max v| + ln K) + K/64 + 16)·2^-24``, absolutely
-    2^-126.
+    Error, for v in float32 and K values: relative at most ``(2.3·(|v - max v| + ln K) + K/64 + 16)·2^-24``, absolute at
+    most 2^-126.
 
     Sources: ONNX Softmax-13; Blanchard, Higham and Higham, IMA J. Numer. Anal. 41 (2021) 2311, on the shifted form.
 
@@ -120,18 +120,18 @@ def layer_norm(
     x : array [..., K] of float16, float32, float64 or bfloat16
         Any strides. Computed in float32.
     weight, bias : array [K] of floats, optional
-        What the normalized row is multiplied by, and what is added then; 1 and 0 by default.
+        The normalized row is multiplied by weight, then bias is added. 1 and 0 by default.
     eps : float
-        Not negative; rounded to float32. With 0, a row of one value gives NaN.
+        Not negative; rounded to float32. With 0, a row of equal values gives NaN.
     residual : array of floats, shape of x, optional
         Added to x, in float32, before the norm.
     sum_out : float32 array, shape of x, optional
-        Written with x + residual, in the same pass; needs `residual`. It may be x or residual: a block of a
-        transformer goes on with ``y = layer_norm(h, w, b, residual=stream, sum_out=stream)``.
+        x + residual is written to it, in the same pass; needs `residual`. It may be x or residual: a transformer block
+        continues with ``y = layer_norm(h, w, b, residual=stream, sum_out=stream)``.
     out : float32 array, shape of x, optional
         Written and returned; its last axis must be contiguous. It may be x or residual.
     threads : int, optional
-        At most how many threads, the calling one included; by default as many as the work is worth.
+        The largest number of threads, including the calling one. By default as many as pay for the work.
 
     Returns
     -------
@@ -140,15 +140,15 @@ def layer_norm(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is written.
+        Names the argument, what it was and what is allowed. Raised before anything is written.
     MemoryError
-        When there is no memory for the result.
+        If there is too little memory for the result.
 
     Notes
     -----
-    The variance is the mean of (v - mean)², in a second pass over the row in L1: E[v²] - mean² would cancel.
-    A row with NaN or an infinity is NaN, and no other row is. Squares must stay in float32: |v - mean| < 1.8e19. How
-    small they are does not matter: where variance + eps is below 2^-126, both are taken of (v - mean)·2^96.
+    The variance is the mean of (v - mean)², in a second pass over the row in L1, because E[v²] - mean² loses digits.
+    A row with NaN or an infinity becomes NaN, and no other row. Squares must fit float32: |v - mean| < 1.8e19. They may
+    be as small as you like: if variance + eps is below 2^-126, both are computed from (v - mean)·2^96.
     With n = (v - mean)/σ and σ = √(variance + eps), the error is, to first order, at most
     (K/64 + 16)·2^-24·(|weight|·(|n| + mean|v| / σ) + |bias|) + 2^-86·|weight| + 2^-148.
     Sources: Ba, Kiros and Hinton, Layer Normalization (2016); ONNX LayerNormalization-17; ONNX Runtime's
@@ -182,17 +182,17 @@ def rms_norm(
     x : array [..., K] of float16, float32, float64 or bfloat16
         Any strides. Computed in float32.
     weight : array [K] of floats, optional
-        What the normalized row is multiplied by; 1 by default.
+        The normalized row is multiplied by it; 1 by default.
     eps : float
         Not negative; rounded to float32.
     residual : array of floats, shape of x, optional
         Added to x, in float32, before the norm.
     sum_out : float32 array, shape of x, optional
-        Written with x + residual, in the same pass; needs `residual`. It may be x or residual, as for `layer_norm`.
+        x + residual is written to it, in the same pass; needs `residual`. It may be x or residual, as for `layer_norm`.
     out : float32 array, shape of x, optional
         Written and returned; its last axis must be contiguous. It may be x or residual.
     threads : int, optional
-        At most how many threads, the calling one included; by default as many as the work is worth.
+        The largest number of threads, including the calling one. By default as many as pay for the work.
 
     Returns
     -------
@@ -201,15 +201,15 @@ def rms_norm(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is written.
+        Names the argument, what it was and what is allowed. Raised before anything is written.
     MemoryError
-        When there is no memory for the result.
+        If there is too little memory for the result.
 
     Notes
     -----
-    A NaN makes its row NaN, and no other; beside an infinity all that is finite becomes 0, the infinity NaN.
-    Squares must stay in float32: |v| < 1.8e19; small ones are treated as in `layer_norm`.
-    Error, v in float32: relatively at most (K/128 + 12)·2^-24, absolutely 2^-149·(|weight| + 1).
+    A NaN makes its row NaN, and no other row. In a row with an infinity, finite values become 0 and the infinity NaN.
+    Squares must fit float32: |v| < 1.8e19. Small ones are treated as in `layer_norm`.
+    Error, for v in float32: relative at most (K/128 + 12)·2^-24, absolute at most 2^-149·(|weight| + 1).
     Sources: Zhang and Sennrich, Root Mean Square Layer Normalization (2019); ONNX RMSNormalization-23.
 
     Examples

@@ -31,7 +31,7 @@ def rotary(
     out: np.ndarray | None = None,
     threads: int | None = None,
 ) -> np.ndarray:
-    """Turn pairs of values of each row by the angles of its position: (a·cos - b·sin, b·cos + a·sin).
+    """Rotate pairs of values of each row by the angles of its position: (a·cos - b·sin, b·cos + a·sin).
 
     Parameters
     ----------
@@ -42,13 +42,13 @@ def rotary(
     positions : array of integers, optional
         Broadcast to x's shape without the last axis: [S], [B, 1, S], or [S, 1] for x [B, S, heads, D].
     offset : int
-        Without `positions`: the position of the first of the S rows; the others follow it.
+        Without `positions`: the position of the first of the S rows. The others follow.
     interleaved : bool
         False: pairs are (d, d + H), as in Hugging Face's "rotate half". True: (2d, 2d + 1), as in GPT-J.
     out : float32 array, shape of x, optional
         Written and returned; its last axis must be contiguous. It may be x.
     threads : int, optional
-        At most how many threads, the calling one included; by default as many as the work is worth.
+        The largest number of threads, including the calling one. By default as many as pay for the work.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def rotary(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed, before anything is written.
+        Names the argument, what it was and what is allowed. Raised before anything is written.
 
     Notes
     -----
@@ -131,11 +131,12 @@ def rotary_tables(
     Parameters
     ----------
     positions : int, or array of integers or floats
-        A length: positions 0, 1 … below it. Else those positions, such as ``np.arange(n) / 4`` to stretch a context.
+        An int n stands for positions 0 … n - 1. An array holds the positions, such as ``np.arange(n) / 4`` to stretch a
+        context.
     dim : int
-        Values of a row that are turned: even and positive.
+        How many values of a row are rotated: even and positive.
     base : float
-        More than 0.
+        Greater than 0.
 
     Returns
     -------
@@ -144,13 +145,13 @@ def rotary_tables(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it was and what is allowed.
+        Names the argument, what it was and what is allowed.
 
     Notes
     -----
-    Within 0.51 ulp or 2^-40 absolutely, for integers below 2^31, and the same bits on every machine: frequencies come
-    from decimal arithmetic, turns are reduced exactly, and sine and cosine are float64 polynomials without libm.
-    (Tables whose angles are float32 products, as is usual, are off by position·2^-24 radians.)
+    The error is at most 0.51 ulp or 2^-40, for integers below 2^31. The bits are the same on every machine: frequencies
+    come from decimal arithmetic, turns are reduced exactly, and sine and cosine are float64 polynomials without libm.
+    (In usual tables the angles are float32 products; they are off by position·2^-24 radians.)
     Source: Su et al., RoFormer (2021), 3.2.2.
 
     Examples
