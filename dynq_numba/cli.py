@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"dynq-numba {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    warm = commands.add_parser("warmup", help="compile every kernel ahead, into the disk cache")
+    warm = commands.add_parser("warmup", help="compile every kernel in advance, into the disk cache")
     warm.add_argument("--quiet", action="store_true", help="print one line only")
     warm.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that compile at the same time")
     warm.set_defaults(run=_warmup)

@@ -1,4 +1,4 @@
-"""Modules that have moved, under the names that pickles of version 0.1.0 know them by."""
+"""Modules that have moved, under the old names that pickles of version 0.1.0 contain."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ MOVED = {
 
 
 def register_old_names() -> None:
-    """Let `pickle` find what it looks for."""
+    """Let `pickle` find the old names."""
     for old, new in MOVED.items():
         sys.modules[f"{__package__}.{old}"] = import_module(f".{new}", __package__)

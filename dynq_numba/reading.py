@@ -1,6 +1,6 @@
-"""load: what a file of `save`, or any other safetensors file, holds (the format: saving.py).
+"""load: read a file of `save`, or any other safetensors file (saving.py describes the format).
 
-What is read may be damaged or forged: see files/container.py and files/fields.py.
+A file may be damaged or forged: see files/container.py and files/fields.py.
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> dict[str, Any]
 
 
 def read(path: str | os.PathLike[str], use: Callable[[Any], T]) -> T:
-    """What `use` makes of a file's bytes; a ValueError of it begins with the path."""
+    """Call `use` on a file's bytes. The path is put in front of a ValueError."""
     with open(path, "rb", opener=_opened) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(f"{os.fspath(path)}: this is no file, but a device, pipe or socket")
+            raise ValueError(f"{os.fspath(path)}: this is not a file, but a device, pipe or socket")
         size = os.fstat(file.fileno()).st_size
         content = _mapped(file, size)
     try:
@@ -121,7 +121,7 @@ def _loaded(content: Any, verify: bool) -> dict[str, Any]:
 
 
 def objects_of(header: dict[str, Any]) -> dict[str, Any] | None:
-    """What the header says of objects by name; None where the file is not one of ours."""
+    """The header's description of each object; None if the file is not one of ours."""
     metadata = header[METADATA]
     ours = {key for key in metadata if key.startswith(PREFIX)}
     if metadata.get("format") != FORMAT and not ours:
@@ -164,7 +164,7 @@ def _plain(header: dict[str, Any], name: str, content: Any, start: int) -> np.nd
 
 
 class _File:
-    """A file's header and bytes, and the names of the arrays that no object has had yet."""
+    """A file's header and bytes, and the names of arrays that no object has used yet."""
 
     def __init__(self, header: dict[str, Any], left: set[str], content: Any, start: int):
         self.header, self.left, self.content, self.start = header, left, content, start
@@ -236,7 +236,7 @@ def _attributes(name: str, about: dict[str, Any], *names: str) -> list[Any]:
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """What is wrong within is said to be so of `name`."""
+    """Put `name` in front of a ValueError inside."""
     try:
         yield
     except (TypeError, ValueError, OverflowError) as error:

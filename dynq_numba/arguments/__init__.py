@@ -1,1 +1,1 @@
-"""What public functions share: every check of an argument once; matrices and where results go."""
+"""What public functions share: each check of an argument, once; matrices, and where results are written."""

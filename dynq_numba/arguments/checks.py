@@ -13,7 +13,7 @@ F32 = np.dtype(np.float32)
 
 
 def describe(value: Any) -> str:
-    """A short account of a value for error messages."""
+    """A short description of a value for error messages."""
     if isinstance(value, np.ndarray):
         return f"ndarray of {value.dtype}, shape {value.shape}"
     if _tensor(value):
@@ -43,14 +43,14 @@ def is_float(dtype: np.dtype) -> bool:
 
 
 def _tensor(value: Any) -> bool:
-    """Whether it is another library's array."""
+    """Whether it is an array of another library."""
     return all(hasattr(type(value), each) for each in ("__dlpack__", "dtype", "shape"))
 
 
 def plain(name: str, value: Any, what: str) -> np.ndarray:
-    """`value` as numpy's own kind of array, without what a subclass adds; a mask is nothing to leave out.
+    """`value` as a plain numpy array, not a subclass. A masked array is refused, because its mask would be lost.
 
-    An array of another library, such as a torch tensor, is one through DLPack: the same memory.
+    An array of another library, such as a torch tensor, becomes one through DLPack, with the same memory.
     """
     if type(value) is np.ndarray:
         return value

@@ -1,6 +1,7 @@
 """The strings and numbers that options take, for type checkers.
 
-At run time they are checked against lists beside the code that uses them; tests/contracts/test_types.py compares.
+At run time options are checked against lists beside the code that uses them. tests/contracts/test_types.py compares
+both.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from .checks import F32
 
 
 def plain_out(out: Any, dtype: np.dtype, source: np.ndarray) -> bool:
-    """Whether a matrix can be written as it is; if not, the long way tells why or finds another."""
+    """Whether a matrix can be written as it is. If not, the slower way raises an error or takes another matrix."""
     return (
         type(out) is ndarray and out.dtype is dtype and out.shape == source.shape and out.flags.writeable
         and out.strides[1] == out.itemsize and not may_share_memory(out, source)
@@ -20,7 +20,7 @@ def plain_out(out: Any, dtype: np.dtype, source: np.ndarray) -> bool:
 
 
 def contiguous_rows(moved: np.ndarray) -> np.ndarray:
-    """[..., K] as a matrix whose last axis is contiguous; a copy only where need be."""
+    """[..., K] as a matrix whose last axis is contiguous; a copy only if needed."""
     rows = moved.reshape(math.prod(moved.shape[:-1]), moved.shape[-1])
     return rows if rows.strides[1] == rows.itemsize or rows.shape[1] <= 1 else np.ascontiguousarray(rows)
 
@@ -42,7 +42,7 @@ def target_for(
 
 
 def target_of(out: np.ndarray | None, shape: tuple[int, ...], *read: np.ndarray | None) -> np.ndarray:
-    """What to write, float32 in `shape`: `out` itself where its layout fits and nothing that is read overlaps it.
+    """The array to write, float32 in `shape`: `out` itself if its layout fits and no input overlaps it.
 
     Else a new array, which `delivered` copies into `out`. Kernels take matrices whose last axis is contiguous.
     """

@@ -1,4 +1,4 @@
-"""The long way of the float operations: arguments that are not plain are checked and made rows of float32."""
+"""The slower way of the float operations: arguments that are not plain are checked and turned into rows of float32."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def apart(mask: Any, out: Any) -> bool:
 
 
 def canonical(array: np.ndarray) -> np.ndarray:
-    """A float32 array as exactly numpy's type, with numpy's own float32."""
+    """A float32 array as exactly the type numpy.ndarray, with numpy's own float32 object."""
     return np.asarray(array).view(F32)
 
 

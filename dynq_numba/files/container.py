@@ -1,4 +1,4 @@
-"""The safetensors container: named arrays in one file, so laid out that a memory map serves as the arrays.
+"""The safetensors container: named arrays in one file. Their layout allows using a memory map as the arrays.
 
     8 bytes     how long the header is, little-endian
     header      JSON in UTF-8, from "{" on, spaces behind it; no name twice: {"__metadata__": {name: text, …},
@@ -6,12 +6,12 @@
     data        the arrays' values, C order, little-endian; offsets count from here, and leave neither gap nor overlap
 
 Arrays of wide types come first and the header is padded, so every array is aligned. Source: the safetensors package's
-README, "Format"; its limits of the header are here, too. Written here since it is so little, and a library that needs
-nothing but numba should read its own weights; tests/contracts/test_safetensors_format.py holds it to the package both
-ways.
+README, "Format". The limits of the header are the same. This file exists because the format is small, and a library
+that only needs numba should be able to read its own weights. tests/contracts/test_safetensors_format.py compares it
+with the package, reading and writing.
 
-What is read may be damaged or forged. Everything is checked before it is used, against the bytes that are there: no
-array is made from a number that the header says. What is wrong raises ValueError.
+A file may be damaged or forged. Everything is checked before it is used, against the bytes of the file. No array is
+made from a number in the header alone. Anything wrong raises ValueError.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ALIGN, CHUNK = 64, 1 << 22
 
 
 class Tensor(NamedTuple):
-    """An array to be written: its type's name in DTYPES, its shape, and what makes it when its turn has come."""
+    """An array to write: its type's name in DTYPES, its shape, and a function that makes it when it is written."""
 
     code: str
     shape: tuple[int, ...]
@@ -49,7 +49,7 @@ class Tensor(NamedTuple):
 
 
 def joined(name: str, role: str) -> str:
-    """The name in the file of what `role` is of `name`."""
+    """The name in the file of the array `role` of `name`."""
     return f"{name}.{role}" if role else name
 
 
@@ -85,7 +85,7 @@ def data_of(header: dict[str, Any], tensors: dict[str, Tensor]) -> Iterator[byte
 
 
 def parsed(text: str) -> Any:
-    """What JSON says; ValueError also for a name that comes twice, NaN, and what is nested too deep."""
+    """The parsed JSON. ValueError also for a repeated name, NaN, and too deep nesting."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -147,7 +147,7 @@ def read(content: Any) -> tuple[dict[str, Any], int]:
 
 
 def _check(header: dict[str, Any], size: int) -> None:
-    """Entries are what they must be, and their offsets fill `size` bytes."""
+    """Check that entries are valid and their offsets fill `size` bytes."""
     ranges = []
     for name, entry in header.items():
         if name == METADATA:
@@ -182,7 +182,7 @@ def _sizes(value: Any) -> bool:
 
 
 def array(header: dict[str, Any], name: str, content: Any, start: int) -> np.ndarray:
-    """A read-only array, a view of `content` where it is aligned. BF16 comes as uint16."""
+    """A read-only array, a view of `content` if it is aligned. BF16 is returned as uint16."""
     entry = header[name]
     dtype = DTYPES[entry["dtype"]]
     found = np.ndarray(tuple(entry["shape"]), dtype, content, start + entry["data_offsets"][0])

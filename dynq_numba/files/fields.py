@@ -11,13 +11,13 @@
     gru, rnn    input_forget, linear_before_reset, peepholes,   peepholes [directions, 3, H]; of weight i of direction
                 weights: a list for each direction, of linears  d those of a linear, their roles behind "d.i."
 
-`symmetric`, `bias` and `peepholes` are booleans, and tell whether there are zero points, a bias, peepholes. Two 4-bit
-integers share a byte. Of a linear, columns 2j (low nibble) and 2j + 1: two's complement, or with zero points what is
-stored (0 … 15), the integer + zero_point. Of an embedding, columns j (low) and j + ceil(D / 2). A nibble without a
-column is 0.
+`symmetric`, `bias` and `peepholes` are booleans: whether there are zero points, a bias, peepholes. Two 4-bit
+integers share a byte. Of a linear, columns 2j (low nibble) and 2j + 1: two's complement, or with zero points the
+stored value (0 … 15), which is the integer + zero_point. Of an embedding, columns j (low) and j + ceil(D / 2). A nibble
+without a column is 0.
 
-Whatever comes from a file is held to what the pack functions make, ValueError or TypeError where it is something else,
-before there is an object: a file may be forged, and compiled code trusts a packed weight.
+A file may be forged, and compiled code trusts a packed weight. So everything from a file is checked to be something
+that the pack functions make, before an object is created. If not, ValueError or TypeError is raised.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ Take = Callable[[str, str, tuple[int, ...]], np.ndarray]
 
 
 def given(code: str, array: np.ndarray) -> Tensor:
-    """An array that is there already."""
+    """An array that already exists."""
     return Tensor(code, array.shape, lambda: array)
 
 
 def attributes(about: dict[str, Any], *names: str) -> list[Any]:
-    """The attributes, which are these and no others beside the kind."""
+    """The attributes: exactly these, beside the kind."""
     if set(about) != {"kind", *names}:
         raise ValueError(f"attributes must be {', '.join(names)}; got {', '.join(about)}")
     return [about[name] for name in names]
@@ -65,7 +65,7 @@ def within(name: str, values: np.ndarray, low: int, high: int) -> None:
 
 
 def steps(scale: np.ndarray, most: int, signed: bool = False) -> None:
-    """Scales are such: not 0, and finite times the largest integer."""
+    """Check scales: not 0, and finite when multiplied by the largest integer."""
     with np.errstate(all="ignore"):
         fine = np.isfinite(scale * np.float32(most)) & (scale != 0 if signed else scale > 0)
     if not fine.all():

@@ -1,4 +1,4 @@
-"""One block of scratch for values that do not all live at the same time."""
+"""One block of scratch for values with different lifetimes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Life(NamedTuple):
-    """A value is made in one stage, and read or written for the last time in this or a later one."""
+    """A value is made in one stage. It is read or written for the last time in that stage or a later one."""
 
     first: int
     last: int
@@ -15,7 +15,7 @@ class Life(NamedTuple):
 
 
 def arena(lives: Sequence[Life]) -> tuple[list[int], int]:
-    """Where each value begins, and the size of all: room of a value that is dead is taken again in later stages.
+    """Where each value begins, and the size of the block. Memory of a dead value is used again in later stages.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ def arena(lives: Sequence[Life]) -> tuple[list[int], int]:
 
     Notes
     -----
-    Best fit: the smallest free room that is large enough, else new room at the end. Rooms are neither cut nor joined,
-    which the few sizes that layers have do not need.
+    Best fit: the smallest free place that is large enough, else a new one at the end. Places are neither split nor
+    joined: layers have only a few sizes, so it is not needed.
     """
     begins: list[int] = []
     free: list[tuple[int, int]] = []

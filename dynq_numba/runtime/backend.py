@@ -10,5 +10,5 @@ T = TypeVar("T")
 
 
 def choose(compiled: T, reference: T) -> T:
-    """`compiled`, or under NUMBA_DISABLE_JIT=1 `reference`: the numpy one, with the same bits."""
+    """`compiled`, or with NUMBA_DISABLE_JIT=1 `reference`, which is in numpy and gives the same bits."""
     return compiled if JIT_ENABLED else reference

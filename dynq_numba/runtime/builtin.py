@@ -1,13 +1,13 @@
-"""Functions of the API whose plainest calls never enter the interpreter.
+"""Functions of the API whose plain calls never enter the interpreter.
 
     dq.linear ──▶ built-in function ──▶ vectorcall of the function in Python ──▶ kernels/linear/vectorcall.py
                                                                              └──▶ interpreter: every other case
 
-``@builtin`` makes of a Python function one that CPython calls as it calls those written in C. That one only passes the
-call on through the Python function's vectorcall pointer, which leads to the interpreter until `install` changes it. (A
-Python function alone would not do: CPython 3.11 enters those from bytecode without a look at the pointer. Nor may the
-built-in function itself change, since its hash is that of its address in C.) Where CPython or numpy are not laid out
-as expected, or nothing is compiled, the Python function stays what it is.
+``@builtin`` turns a Python function into one that CPython calls like a function written in C. It only passes the call
+on through the Python function's vectorcall pointer. This pointer leads to the interpreter until `install` changes it.
+(A Python function alone is not enough: CPython 3.11 enters it from bytecode without reading the pointer. And the
+built-in function must not change, because its hash is that of its address in C.) If CPython or numpy is not laid out as
+expected, or nothing is compiled, the Python function stays as it is.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _vectorcall(function: Any) -> ctypes.c_int64:
 
 
 def _interpreter() -> int:
-    """Where the C function begins that runs functions in Python, by CPython's own word; 0 where it has none."""
+    """The address of the C function that runs Python functions, as CPython gives it; 0 if it gives none."""
     if not _address("PyVectorcall_Function"):
         return 0
     ask = ctypes.pythonapi.PyVectorcall_Function
@@ -85,7 +85,7 @@ class _Probe:
 
 
 def _as_expected() -> bool:
-    """Whether this CPython and this numpy have all where kernels/objects/cpython.py and this file look for it."""
+    """Whether everything in this CPython and this numpy is where kernels/objects/cpython.py and this file expect it."""
     if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
         return False
     names, array = ("out",), np.empty((3, 5), np.float32)[:, 1:]
@@ -113,13 +113,13 @@ def _as_expected() -> bool:
 
 POSSIBLE = JIT_ENABLED and _as_expected()
 _functions: dict[str, Any] = {}
-#: What CPython or the process words hold by address alone, kept alive: whatever is reloaded, old objects go on working.
+#: Objects that CPython or the process words hold only by address. Kept alive, so that they work after a reload, too.
 _kept: list[Any] = []
 _filing = threading.Lock()
 
 
 def builtin(function: F) -> F:
-    """`function` as a built-in one, where that is possible; `install` may then give it a vectorcall kernel."""
+    """`function` as a built-in function, if possible. `install` may then give it a vectorcall kernel."""
     if not POSSIBLE:
         return function
     name, signature = function.__name__, inspect.signature(function)
@@ -139,7 +139,7 @@ def builtin(function: F) -> F:
 
 @cache
 def install(name: str, vectorcall: Any) -> None:
-    """Let calls of the built-in function `name` come to the kernel `vectorcall` first."""
+    """Let calls of the built-in function `name` go to the kernel `vectorcall` first."""
     if name in _functions:
         _vectorcall(_functions[name]).value = address(vectorcall, python.VECTORCALL)
 

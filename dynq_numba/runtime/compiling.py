@@ -1,4 +1,4 @@
-"""Says once when compiling kernels takes long, and how to have it done ahead."""
+"""Says once when compiling kernels takes long, and how to compile in advance."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from numba.core import event
 
 from ..kernels.base.jit import cache_directory
 
-#: Seconds of compiling in a process that nobody needs to be told of.
+#: Up to so many seconds of compiling, nothing is said.
 PATIENCE = 2.0
 #: Where it is said: on stderr, unless the program has set up logging otherwise.
 LOGGER = logging.getLogger("dynq_numba")
 
 
 class _Listener(event.Listener):
-    """Adds up what our kernels took. numba compiles under a lock: one at a time, and others within it."""
+    """Adds up the time that our kernels take. numba compiles under a lock, one function at a time."""
 
     def __init__(self) -> None:
         self.depth, self.began, self.seconds, self.said = 0, 0.0, 0.0, False
@@ -56,14 +56,14 @@ _listener = _Listener()
 
 
 def watch() -> None:
-    """Begin to count, but where DYNQ_QUIET is set."""
+    """Begin to count, unless DYNQ_QUIET is set."""
     if not os.environ.get("DYNQ_QUIET"):
         event.register("numba:compile", _listener)
 
 
 @contextmanager
 def silently() -> Iterator[None]:
-    """Whoever compiles on purpose need not be told."""
+    """Say nothing: the caller compiles on purpose."""
     said, _listener.said = _listener.said, True
     try:
         yield

@@ -1,4 +1,4 @@
-"""What this machine is: the features numba compiles for, and the size of its caches."""
+"""This machine: the features that numba compiles for, and the sizes of its caches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-#: What goes when LLVM is told to do without a feature: every feature whose name starts so builds on it.
+#: What is lost when LLVM is told not to use a feature: all features whose names start like this depend on it.
 _BUILT_ON = {"avx": ("avx",), "avx2": ("avx2", "avx512", "avxvnni"), "avx512f": ("avx512",)}
 #: What LLVM compiles with AVX2 where the target has it, and with the dot instruction where the target has that.
 _PROBE = """
@@ -27,7 +27,7 @@ define i32 @dot(<32 x i8> %a, <32 x i8> %b) {
 
 
 def _implied(name: str, text: str) -> set[str]:
-    """Features of a target that this machine has and LLVM uses, though `text` may not name them."""
+    """Features of a target that this machine has and LLVM uses, even if `text` does not name them."""
     import llvmlite.binding as llvm
 
     machine = llvm.Target.from_default_triple().create_target_machine(cpu=name, features=text)
@@ -44,9 +44,10 @@ def _implied(name: str, text: str) -> set[str]:
 def features() -> frozenset[str]:
     """LLVM features of numba's *effective* target (it honours NUMBA_CPU_NAME and NUMBA_CPU_FEATURES).
 
-    Emitting an instruction for a target that lacks it aborts the process. So what counts is the feature string, which
-    by default names all that the machine has or lacks; where it does not, LLVM is asked what it compiles for the CPU's
-    name. (What the machine has says nothing: a virtual one may have AVX-VNNI, and a name to LLVM that has not.)
+    Emitting an instruction for a target without it aborts the process. So the feature string counts. By default it
+    names everything that the machine has or lacks. If it does not, LLVM is asked what it compiles for the CPU's name.
+    (The machine's own features do not count: a virtual machine may have AVX-VNNI but a CPU name for which LLVM does not
+    use it.)
     """
     from numba.core.registry import cpu_target
 
@@ -62,7 +63,7 @@ def features() -> frozenset[str]:
 
 
 def _caches() -> dict[int, int]:
-    """Bytes of cpu0's data caches by level, as far as the machine says."""
+    """Bytes of cpu0's data caches by level, as far as the system tells."""
     sizes = {}
     for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
         try:
@@ -83,19 +84,19 @@ def model_name() -> str:
 
 
 def cache_sizes() -> dict[int, int]:
-    """Bytes of data caches by level, as far as the machine says."""
+    """Bytes of data caches by level, as far as the system tells."""
     return dict(sorted(_caches().items()))
 
 
 @cache
 def l2_bytes() -> int:
-    """Bytes of one core's private L2 cache, 1 MiB where the machine does not say."""
+    """Bytes of one core's private L2 cache, 1 MiB if the system does not tell."""
     return _caches().get(2, 1 << 20)
 
 
 @cache
 def last_cache_bytes() -> int:
-    """Bytes of the last level of cache, 32 MiB where the machine does not say."""
+    """Bytes of the last level of cache, 32 MiB if the system does not tell."""
     return max(_caches().values(), default=32 << 20)
 
 

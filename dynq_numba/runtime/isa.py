@@ -23,13 +23,13 @@ from . import cpu
 INSTRUCTION_SETS: tuple[InstructionSet, ...] = (AMX, AVX512VNNI, AVXVNNI, AVX2, PORTABLE)
 
 _forced: ContextVar[InstructionSet | None] = ContextVar("dynq_isa", default=None)
-#: Whether `force_isa` was used in this process: until then `active` has one answer, and nobody need ask.
+#: Whether `force_isa` was used in this process. Until then `active` always gives the same set.
 ever_forced = False
 
 
 @cache
 def _sets() -> tuple[dict[str, InstructionSet], dict[str, str]]:
-    """The sets that this process can run; and why not, of those that the CPU has all the same."""
+    """The sets that this process can run; and for other sets that the CPU has, the reason why not."""
     present = cpu.features()
     usable, refused = {}, {}
     for isa in INSTRUCTION_SETS:
@@ -42,13 +42,13 @@ def _sets() -> tuple[dict[str, InstructionSet], dict[str, str]]:
 
 
 def _failed_check(isa: InstructionSet) -> str:
-    """What is wrong with the products of matrix registers here, with a warning; "" if nothing."""
+    """What is wrong with products of the matrix registers here, also given as a warning; "" if nothing."""
     if not isa.matrix_rows or not JIT_ENABLED or os.environ.get("DYNQ_SELF_CHECK") == "0":
         return ""
     if matrix_products_are_exact(isa):
         return ""
     why = "its products are wrong on this machine"
-    warnings.warn(f"instruction set {isa.name} is left out: {why}", RuntimeWarning, stacklevel=2)
+    warnings.warn(f"instruction set {isa.name} is not used: {why}", RuntimeWarning, stacklevel=2)
     return why
 
 
@@ -57,7 +57,7 @@ def _usable() -> dict[str, InstructionSet]:
 
 
 def refused_isas() -> dict[str, str]:
-    """Instruction sets that the CPU has and this process does not run, and why."""
+    """Instruction sets that the CPU has but this process does not run, and why."""
     return dict(_sets()[1])
 
 

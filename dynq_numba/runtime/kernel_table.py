@@ -1,4 +1,4 @@
-"""Every kernel the package has, by name; and their addresses, compiled on first use. Operators register them.
+"""All kernels of the package by name, and their addresses. Compiled on first use. Operators register them.
 
     qd8_f32_qc8w_gemm_14x32c4__avx512vnni
     │   │   │    │    │        └ instruction set
@@ -9,9 +9,9 @@
     │   └ output
     └ activations: quantized dynamically to 8 bits
 
-Operators that multiply no panels are named by operands, result and what they do: f32_qd8_vcvt__…, f32_attention__…,
-qr8w_f32_vgather__… (rows of 8 bits with a scale and a minimum each); so are recurrent layers (qd8_f32_qc8w_lstm__…),
-whose products are those of `linear`. The grammar is XNNPACK's; tests hold every name to GRAMMAR.
+Operators without panels are named by their operands, result and action: f32_qd8_vcvt__…, f32_attention__…,
+qr8w_f32_vgather__… (rows of 8 bits with a scale and a minimum each). So are recurrent layers (qd8_f32_qc8w_lstm__…),
+whose products are those of `linear`. The grammar is XNNPACK's. Tests check every name against GRAMMAR.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ _FAMILIES: list[Family] = []
 
 
 def register(*families: Family) -> None:
-    """Add kernels to the table, before it is asked for any."""
+    """Add kernels to the table, before anything is read from it."""
     _FAMILIES.extend(families)
 
 
@@ -109,7 +109,7 @@ def kernels() -> dict[tuple[str, Scheme, str], Kernel]:
 
 
 def is_kept(kernel: Kernel) -> bool:
-    """Whether the kernel is in the cache on disk, so that nothing is compiled when it is called."""
+    """Whether the kernel is in the disk cache, so that a call compiles nothing."""
     kept = kernel.worker().root("address")._cache
     name, _ = kept._file(WORKER_SIGNATURE, cpu_target.target_context.codegen())
     return any((folder / name).is_file() for folder in places())

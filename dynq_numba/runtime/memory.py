@@ -1,4 +1,4 @@
-"""Memory as the kernels want it."""
+"""Memory aligned for the kernels."""
 
 from __future__ import annotations
 

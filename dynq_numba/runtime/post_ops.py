@@ -16,7 +16,7 @@ from . import builtin
 
 
 def post_ops_kernel(activation: str | None, epilogue: Any, residual: bool) -> Callable | None:
-    """The post-ops of a combination, jitted, or None where nothing is to be done."""
+    """The post-ops of a combination, jitted; None if there is nothing to do."""
     if activation is None and epilogue is None and not residual:
         return None
     first = identity if activation is None else ACTIVATIONS[activation]

@@ -43,10 +43,10 @@ def _own(process: Path) -> dict[str, str]:
 
 
 def _folders(process: Path) -> Iterator[Path]:
-    """This process's groups for CPU time and all above them, as far as they are mounted.
+    """This process's groups for CPU time, and all groups above them, as far as they are mounted.
 
     A line of mountinfo is number, parent, device, root, place, options …, "-", kind, source, the file system's options
-    (proc(5)). What is mounted is the part of the hierarchy below `root`: in a container often the own group alone.
+    (proc(5)). A mount shows the part of the hierarchy below `root`: in a container often only its own group.
     """
     own = _own(process)
     for line in _lines(process / "mountinfo"):
@@ -64,5 +64,5 @@ def _folders(process: Path) -> Iterator[Path]:
 
 
 def cores(process: Path = PROCESS) -> float:
-    """The least of all limits, a fraction often; infinity where there is none."""
+    """The smallest of all limits, often a fraction; infinity if there is none."""
     return min(map(_limit, _folders(process)), default=math.inf)

@@ -15,7 +15,7 @@ ADDRESS = _ROOM.ctypes.data
 
 
 def _forget() -> None:
-    """In a child: what other threads had when it was forked, they will not give back, and may have half exchanged."""
+    """In a child: forget the slots. The parent's threads cannot give them back, and may have left one half changed."""
     _ROOM[_ROOM[:, 0] != 0] = 0
 
 

@@ -1,4 +1,4 @@
-"""numba types of what Python passes to kernels. One signature per kernel, whatever an array's layout or flags."""
+"""numba types of what Python passes to kernels. Each kernel has one signature, for any layout and flags of arrays."""
 
 from numba import types
 
