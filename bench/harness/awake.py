@@ -1,8 +1,8 @@
-"""Keep every core awake while benchmarks run: a loop on each that runs only when nothing else wants the core.
+"""Keep every core awake while benchmarks run: a loop on each core that runs only when nothing else needs the core.
 
-A core that halts is slow to wake, and a virtual one may wake elsewhere: for some tenths of a second two virtual cores
-then share one real core, and whatever runs on two threads takes twice as long. The loops run under Linux's SCHED_IDLE,
-so the scheduler treats their cores as free and any thread displaces them at once. (Measured: bench/NOTES.md.)
+A core that halts wakes slowly, and a virtual core may wake on another real one. For some tenths of a second two virtual
+cores then share one real core, and everything on two threads takes twice as long. The loops run under Linux's
+SCHED_IDLE: the scheduler treats their cores as free, and any thread replaces them at once. (Measured: bench/NOTES.md.)
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def read_loop() -> Callable:
             total = 0
             for _ in range(passes):
                 total += read(base, steps)
-            if total == 1:  # so that the reads are not in vain
+            if total == 1:  # so that the compiler keeps the reads
                 data[0] = 0
 
     return run

@@ -1,4 +1,4 @@
-"""What a result is stamped with: the machine, the versions, the commit, the hour."""
+"""The stamp of a result: machine, versions, commit, time."""
 
 from __future__ import annotations
 

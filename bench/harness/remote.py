@@ -1,4 +1,4 @@
-"""The coordinator's end of a worker process."""
+"""A worker process, as the coordinator sees it."""
 
 from __future__ import annotations
 

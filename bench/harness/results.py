@@ -25,7 +25,7 @@ def paired(above: dict[int, float], below: dict[int, float]) -> float:
 
 
 def rivals(contestant: Contestant) -> list[str]:
-    """The peers that one of ours is compared with: those of 4 bits among themselves, all others likewise."""
+    """The peers that one of ours is compared with: 4 bits with 4 bits, all others with all others."""
     narrow = contestant.weights == "int4"
     return [c.name for c in CONTESTANTS if c.family != "dynq" and (c.weights == "int4") == narrow]
 

@@ -1,4 +1,4 @@
-"""Interleaved rounds: every contestant in turn, one burst each, again and again: a busy moment hits all alike."""
+"""Interleaved rounds: every contestant in turn, one burst each, repeated. So a busy moment affects all of them."""
 
 from __future__ import annotations
 

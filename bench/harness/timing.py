@@ -1,4 +1,4 @@
-"""Bursts: many calls of one thing in a row, timed in batches long enough for the clock."""
+"""Bursts: many calls in a row, timed in batches that are long enough for the clock."""
 
 from __future__ import annotations
 

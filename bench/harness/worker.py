@@ -1,12 +1,12 @@
-"""One contestant in a process of its own, driven by remote.py: ``python -m bench.harness.worker NAME THREADS``.
+"""One contestant in its own process, controlled by remote.py: ``python -m bench.harness.worker NAME THREADS``.
 
-Requests come as JSON lines on standard input, an answer goes as a JSON line to standard output. What a framework
-prints goes to standard error.
+Requests are JSON lines on standard input; each answer is a JSON line on standard output. What a framework prints goes
+to standard error.
 
     {"do": "prepare", "folder": …, "copies": 1}   build, check against float64 -> {"error"} or {"failed"}
     {"do": "burst"}                               -> {"called": seconds, "bare": seconds or null}
     {"do": "each", "duration": …}                 -> {"times": seconds of every call}
-    {"do": "release"}                             forget the layers
+    {"do": "release"}                             drop the layers
 
 NAME is one of `bench.peers.CONTESTANTS`; or "limits", the machine itself, whose answers are rates (limits.py); or
 MODULE:WAY, one way of the topic that a module holds as its TOPIC (bench/topics/base.py).

@@ -1,4 +1,4 @@
-"""Where a linear's time goes.
+"""Where the time of a linear goes.
 
     python -m bench breakdown THREADS M,K,N ...
 

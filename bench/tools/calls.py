@@ -1,4 +1,4 @@
-"""What a call costs: small layers from Python and inside a compiled loop.
+"""The cost of a call: small layers from Python and inside a compiled loop.
 
     NUMBA_NUM_THREADS=1 python -m bench calls
 

@@ -1,4 +1,4 @@
-"""Which contestants run here, how exact and roughly how fast they are.
+"""Which contestants run here, how exact they are, and roughly how fast.
 
     python -m bench peers
     python -m bench peers --shape 1,768,768 --threads 1 --only xnnpack "dynq int8"

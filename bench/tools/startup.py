@@ -1,4 +1,4 @@
-"""What the first call costs: imports, packing and the first linear, with an empty kernel cache and with a filled one.
+"""The cost of the first call: imports, packing and the first linear, with an empty kernel cache and with a full one.
 
     python -m bench startup [REPEATS]
 

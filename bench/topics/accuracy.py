@@ -1,4 +1,4 @@
-"""What the accuracy tools gain on a real model: cosines of MiniLM's embeddings to the float32 ones.
+"""What smooth, rotate and outliers gain on a real model: cosines of MiniLM's embeddings to those in float32.
 
     python -m bench accuracy [reviews]        # default 100; fetches the model like examples/minilm.py
 

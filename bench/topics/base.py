@@ -1,4 +1,4 @@
-"""What a topic is: an operator, cases of it, and ways to run it, ours and the peers'; and one of them in a process."""
+"""A topic: an operator, its cases, and the ways to run it, ours and the peers'. And one way in a process."""
 
 from __future__ import annotations
 

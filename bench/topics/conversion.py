@@ -1,4 +1,4 @@
-"""quantize and dequantize on their own, beside numpy and the bandwidth.
+"""quantize and dequantize alone, beside numpy and the memory bandwidth.
 
     python -m bench conversion [THREADS]
 

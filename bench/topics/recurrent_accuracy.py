@@ -3,8 +3,8 @@
     python -m bench recurrent_accuracy        # fetches ddddocr (76 MB) and silero-vad (11 MB) like examples/fetch.py
 
 Each network runs in ONNX Runtime on rendered text or synthetic speech, and what enters and leaves its LSTM is
-kept. "int8" is `lstm`, "ORT int8" DynamicQuantizeLSTM (per channel) on the same input. The other columns tell whence
-the error comes: float64 with one thing alone rounded to 8 bits (x and h per row; W and R per channel).
+kept. "int8" is `lstm`, "ORT int8" DynamicQuantizeLSTM (per channel) on the same input. The other columns tell where
+the error comes from: float64 with one thing alone rounded to 8 bits (x and h per row; W and R per channel).
 """
 
 from __future__ import annotations
