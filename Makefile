@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all docs versions pythons haswell lint style types audit bench bench-smoke roofline wheel clean
+.PHONY: help demo test test-all docs versions pythons haswell lint style types audit bench bench-smoke roofline rows wheel clean
 
 help:  ## show this list
 	@echo "make TARGET [PYTHON=python3] [ARGS=...]"
@@ -87,6 +87,9 @@ bench-smoke: $(VENV)/.stamp-test  ## one quick round of every benchmark
 	@$(PY) -m bench mixed --smoke
 	@$(PY) -m bench breakdown 1 16,64,96
 	@$(PY) -m bench assembly > /dev/null
+
+rows: $(VENV)/.stamp-test  ## write out what is made from the operators' rows: names, packages, tables, reference
+	@$(PY) tests/programs/rows.py --write
 
 roofline: $(VENV)/.stamp-test  ## percent of this machine's measured peak
 	@$(PY) -m bench roofline $(ARGS)

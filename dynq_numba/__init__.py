@@ -12,9 +12,9 @@ and embedding layers, and the float operators that a whole model needs beside th
 
 These names work inside a user's own ``numba.njit`` functions:
 
-    attention, conv, dequantize, embedding, embedding_bag, gelu, gru, gru_cell, layer_norm, linear, linear_many,
-    lstm, lstm_cell, matmul, matmul_integer, quantize, quantized_matmul, rms_norm, rnn, rnn_cell, rotary, silu,
-    softmax, swiglu.
+    attention, conv, dequantize, embedding, embedding_bag, gelu, gru, gru_cell, layer_norm, linear, linear_many, lstm,
+    lstm_cell, matmul, matmul_integer, quantize, quantized_matmul, rms_norm, rnn, rnn_cell, rotary, silu, softmax,
+    swiglu.
 
 The others make, hold or set something, outside of compiled code.
 """
@@ -29,7 +29,7 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
     __path__.append(str(_Path(__file__).parent.parent))
 
 from .inspection import inspect
-from .moved import register_old_names
+from .moved import register_old_names as _register_old_names
 from .operators.attention.api import attention
 from .operators.attention.kv_cache import KVCache
 from .operators.chain import step as step
@@ -60,9 +60,10 @@ from .runtime.threads import get_num_threads, set_num_threads
 from .saving import save
 from .warmup import warmup
 
+# The imports from operators, and __all__, are written out from the rows of the operators: `make rows`.
 __version__ = "0.2.0.dev0"
 
-register_old_names()
+_register_old_names()
 _watch()
 
 __all__ = [

@@ -76,6 +76,17 @@ def float_array(name: str, value: Any) -> None:
         raise TypingError(f"{name} must be an array of float32 or float64 in compiled code; got {value}")
 
 
+def out_array(out: Any, ndim: int | None = None, element: Any = types.float32, name: str = "out") -> bool:
+    """Whether `out` is given; of that element, and of so many dimensions where that is asked."""
+    if absent(out):
+        return False
+    fits = isinstance(out, types.Array) and out == types.Array(element, out.ndim if ndim is None else ndim, "C")
+    if not fits:
+        axes = "" if ndim is None else f" of {ndim} dimensions"
+        raise TypingError(f"{name} must be a writable C-contiguous {element} array{axes} in compiled code; got {out}")
+    return True
+
+
 def rows_function(array: types.Array) -> Callable:
     return arrays.view_rows if array.layout == "C" and array.dtype == types.float32 else arrays.as_rows
 

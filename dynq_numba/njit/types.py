@@ -2,9 +2,13 @@
 
 A kind of packed object names its numba type, which carries what chooses code (an embedding's bits, say):
 
-    class PackedThingType(PackedType): …
-    register_packed(PackedThingType)
-    typeof_impl.register(PackedThing)(lambda value, context: PackedThingType(…))
+    class PackedThingType(PackedType):
+        packed = (PackedThing,)
+
+        @classmethod
+        def of(cls, value, context): return cls(…)
+
+Its operator's row says so (`Operator.types`); `register_packed` is told from there.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.core.imputils import lower_constant
-from numba.extending import NativeValue, make_attribute_wrapper, models, register_model, unbox
+from numba.extending import NativeValue, make_attribute_wrapper, models, register_model, typeof_impl, unbox
 
 from ..kernels.base.jit import FINGERPRINT
 
@@ -26,9 +30,17 @@ DESCRIPTOR = types.Array(types.int64, 1, "C")
 class PackedType(types.Type):
     """numba's view of a packed object. The fingerprint keeps users' cached functions from outliving a layout."""
 
+    #: The classes of the objects.
+    packed: tuple[type, ...]
+
     def __init__(self, label: str) -> None:
         self.label = label
         super().__init__(name=f"{label}[{FINGERPRINT}]")
+
+    @classmethod
+    def of(cls, value: Any, context: Any) -> PackedType:
+        """The type of an object."""
+        raise NotImplementedError
 
 
 class _Model(models.StructModel):
@@ -61,3 +73,5 @@ def register_packed(kind: type[PackedType]) -> None:
     make_attribute_wrapper(kind, "descriptor", "descriptor")
     unbox(kind)(_unbox)
     lower_constant(kind)(_refuse_constant)
+    for packed in kind.packed:
+        typeof_impl.register(packed)(kind.of)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pkgutil import iter_modules
+
+from ..njit.types import register_packed
 from ..runtime import kernel_table
-from . import attention, chain, conv, embedding, linear, matmul, quantize, recurrent, rowwise
 from .base import Operator
 
-#: All operators, in the order of the kernel table and the support matrix.
-ALL: tuple[Operator, ...] = tuple(
-    folder.OPERATOR
-    for folder in (linear, matmul, conv, quantize, attention, embedding, recurrent, rowwise, chain)
-)
+_FOLDERS = sorted(each.name for each in iter_modules(__path__) if each.ispkg)
+_ROWS: list[Operator] = [import_module(f".{folder}", __name__).OPERATOR for folder in _FOLDERS]
 
-for _operator in ALL:
-    kernel_table.register(*_operator.kernels)
+#: All operators: those that others are made of come first, then by name.
+ALL = tuple(sorted(_ROWS, key=lambda row: (-sum(row.name in other.uses for other in _ROWS), row.name)))
+
+for _row in ALL:
+    kernel_table.register(*_row.kernels)
+    for _type in _row.types:
+        register_packed(_type)
+    for _overload in _row.overloads:
+        _overload.register()

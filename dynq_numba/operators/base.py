@@ -1,17 +1,19 @@
 """The row that an operator is: all that is registered of it stands in its folder's ``__init__``, and nowhere else.
 
-The kernel table, the overloads for njit, the kinds of files, warm-up and the support matrix are made from the rows; the
-package's names are held to them by a test (they stay written out in `dynq_numba/__init__.py`, for type checkers).
+The kernel table, the overloads for njit, the kinds of files, warm-up, the support matrix, the package's names, the
+README's table of functions and the pages of the reference are made from the rows. The last three are written out by
+`make rows`, for type checkers, editors and readers; a test compares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..files.fields import Described
+from ..njit.overloads import Overload
+from ..njit.types import PackedType
 from ..runtime.kernel_table import Family
 
 
@@ -34,14 +36,20 @@ class Operator:
     """One operator, or a family that shares its kernels."""
 
     name: str
-    #: Its public names, and what they stand for.
+    #: What the documentation calls it, and says of it in a line.
+    title: str
+    about: str
+    #: Its public names, in the order of the documentation, and what they stand for.
     public: Mapping[str, Any]
     kernels: tuple[Family, ...] = ()
-    #: Modules that register overloads with numba when they are imported.
-    overloads: tuple[ModuleType, ...] = ()
+    #: What its functions are inside ``numba.njit``, and its packed objects.
+    overloads: tuple[Overload, ...] = ()
+    types: tuple[type[PackedType], ...] = ()
     #: By kind.
     saved: Mapping[str, SavedForm] = field(default_factory=dict)
     warm: Callable[[], Warm] | None = None
+    #: Other operators that it is made of: the only ones it may import.
+    uses: tuple[str, ...] = ()
 
 
 def named(*objects: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import dynq_numba
+from dynq_numba.operators import ALL
 
 ROOT = Path(__file__).parents[2]
 PATHS = sorted([*(ROOT / "kernels").rglob("*.py"), *(ROOT / "dynq_numba").rglob("*.py")])
@@ -33,9 +34,10 @@ KERNELS: dict[str, str] = {
     "chain": "base objects threads linear rowwise",
 }
 #: What a folder of dynq_numba/operators/ may import of others.
-OPERATORS: dict[str, str] = {
-    "linear": "", "quantize": "", "matmul": "", "conv": "linear", "attention": "", "recurrent": "linear",
-    "embedding": "", "rowwise": "", "chain": "linear rowwise",
+OPERATORS = {row.name: row.uses for row in ALL}
+#: What tells numba of functions and types.
+REGISTERS = {
+    "overload", "overload_method", "register_model", "typeof_impl", "unbox", "box", "lower_constant", "type_callable",
 }  # fmt: skip
 #: The layers of dynq_numba, lowest first: a part imports those below it.
 LAYERS = (
@@ -124,7 +126,7 @@ def test_operators_import_no_other_but_those_they_are_made_of(operator):
             for line, base, name in imports(file):
                 parts = target_of(base, name).split("/")
                 if parts[:2] == ["dynq_numba", "operators"] and len(parts) > 3:
-                    assert parts[2] in (operator, *OPERATORS[operator].split()), f"{file}:{line} imports {base} {name}"
+                    assert parts[2] in (operator, *OPERATORS[operator]), f"{file}:{line} imports {base} {name}"
 
 
 def test_every_operator_has_its_line_and_its_kernels():
@@ -137,6 +139,15 @@ def test_every_operator_has_its_line_and_its_kernels():
 def test_nobody_imports_private_names(file):
     for line, base, name in imports(file):
         assert not name.startswith("_") or name == "__version__", f"{file}:{line} imports {base}.{name}"
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("dynq_numba") and "/njit/" not in file])
+def test_numba_is_told_of_overloads_and_types_where_rows_are_registered(file):
+    for node in ast.walk(ast.parse(FILES[file].read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("numba"):
+            assert not REGISTERS & {alias.name for alias in node.names}, f"{file}:{node.lineno}"
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in REGISTERS, f"{file}:{node.lineno}"
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if Path(file).name.startswith("reference")])

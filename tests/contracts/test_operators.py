@@ -4,6 +4,8 @@ from pathlib import Path
 
 import golden
 import pytest
+import rows
+from numba.core.typing.templates import builtin_registry
 
 import dynq_numba as dq
 from dynq_numba.operators import ALL
@@ -26,6 +28,31 @@ def test_the_names_of_the_package_are_those_of_the_rows():
     assert len(set(public)) == len(public)
     assert set(public) | PROCESS == set(dq.__all__)
     assert all(getattr(dq, name) is value for operator in ALL for name, value in operator.public.items())
+
+
+@pytest.mark.parametrize("path", rows.made(), ids=lambda path: path.name)
+def test_what_is_written_out_from_the_rows_is_up_to_date(path):
+    assert path.read_text() == rows.made()[path], "make rows"
+
+
+def test_the_reference_has_a_page_for_each_row():
+    pages = {path.stem for path in rows.REFERENCE.glob("*.md")}
+    assert pages == {operator.name for operator in ALL} | {"files", "process"}
+
+
+def test_operators_stand_behind_those_that_they_are_made_of():
+    for place, operator in enumerate(ALL):
+        assert set(operator.uses) <= {before.name for before in ALL[:place]}
+
+
+@each
+def test_numba_knows_what_the_row_says(operator):
+    known = {id(function) for function, _ in builtin_registry.globals}
+    functions = [function for overload in operator.overloads for function in overload.functions]
+    assert {id(function) for function in functions} <= known
+    assert not {id(each) for each in operator.public.values()} & known - {id(function) for function in functions}
+    packed = {each for kind in operator.types for each in kind.packed}
+    assert packed == {form.packed for form in operator.saved.values()}
 
 
 def test_the_kernel_table_is_made_of_the_rows():

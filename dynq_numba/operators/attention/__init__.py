@@ -13,6 +13,8 @@ from .warm import warm
 
 OPERATOR = Operator(
     "attention",
+    title="Attention",
+    about="float32, or products in integers (`bits=8`); a cache of keys and values",
     public=named(attention, KVCache),
     kernels=(
         Family("attention", "f32_attention", lambda isa, scheme: attention_worker(isa)),
@@ -21,6 +23,6 @@ OPERATOR = Operator(
             weights="float32, made int8 at run time",
         ),
     ),
-    overloads=(njit,),
+    overloads=(njit.attention_overload,),
     warm=warm,
 )

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import overload
 
 from ...kernels.attention import njit_arguments as given
 from ...kernels.attention.call import DESCRIPTOR_WORDS, MOST_VECTORS, STREAMS, attend_into
@@ -16,7 +15,8 @@ from ...kernels.attention.emit import max_vectors
 from ...kernels.attention.reference import LONGEST
 from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, insist, keep, null
 from ...kernels.objects import arrays
-from ...njit.arguments import absent, address_of, value_type
+from ...njit.arguments import absent, address_of, out_array, value_type
+from ...njit.overloads import overload_of
 from ...runtime import isa, kernel_table
 from .api import attention
 from .backend import OPERATIONS
@@ -31,10 +31,12 @@ def _floats(name: str, array: Any) -> Callable:
     return given.as_is if array.layout == "C" else given.contiguous_last
 
 
-@overload(attention)
-def _attention(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, bits=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+@overload_of(attention)
+def attention_overload(  # type: ignore[no-untyped-def]
+    q, k, v, mask=None, causal=False, scale=None, key_lengths=None, bits=None, out=None, threads=None
+):
     queries_of, keys_of, values_of = _floats("q", q), _floats("k", k), _floats("v", v)
-    has_mask, has_lengths, has_out = not absent(mask), not absent(key_lengths), not absent(out)
+    has_mask, has_lengths, has_out = not absent(mask), not absent(key_lengths), out_array(out, 4)
     mask_of, mask_bytes = given.no_mask, 0
     if has_mask:
         kinds = {types.boolean: 1, types.float32: 4}
@@ -47,8 +49,6 @@ def _attention(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, b
         if (key_lengths.dtype if several else value_type(key_lengths)) not in types.integer_domain:
             raise TypingError(f"key_lengths must be an integer or a vector of them in compiled code; got {key_lengths}")
         lengths_of = given.batch_lengths if several else given.one_length
-    if has_out and not (isinstance(out, types.Array) and out == types.Array(types.float32, 4, "C")):
-        raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
     if not isinstance(getattr(causal, "value", causal), bool) and value_type(causal) != types.boolean:
         raise TypingError(f"causal must be True (bottom right) or False in compiled code; got {causal}")
     has_scale, in_integers = not absent(scale), not absent(bits)

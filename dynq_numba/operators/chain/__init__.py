@@ -9,6 +9,9 @@ from .warm import warm
 
 OPERATOR = Operator(
     "chain",
+    title="Chains",
+    about="row-wise operators, one after another, as one call",
     public={"Chain": Chain, "step": step},
     warm=warm,
+    uses=("linear", "rowwise"),
 )

@@ -13,14 +13,18 @@ from .warm import warm
 
 OPERATOR = Operator(
     "conv",
-    public=named(conv, pack_conv, PackedConv),
+    title="Convolution",
+    about="1-d and 2-d, strides, padding, dilation, groups",
+    public=named(pack_conv, PackedConv, conv),
     kernels=(
         Family(
             "conv", "qd8_f32_{scheme}_conv_{tile}", lambda isa, scheme: convolution_worker(isa),
             weights="int8, per channel",
         ),
     ),
-    overloads=(njit,),
+    overloads=(njit.conv_overload,),
+    types=(njit.PackedConvType,),
     saved={"conv": SavedForm(PackedConv, describe_conv, restore_conv)},
     warm=warm,
+    uses=("linear",),
 )

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import overload, typeof_impl
 
 from ...kernels.activations.jitted import ACTIVATIONS
 from ...kernels.base.memory import POST_OPS_SIGNATURE, data_ptr, keep
 from ...kernels.conv import context as at
 from ...kernels.conv.call import convolve_into, output_size
 from ...kernels.objects import arrays
-from ...njit.arguments import absent, address_of, float_array, literal, no_address, threads_function
-from ...njit.types import PackedType, register_packed
+from ...njit.arguments import address_of, float_array, literal, no_address, out_array, threads_function
+from ...njit.overloads import overload_of
+from ...njit.types import PackedType
 from ...runtime.post_ops import post_ops_kernel
 from .api import conv
 from .packed import PackedConv
@@ -24,21 +24,19 @@ from .packed import PackedConv
 class PackedConvType(PackedType):
     """numba's view of a PackedConv of `spatial` dimensions."""
 
+    packed = (PackedConv,)
+
     def __init__(self, spatial: int) -> None:
         super().__init__(f"PackedConv{spatial}d")
         self.spatial = spatial
 
-
-register_packed(PackedConvType)
-
-
-@typeof_impl.register(PackedConv)
-def _typeof_packed(value: PackedConv, context: Any) -> PackedConvType:
-    return PackedConvType(len(value.shape) - 2)
+    @classmethod
+    def of(cls, value: PackedConv, context: Any) -> PackedConvType:
+        return cls(len(value.shape) - 2)
 
 
-@overload(conv, prefer_literal=True)
-def _conv(x, w, activation=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+@overload_of(conv, prefer_literal=True)
+def conv_overload(x, w, activation=None, out=None, threads=None):  # type: ignore[no-untyped-def]
     if not isinstance(w, PackedConvType):
         raise TypingError(f"w must be a PackedConv from pack_conv; got {w}")
     float_array("x", x)
@@ -46,9 +44,7 @@ def _conv(x, w, activation=None, out=None, threads=None):  # type: ignore[no-unt
     if x.ndim not in (spatial + 1, spatial + 2):
         raise TypingError(f"x must have {spatial + 1} or {spatial + 2} dimensions for this weight; got {x}")
     batched, plane = x.ndim == spatial + 2, spatial == 2
-    name, has_out = literal("activation", activation, (*ACTIVATIONS, None), None), not absent(out)
-    if has_out and not (isinstance(out, types.Array) and out == types.Array(types.float32, x.ndim, "C")):
-        raise TypingError(f"out must be a writable C-contiguous float32 array of {x.ndim} dimensions; got {out}")
+    name, has_out = literal("activation", activation, (*ACTIVATIONS, None), None), out_array(out, x.ndim)
     post_ops = post_ops_kernel(name, None, False)
     address = no_address if post_ops is None else address_of(post_ops, POST_OPS_SIGNATURE)
     count_of = threads_function(threads)

@@ -21,13 +21,16 @@ def _lookup(operation: str, verb: str, kind: str) -> Family:
 
 OPERATOR = Operator(
     "embedding",
-    public=named(embedding, embedding_bag, pack_embedding, PackedEmbedding),
+    title="Tables of vectors",
+    about="8 or 4 bits a row; lookups, and sums, means, maxima of bags",
+    public=named(pack_embedding, PackedEmbedding, embedding, embedding_bag),
     kernels=(
         _lookup("embedding", "vgather", "rows"),
         _lookup("embedding_bag", "vbagsum", "sum"),
         _lookup("embedding_bag_max", "vbagmax", "max"),
     ),
-    overloads=(njit,),
+    overloads=(njit.embedding_overload, njit.embedding_bag_overload),
+    types=(njit.PackedEmbeddingType,),
     saved={"embedding": SavedForm(PackedEmbedding, describe_embedding, restore_embedding)},
     warm=warm,
 )

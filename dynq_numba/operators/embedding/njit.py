@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import overload, typeof_impl
 
 from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, keep
 from ...kernels.embedding import call as kernels
 from ...kernels.gemm.tile import Scheme
 from ...kernels.objects import arrays
-from ...njit.arguments import absent, address_of, float_array, literal, threads_function
-from ...njit.types import PackedType, register_packed
+from ...njit.arguments import absent, address_of, float_array, literal, out_array, threads_function
+from ...njit.overloads import overload_of
+from ...njit.types import PackedType
 from ...runtime import isa, kernel_table
 from . import api as embeddings
 from .backend import OPERATIONS
@@ -31,35 +31,31 @@ FINE = kernels.FINE
 class PackedEmbeddingType(PackedType):
     """numba's view of a PackedEmbedding of some bits."""
 
+    packed = (PackedEmbedding,)
+
     def __init__(self, bits: int) -> None:
         super().__init__(f"PackedEmbedding{bits}")
         self.bits = bits
 
-
-register_packed(PackedEmbeddingType)
-
-
-@typeof_impl.register(PackedEmbedding)
-def _typeof_packed(value: PackedEmbedding, context: Any) -> PackedEmbeddingType:
-    return PackedEmbeddingType(value.bits)
+    @classmethod
+    def of(cls, value: PackedEmbedding, context: Any) -> PackedEmbeddingType:
+        return cls(value.bits)
 
 
-def _prepared(packed: Any, ids: Any, out: Any, operation: str) -> Any:
+def _prepared(packed: Any, ids: Any, operation: str) -> Any:
     """The worker's address as an intrinsic, after checks of types."""
     if not isinstance(packed, PackedEmbeddingType):
         raise TypingError(f"packed must be a PackedEmbedding from pack_embedding; got {packed}")
     if not (isinstance(ids, types.Array) and ids.dtype in (types.int32, types.int64)):
         raise TypingError(f"ids must be an array of int32 or int64 in compiled code; got {ids}")
-    if not absent(out) and not (isinstance(out, types.Array) and out == types.Array(types.float32, out.ndim, "C")):
-        raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
     kernel = kernel_table.kernel_for(operation, isa.active(), Scheme(packed.bits))
     return address_of(kernel.worker(), WORKER_SIGNATURE)
 
 
-@overload(embeddings.embedding)
-def _embedding(ids, packed, out=None, threads=None):  # type: ignore[no-untyped-def]
-    worker = _prepared(packed, ids, out, "embedding")
-    has_out, count_of = not absent(out), threads_function(threads)
+@overload_of(embeddings.embedding)
+def embedding_overload(ids, packed, out=None, threads=None):  # type: ignore[no-untyped-def]
+    worker = _prepared(packed, ids, "embedding")
+    has_out, count_of = out_array(out), threads_function(threads)
 
     def run(ids, packed, out=None, threads=None):  # type: ignore[no-untyped-def]
         descriptor = packed.descriptor
@@ -91,14 +87,14 @@ def _embedding(ids, packed, out=None, threads=None):  # type: ignore[no-untyped-
     return run
 
 
-@overload(embeddings.embedding_bag, prefer_literal=True)
-def _embedding_bag(  # type: ignore[no-untyped-def]
+@overload_of(embeddings.embedding_bag, prefer_literal=True)
+def embedding_bag_overload(  # type: ignore[no-untyped-def]
     ids, offsets, packed, mode="sum", weights=None, include_last_offset=False, out=None, threads=None
 ):
     name = literal("mode", mode, tuple(OPERATIONS), "sum")
-    worker = _prepared(packed, ids, out, OPERATIONS[name])
+    worker = _prepared(packed, ids, OPERATIONS[name])
     mean, last = int(name == "mean"), literal("include_last_offset", include_last_offset, (True, False), False)
-    has_out, weighted, count_of = not absent(out), not absent(weights), threads_function(threads)
+    has_out, weighted, count_of = out_array(out), not absent(weights), threads_function(threads)
     if weighted:
         float_array("weights", weights)
         if name != "sum":

@@ -27,7 +27,9 @@ def _weights(scheme: Scheme) -> str:
 
 OPERATOR = Operator(
     "linear",
-    public=named(linear, linear_many, pack_linear, PackedLinear, choose_scheme, smooth, Smoothed),
+    title="Linear layers",
+    about="8 or 4 bits, per tensor, channel or group; packed once, then any number of calls",
+    public=named(pack_linear, PackedLinear, linear, linear_many, choose_scheme, smooth, Smoothed),
     kernels=(
         *(
             Family("linear", "qd8_f32_{scheme}_gemm_{tile}", linear_worker, (scheme,), _weights(scheme))
@@ -38,7 +40,8 @@ OPERATOR = Operator(
             weights="per channel, per tensor; K beyond 65,793",
         ),
     ),
-    overloads=(njit, njit_many),
+    overloads=(njit.linear_overload, njit_many.linear_many_overload, njit_many.split_overload),
+    types=(njit.PackedLinearType,),
     saved={"linear": SavedForm(PackedLinear, describe_linear, restore_linear)},
     warm=warm,
 )

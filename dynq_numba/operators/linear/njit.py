@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import overload, register_jitable, typeof_impl
+from numba.extending import register_jitable
 
 from ...kernels.activations.jitted import ACTIVATIONS
 from ...kernels.base import context as at
@@ -32,10 +32,12 @@ from ...njit.arguments import (
     float_array,
     literal,
     no_address,
+    out_array,
     rows_function,
     threads_function,
 )
-from ...njit.types import PackedType, register_packed
+from ...njit.overloads import overload_of
+from ...njit.types import PackedType
 from ...runtime.post_ops import post_ops_kernel
 from .api import linear
 from .packed import PackedLinear
@@ -44,30 +46,28 @@ from .packed import PackedLinear
 class PackedLinearType(PackedType):
     """numba's view of a PackedLinear."""
 
+    packed = (PackedLinear,)
+
     def __init__(self) -> None:
         super().__init__("PackedLinear")
 
+    @classmethod
+    def of(cls, value: PackedLinear, context: Any) -> PackedLinearType:
+        return PACKED
+
 
 PACKED = PackedLinearType()
-register_packed(PackedLinearType)
 
 
-@typeof_impl.register(PackedLinear)
-def _typeof_packed(value: PackedLinear, context: Any) -> PackedLinearType:
-    return PACKED
-
-
-@overload(linear, prefer_literal=True, jit_options={"forceinline": True})
-def _linear(x, w, activation=None, residual=None, epilogue=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+@overload_of(linear, prefer_literal=True, jit_options={"forceinline": True})
+def linear_overload(x, w, activation=None, residual=None, epilogue=None, out=None, threads=None):  # type: ignore[no-untyped-def]
     if not isinstance(w, PackedLinearType):
         raise TypingError(f"w must be a PackedLinear from pack_linear; got {w}")
     float_array("x", x)
     name = literal("activation", activation, (*ACTIVATIONS, None), None)
-    has_residual, has_out = not absent(residual), not absent(out)
+    has_residual, has_out = not absent(residual), out_array(out)
     if has_residual:
         float_array("residual", residual)
-    if has_out and not (isinstance(out, types.Array) and out == types.Array(types.float32, out.ndim, "C")):
-        raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
     user = None
     if not absent(epilogue):
         if not isinstance(epilogue, types.Dispatcher):

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import overload
 
 from ...kernels.activations.jitted import ACTIVATIONS
 from ...kernels.base import context as at
@@ -22,6 +21,7 @@ from ...njit.arguments import (
     rows_function,
     threads_function,
 )
+from ...njit.overloads import overload_of
 from ...runtime.post_ops import post_ops_kernel
 from .many import linear_many
 from .njit import PackedLinearType
@@ -32,8 +32,8 @@ def _split(block: np.ndarray, weights: Any, outer: tuple, rows: int) -> Any:
     raise NotImplementedError
 
 
-@overload(_split)
-def _split_compiled(block, weights, outer, rows):  # type: ignore[no-untyped-def]
+@overload_of(_split)
+def split_overload(block, weights, outer, rows):  # type: ignore[no-untyped-def]
     """Views of the block, one for each weight."""
 
     def last(block, weights, outer, rows):  # type: ignore[no-untyped-def]
@@ -46,8 +46,8 @@ def _split_compiled(block, weights, outer, rows):  # type: ignore[no-untyped-def
     return last if len(weights) == 1 else first
 
 
-@overload(linear_many, prefer_literal=True)
-def _linear_many(x, weights, activation=None, threads=None):  # type: ignore[no-untyped-def]
+@overload_of(linear_many, prefer_literal=True)
+def linear_many_overload(x, weights, activation=None, threads=None):  # type: ignore[no-untyped-def]
     if not (isinstance(weights, types.BaseTuple) and len(weights) and set(weights) == {PackedLinearType()}):
         raise TypingError(f"weights must be a tuple of PackedLinear in compiled code; got {weights}")
     float_array("x", x)

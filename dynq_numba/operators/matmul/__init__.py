@@ -15,7 +15,9 @@ _QUANTIZED = "float32, made int8 per column at run time"
 
 OPERATOR = Operator(
     "matmul",
-    public=named(quantized_matmul, matmul, matmul_integer),
+    title="Products",
+    about="both sides given at run time: quantized there, or integers (exact int32, as ONNX)",
+    public=named(quantized_matmul, matmul_integer, matmul),
     kernels=(
         Family(
             "matmul_integer", "u8s8_s32_gemm_{tile}", lambda isa, scheme: integer_worker(isa),
@@ -27,6 +29,6 @@ OPERATOR = Operator(
             weights=_QUANTIZED,
         ),
     ),
-    overloads=(njit,),
+    overloads=(njit.matmul_overload, njit.matmul_integer_overload),
     warm=warm,
 )

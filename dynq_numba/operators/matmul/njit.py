@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import overload
 
 from ...kernels.base import context as at
 from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, insist, keep, store_ptr
@@ -17,7 +16,8 @@ from ...kernels.gemm.pack import MAX_K
 from ...kernels.matmul import call as matmul_call
 from ...kernels.matmul import integer
 from ...kernels.objects import arrays
-from ...njit.arguments import absent, address_of, float_array, rows_function, value_type
+from ...njit.arguments import address_of, float_array, out_array, rows_function, value_type
+from ...njit.overloads import overload_of
 from ...runtime import cpu, isa, kernel_table
 from .api import matmul, quantized_matmul
 from .integer import matmul_integer
@@ -26,16 +26,13 @@ L2_BYTES = cpu.l2_bytes()
 WORDS, SIZES = matmul_call.DESCRIPTOR_WORDS, len(matmul_call.SIZES)
 
 
-@overload(matmul)
-@overload(quantized_matmul)
-def _matmul(a, b, out=None):  # type: ignore[no-untyped-def]
+@overload_of(matmul, quantized_matmul)
+def matmul_overload(a, b, out=None):  # type: ignore[no-untyped-def]
     float_array("a", a)
     float_array("b", b)
     if a.ndim != b.ndim or a.ndim < 2:
         raise TypingError(f"a and b must have equally many dimensions, 2 or more, in compiled code; got {a} and {b}")
-    has_out, ndim = not absent(out), a.ndim
-    if has_out and out != types.Array(types.float32, ndim, "C"):
-        raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
+    has_out, ndim = out_array(out, a.ndim), a.ndim
     kernel = kernel_table.kernel_for("matmul", isa.active())
     nr, k_per_word = kernel.form.columns, kernel.form.k_per_word
     worker = address_of(kernel.worker(), WORKER_SIGNATURE)
@@ -82,8 +79,8 @@ def _matmul(a, b, out=None):  # type: ignore[no-untyped-def]
     return run
 
 
-@overload(matmul_integer)
-def _matmul_integer(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-untyped-def]
+@overload_of(matmul_integer)
+def matmul_integer_overload(a, b, a_zero_point=0, b_zero_point=0):  # type: ignore[no-untyped-def]
     for name, operand in (("a", a), ("b", b)):
         if not (isinstance(operand, types.Array) and operand.ndim == 2 and operand.dtype in (types.int8, types.uint8)):
             raise TypingError(f"{name} must be an int8 or uint8 matrix in compiled code; got {operand}")

@@ -8,20 +8,20 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import overload
 
 from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, insist, keep
 from ...kernels.objects import arrays
 from ...kernels.quantize import call as conversion
-from ...njit.arguments import absent, address_of, float_array, literal, rows_function
+from ...njit.arguments import address_of, float_array, literal, out_array, rows_function
+from ...njit.overloads import overload_of
 from ...runtime import cpu, isa, kernel_table
 from . import api as quantization
 
 LAST_CACHE = cpu.last_cache_bytes()
 
 
-@overload(quantization.quantize, prefer_literal=True)
-def _quantize(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-1, out=None):  # type: ignore[no-untyped-def]
+@overload_of(quantization.quantize, prefer_literal=True)
+def quantize_overload(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-1, out=None):  # type: ignore[no-untyped-def]
     float_array("x", x)
     if literal("axis", axis, (-1,), -1) != -1:
         raise TypingError("axis must be -1 in compiled code")
@@ -30,10 +30,7 @@ def _quantize(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-
     kind, flip = (np.int8, 128) if signed else (np.uint8, 0)
     rows_of = rows_function(x)
     result = quantization.Quantized
-    has_out = not absent(out)
-    element = types.int8 if signed else types.uint8
-    if has_out and not (isinstance(out, types.Array) and out == types.Array(element, out.ndim, "C")):
-        raise TypingError(f"out must be a writable C-contiguous {element} array in compiled code; got {out}")
+    has_out = out_array(out, element=types.int8 if signed else types.uint8)
     worker = address_of(kernel_table.kernel_for("quantize", isa.active()).worker(), WORKER_SIGNATURE)
 
     def run(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-1, out=None):  # type: ignore[no-untyped-def]
@@ -67,16 +64,14 @@ def _quantize(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-
     return run
 
 
-@overload(quantization.dequantize)
-def _dequantize(q, out=None):  # type: ignore[no-untyped-def]
+@overload_of(quantization.dequantize)
+def dequantize_overload(q, out=None):  # type: ignore[no-untyped-def]
     if not (isinstance(q, types.BaseNamedTuple) and q.fields == quantization.Quantized._fields):
         raise TypingError(f"q must be a Quantized tuple; got {q}")
     if q.types[0].dtype not in (types.uint8, types.int8):
         raise TypingError(f"q.data must be an int8 or uint8 array; got {q.types[0]}")
     fits = arrays.scale_fits if q.types[1].ndim else arrays.one_scale
-    has_out = not absent(out)
-    if has_out and not (isinstance(out, types.Array) and out == types.Array(types.float32, out.ndim, "C")):
-        raise TypingError(f"out must be a writable C-contiguous float32 array in compiled code; got {out}")
+    has_out = out_array(out)
     flip = 128 if q.types[0].dtype == types.int8 else 0
     worker = address_of(kernel_table.kernel_for("dequantize", isa.active()).worker(), WORKER_SIGNATURE)
 

@@ -14,15 +14,19 @@ from .warm import warm
 
 OPERATOR = Operator(
     "recurrent",
+    title="Recurrent layers",
+    about="ONNX's and PyTorch's forms, whole sequences and single steps",
     public=named(
-        lstm, gru, rnn, lstm_cell, gru_cell, rnn_cell, pack_lstm, pack_gru, pack_rnn, PackedLSTM, PackedGRU, PackedRNN
+        pack_lstm, pack_gru, pack_rnn, PackedLSTM, PackedGRU, PackedRNN, lstm, gru, rnn, lstm_cell, gru_cell, rnn_cell
     ),
     # One time loop for all kinds and sets, which calls the set's `linear` and the layer's cells.
     kernels=tuple(
         Family(kind, f"qd8_f32_qc8w_{kind}", lambda isa, scheme: recurrent_worker, weights="int8, per channel")
         for kind in TYPES
     ),
-    overloads=(njit,),
+    overloads=njit.OVERLOADS,
+    types=(njit.PackedRecurrentType,),
     saved={kind: SavedForm(packed, describe_recurrent, restore_recurrent) for kind, packed in TYPES.items()},
     warm=warm,
+    uses=("linear",),
 )

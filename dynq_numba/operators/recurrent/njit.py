@@ -10,12 +10,12 @@ from typing import Any
 
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import overload, typeof_impl
 
 from ...kernels.recurrent import context as words
 from ...kernels.recurrent import njit_arguments as arrays
 from ...njit.arguments import absent, float_array, rows_function, threads_function
-from ...njit.types import PackedType, register_packed
+from ...njit.overloads import Overload, overload_of
+from ...njit.types import PackedType
 from . import api as recurrent
 from .packed import PackedGRU, PackedLSTM, PackedRecurrent, PackedRNN
 
@@ -23,22 +23,18 @@ from .packed import PackedGRU, PackedLSTM, PackedRecurrent, PackedRNN
 class PackedRecurrentType(PackedType):
     """numba's view of a PackedLSTM, PackedGRU or PackedRNN: its words."""
 
+    packed = (PackedLSTM, PackedGRU, PackedRNN)
+
     def __init__(self, kind: str) -> None:
         super().__init__(f"Packed{kind.upper()}")
         self.kind = kind
 
-
-_KINDS = (PackedLSTM, PackedGRU, PackedRNN)
-_TYPES: dict[type, PackedRecurrentType] = {kind: PackedRecurrentType(kind.kind) for kind in _KINDS}
-
-
-def _typeof(value: PackedRecurrent, context: Any) -> PackedRecurrentType:
-    return _TYPES[type(value)]
+    @classmethod
+    def of(cls, value: PackedRecurrent, context: Any) -> PackedRecurrentType:
+        return _TYPES[value.kind]
 
 
-for _kind in _TYPES:
-    typeof_impl.register(_kind)(_typeof)
-register_packed(PackedRecurrentType)
+_TYPES = {kind.kind: PackedRecurrentType(kind.kind) for kind in PackedRecurrentType.packed}
 
 
 def _pieces(kind: str, ndim: int, x: Any, packed: Any, lengths: Any, threads: Any, **states: Any) -> list[Callable]:
@@ -72,8 +68,8 @@ def _time_first(batch_first: Any) -> None:
         raise TypingError(f"batch_first must be False in compiled code; got {batch_first}")
 
 
-@overload(recurrent.lstm)
-def _lstm(x, packed, h0=None, c0=None, lengths=None, batch_first=False, threads=None):  # type: ignore[no-untyped-def]
+@overload_of(recurrent.lstm)
+def lstm_overload(x, packed, h0=None, c0=None, lengths=None, batch_first=False, threads=None):  # type: ignore[no-untyped-def]
     _time_first(batch_first)
     rows_of, ends, count, hs, cs = _pieces("lstm", 3, x, packed, lengths, threads, h0=h0, c0=c0)
 
@@ -91,8 +87,8 @@ def _lstm(x, packed, h0=None, c0=None, lengths=None, batch_first=False, threads=
     return run
 
 
-def _without_cells(function: Callable, kind: str) -> None:
-    @overload(function)
+def _without_cells(function: Callable, kind: str) -> Overload:
+    @overload_of(function)
     def sequence(x, packed, h0=None, lengths=None, batch_first=False, threads=None):  # type: ignore[no-untyped-def]
         _time_first(batch_first)
         rows_of, ends, count, hs = _pieces(kind, 3, x, packed, lengths, threads, h0=h0)
@@ -111,9 +107,11 @@ def _without_cells(function: Callable, kind: str) -> None:
 
         return run
 
+    return sequence
 
-@overload(recurrent.lstm_cell)
-def _lstm_cell(x, packed, h=None, c=None, threads=None):  # type: ignore[no-untyped-def]
+
+@overload_of(recurrent.lstm_cell)
+def lstm_cell_overload(x, packed, h=None, c=None, threads=None):  # type: ignore[no-untyped-def]
     rows_of, _, count, hs, cs = _pieces("lstm", 2, x, packed, None, threads, h=h, c=c)
 
     def run(x, packed, h=None, c=None, threads=None):  # type: ignore[no-untyped-def]
@@ -130,8 +128,8 @@ def _lstm_cell(x, packed, h=None, c=None, threads=None):  # type: ignore[no-unty
     return run
 
 
-def _cell_without_cells(function: Callable, kind: str) -> None:
-    @overload(function)
+def _cell_without_cells(function: Callable, kind: str) -> Overload:
+    @overload_of(function)
     def cell(x, packed, h=None, threads=None):  # type: ignore[no-untyped-def]
         rows_of, _, count, hs = _pieces(kind, 2, x, packed, None, threads, h=h)
 
@@ -148,8 +146,14 @@ def _cell_without_cells(function: Callable, kind: str) -> None:
 
         return run
 
+    return cell
 
-_without_cells(recurrent.gru, "gru")
-_without_cells(recurrent.rnn, "rnn")
-_cell_without_cells(recurrent.gru_cell, "gru")
-_cell_without_cells(recurrent.rnn_cell, "rnn")
+
+OVERLOADS = (
+    lstm_overload,
+    lstm_cell_overload,
+    _without_cells(recurrent.gru, "gru"),
+    _without_cells(recurrent.rnn, "rnn"),
+    _cell_without_cells(recurrent.gru_cell, "gru"),
+    _cell_without_cells(recurrent.rnn_cell, "rnn"),
+)

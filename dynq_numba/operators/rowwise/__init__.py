@@ -23,8 +23,14 @@ def _portable(worker: Callable) -> Callable[[InstructionSet, Scheme], Callable]:
 
 OPERATOR = Operator(
     "rowwise",
+    title="Row by row, in float32",
+    about="softmax, norms, elementwise functions and rotary embeddings; masks and residuals in the same pass",
     public=named(softmax, layer_norm, rms_norm, gelu, silu, swiglu, rotary, rotary_tables),
     kernels=tuple(Family(name, f"f32_v{name}", _portable(worker)) for name, worker in WORKERS.items()),
-    overloads=(njit_norms, njit_elementwise),
+    overloads=(
+        njit_norms.softmax_overload, njit_norms.layer_norm_overload, njit_norms.rms_norm_overload,
+        njit_elementwise.gelu_overload, njit_elementwise.silu_overload, njit_elementwise.swiglu_overload,
+        njit_elementwise.rotary_overload,
+    ),
     warm=warm,
 )

@@ -8,22 +8,23 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import overload, register_jitable
+from numba.extending import register_jitable
 
 from ...kernels.base.memory import data_ptr, keep
 from ...kernels.objects import arrays
 from ...kernels.rowwise import call as floats_call
 from ...kernels.rowwise.intrinsics import MAP_NAMES
-from ...njit.arguments import absent, float_array, literal, rows_function
+from ...njit.arguments import absent, float_array, literal, out_array, rows_function
+from ...njit.overloads import overload_of
 from . import elementwise
 from . import rotary as rotaries
-from .njit_norms import checked_out, given_array, place_for, worker_of
+from .njit_norms import given_array, place_for, worker_of
 
 
 def _map_run(name: str, x: Any, out: Any) -> Callable:
     """``run(x, out)`` of a function of one operand."""
     float_array("x", x)
-    has_out, rows_of = checked_out("out", out), rows_function(x)
+    has_out, rows_of = out_array(out), rows_function(x)
     worker, number = worker_of("map"), MAP_NAMES.index(name)
 
     def run(x, out):  # type: ignore[no-untyped-def]
@@ -50,8 +51,8 @@ def _map_run(name: str, x: Any, out: Any) -> Callable:
     return register_jitable(run)
 
 
-@overload(elementwise.gelu, prefer_literal=True)
-def _gelu(x, approximate=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+@overload_of(elementwise.gelu, prefer_literal=True)
+def gelu_overload(x, approximate=None, out=None, threads=None):  # type: ignore[no-untyped-def]
     tanh = literal("approximate", approximate, (None, "tanh"), None) == "tanh"
     do = _map_run("gelu_tanh" if tanh else "gelu", x, out)
 
@@ -61,8 +62,8 @@ def _gelu(x, approximate=None, out=None, threads=None):  # type: ignore[no-untyp
     return run
 
 
-@overload(elementwise.silu)
-def _silu(x, out=None, threads=None):  # type: ignore[no-untyped-def]
+@overload_of(elementwise.silu)
+def silu_overload(x, out=None, threads=None):  # type: ignore[no-untyped-def]
     do = _map_run("silu", x, out)
 
     def run(x, out=None, threads=None):  # type: ignore[no-untyped-def]
@@ -71,10 +72,10 @@ def _silu(x, out=None, threads=None):  # type: ignore[no-untyped-def]
     return run
 
 
-@overload(elementwise.swiglu)
-def _swiglu(gate, up=None, out=None, threads=None):  # type: ignore[no-untyped-def]
+@overload_of(elementwise.swiglu)
+def swiglu_overload(gate, up=None, out=None, threads=None):  # type: ignore[no-untyped-def]
     float_array("gate", gate)
-    has_up, has_out = given_array("up", up, False), checked_out("out", out)
+    has_up, has_out = given_array("up", up, False), out_array(out)
     rows_of, up_of = rows_function(gate), rows_function(up if has_up else gate)
     worker, number = worker_of("map"), MAP_NAMES.index("swiglu")
 
@@ -115,15 +116,15 @@ def _swiglu(gate, up=None, out=None, threads=None):  # type: ignore[no-untyped-d
     return run
 
 
-@overload(rotaries.rotary, prefer_literal=True)
-def _rotary(  # type: ignore[no-untyped-def]
+@overload_of(rotaries.rotary, prefer_literal=True)
+def rotary_overload(  # type: ignore[no-untyped-def]
     x, cos, sin, positions=None, offset=0, interleaved=False, out=None, threads=None
 ):
     for name, value in (("x", x), ("cos", cos), ("sin", sin)):
         float_array(name, value)
         if name != "x" and value.ndim != 2:
             raise TypingError(f"{name} must have 2 dimensions; got {value}")
-    has_positions, has_out, rows_of = not absent(positions), checked_out("out", out), rows_function(x)
+    has_positions, has_out, rows_of = not absent(positions), out_array(out), rows_function(x)
     if has_positions and not (isinstance(positions, types.Array) and isinstance(positions.dtype, types.Integer)):
         raise TypingError(f"positions must be an array of integers; got {positions}")
     worker = worker_of("rotary")

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import overload, register_jitable
+from numba.extending import register_jitable
 
 from ...kernels.base.memory import WORKER_SIGNATURE, address_value, data_ptr, keep, null
 from ...kernels.objects import arrays
 from ...kernels.rowwise import call as floats_call
 from ...kernels.rowwise.worker import WORKERS
-from ...njit.arguments import absent, address_of, float_array, literal, rows_function
+from ...njit.arguments import absent, address_of, float_array, literal, out_array, rows_function
+from ...njit.overloads import overload_of
 from . import norms as floats
 
 
@@ -29,14 +30,6 @@ def given_array(name: str, value: Any, required: bool = True) -> bool:
     if absent(value) and not required:
         return False
     float_array(name, value)
-    return True
-
-
-def checked_out(name: str, value: Any) -> bool:
-    if absent(value):
-        return False
-    if not (isinstance(value, types.Array) and value == types.Array(types.float32, value.ndim, "C")):
-        raise TypingError(f"{name} must be a writable C-contiguous float32 array in compiled code; got {value}")
     return True
 
 
@@ -63,12 +56,12 @@ def _ones(values, k, name_and_shape):  # type: ignore[no-untyped-def]
     return np.ones(k, np.float32)
 
 
-@overload(floats.softmax, prefer_literal=True)
-def _softmax(x, mask=None, axis=-1, out=None, threads=None):  # type: ignore[no-untyped-def]
+@overload_of(floats.softmax, prefer_literal=True)
+def softmax_overload(x, mask=None, axis=-1, out=None, threads=None):  # type: ignore[no-untyped-def]
     float_array("x", x)
     if literal("axis", axis, (-1,), -1) != -1:
         raise TypingError("axis must be -1 in compiled code")
-    has_mask, has_out = not absent(mask), checked_out("out", out)
+    has_mask, has_out = not absent(mask), out_array(out)
     rows_of, worker = rows_function(x), worker_of("softmax")
     boolean = has_mask and isinstance(mask, types.Array) and mask.dtype == types.boolean
     if has_mask and not boolean:
@@ -116,7 +109,7 @@ def _norm_run(name: str, x: Any, weight: Any, bias: Any, residual: Any, sum_out:
     float_array("x", x)
     has_weight, has_bias = given_array("weight", weight, False), given_array("bias", bias, False)
     has_residual = given_array("residual", residual, False)
-    has_sum, has_out = checked_out("sum_out", sum_out), checked_out("out", out)
+    has_sum, has_out = out_array(sum_out, name="sum_out"), out_array(out)
     if has_sum and not has_residual:
         raise TypingError("sum_out needs a residual")
     rows_of, residual_of = rows_function(x), rows_function(residual if has_residual else x)
@@ -185,8 +178,8 @@ def _norm_run(name: str, x: Any, weight: Any, bias: Any, residual: Any, sum_out:
     return register_jitable(run)
 
 
-@overload(floats.layer_norm)
-def _layer_norm(  # type: ignore[no-untyped-def]
+@overload_of(floats.layer_norm)
+def layer_norm_overload(  # type: ignore[no-untyped-def]
     x, weight=None, bias=None, eps=1e-5, residual=None, sum_out=None, out=None, threads=None
 ):
     do = _norm_run("layer_norm", x, weight, bias, residual, sum_out, out)
@@ -199,8 +192,8 @@ def _layer_norm(  # type: ignore[no-untyped-def]
     return run
 
 
-@overload(floats.rms_norm)
-def _rms_norm(  # type: ignore[no-untyped-def]
+@overload_of(floats.rms_norm)
+def rms_norm_overload(  # type: ignore[no-untyped-def]
     x, weight=None, eps=1e-6, residual=None, sum_out=None, out=None, threads=None
 ):
     do = _norm_run("rms_norm", x, weight, None, residual, sum_out, out)
