@@ -4,13 +4,13 @@ names the argument; nothing is written before an error."""
 import ctypes
 import mmap
 import re
-from collections.abc import Callable
 from typing import Any
 
+import cases
 import numpy as np
 import oracle
 import pytest
-from golden import SCHEMES
+from cases.linear import SCHEMES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,77 +18,10 @@ import dynq_numba as dq
 
 F32 = np.float32
 LARGEST = float(np.finfo(F32).max)
-_rng = np.random.default_rng(7)
-
-
-def normal(*shape: int) -> np.ndarray:
-    return _rng.standard_normal(shape, F32)
-
-
-def run_lstm(packed: dq.PackedLSTM) -> np.ndarray:
-    return dq.lstm(np.ones((2, 1, packed.input_size), F32), packed)[0]
-
-
-def every_row(packed: dq.PackedEmbedding) -> np.ndarray:
-    return dq.embedding(np.arange(packed.shape[0]), packed)
-
-
-W, W4 = dq.pack_linear(normal(20, 24), normal(20)), dq.pack_linear(normal(20, 24), bits=4)
-CONV, TABLE = dq.pack_conv(normal(6, 4, 3, 3), padding=1), dq.pack_embedding(normal(30, 24))
-LSTM = dq.pack_lstm(normal(1, 64, 24), normal(1, 64, 16), layout="onnx")
-GRU = dq.pack_gru(normal(1, 48, 24), normal(1, 48, 16), layout="onnx")
-RNN = dq.pack_rnn(normal(1, 16, 24), normal(1, 16, 16))
-Q = dq.quantize(normal(5, 24))
-COS, SIN = dq.rotary_tables(9, 24)
-#: Per function: how to call it by these arguments, and plain arrays for them. "out" is tried wherever it is taken.
-CASES: dict[str, tuple[Callable[..., Any], dict[str, np.ndarray]]] = {
-    "linear": (lambda x, residual, **o: dq.linear(x, W, residual=residual, **o),
-               {"x": normal(5, 24), "residual": normal(5, 20)}),
-    "linear, 4 bits": (lambda x, **o: dq.linear(x, W4, activation="silu", **o), {"x": normal(3, 2, 24)}),
-    "linear_many": (lambda x: dq.linear_many(x, [W, W4, W]), {"x": normal(5, 24)}),
-    "pack_linear": (lambda weight, bias: dq.pack_linear(weight, bias).dequantize(),
-                    {"weight": normal(8, 24), "bias": normal(8)}),
-    "conv": (lambda x, **o: dq.conv(x, CONV, **o), {"x": normal(2, 4, 6, 7)}),
-    "pack_conv": (lambda weight, bias: dq.conv(np.ones((4, 6, 6), F32), dq.pack_conv(weight, bias)),
-                  {"weight": normal(5, 4, 3, 3), "bias": normal(5)}),
-    "quantize": (lambda x: dq.quantize(x)[:3], {"x": normal(5, 24)}),
-    "quantize, per tensor": (lambda x: dq.quantize(x, granularity="per_tensor")[:3], {"x": normal(5, 24)}),
-    "matmul": (dq.quantized_matmul, {"a": normal(2, 5, 24), "b": normal(2, 24, 9)}),
-    "matmul_integer": (dq.matmul_integer, {"a": Q.data, "b": np.ascontiguousarray(Q.data.T).view(np.int8)}),
-    "attention": (lambda q, k, v, mask, **o: dq.attention(q, k, v, mask=mask, **o),
-                  {"q": normal(1, 4, 5, 8), "k": normal(1, 2, 7, 8), "v": normal(1, 2, 7, 6),
-                   "mask": normal(1, 1, 5, 7)}),
-    "attention, bits=8": (lambda q, k, v, **o: dq.attention(q, k, v, bits=8, **o),
-                          {"q": normal(1, 4, 5, 8), "k": normal(1, 2, 7, 8), "v": normal(1, 2, 7, 6)}),
-    "attention, lengths": (lambda q, k, key_lengths: dq.attention(q, k, k, key_lengths=key_lengths),
-                           {"q": normal(2, 2, 5, 8), "k": normal(2, 2, 7, 8), "key_lengths": np.array([3, 7])}),
-    "pack_embedding": (lambda table: every_row(dq.pack_embedding(table)), {"table": normal(9, 24)}),
-    "embedding": (lambda ids, **o: dq.embedding(ids, TABLE, **o), {"ids": np.array([3, 29, 0, 3])}),
-    "embedding_bag": (lambda ids, offsets, weights, **o: dq.embedding_bag(ids, offsets, TABLE, weights=weights, **o),
-                      {"ids": np.array([3, 29, 0, 3]), "offsets": np.array([0, 1]), "weights": normal(4)}),
-    "softmax": (lambda x, mask, **o: dq.softmax(x, mask=mask, **o), {"x": normal(5, 24), "mask": normal(5, 24) > 0}),
-    "layer_norm": (lambda x, weight, bias, residual, **o: dq.layer_norm(x, weight, bias, residual=residual, **o),
-                   {"x": normal(5, 24), "weight": normal(24), "bias": normal(24), "residual": normal(5, 24)}),
-    "rms_norm": (dq.rms_norm, {"x": normal(5, 24), "weight": normal(24)}),
-    "gelu": (dq.gelu, {"x": normal(5, 24)}),
-    "silu": (dq.silu, {"x": normal(5, 24)}),
-    "swiglu": (dq.swiglu, {"gate": normal(5, 24), "up": normal(5, 24)}),
-    "rotary": (lambda x, cos, sin, positions, **o: dq.rotary(x, cos, sin, positions, **o),
-               {"x": normal(1, 2, 4, 24), "cos": COS, "sin": SIN, "positions": np.array([3, 0, 8, 1])}),
-    "lstm": (lambda x, h0, c0, lengths: dq.lstm(x, LSTM, h0, c0, lengths)[0],
-             {"x": normal(4, 3, 24), "h0": normal(1, 3, 16), "c0": normal(1, 3, 16), "lengths": np.array([4, 1, 2])}),
-    "gru": (lambda x, h0: dq.gru(x, GRU, h0)[0], {"x": normal(4, 3, 24), "h0": normal(1, 3, 16)}),
-    "rnn": (lambda x, h0: dq.rnn(x, RNN, h0)[0], {"x": normal(4, 3, 24), "h0": normal(1, 3, 16)}),
-    "lstm_cell": (lambda x, h, c: dq.lstm_cell(x, LSTM, h, c)[0],
-                  {"x": normal(3, 24), "h": normal(3, 16), "c": normal(3, 16)}),
-    "pack_lstm": (lambda W, R, B: run_lstm(dq.pack_lstm(W, R, B, layout="onnx")),
-                  {"W": normal(1, 16, 8), "R": normal(1, 16, 4), "B": normal(1, 32)}),
-    "smooth": (lambda weight, activation_amax: dq.smooth(weight, activation_amax).weight,
-               {"weight": normal(8, 24), "activation_amax": np.abs(normal(24)) + F32(0.1)}),
-}  # fmt: skip
-TAKES_OUT = [name for name in CASES if name.split(",")[0] in (
-    "linear", "conv", "matmul", "attention", "embedding", "embedding_bag", "softmax", "layer_norm", "rms_norm", "gelu",
-    "silu", "swiglu", "rotary") and name != "attention, lengths"]  # fmt: skip
+CALLS = {call.name: call for call in cases.calls("small")}
+CASES = {name: (call.run, dict(call.arrays)) for name, call in CALLS.items()}
+TAKES_OUT = [name for name, call in CALLS.items() if "out" in call.takes]
+Q = dq.quantize(np.random.default_rng(7).standard_normal((5, 24), F32))
 
 
 class Subclass(np.ndarray):

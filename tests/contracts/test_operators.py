@@ -1,7 +1,9 @@
 """Every operator is one row (`operators.ALL`), and has all its places."""
 
+import json
 from pathlib import Path
 
+import cases
 import golden
 import pytest
 import rows
@@ -17,8 +19,6 @@ PROCESS = {
     "available_isas", "current_isa", "force_isa", "get_num_threads", "inspect", "load", "save", "set_num_threads",
     "warmup",
 }  # fmt: skip
-#: The golden cases of an operator, by the beginning of their names.
-GOLDEN = {"quantize": "quantize", "rowwise": "floats"}
 
 each = pytest.mark.parametrize("operator", ALL, ids=lambda operator: operator.name)
 
@@ -76,4 +76,19 @@ def test_an_operator_has_its_places(operator):
     assert (kernels / "worker.py").exists() and (kernels / "call.py").exists()
     assert (package / "backend.py").exists() or operator.name == "chain"
     assert list((ROOT / "tests" / "operators" / operator.name).glob("test_*.py"))
-    assert any(case.startswith(GOLDEN.get(operator.name, operator.name)) for case in golden.CASES)
+
+
+@each
+def test_an_operator_has_its_row_in_the_catalogue(operator):
+    row = cases.ROWS[operator.name]
+    assert row.golden and row.golden.keys() <= json.loads(golden.FILE.read_text()).keys()
+    for size in ("small", "middle"):
+        named = {call.name.split(",")[0] for call in row.calls(size)}
+        assert named & {*operator.public, "chain", "matmul"}, f"no call of a public function: {named}"
+    assert row.bench and all(list((ROOT / "bench").rglob(f"{name}.py")) for name in row.bench)
+
+
+def test_the_catalogue_names_operators_only():
+    assert cases.ROWS.keys() == {operator.name for operator in ALL}
+    names = [call.name for call in cases.calls("small")]
+    assert len(names) == len(set(names))

@@ -59,9 +59,10 @@ def digest():
 
 
 def child(code, **environment):
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [sys.executable, "-c", COMMON + textwrap.dedent(code)], env=os.environ | environment, capture_output=True,
-        text=True, timeout=240, check=False,
+        [sys.executable, "-c", COMMON + textwrap.dedent(code)],
+        env=os.environ | paths | environment, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -142,32 +143,20 @@ def test_while_packing_and_running(expected):
     assert found == expected and threads >= 1
 
 
-def test_while_running_other_operators():
+def test_while_running_every_operator():
     interrupted = child(
         """
         random.seed(0)
 
-        def normal(*shape):
-            return rng.standard_normal(shape, np.float32)
-
-        lstm = dq.pack_lstm(normal(2, 512, 64), normal(2, 512, 128), layout="onnx")
-        conv, image = dq.pack_conv(weight[:, :90].reshape(70, 10, 3, 3)), normal(2, 10, 60, 60)
-        steps, q = normal(100, 3, 64), normal(1, 4, 300, 64)
-        packed, ids = dq.pack_linear(weight), rng.integers(0, 70, 3000)
-        chain = dq.Chain({"up": dq.step.Linear(packed, activation="gelu"), "y": dq.step.LayerNorm(weight[0, :70])})
-        table, rows = dq.pack_embedding(weight), normal(2000, 131)
-        calls = [
-            lambda **o: dq.lstm(steps, lstm, **o)[0], lambda **o: dq.conv(image, conv, **o),
-            lambda **o: dq.attention(q, q, q, **o), lambda **o: dq.attention(q, q, q, bits=8, **o),
-            lambda **o: chain(rows, **o), lambda **o: dq.embedding_bag(ids[None], None, table, **o),
-            lambda **o: dq.quantized_matmul(rows, weight.T, **o), lambda **o: dq.layer_norm(rows, **o),
-        ]
-        expected = [call(threads=1) for call in calls]
+        import cases
+        from cases.base import bits
+        calls = [(call, {"threads": 2} if "threads" in call.takes else {}) for call in cases.calls("middle")]
+        expected = [bits(call.run(**call.arrays)) for call, _ in calls]
 
         def work():
             for _ in range(4):
-                for call, want in zip(calls, expected):
-                    assert np.array_equal(call(), want) and np.array_equal(call(threads=2), want)
+                for (call, two), want in zip(calls, expected):
+                    assert bits(call.run(**call.arrays)) == want == bits(call.run(**call.arrays, **two))
 
         work()
         begin = time.perf_counter()

@@ -5,8 +5,8 @@ import json
 import signal
 import sys
 
+import cases
 import golden
-import guarded
 import pytest
 from children import child
 
@@ -14,7 +14,7 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="uses /p
 pytestmark = linux
 
 
-@pytest.mark.parametrize("operator", guarded.OPERATORS)
+@pytest.mark.parametrize("operator", cases.ROWS)
 def test_nothing_is_read_or_written_beyond_an_array(operator):
     done = child("guarded.py", operator)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -15,9 +15,10 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="helpers
 
 
 def child(*arguments, **environment):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment
     done = subprocess.run(
         [sys.executable, *arguments],
-        cwd=PROGRAMS, env=os.environ | environment, capture_output=True, text=True, timeout=240, check=False,
+        cwd=PROGRAMS, env=environment, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == "", "nothing is said that nobody asked for"
@@ -72,19 +73,15 @@ def test_inside_parallel_loops_of_the_caller(layer):
 
 POOL = """
 import hashlib, multiprocessing, sys
-import numpy as np
-import dynq_numba as dq
+import cases
+from cases.base import bits
 
 def problem():
-    rng = np.random.default_rng(0)
-    x, w = rng.standard_normal((300, 400), np.float32), rng.standard_normal((500, 400), np.float32)
-    q, lstm = x.reshape(1, 4, 300, 100), dq.pack_lstm(w[None, :160, :40], w[None, :160, 40:80], layout="onnx")
-    return x, dq.pack_linear(w), q, lstm, np.ascontiguousarray(x[:36, :40].reshape(12, 3, 40))
+    return [call for call in cases.calls("middle") if "threads" in call.takes]
 
-def digest(parts=None):
-    x, w, q, lstm, steps = parts or problem()
-    results = [dq.linear(x, w, threads=2), dq.attention(q, q, q, threads=2), dq.lstm(steps, lstm, threads=2)[0]]
-    return hashlib.sha256(b"".join(r.tobytes() for r in results)).hexdigest()
+def digest(calls=None):
+    results = [bits(call.run(**call.arrays, threads=2)) for call in calls or problem()]
+    return hashlib.sha256(b"".join(results)).hexdigest()
 
 def inherited(_):
     return digest(PARTS)

@@ -13,97 +13,27 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import hashlib
 import json
 import resource
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+import cases
 import numpy as np
+from cases import files
+from cases.base import bits
 
-import dynq_numba as dq
 from dynq_numba.kernels.threads.scratch import BLOCK
 from dynq_numba.runtime import scratch
 
 free = ctypes.CDLL(None).free
 free.argtypes = [ctypes.c_void_p]
-F32, N = np.float32, 3000
 #: Bytes above what the process has, until a call succeeds; and by which limits differ below that.
 SPARE = [0, *(int(2 ** (14 + i / 2)) for i in range(40))]
 STEP, STEPS = 1 << 16, 20
-
-
-def operators(folder: str) -> dict[str, Callable]:
-    rng = np.random.default_rng(0)
-
-    def normal(*shape: int) -> np.ndarray:
-        return rng.standard_normal(shape, F32)
-
-    grouped = {"bits": 4, "granularity": "per_group", "group_size": 32}
-    x, big, image = normal(N, 64), normal(N, N), normal(2, 8, 300, 300)
-    w, table = dq.pack_linear(normal(N, 64)), dq.pack_embedding(normal(10, 2000))
-    deep, rows, out = dq.pack_linear(normal(8, 20_000), rotate=32), normal(100, 20_000), np.empty((100, 8), F32)
-    long = normal(3, 400_000)
-    square, filters = dq.pack_conv(normal(64, 8, 3, 3), padding=1), normal(500, 200, 5, 5)
-    ids, heads = np.zeros(5000, np.int64), normal(1, 4, 3000, 256)
-    steps, q = normal(2000, 2, 64), dq.quantize(big)
-    layers = [pack(normal(2, gates * 256, 64), normal(2, gates * 256, 256))
-              for pack, gates in ((dq.pack_lstm, 4), (dq.pack_gru, 3), (dq.pack_rnn, 1))]  # fmt: skip
-    cos, sin = dq.rotary_tables(3000, 256)
-    narrow = dq.pack_linear(normal(64, N))
-    up, down = dq.step.Linear(w, activation="gelu"), dq.step.Linear(narrow)
-    chain = dq.Chain({"up": up, "down": down, "y": dq.step.LayerNorm(np.ones(64, F32))})
-    path = str(Path(folder) / "model")
-    dq.save(path, {"w": w, "big": big})
-
-    def saved() -> np.ndarray:
-        dq.save(path, {"w": w, "big": big})
-        return np.frombuffer(Path(path).read_bytes()[-80:], np.uint8)
-
-    return {
-        "linear": lambda: dq.linear(x, w),
-        "linear, strided": lambda: dq.linear(np.broadcast_to(x[:1], x.shape), w, activation="gelu"),
-        "linear, rotated, into out": lambda: dq.linear(rows, deep, out=out),
-        "linear_many": lambda: dq.linear_many(x, [w, w]),
-        "linear_many, rotated": lambda: dq.linear_many(rows, [deep, deep]),
-        "chain": lambda: chain(x),
-        "pack_linear": lambda: dq.linear(big[:1], dq.pack_linear(big)),
-        "pack_linear, 4 bits": lambda: dq.linear(big[:1], dq.pack_linear(big, **grouped)),
-        "pack_linear, outliers": lambda: dq.linear(big[:1], dq.pack_linear(big, outliers=range(100))),
-        "choose_scheme": lambda: np.float32([c.error for c in dq.choose_scheme(big).candidates]),
-        "pack_conv": lambda: dq.conv(image[:1, :1, :5, :5].repeat(200, 1), dq.pack_conv(filters)),
-        "pack_embedding": lambda: dq.embedding(ids[:1], dq.pack_embedding(big)),
-        "quantize": lambda: dq.quantize(big).data,
-        "quantize, few rows": lambda: dq.quantize(long).data,
-        "dequantize": lambda: dq.dequantize(q),
-        "matmul": lambda: dq.quantized_matmul(x, x.T),
-        "matmul_integer": lambda: dq.matmul_integer(q.data[:1000], q.data[:, :1000]),
-        "conv": lambda: dq.conv(image, square),
-        "embedding": lambda: dq.embedding(ids, table),
-        "embedding_bag": lambda: dq.embedding_bag(ids, np.arange(5000), table),
-        "softmax": lambda: dq.softmax(big),
-        "layer_norm": lambda: dq.layer_norm(big),
-        "rms_norm": lambda: dq.rms_norm(big),
-        "gelu": lambda: dq.gelu(big),
-        "swiglu": lambda: dq.swiglu(big, big),
-        "attention": lambda: dq.attention(heads, heads[:, :, :64], heads[:, :, :64]),
-        "attention, 8 bits": lambda: dq.attention(heads, heads[:, :, :64], heads[:, :, :64], bits=8),
-        "attention, 8 bits, many keys": lambda: dq.attention(heads[:, :, :40], heads, heads, bits=8),
-        "rotary": lambda: dq.rotary(heads, cos, sin),
-        "lstm": lambda: dq.lstm(steps, layers[0])[0],
-        "gru": lambda: dq.gru(steps, layers[1])[0],
-        "rnn": lambda: dq.rnn(steps, layers[2])[0],
-        "save": saved,
-        "load": lambda: dq.load(path)["big"],
-    }
-
-
-def digest(result: object) -> str:
-    parts = result if isinstance(result, tuple | list) else (result,)
-    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
 
 def size() -> int:
@@ -153,19 +83,20 @@ def starve(call: Callable) -> Iterator[str]:
 
 def main(names: list[str]) -> None:
     report = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, call in operators(folder).items():
-            if names and name not in names:
-                continue
-            before = digest(call())
-            gc.collect()
-            empty()
-            base = size()
-            errors = Counter(filter(None, starve(call)))
-            empty()
-            grown, busy = size() - base, int(np.count_nonzero(scratch._ROOM[:, 0]))
-            report[name] = {"errors": errors, "grown": grown, "same": digest(call()) == before, "busy": busy}
-            print(name, report[name], file=sys.stderr, flush=True)
+    for call in (*cases.calls("large"), *files.calls("large")):
+        if names and call.name not in names:
+            continue
+        assert call.name not in report
+        run = partial(call.run, **call.arrays)
+        before = bits(run())
+        gc.collect()
+        empty()
+        base = size()
+        errors = Counter(filter(None, starve(run)))
+        empty()
+        grown, busy = size() - base, int(np.count_nonzero(scratch._ROOM[:, 0]))
+        report[call.name] = {"errors": errors, "grown": grown, "same": bits(run()) == before, "busy": busy}
+        print(call.name, report[call.name], file=sys.stderr, flush=True)
     print(json.dumps(report))
 
 
