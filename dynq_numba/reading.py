@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from .arguments.checks import describe
+from .arguments.checks import boolean, describe
 from .files import container
 from .files.container import METADATA, joined
 from .operators.chain import step
@@ -72,9 +72,8 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> dict[str, Any]
     ...     dq.load(f"{folder}/table.safetensors")["table"] == table
     True
     """
-    if not isinstance(verify, (bool, np.bool_)):
-        raise TypeError(f"verify must be True or False; got {describe(verify)}")
-    return read(path, lambda content: _loaded(content, bool(verify)))
+    verify = boolean("verify", verify)
+    return read(path, lambda content: _loaded(content, verify))
 
 
 def read(path: str | os.PathLike[str], use: Callable[[Any], T]) -> T:

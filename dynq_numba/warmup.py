@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from .arguments import checks
 from .kernels.base.jit import JIT_ENABLED, cache_directory
 from .operators import ALL
@@ -86,8 +84,7 @@ def warmup(*, progress: Callable[[str], object] | None = None, jobs: int = 1) ->
     """
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be callable or None; got {progress!r}")
-    if isinstance(jobs, bool) or not isinstance(jobs, (int, np.integer)):
-        raise TypeError(f"jobs must be a positive integer; got {checks.describe(jobs)}")
+    jobs = checks.integer("jobs", jobs, "a positive integer")
     if jobs < 1:
         raise ValueError(f"jobs must be a positive integer; got {jobs}")
     start = time.perf_counter()

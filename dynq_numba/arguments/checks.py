@@ -123,12 +123,48 @@ def mask_array(name: str, value: Any) -> np.ndarray:
     return array
 
 
+def is_integer(value: Any) -> bool:
+    """Python's or numpy's; True and False are none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def integer(name: str, value: Any, what: str = "an integer") -> int:
+    """An integer of any size."""
+    if not is_integer(value):
+        raise TypeError(f"{name} must be {what}; got {describe(value)}")
+    return int(value)
+
+
+def number(name: str, value: Any, what: str = "a number") -> float:
+    """A real number of any size; infinity stands for integers beyond float64."""
+    if not (is_integer(value) or isinstance(value, (float, np.floating))):
+        raise TypeError(f"{name} must be {what}; got {describe(value)}")
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def boolean(name: str, value: Any, what: str = "True or False") -> bool:
+    """Python's or numpy's."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be {what}; got {describe(value)}")
+    return bool(value)
+
+
+def axis_of(array: np.ndarray, value: Any, of: str = "x") -> int:
+    """One of the array's axes, counted from its end: -1 is the last."""
+    axis = integer("axis", value)
+    if not -array.ndim <= axis < array.ndim:
+        raise ValueError(f"axis must be in [-{array.ndim}, {array.ndim}) for {of} of shape {array.shape}; got {axis}")
+    return axis % array.ndim - array.ndim
+
+
 def thread_count(name: str, value: Any) -> int:
     """An integer from 1 to MAX_THREADS."""
     if type(value) is int and 1 <= value <= MAX_THREADS:
         return value
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be a positive integer or None; got {describe(value)}")
-    if not 1 <= value <= MAX_THREADS:
-        raise ValueError(f"{name} must be from 1 to {MAX_THREADS}; got {value}")
-    return int(value)
+    count = integer(name, value, "a positive integer or None")
+    if not 1 <= count <= MAX_THREADS:
+        raise ValueError(f"{name} must be from 1 to {MAX_THREADS}; got {count}")
+    return count

@@ -136,9 +136,8 @@ def attention(
             options = {"scale": scale, "bits": bits, "threads": threads}
             return _top_left(q, k, v, batch_shape, mask, key_lengths, out, options)
         causal = True
-    if not isinstance(causal, (bool, np.bool_)):
-        raise TypeError(f'causal must be True, False, "bottom_right" or "top_left"; got {checks.describe(causal)}')
-    factor = (dim or 1) ** -0.5 if scale is None else _number("scale", scale)
+    causal = checks.boolean("causal", causal, 'True, False, "bottom_right" or "top_left"')
+    factor = (dim or 1) ** -0.5 if scale is None else checks.number("scale", scale, "a number or None")
     chosen = None if mask is None else _mask(mask, (*batch_shape, heads, rows, keys))
     seen = None if key_lengths is None else _lengths(key_lengths, batch_shape, keys)
     byte_bits = _bits(bits, q)
@@ -155,7 +154,7 @@ def attention(
         queries, keys_, values, place = (_four(array[i]) for array in (*arrays, target))
         bias = None if chosen is None else _four(chosen[i])
         run(
-            queries, keys_, values, place, bias, None if seen is None else seen[i].reshape(-1), bool(causal), factor,
+            queries, keys_, values, place, bias, None if seen is None else seen[i].reshape(-1), causal, factor,
             count, byte_bits,
         )  # fmt: skip
     return delivered(target, out)
@@ -222,18 +221,10 @@ def _fitting(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[int, ...]:
         raise ValueError(f"q, k and v must broadcast in their leading dimensions; got {shapes}") from None
 
 
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number or None; got {checks.describe(value)}")
-    return float(value)
-
-
 def _bits(bits: Any, q: np.ndarray) -> int | None:
     if bits is None:
         return None
-    if isinstance(bits, (bool, np.bool_)) or not isinstance(bits, (int, np.integer)):
-        raise TypeError(f"bits must be 8 or None; got {checks.describe(bits)}")
-    if bits != 8:
+    if checks.integer("bits", bits, "8 or None") != 8:
         raise ValueError(f"bits must be 8 or None; got {bits}")
     if q.shape[-1] > LONGEST:
         raise ValueError(f"q must have a last dimension of at most {LONGEST} where bits is 8; got {q.shape}")

@@ -53,9 +53,7 @@ class KVCache:
         value_dim = dim if value_dim is None else value_dim
         sizes = {"batch": batch, "heads": heads, "capacity": capacity, "dim": dim, "value_dim": value_dim}
         for name, size in sizes.items():
-            if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
-                raise TypeError(f"{name} must be an integer; got {checks.describe(size)}")
-            if size < 0:
+            if checks.integer(name, size) < 0:
                 raise ValueError(f"{name} must be 0 or more; got {size}")
         self._keys = empty((batch, heads, capacity, dim), F32)
         self._values = empty((batch, heads, capacity, value_dim), F32)
@@ -68,11 +66,10 @@ class KVCache:
 
     @length.setter
     def length(self, length: int) -> None:
-        if isinstance(length, (bool, np.bool_)) or not isinstance(length, (int, np.integer)):
-            raise TypeError(f"length must be an integer; got {checks.describe(length)}")
+        length = checks.integer("length", length)
         if not 0 <= length <= self._length:
             raise ValueError(f"length must be from 0 to {self._length}, the positions held; got {length}")
-        self._length = int(length)
+        self._length = length
 
     @property
     def keys(self) -> np.ndarray:

@@ -37,11 +37,10 @@ def _vector(where: str, value: Any) -> np.ndarray:
 
 
 def _number(where: str, value: Any) -> float:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{where} must be a number; got {checks.describe(value)}")
-    if not 0 <= value <= float(np.finfo(F32).max):
+    number = checks.number(where, value)
+    if not 0 <= number <= float(np.finfo(F32).max):
         raise ValueError(f"{where} must be finite in float32 and not negative; got {value}")
-    return float(value)
+    return number
 
 
 def _row_wise(words: np.ndarray, operation: str, width: int) -> Cost:

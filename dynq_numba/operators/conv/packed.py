@@ -168,7 +168,7 @@ def _integers(name: str, value: Any, count: int, least: int) -> tuple[int, ...]:
     if len(values) != count:
         raise ValueError(f"{name} must be an integer or {count} of them; got {checks.describe(value)}")
     for each in values:
-        if isinstance(each, (bool, np.bool_)) or not isinstance(each, (int, np.integer)):
+        if not checks.is_integer(each):
             raise TypeError(f"{name} must be an integer or {count} of them; got {checks.describe(value)}")
         if not least <= each < 2**31:
             raise ValueError(f"{name} must be at least {least} and below 2**31; got {checks.describe(value)}")

@@ -122,9 +122,7 @@ def pack_linear(
         if granularity not in ("auto", "per_group"):
             raise ValueError(f'group_size={group_size} goes with granularity="per_group"; got {granularity!r}')
         granularity = "per_group"
-    if not isinstance(symmetric, (bool, np.bool_)):
-        raise TypeError(f"symmetric must be True or False; got {checks.describe(symmetric)}")
-    if not symmetric and (bits != 4 or granularity != "per_group"):
+    if not checks.boolean("symmetric", symmetric) and (bits != 4 or granularity != "per_group"):
         raise ValueError(
             f'symmetric=False goes with bits=4 and granularity="per_group"; got bits={bits}, {granularity!r}'
         )

@@ -205,9 +205,7 @@ def choose_scheme(weight: np.ndarray, max_error: float | None = None, *, bits: B
     if max_error is None:
         per_channel = next(c for c in candidates if c.granularity == "per_channel")
         max_error = min(NEAR_PER_CHANNEL * per_channel.error, ACCEPTABLE_ERROR)
-    elif not isinstance(max_error, (int, float, np.number)) or isinstance(max_error, bool):
-        raise TypeError(f"max_error must be a number or None; got {checks.describe(max_error)}")
-    elif not max_error >= 0:
+    elif not checks.number("max_error", max_error, "a number or None") >= 0:
         raise ValueError(f"max_error must be at least 0; got {max_error}")
     within = [c for c in candidates if c.error <= max_error]
     best = within[0] if within else min(candidates, key=lambda c: c.error)

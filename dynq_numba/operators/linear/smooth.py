@@ -88,13 +88,12 @@ def smooth(weight: np.ndarray, activation_amax: np.ndarray, alpha: float = 0.5) 
         raise ValueError(f"activation_amax must have shape {expected}; got {amax.shape}")
     if not (np.isfinite(amax).all() and (amax >= 0).all()):
         raise ValueError("activation_amax must be finite and not negative; it holds another value")
-    if isinstance(alpha, (bool, np.bool_)) or not isinstance(alpha, (int, float, np.integer, np.floating)):
-        raise TypeError(f"alpha must be a number; got {checks.describe(alpha)}")
+    alpha = checks.number("alpha", alpha)
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be from 0 to 1; got {alpha}")
     largest = np.abs(weight).max(axis=0, initial=0).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        factors = amax.astype(np.float64) ** float(alpha) / largest ** (1 - float(alpha))
+        factors = amax.astype(np.float64) ** alpha / largest ** (1 - alpha)
     factors = np.where((amax == 0) | (largest == 0), 1, factors).astype(np.float32)
     # In float32 a product beyond its range is inf, and a factor below it 0: no layer to be found, but to be told.
     with np.errstate(over="ignore"):

@@ -120,15 +120,10 @@ def quantize(
     x = checks.float_array("x", x)
     checks.choice("granularity", granularity, GRANULARITIES)
     name = checks.choice("dtype", checks.dtype_name(dtype), DTYPES)
-    if not isinstance(symmetric, (bool, np.bool_)):
-        raise TypeError(f"symmetric must be True or False; got {checks.describe(symmetric)}")
+    symmetric = checks.boolean("symmetric", symmetric)
     per_token = granularity == "per_token"
     if per_token:
-        if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
-            raise TypeError(f"axis must be an integer; got {checks.describe(axis)}")
-        if not -x.ndim <= axis < x.ndim:
-            raise ValueError(f"axis must be in [-{x.ndim}, {x.ndim}) for x of shape {x.shape}; got {axis}")
-        axis = int(axis) % x.ndim - x.ndim
+        axis = checks.axis_of(x, axis)
     kind = DTYPES[name]
     if out is not None:
         checks.out_array(out, kind, x.shape)
@@ -137,7 +132,7 @@ def quantize(
     rows = contiguous_rows(moved)
     scale, zero_point = np.empty(len(rows), F32), np.empty(len(rows), kind)
     data = target_for(out, axis if per_token else None, rows, kind, x)
-    backend.quantize(rows, bool(symmetric), FLIPS[name], data, scale, zero_point)
+    backend.quantize(rows, symmetric, FLIPS[name], data, scale, zero_point)
     shaped = np.moveaxis(data.reshape(moved.shape), -1, axis) if per_token else data.reshape(x.shape)
     shaped = delivered(shaped, out)
     if not per_token:
@@ -195,9 +190,10 @@ def dequantize(q: Quantized, *, out: np.ndarray | None = None) -> np.ndarray:
     if scale.shape != zero.shape:
         raise ValueError(f"q.zero_point must have the shape of q.scale, {scale.shape}; got {zero.shape}")
     one_scale = scale.ndim == 0 and data.ndim != 1
-    moved = data.reshape(-1) if one_scale else np.moveaxis(data, axis, -1)
+    moved = data.reshape(-1) if one_scale else np.moveaxis(data, checks.axis_of(data, axis, "q.data"), -1)
     if moved.shape[:-1] != scale.shape:
-        raise ValueError(f"q.scale must have shape {moved.shape[:-1]} for axis {axis}, or (); got {scale.shape}")
+        fits = f"shape {moved.shape[:-1]} for axis {axis} of q.data of shape {data.shape}"
+        raise ValueError(f"q.scale must have {fits}, or (); got {scale.shape}")
     if out is not None:
         checks.out_array(out, F32, data.shape)
     rows = contiguous_rows(moved)

@@ -344,11 +344,9 @@ def layer_options(
     for name in chosen:
         checks.choice("activations", name, ACTIVATIONS)
     if clip is not None:
-        if isinstance(clip, bool) or not isinstance(clip, (int, float, np.integer, np.floating)):
-            raise TypeError(f"clip must be a positive number or None; got {checks.describe(clip)}")
+        clip = checks.number("clip", clip, "a positive number or None")
         if not 0 < clip <= float(np.finfo(np.float32).max):
             raise ValueError(f"clip must be positive and finite in float32; got {checks.describe(clip)}")
-        clip = float(clip)
     def each(values: list) -> tuple[tuple, ...]:
         """Direction by direction."""
         return tuple(tuple(values[i * wanted : (i + 1) * wanted]) for i in range(count))

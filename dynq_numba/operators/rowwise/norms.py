@@ -83,10 +83,7 @@ def softmax(
         if (mask is None or out is None or apart(mask, out)) and backend.softmax(x, mask, y, threads):
             return y
     x = float_axes("x", x)
-    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
-        raise TypeError(f"axis must be an integer; got {checks.describe(axis)}")
-    if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"axis must be in [-{x.ndim}, {x.ndim}) for x of shape {x.shape}; got {axis}")
+    axis = checks.axis_of(x, axis)
     moved = np.moveaxis(x, axis, -1)
     full = None if mask is None else np.moveaxis(broadcast_mask(mask, x), axis, -1)
     if full is not None and full.strides[-1] != full.itemsize:
@@ -232,8 +229,7 @@ def _norm(
     k = x.shape[-1]
     weight, bias = (None if v is None else vector(n, v, k) for n, v in (("weight", weight), ("bias", bias)))
     weight = np.ones(k, F32) if weight is None and bias is not None else weight  # ·1 changes no bit
-    if isinstance(eps, (bool, np.bool_)) or not isinstance(eps, (int, float, np.integer, np.floating)):
-        raise TypeError(f"eps must be a number; got {checks.describe(eps)}")
+    eps = checks.number("eps", eps)
     if not 0 <= eps <= MAX_EPS:
         raise ValueError(f"eps must be finite in float32 and not negative; got {eps}")
     residual = None if residual is None else same_shape("residual", residual, x.shape, "x")

@@ -82,13 +82,10 @@ def rotary(
         raise ValueError(f"sin must have the shape of cos, {cos.shape}; got {sin.shape}")
     if 2 * cos.shape[1] > x.shape[-1]:
         raise ValueError(f"cos must have at most {x.shape[-1] // 2} columns, half of x's last axis; got {cos.shape}")
-    if not isinstance(interleaved, (bool, np.bool_)):
-        raise TypeError(f"interleaved must be True or False; got {checks.describe(interleaved)}")
-    if isinstance(offset, bool) or not isinstance(offset, (int, np.integer)):
-        raise TypeError(f"offset must be an integer; got {checks.describe(offset)}")
+    interleaved, offset = checks.boolean("interleaved", interleaved), checks.integer("offset", offset)
     if positions is not None and offset != 0:
         raise ValueError(f"offset must be 0 where positions are given; got {offset}")
-    places = _places(positions, int(offset), x.shape, len(cos))
+    places = _places(positions, offset, x.shape, len(cos))
     count = threads_asked(threads)
     check_out(out, x.shape)
     rows = np.ascontiguousarray(x).reshape(places.size, x.shape[-1])
@@ -162,23 +159,20 @@ def rotary_tables(
            [0.5403, 1.    ]], dtype=float32), array([[0.    , 0.    ],
            [0.8415, 0.01  ]], dtype=float32))
     """
-    if isinstance(dim, (bool, np.bool_)) or not isinstance(dim, (int, np.integer)):
-        raise TypeError(f"dim must be an integer; got {checks.describe(dim)}")
+    dim, base = checks.integer("dim", dim), checks.number("base", base)
     if dim <= 0 or dim % 2:
         raise ValueError(f"dim must be even and positive; got {dim}")
-    if isinstance(base, (bool, np.bool_)) or not isinstance(base, (int, float, np.integer, np.floating)):
-        raise TypeError(f"base must be a number; got {checks.describe(base)}")
     if not 0 < base < np.inf:
         raise ValueError(f"base must be positive and finite; got {base}")
     place = _positions(positions)[:, None]
-    high, middle, low = _turns(int(dim), float(base))
+    high, middle, low = _turns(dim, base)
     # The whole turns go before anything is added; what is left is exact but for the last product.
     turn = _fraction(place * high) + _fraction(place * middle) + place * low
     return _cos_sin(_fraction(turn))
 
 
 def _positions(positions: Any) -> np.ndarray:
-    if isinstance(positions, (int, np.integer)) and not isinstance(positions, bool):
+    if checks.is_integer(positions):
         if positions < 0:
             raise ValueError(f"positions must not be a negative length; got {positions}")
         return np.arange(int(positions), dtype=np.float64)

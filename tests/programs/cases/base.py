@@ -39,7 +39,7 @@ class Row:
     golden: Mapping[str, Callable[[], Arrays]]
     #: Folders of kernels/ that its kernels may import.
     imports: str
-    #: Topics of bench/operators, or a module of bench/.
+    #: Modules of bench/topics/.
     bench: tuple[str, ...] = field(default=())
 
 

@@ -147,5 +147,5 @@ ROW = Row(
         "linear many": golden_many,
     },
     imports="base isa objects threads activations quantize gemm",
-    bench=("report", "projections"),
+    bench=("linear", "projections"),
 )  # fmt: skip
