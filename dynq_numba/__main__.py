@@ -1,4 +1,4 @@
-"""``python -m dynq_numba``: see cli.py."""
+"""``python -m dynq_numba``: see cli/."""
 
 import sys
 

@@ -116,12 +116,12 @@ def test_what_is_no_safetensors_file_is_called_so(path, told, capsys):
     for function in (dq.load, dq.inspect):
         with pytest.raises(ValueError, match=f"model.safetensors: this is no safetensors file.*{told}"):
             function(path)
-    assert cli.main(["inspect", str(path)]) == 2
+    assert cli.main(["inspect", str(path)]) == 1
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("dynq: ") and err.count("\n") == 1 and told in err
 
 
 def test_a_file_that_is_not_there_is_one_line(path):
     done = child("-m", "dynq_numba", "inspect", path)
-    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
     assert "No such file" in done.stderr and str(path) in done.stderr, sys.version

@@ -1,0 +1,27 @@
+"""What a command is. Its module imports nothing slow at the top: ``dynq --help`` reads all of them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """One of ``dynq``'s commands."""
+
+    name: str
+    #: A line for the list of commands.
+    summary: str
+    #: (command line, what it does)
+    examples: tuple[tuple[str, str], ...]
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    #: Prints plain text to stdout. What goes wrong is an exception; main.py makes a line of it.
+    run: Callable[[argparse.Namespace], None]
+
+
+def positive(text: str) -> int:
+    """A type for arguments that count."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer; got {text!r}")
+    return int(text)
