@@ -49,10 +49,10 @@ def test_matmul_is_quantized_matmul(rng):
     assert old("quantized_matmul", dq.matmul, a, b, out=out, threads=1) is out and (out == new).all()
 
     @numba.njit
-    def both(a, b):
-        return dq.matmul(a, b), dq.quantized_matmul(a, b)
+    def jitted(a, b):
+        return dq.matmul(a, b)
 
-    assert all((each == new).all() for each in both(a, b))
+    assert (jitted(a, b) == new).all()
 
 
 def test_the_changelog_lists_them():

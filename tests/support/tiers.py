@@ -2,8 +2,8 @@
 
 It has every page and docstring, every golden digest, and of every other test function so many cases that each name that
 its parameters take occurs (each-choice coverage): every operator, argument, scheme and form meets every promise. Of
-numbers and shapes it takes FEW, of the instruction sets the best one of this machine and `portable`, the two ends. Left
-to `make test-all` are the others, the combinations, and the files below.
+numbers and shapes it takes FEW, of the instruction sets the two ends: the best one of this machine, and `portable`.
+Those between would have to be compiled first. Left to `make test-all` are they, the combinations, and what is SLOW.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from typing import Any
 
 import pytest
 
-#: Test files and functions whose children compile on an empty cache, build wheels or take the memory away: minutes.
+#: Test files and functions that compile on an empty cache or for many types, build wheels or take the memory away.
 SLOW = frozenset({
     "test_caches", "test_environment", "test_import", "test_interrupts", "test_memory", "test_new_set",
     "test_packaging", "test_sources", "test_warmup",
     "test_assumed_targets_never_abort_and_give_the_same_bits",
     "test_a_cache_that_several_processes_filled_confuses_no_kernels",
+    "test_every_type_in_compiled_code", "test_other_targets_give_the_same_bits",
     "test_variants_compiled_by_separate_processes_stay_apart",
 })  # fmt: skip
 #: Files of tests/process that run one after another, behind the others: what they see depends on who else is busy.
 ALONE = frozenset({"test_helper_lifetimes", "test_interrupts", "test_processes", "test_threads"})
-#: Test functions of which all cases are quick, on all instruction sets.
+#: Test functions of which all cases are quick, on the two ends of the instruction sets.
 WHOLE = frozenset({"test_results_are_those_of_the_golden_file"})
 #: Of each parameter so many values that are no names.
 FEW = 3
@@ -61,12 +62,16 @@ def set_of(item: pytest.Item) -> str | None:
     return isa if isinstance(isa, str) else None
 
 
+def whole(item: pytest.Item, ends: set[str]) -> bool:
+    return function_of(item)[1] in WHOLE and set_of(item) in ends
+
+
 def quick(items: Sequence[pytest.Item], sets: tuple[str, ...]) -> list[pytest.Item]:
     """The quick tier of `items`; `sets` are those of this machine, best first."""
     seen: dict[tuple[str, str], set] = defaultdict(set)
-    chosen = {item for item in items if not isinstance(item, pytest.Function) or function_of(item)[1] in WHOLE}
-    rest = [item for item in items if item not in chosen and not slow(item)]
     ends = {sets[0], sets[-1]}
+    chosen = {item for item in items if not isinstance(item, pytest.Function) or whole(item, ends)}
+    rest = [item for item in items if item not in chosen and not slow(item)]
     for allowed in ({None, *ends}, {None, *sets}):  # the second for what occurs on neither end
         for item in rest:
             names = {each for each in choices(item) if wanted(each) and (each[0] != "isa" or each[1] in ends)}

@@ -131,23 +131,34 @@ def decode(q, k, v, keys, values, start):
     return out
 
 
+def assert_full(q, k, v, mask, lengths):
+    out = np.empty((2, 4, 20, 24), F32)
+    y = compiled_full(q, k, v, mask, lengths, out)
+    oracle.assert_same_bits(out, twin(q, k, v, mask=mask, scale=0.25, key_lengths=lengths))
+    assert np.shares_memory(y, out)
+
+
 def test_in_compiled_code(rng):
     q, k, v = operands(rng, (2, 4, 2, 20, 30, 16, 24))
     for causal in (False, True):
         oracle.assert_same_bits(compiled_plain(q, k, v, causal), twin(q, k, v, causal=causal))
-    oracle.assert_same_bits(compiled_plain(q.astype(np.float64), k, v, False), twin(q, k, v))
-    turned = q[..., ::-1], k[..., ::-1], v
-    oracle.assert_same_bits(compiled_plain(*turned, True), twin(*turned, causal=True))
-    chosen = rng.random((2, 1, 20, 30)) < 0.7
-    for mask in (chosen, np.where(chosen, F32(1), -INF)):
-        for lengths in (25, np.array([30, 3])):
-            out = np.empty((2, 4, 20, 24), F32)
-            y = compiled_full(q, k, v, mask, lengths, out)
-            oracle.assert_same_bits(out, twin(q, k, v, mask=mask, scale=0.25, key_lengths=lengths))
-            assert np.shares_memory(y, out)
+    assert_full(q, k, v, rng.random((2, 1, 20, 30)) < 0.7, np.array([30, 3]))
     keys, values = np.full((2, 2, 40, 16), np.nan, F32), np.full((2, 2, 40, 24), np.nan, F32)
     k, v = k[:, :, :20], v[:, :, :20]
     oracle.assert_same_bits(decode(q, k, v, keys, values, 0), twin(q, k, v, causal=True))
+
+
+def test_every_type_in_compiled_code(rng):
+    """Each is some seconds of compiling: not for the quick tier."""
+    q, k, v = operands(rng, (2, 4, 2, 20, 30, 16, 24))
+    oracle.assert_same_bits(compiled_plain(q.astype(np.float64), k, v, False), twin(q, k, v))
+    turned = q[..., ::-1], k[..., ::-1], v
+    oracle.assert_same_bits(compiled_plain(*turned, True), twin(*turned, causal=True))
+    oracle.assert_same_bits(compiled_in_integers(q, k, v, None), twin(q, k, v, causal=True))
+    chosen = rng.random((2, 1, 20, 30)) < 0.7
+    for mask in (chosen, np.where(chosen, F32(1), -INF)):
+        for lengths in (25, np.array([30, 3])):
+            assert_full(q, k, v, mask, lengths)
 
 
 def test_integers_in_compiled_code(rng):
@@ -155,7 +166,6 @@ def test_integers_in_compiled_code(rng):
     expected = twin(q, k, v, causal=True, bits=8)
     oracle.assert_same_bits(compiled_eight(q, k, v), expected)
     oracle.assert_same_bits(compiled_in_integers(q, k, v, 8), expected)
-    oracle.assert_same_bits(compiled_in_integers(q, k, v, None), twin(q, k, v, causal=True))
     with pytest.raises(ValueError, match="bits must be 8"):
         compiled_in_integers(q, k, v, 4)
     with pytest.raises(ValueError, match="q must have a last dimension"):
@@ -167,11 +177,12 @@ def test_integers_in_compiled_code(rng):
 def test_errors_in_compiled_code(rng):
     q, k, v = operands(rng, (2, 4, 2, 20, 30, 16, 24))
     with pytest.raises(ValueError, match="v must"):
-        compiled_plain(q, k, v[:, :, 1:], False)
+        compiled_plain(q, k, v[:, :, 1:].copy(), False)
+    lengths, out = np.array([30, 3]), np.empty((2, 4, 20, 24), F32)
     with pytest.raises(ValueError, match="mask"):
-        compiled_full(q, k, v, np.ones((2, 1, 20, 29), bool), 3, np.empty((2, 4, 20, 24), F32))
+        compiled_full(q, k, v, np.ones((2, 1, 20, 29), bool), lengths, out)
     with pytest.raises(ValueError, match="key_lengths"):
-        compiled_full(q, k, v, np.ones((2, 1, 20, 30), bool), 31, np.empty((2, 4, 20, 24), F32))
+        compiled_full(q, k, v, np.ones((2, 1, 20, 30), bool), lengths + 1, out)
     with pytest.raises(numba.TypingError, match="q must be"):
         compiled_plain(q[0], k, v, False)
 

@@ -47,33 +47,43 @@ def jitted_rows_of_ids(ids, packed, weights, ends, out):
     return first, dq.embedding_bag(ids.reshape(ids.size), ends, packed, include_last_offset=True, out=out)
 
 
+def assert_inside(rng, bits, kind):
+    packed, table = packed_of(33, bits), packed_of(33, bits).dequantize()
+    ids = ids_of(rng, kind)
+    oracle.assert_same_bits(jitted_rows(ids, packed), table[ids])
+    square = ids.reshape(6, 10)
+    oracle.assert_same_bits(jitted_rows(square.T, packed), table[square.T])
+    out = np.empty((6, 10, 33), F32)
+    oracle.assert_same_bits(jitted_rows_into(square, packed, out), table[square])
+    oracle.assert_same_bits(out, table[square])
+    weights = rng.standard_normal(N).astype(F32)
+    ends = np.append(OFFSETS, N)
+    results = jitted_bags(ids, OFFSETS, packed, weights)
+    for y, (mode, w) in zip(results, [("sum", None), ("mean", None), ("max", None), ("sum", weights)], strict=True):
+        oracle.assert_same_bits(y, twin(packed, ids, ends, mode, w), mode)
+    first, second = jitted_rows_of_ids(square, packed, weights.reshape(6, 10).astype(float), ends, out[0, :9])
+    oracle.assert_same_bits(first, twin(packed, ids, np.arange(7) * 10, "sum", weights))
+    oracle.assert_same_bits(second, twin(packed, ids, ends, "sum", None))
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 def test_inside_compiled_code(rng, bits):
-    packed, table = packed_of(33, bits), packed_of(33, bits).dequantize()
-    for ids in (ids_of(rng), ids_of(rng, np.int32)):
-        oracle.assert_same_bits(jitted_rows(ids, packed), table[ids])
-        square = ids.reshape(6, 10)
-        oracle.assert_same_bits(jitted_rows(square.T, packed), table[square.T])
-        out = np.empty((6, 10, 33), F32)
-        oracle.assert_same_bits(jitted_rows_into(square, packed, out), table[square])
-        oracle.assert_same_bits(out, table[square])
-        weights = rng.standard_normal(N).astype(F32)
-        ends = np.append(OFFSETS, N)
-        results = jitted_bags(ids, OFFSETS, packed, weights)
-        for y, (mode, w) in zip(results, [("sum", None), ("mean", None), ("max", None), ("sum", weights)], strict=True):
-            oracle.assert_same_bits(y, twin(packed, ids, ends, mode, w), mode)
-        first, second = jitted_rows_of_ids(square, packed, weights.reshape(6, 10).astype(float), ends, out[0, :9])
-        oracle.assert_same_bits(first, twin(packed, ids, np.arange(7) * 10, "sum", weights))
-        oracle.assert_same_bits(second, twin(packed, ids, ends, "sum", None))
-    bad = ids_of(rng)
+    assert_inside(rng, bits, np.int64)
+    packed, bad = packed_of(33, bits), ids_of(rng)
     bad[5] = 50
     with pytest.raises(IndexError) as caught:
         jitted_rows(bad, packed)
     assert caught.value.args[1:] == (5, 50)
+    weights = np.ones(N, F32)
     with pytest.raises(IndexError):
         jitted_bags(bad, OFFSETS, packed, weights)
     with pytest.raises(ValueError, match="offsets must begin with 0"):
-        jitted_bags(ids, OFFSETS[::-1].copy(), packed, weights)
+        jitted_bags(ids_of(rng), OFFSETS[::-1].copy(), packed, weights)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_every_type_in_compiled_code(rng, bits):
+    assert_inside(rng, bits, np.int32)
 
 
 def test_compiled_code_refuses_what_it_cannot_do(rng):

@@ -95,8 +95,7 @@ def same(actual, expected):
         oracle.assert_same_bits(a, b)
 
 
-@pytest.mark.parametrize("kind", [F32, np.float64])
-def test_in_compiled_code(rng, kind):
+def assert_jitted(rng, kind):
     x = rng.standard_normal((2, 5, 38)).astype(kind)
     weight, bias = rng.standard_normal((2, 38)).astype(F32)
     residual = rng.standard_normal(x.shape).astype(F32)
@@ -113,6 +112,15 @@ def test_in_compiled_code(rng, kind):
     tables, places = dq.rotary_tables(9, 36), np.array([8, 0, 3, 3, 1])
     expected = dq.rotary(x, *tables, offset=1), dq.rotary(x, *tables, places, interleaved=True)
     same(jitted_rotary(x, *tables, places), expected)
+
+
+def test_in_compiled_code(rng):
+    assert_jitted(rng, F32)
+
+
+def test_every_type_in_compiled_code(rng):
+    """Half a minute of compiling: not for the quick tier."""
+    assert_jitted(rng, np.float64)
 
 
 @numba.njit
