@@ -21,6 +21,8 @@ The others make, hold or set something, outside of compiled code.
 
 from __future__ import annotations
 
+import importlib as _importlib
+import typing as _typing
 from pathlib import Path as _Path
 
 if not _Path(__file__).exists():
@@ -124,4 +126,15 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted([*__all__, "__version__", "onnx"])
+
+
+if _typing.TYPE_CHECKING:
+    from . import onnx as onnx
+else:
+
+    def __getattr__(name: str) -> object:
+        """`onnx` is imported on use: it needs an extra."""
+        if name == "onnx":
+            return _importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -91,8 +91,27 @@ ASSETS = {
         wheel="silero_vad-6.2.3-py3-none-any.whl",
         sha256="7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
         megabytes=11.3,
-        members=("silero_vad/data/silero_vad_16k_sequence.onnx",),
-        about="silero-vad, speech in sound (MIT)",
+        members=tuple(
+            f"silero_vad/data/silero_vad{name}.onnx"
+            for name in ("_16k_sequence", "", "_16k_op15", "_half", "_op18_ifless", "_openvino_16k")
+        ),
+        about="silero-vad, speech in sound, one network in six exports (MIT)",
+    ),
+    "rapidocr": Asset(
+        requirement="rapidocr-onnxruntime==1.4.4",
+        wheel="rapidocr_onnxruntime-1.4.4-py3-none-any.whl",
+        sha256="971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
+        megabytes=14.9,
+        members=("rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",),
+        about="rapidocr, text in images (Apache-2.0)",
+    ),
+    "magika": Asset(
+        requirement="magika==1.0.3",
+        wheel="magika-1.0.3-py3-none-manylinux_2_28_x86_64.whl",
+        sha256="3e9b49134e8116ee40b431664dcbed9e199413efddcce1a173c734b4e0521529",
+        megabytes=16.2,
+        members=("magika/models/standard_v3_3/model.onnx",),
+        about="magika, kinds of files (Apache-2.0)",
     ),
 }
 

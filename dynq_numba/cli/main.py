@@ -12,9 +12,10 @@ from .. import __version__
 from .base import Command
 from .info import INFO
 from .inspect import INSPECT
+from .quantize import QUANTIZE
 from .warmup import WARMUP
 
-COMMANDS = (WARMUP, INFO, INSPECT)
+COMMANDS = (QUANTIZE, WARMUP, INFO, INSPECT)
 #: Exit statuses.
 FINE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -70,6 +71,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("dynq: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+    except (OSError, ValueError, RuntimeError, MemoryError, ImportError) as error:
         print(f"dynq: {_line(error)}", file=sys.stderr)
         return FAILED

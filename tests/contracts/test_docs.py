@@ -70,7 +70,8 @@ def test_every_block_of_python_is_a_doctest(page):
 def test_the_reference_has_every_public_name_once():
     entries = [name for path in ROOT.glob("docs/reference/*.md") for name in ENTRY.findall(path.read_text())]
     steps = {f"step.{step.__name__}" for step in typing.get_args(dq.step.Step)}
-    assert sorted(entries) == sorted({*dq.__all__, *steps} - {"step"})
+    models = {f"onnx.{name}" for name in dq.onnx.__all__}
+    assert sorted(entries) == sorted({*dq.__all__, *steps, *models} - {"step"})
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("docs/reference/*.md")), ids=lambda path: path.stem)

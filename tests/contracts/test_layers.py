@@ -31,7 +31,8 @@ REGISTERS = {
 }  # fmt: skip
 #: The layers of dynq_numba, lowest first: a part imports those below it.
 LAYERS = (
-    "kernels", "arguments", "runtime", "njit", "files", "operators", "saving", "reading", "inspection", "warmup", "cli",
+    "kernels", "arguments", "runtime", "njit", "files", "operators", "saving", "reading", "inspection", "warmup",
+    "graph", "onnx", "cli",
 )  # fmt: skip
 #: What a folder of bench/ may import of others: the harness knows no topic.
 BENCH: dict[str, str] = {
@@ -177,5 +178,5 @@ def test_folders_of_the_bench_import_what_is_below_them(folder):
 
 
 def test_tab_shows_the_public_names():
-    assert dir(dynq_numba) == sorted([*dynq_numba.__all__, "__version__"])
+    assert dir(dynq_numba) == sorted([*dynq_numba.__all__, "__version__", "onnx"])
     assert all(hasattr(dynq_numba, name) for name in dir(dynq_numba))

@@ -1,4 +1,4 @@
-"""Runs attention: the kernel, compiled on first use, or its numpy reference if nothing is compiled."""
+"""What attention runs on: the kernel, compiled on first use, or its numpy twin where there is no compiler."""
 
 from __future__ import annotations
 

@@ -1,0 +1,86 @@
+"""``dynq quantize``: an ONNX model in, a smaller one out, and an account of every weight."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .base import Command
+
+
+def coverage(text: str) -> float:
+    """A type: 95% or 0.95."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a percentage such as 95%; got {text!r}")
+    return value
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="an ONNX file, opset 9 or newer")
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default: MODEL with .int8 in its name)")
+    parser.add_argument("--recipe", metavar="TOML", help="ordered rules: which layer is quantized how")
+    parser.add_argument("--bits", type=int, default=8, choices=(8, 4, 32), help="of what no rule names (default 8)")
+    parser.add_argument("--granularity", choices=("per_channel", "per_tensor", "per_group"), help="what shares a scale")
+    parser.add_argument("--group-size", type=int, choices=(32, 64, 128), help="values that share a scale")
+    parser.add_argument("--include", action="append", metavar="REGEX", help="only layers that match; repeatable")
+    parser.add_argument("--exclude", action="append", metavar="REGEX", help="no layer that matches; repeatable")
+    parser.add_argument("--conv", action="store_true", help="quantize convolutions, too")
+    parser.add_argument("--strict", action="store_true", help="fail where a weight stays in floats unasked")
+    parser.add_argument("--require-coverage", type=coverage, metavar="95%", help="fail below this part of the bytes")
+    parser.add_argument("--json", metavar="FILE", help="write the receipt there, too; - is standard output")
+    parser.add_argument("--quiet", action="store_true", help="print the summary only")
+
+
+def _progress(quiet: bool) -> Callable[[int, int, str], None] | None:
+    """What says on stderr how far it is, from the third second on."""
+    if quiet:
+        return None
+    begun = shown = time.monotonic()
+
+    def say(done: int, layers: int, name: str) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - begun > 2 and now - shown > 1:
+            shown = now
+            print(f"dynq: {done} of {layers} layers, {now - begun:.0f} s: {name}", file=sys.stderr, flush=True)
+
+    return say
+
+
+def _run(args: argparse.Namespace) -> None:
+    from ..onnx import quantize
+
+    source = Path(args.model)
+    out = Path(args.output) if args.output else source.with_name(f"{source.stem}.int{args.bits}{source.suffix}")
+    if out.exists() and source.exists() and out.samefile(source):
+        raise ValueError(f"--output must be another file than the model; got {out}")
+    receipt = quantize(
+        source, out, recipe=args.recipe, bits=args.bits, granularity=args.granularity, group_size=args.group_size,
+        include=args.include, exclude=args.exclude, conv=args.conv, strict=args.strict,
+        require_coverage=args.require_coverage, progress=_progress(args.quiet),
+    )  # fmt: skip
+    if args.json == "-":
+        print(receipt.to_json())
+        return
+    if args.json:
+        Path(args.json).write_text(receipt.to_json() + "\n", "utf-8")
+    print(receipt.summary() if args.quiet else receipt)
+    print(f"written to {out}")
+
+
+QUANTIZE = Command(
+    "quantize", "make the weights of an ONNX model int8 or int4, and account for each",
+    (
+        ("dynq quantize model.onnx", "to model.int8.onnx, with a table of all weights"),
+        ("dynq quantize model.onnx -o small.onnx --bits 4", "in groups of 32"),
+        ("dynq quantize model.onnx --exclude head --require-coverage 95%", "as a step of a build"),
+    ),
+    _arguments, _run,
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Whole models as `onnx_ir.Model`, the one form. Knows operators, no framework."""

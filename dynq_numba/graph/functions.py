@@ -1,0 +1,74 @@
+"""Functions of domain `dynq`: an operator of ours, and as its body what it means in standard ONNX.
+
+Any runtime computes the body; ours knows the name. Bodies are written in ONNX's own text form (each beside its layer,
+`layers/`). They refer to no attribute (onnx.inliner drops defaults) and calls pass every input (onnx.reference knows no
+others), so what differs between two layers beyond their inputs is part of the function's name.
+
+Rounding is docs/NUMERICS.md's, NaN and infinities included. ONNX Runtime's ReduceMin loses a NaN, hence the sum of 0·x
+in the scale. A subtraction in int32 keeps ONNX Runtime from a fusion that multiplies in another order. Weights are
+uint8 about 128, because uint8 by int8 saturates in ONNX Runtime on CPUs that have AVX2 and no VNNI.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx import parser
+
+from .model import OPSET
+
+DOMAIN, VERSION = "dynq", 1
+#: K up to which Σ q·w of uint8 by integers in [-127, 127] stays in int32.
+MOST_K = (2**31 - 1) // (255 * 127)
+
+#: x as integers: `q` in 0 … 255, with one `row_scale` and `zero_point` for all that `axes` span.
+QUANTIZE = """
+    zero = Constant <value_float: float = 0.0> ()
+    one = Constant <value_float: float = 1.0> ()
+    top = Constant <value_float: float = 255.0> ()
+    least = ReduceMin (x, axes)
+    low = Min (least, zero)
+    most = ReduceMax (x, axes)
+    high = Max (most, zero)
+    range = Sub (high, low)
+    beyond = IsInf (range)
+    high_step = Div (high, top)
+    low_step = Div (low, top)
+    far = Sub (high_step, low_step)
+    near = Div (range, top)
+    step = Where (beyond, far, near)
+    flat = Equal (step, zero)
+    scale = Where (flat, one, step)
+    minus = Neg (low)
+    start = Div (minus, scale)
+    rounded = Round (start)
+    zero_point = Clip (rounded, zero, top)
+    quotient = Div (x, scale)
+    whole = Round (quotient)
+    shifted = Add (whole, zero_point)
+    q = Clip (shifted, zero, top)
+    nothing = Mul (x, zero)
+    unfit = ReduceSum (nothing, axes)
+    row_scale = Add (scale, unfit)
+"""
+
+#: The same as uint8, and what the integer products take beside them.
+BYTES = """
+    bytes = Cast <to: int = 2> (q)
+    middle = Constant <value: tensor = uint8 {128}> ()
+    none = Constant <value: tensor = uint8 {0}> ()
+    zero_points = Cast <to: int = 6> (zero_point)
+"""
+
+#: From exact `sums` to y.
+DEQUANTIZE = """
+    floats = Cast <to: int = 1> (sums)
+    factor = Mul (row_scale, weight_scale)
+    scaled = Mul (floats, factor)
+    y = Add (scaled, bias)
+"""
+
+
+def function(name: str, inputs: str, body: str, outputs: str = "y") -> ir.Function:
+    """A function of DOMAIN from the text of its body; inputs and outputs are names with commas between them."""
+    text = f'<domain: "{DOMAIN}", opset_import: ["": {OPSET}]>\n{name} ({inputs}) => ({outputs})\n{{{body}}}'
+    return ir.serde.deserialize_function(parser.parse_function(text))

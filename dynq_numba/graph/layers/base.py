@@ -1,0 +1,89 @@
+"""What a kind of layer tells the quantizer: which nodes it is, its weights, and what they become."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ..constants import Constants
+from ..recipe import Scheme
+
+
+class Unfit(Exception):
+    """Why a layer stays float; the message goes into the receipt."""
+
+
+@dataclass
+class Found:
+    """A node with constant weights."""
+
+    node: ir.Node
+    #: Its weights, of which each is a line of the receipt.
+    weights: tuple[ir.Value, ...]
+    #: Nodes that the new one stands for, too, such as the Add of a bias.
+    absorbed: tuple[ir.Node, ...] = ()
+    bias: np.ndarray | None = None
+
+    @property
+    def output(self) -> ir.Node:
+        """The node whose results the new one gives."""
+        return self.absorbed[-1] if self.absorbed else self.node
+
+
+#: Of a call, in order: a value of the graph, or a constant by its role and array.
+Inputs = Sequence[ir.Value | tuple[str, np.ndarray | ir.TensorProtocol]]
+
+
+@dataclass
+class Replacement:
+    """A call of a function of ours in the place of a layer."""
+
+    function: ir.Function
+    inputs: Inputs
+    #: The packed weight, which our kernels take; and its scheme in one word.
+    packed: Any
+    scheme: str
+    #: Whether the body has the bits of our kernel.
+    exact: bool
+    #: Nodes that make inputs of the call, and nodes behind it, each of which takes the result before as first input.
+    before: Sequence[ir.Node] = ()
+    after: Sequence[ir.Node] = ()
+    #: Which inputs are values of the model's float type, and become float32 first where that is another.
+    floats: tuple[int, ...] = (0,)
+    #: The float weight [N, K], where a table of the same values can be read from inputs 1 and 2.
+    table: np.ndarray | None = None
+
+
+@dataclass
+class Probe:
+    """A layer tried on a few inputs drawn from a fixed seed."""
+
+    #: What varies from run to run, in the order of the function's inputs that are values of the graph.
+    inputs: Sequence[np.ndarray]
+    #: Results of the float layer, None where onnx.reference cannot compute it; and of our kernel.
+    floats: Sequence[np.ndarray] | None
+    ours: Sequence[np.ndarray]
+
+
+class LayerKind(ABC):
+    """One file of this folder each, and a row in ``__init__``."""
+
+    #: The ONNX operators it takes.
+    op_types: tuple[str, ...]
+
+    @abstractmethod
+    def find(self, node: ir.Node, constants: Constants) -> Found | None:
+        """The layer that a node is, or None where nothing about it is a constant weight."""
+
+    @abstractmethod
+    def replace(self, found: Found, arrays: Sequence[np.ndarray], scheme: Scheme, constants: Constants) -> Replacement:
+        """What a layer with these float32 weights becomes; raises `Unfit`, or ValueError from packing."""
+
+    @abstractmethod
+    def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, opset: int) -> Probe:
+        """The layer in float and by our kernels."""

@@ -1,0 +1,148 @@
+"""MatMul and Gemm with a constant weight: dq.linear.
+
+    Linear           x, uint8 weight [K, N] (integers + 128), scale [N], column sums [N], bias [N]       exact
+    LinearLong       the same from MOST_K on, where an int32 sum may wrap: products in float64           exact
+    LinearGroup⟨g⟩   x, int8 or int4 weight [N, K], scale [N, K/g], bias: x rounded as in Linear         float32 sums
+
+An int4 weight lies [N, K], in blocks of its last axis: ONNX Runtime miscomputes blocks of the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ...operators.linear.api import linear
+from ...operators.linear.pack import pack_linear
+from ..constants import Constants
+from ..functions import BYTES, DEQUANTIZE, MOST_K, QUANTIZE, function
+from ..recipe import Scheme
+from .base import Found, Inputs, LayerKind, Probe, Replacement, Unfit
+
+_AXES = """
+    axes = Constant <value_ints: ints = [-1]> ()
+"""
+_EXACT = _AXES + QUANTIZE + BYTES + """
+    products = MatMulInteger (bytes, weight, none, middle)
+    excess = Mul (zero_points, column_sum)
+    sums = Sub (products, excess)
+""" + DEQUANTIZE  # fmt: skip
+_LONG = _AXES + QUANTIZE + """
+    centred = Sub (q, zero_point)
+    left = Cast <to: int = 11> (centred)
+    unsigned = Cast <to: int = 11> (weight)
+    middle = Constant <value: tensor = double {128.0}> ()
+    right = Sub (unsigned, middle)
+    sums = MatMul (left, right)
+""" + DEQUANTIZE  # fmt: skip
+_GROUP = _AXES + QUANTIZE + """
+    centred = Sub (q, zero_point)
+    rounded_x = Mul (centred, row_scale)
+    weight_floats = DequantizeLinear <axis: int = 1, block_size: int = GROUP> (weight, weight_scale)
+    turned = Transpose <perm: ints = [1, 0]> (weight_floats)
+    products = MatMul (rounded_x, turned)
+    y = Add (products, bias)
+"""
+#: Rows of x that a layer is tried on.
+PROBES = 16
+
+
+class Linear(LayerKind):
+    op_types = ("MatMul", "Gemm")
+
+    def find(self, node: ir.Node, constants: Constants) -> Found | None:
+        x, weight = node.inputs[:2]
+        assert x is not None and weight is not None
+        if constants.is_constant(x) and constants.is_constant(weight):
+            return None  # nothing that a run computes
+        if constants.is_constant(weight):
+            return Found(node, (weight,), *_bias(node, constants))
+        return Found(node, (x,)) if constants.is_constant(x) else None
+
+    def replace(self, found: Found, arrays: Sequence[np.ndarray], scheme: Scheme, constants: Constants) -> Replacement:
+        weight = _outputs_by_inputs(found, arrays[0])
+        n, k = weight.shape
+        group = scheme.group_size or 0
+        if group and k % group:
+            raise Unfit(f"K = {k} is no multiple of group_size={group}")
+        own = np.zeros(n, np.float32) if found.bias is None else np.broadcast_to(found.bias, n).copy()
+        packed = pack_linear(weight, own, **scheme.arguments())
+        q, bias = packed.qweight, ("bias", own)
+        before, x, after = _around(found)
+        if group:
+            dtype = ir.DataType.INT4 if scheme.bits == 4 else ir.DataType.INT8
+            grouped: Inputs = [x, ("weight", ir.tensor(q.astype(dtype.numpy()), dtype)), ("scale", packed.scale), bias]
+            made = function(f"LinearGroup{group}", "x, weight, weight_scale, bias", _GROUP.replace("GROUP", str(group)))
+            return Replacement(made, grouped, packed, packed.scheme, False, before, after)
+        scale, sums = np.broadcast_to(packed.scale, n).copy(), q.sum(axis=1, dtype=np.int32)
+        inputs: Inputs = [x, ("weight", biased(q.T)), ("scale", scale), ("column_sum", sums), bias]
+        name, body = ("Linear", _EXACT) if k <= MOST_K else ("LinearLong", _LONG)
+        made = function(name, "x, weight, weight_scale, column_sum, bias", body)
+        return Replacement(made, inputs, packed, packed.scheme, True, before, after, table=weight)
+
+    def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, opset: int) -> Probe:
+        weight = _outputs_by_inputs(found, arrays[0])
+        x = np.random.default_rng(0).standard_normal((PROBES, weight.shape[1]), np.float32)
+        floats = x @ weight.T
+        return Probe([x], [floats if found.bias is None else floats + found.bias], [linear(x, packed)])
+
+
+def biased(q: np.ndarray) -> np.ndarray:
+    """Integers in [-127, 127] as uint8 about 128."""
+    return np.ascontiguousarray(q).view(np.uint8) ^ np.uint8(128)
+
+
+def _outputs_by_inputs(found: Found, array: np.ndarray) -> np.ndarray:
+    """The weight as dq.pack_linear takes it, [N, K]."""
+    node = found.node
+    if found.weights[0] is node.inputs[0]:
+        raise Unfit("the constant is the left factor")
+    if array.ndim != 2:
+        raise Unfit(f"the weight has {array.ndim} axes")
+    if node.op_type == "MatMul":
+        return array.T
+    alpha = np.float32(node.attributes.get_float("alpha", 1.0))
+    turned = array if node.attributes.get_int("transB", 0) else array.T
+    return turned if alpha == 1 else turned * alpha
+
+
+def _bias(node: ir.Node, constants: Constants) -> tuple[tuple[ir.Node, ...], np.ndarray | None]:
+    """The Add that follows with a constant vector, and the vector; of a Gemm, its C where that is one."""
+    if node.op_type == "Gemm":
+        bias = constants.array(node.inputs[2]) if len(node.inputs) > 2 else None
+        beta = np.float32(node.attributes.get_float("beta", 1.0))
+        return (), None if bias is None or bias.ndim != 1 else np.asarray(bias, np.float32) * beta
+    uses = list(node.outputs[0].uses())
+    after = uses[0].node if len(uses) == 1 and not node.outputs[0].is_graph_output() else None
+    if after is None or after.op_type != "Add" or after.domain != "" or after.graph is not node.graph:
+        return (), None
+    addend = constants.array(after.inputs[1 - uses[0].idx])
+    if addend is None or addend.ndim != 1:
+        return (), None
+    return (after,), np.asarray(addend, np.float32)
+
+
+def _around(found: Found) -> tuple[list[ir.Node], ir.Value, list[ir.Node]]:
+    """What a Gemm does beyond x times weight and bias: nodes before, x, nodes after."""
+    node = found.node
+    x = node.inputs[0]
+    assert x is not None
+    if node.op_type != "Gemm":
+        return [], x, []
+    before, after = [], []
+    if node.attributes.get_int("transA", 0):
+        before = [ir.node("Transpose", [x], {"perm": [1, 0]})]
+        x = before[0].outputs[0]
+    if len(node.inputs) > 2 and node.inputs[2] is not None and found.bias is None:
+        addend = node.inputs[2]
+        beta = node.attributes.get_float("beta", 1.0)
+        if beta != 1:
+            factor = ir.node("Constant", [], {"value_float": beta})
+            scaled = ir.node("Mul", [addend, factor.outputs[0]])
+            before += [factor, scaled]
+            addend = scaled.outputs[0]
+        after = [ir.node("Add", [None, addend])]
+    return before, x, after

@@ -1,0 +1,96 @@
+"""The form of a model before it is looked at: one opset, no functions of its own, valid."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+from onnx import version_converter
+from onnx_ir.passes import common
+
+#: The opset of artifacts, and of the functions in them; and the version of the file format that has it.
+OPSET, IR_VERSION = 21, 10
+#: The oldest opset that is taken.
+OLDEST = 9
+#: Initializers up to this size travel through the converter of opsets: it reads shapes and axes in them.
+SMALL_BYTES = 4096
+
+
+def canonical(model: ir.Model) -> tuple[ir.Model, list[str]]:
+    """The model with its functions inlined and at opset OPSET or newer; and what was put right in it.
+
+    Raises
+    ------
+    ValueError
+        Where its opset is older than OLDEST, or onnx cannot raise it.
+    """
+    version = model.opset_imports.setdefault("", OPSET)
+    if version < OLDEST:
+        raise ValueError(f"model must have opset {OLDEST} or newer; got {version}")
+    if model.functions:
+        common.InlinePass()(model)
+    if version < OPSET:
+        model = _raised(model)
+    model.ir_version = max(IR_VERSION, model.ir_version or 0)
+    return model, _true_outputs(model)
+
+
+def _raised(model: ir.Model) -> ir.Model:
+    """At opset OPSET, by onnx's own converter, past which large weights are led: it copies all it is given."""
+    common.RemoveInitializersFromInputsPass()(model)
+    own, weights = len(model.graph.inputs), _weights_led_past(model)
+    try:
+        raised = ir.from_proto(version_converter.convert_version(_relaxed(ir.to_proto(model)), OPSET))
+    except Exception as error:  # the converter has several kinds
+        version = model.opset_imports.get("")
+        raise ValueError(f"model of opset {version} cannot be raised to {OPSET} by onnx: {error}") from error
+    for value in list(raised.graph.inputs)[own:]:
+        raised.graph.inputs.remove(value)
+        value.const_value = weights[value.name or ""]
+        raised.graph.register_initializer(value)
+    return raised
+
+
+def _weights_led_past(model: ir.Model) -> dict[str, ir.TensorProtocol]:
+    """Make the large initializers inputs; gives them by name."""
+    graph, weights = model.graph, {}
+    for name, value in list(graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is not None and tensor.nbytes > SMALL_BYTES:
+            weights[name] = tensor
+            del graph.initializers[name]
+            value.const_value, value.type = None, ir.TensorType(tensor.dtype)
+            value.shape = ir.Shape(tensor.shape.numpy())
+            graph.inputs.append(value)
+    return weights
+
+
+def _relaxed(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the shapes that exporters wrote beside values: some are wrong, and all can be inferred."""
+    del proto.graph.value_info[:]
+    return proto
+
+
+def _true_outputs(model: ir.Model) -> list[str]:
+    """Correct shapes that exporters declared of outputs and the graph does not give: the checker refuses them."""
+    copy = model.clone()
+    common.RemoveInitializersFromInputsPass()(copy)
+    _weights_led_past(copy)
+    proto = _relaxed(ir.to_proto(copy))
+    try:
+        onnx.shape_inference.infer_shapes(proto, strict_mode=True)
+    except onnx.shape_inference.InferenceError as error:
+        for output in proto.graph.output:
+            output.type.tensor_type.ClearField("shape")
+        try:
+            inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True)
+        except onnx.shape_inference.InferenceError:
+            return [f"shapes contradict each other, as they did in the source: {_first_line(error)}"]
+        for output, found in zip(model.graph.outputs, inferred.graph.output, strict=True):
+            if found.type.tensor_type.HasField("shape"):
+                output.shape = ir.serde.deserialize_type_proto_for_shape(found.type)
+        return [f"outputs have the shapes that the graph gives, not those declared: {_first_line(error)}"]
+    return []
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

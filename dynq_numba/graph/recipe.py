@@ -1,0 +1,170 @@
+"""A recipe: ordered rules that say which layer is quantized how. The first rule that matches a layer wins.
+
+    [[rule]]
+    match = "encoder\\.layer\\.0\\."     # regular expression, found in the name of the node or of a weight of it
+    op = ["MatMul", "Gemm"]              # and the operator is one of these
+    bits = 4                             # 8, 4, or 32: stays float32
+    group_size = 32                      # what shares a scale: or granularity = "per_channel" or "per_tensor"
+
+A rule that matches no layer is an error: it is a typing mistake, or the model has changed.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ..arguments import checks
+from ..operators.linear.schemes import GRANULARITIES, GROUP_SIZES
+
+FLOAT = 32
+BITS = (8, 4, FLOAT)
+#: Of 4 bits, one scale per channel loses too much (docs/NUMERICS.md); so there groups are the default.
+GROUP_OF_4_BITS = 32
+_KEYS = ("match", "op", "bits", "granularity", "group_size")
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How a layer is stored."""
+
+    bits: int = 8
+    granularity: str = "per_channel"
+    group_size: int | None = None
+
+    @classmethod
+    def of(cls, bits: Any = 8, granularity: Any = None, group_size: Any = None) -> Scheme:
+        """From what a user said; raises ValueError naming the argument."""
+        checks.choice("bits", bits, BITS)
+        if bits == FLOAT:
+            if granularity is not None or group_size is not None:
+                raise ValueError("bits=32 stays float32, without granularity or group_size")
+            return cls(FLOAT, "none")
+        if granularity is None:
+            granularity = "per_group" if group_size is not None or bits == 4 else "per_channel"
+        checks.choice("granularity", granularity, GRANULARITIES)
+        if granularity != "per_group":
+            if group_size is not None:
+                raise ValueError(f'group_size={group_size} goes with granularity="per_group"; got {granularity!r}')
+            return cls(bits, granularity)
+        group_size = GROUP_OF_4_BITS if group_size is None else group_size
+        checks.choice("group_size", group_size, GROUP_SIZES)
+        return cls(bits, granularity, group_size)
+
+    def arguments(self) -> dict[str, Any]:
+        """As `dq.pack_linear` takes it."""
+        return {"bits": self.bits, "granularity": self.granularity, "group_size": self.group_size}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule; `reason` is what the receipt says of a layer that it leaves in float32."""
+
+    scheme: Scheme
+    match: str = ""
+    ops: tuple[str, ...] = ()
+    reason: str = "a rule of the recipe says so"
+
+    def matches(self, op_type: str, names: Iterable[str]) -> bool:
+        return (not self.ops or op_type in self.ops) and _found(self.match, names)
+
+
+def _found(match: str, names: Iterable[str]) -> bool:
+    return any(re.search(match, name) for name in names)
+
+
+def read_recipe(source: str | PathLike[str] | Mapping[str, Any] | None) -> list[Rule]:
+    """The rules of a TOML file, or of what one holds as a mapping.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, the rule and what is allowed.
+    """
+    if source is None:
+        return []
+    if isinstance(source, Mapping):
+        given, name = source, "recipe"
+    else:
+        name = str(source)
+        try:
+            given = tomllib.loads(Path(source).read_text("utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"recipe {name}: {error}") from error
+    if set(given) - {"rule"} or not isinstance(given.get("rule", []), list):
+        raise ValueError(f"recipe {name}: holds [[rule]] tables only; got {', '.join(sorted(given))}")
+    return [_rule(f"recipe {name}, rule {i}", each) for i, each in enumerate(given.get("rule", []), 1)]
+
+
+def _rule(where: str, given: Any) -> Rule:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{where}: must be a table; got {given!r}")
+    if unknown := sorted(set(given) - set(_KEYS)):
+        raise ValueError(f"{where}: unknown {', '.join(unknown)}; a rule has {', '.join(_KEYS)}")
+    ops = given.get("op", [])
+    ops = (ops,) if isinstance(ops, str) else tuple(ops)
+    try:
+        scheme = Scheme.of(given.get("bits", 8), given.get("granularity"), given.get("group_size"))
+        return Rule(scheme, pattern("match", given.get("match", "")), ops)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def pattern(name: str, text: Any) -> str:
+    """A regular expression that compiles."""
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a regular expression as str; got {checks.describe(text)}")
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{name} must be a regular expression; got {text!r}: {error}") from error
+    return text
+
+
+def patterns(name: str, given: str | Sequence[str] | None) -> list[str]:
+    """One regular expression or several."""
+    if given is None:
+        return []
+    return [pattern(name, each) for each in ([given] if isinstance(given, str) else given)]
+
+
+NOT_INCLUDED = Rule(Scheme.of(FLOAT), reason="not included")
+
+
+class Recipe:
+    """Rules in order, and which of them have matched.
+
+    Parameters
+    ----------
+    rules : sequence of Rule
+    default : sequence of Rule
+        For what no rule matches; the last one matches everything.
+    include : sequence of str
+        Where there are any, layers that match none of them stay float32, whatever the rules say.
+    """
+
+    def __init__(self, rules: Sequence[Rule], default: Sequence[Rule], include: Sequence[str] = ()):
+        self.rules, self.include, self._default = list(rules), list(include), list(default)
+        self._idle: set[object] = {*self.rules, *self.include}
+
+    def rule_for(self, op_type: str, names: Sequence[str]) -> Rule:
+        """The first rule that matches. Later ones count as used, too, where they would have matched."""
+        matching = [rule for rule in self.rules if rule.matches(op_type, names)]
+        included = [match for match in self.include if _found(match, names)]
+        self._idle -= {*matching, *included}
+        if self.include and not included:
+            return NOT_INCLUDED
+        return next(iter([*matching, *(rule for rule in self._default if rule.matches(op_type, names))]))
+
+    def check_used(self, layers: Sequence[str]) -> None:
+        """Raise ValueError where a rule, or a pattern of `include`, matched none of the layers."""
+        for idle in [*self.rules, *self.include]:
+            if idle in self._idle:
+                what = f"rule {idle.match!r} {'/'.join(idle.ops)}" if isinstance(idle, Rule) else f"include {idle!r}"
+                some = ", ".join(layers[:5]) + (", …" if len(layers) > 5 else "")
+                raise ValueError(f"{what.rstrip()} matches no layer; layers are {some or 'none'}")

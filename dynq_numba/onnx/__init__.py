@@ -1,0 +1,19 @@
+"""ONNX models: quantize one as a build step.
+
+    receipt = dynq_numba.onnx.quantize("model.onnx", "model.int8.onnx")
+
+Needs the packages onnx and onnx-ir: ``pip install 'dynq-numba[onnx]'``.
+"""
+
+from __future__ import annotations
+
+try:
+    import onnx as _onnx  # noqa: F401
+    import onnx_ir as _onnx_ir  # noqa: F401
+except ImportError as error:
+    raise ImportError(f"dynq_numba.onnx needs {error.name}: pip install 'dynq-numba[onnx]'") from error
+
+from ..graph.receipt import Entry, Receipt
+from .quantize import CoverageError, quantize
+
+__all__ = ["CoverageError", "Entry", "Receipt", "quantize"]

@@ -1,0 +1,81 @@
+"""ONNX files: read in any form, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from ..arguments import checks
+
+#: Weights beyond this lie in a file beside the model: protobuf ends at 2 GB.
+MOST_INSIDE = 1_800_000_000
+#: Where weights begin in that file, so that it can be mapped.
+ALIGNMENT = 4096
+
+
+def read(model: Any) -> tuple[ir.Model, str]:
+    """A model from a path, bytes, ModelProto or onnx_ir.Model (which is copied), and the sha256 of what was given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where it is something else, or no ONNX model.
+    OSError
+        From reading the file.
+    """
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        data = bytes(model)
+        return _valid("model", lambda: onnx.load_model_from_string(data)), hashlib.sha256(data).hexdigest()
+    if isinstance(model, (ir.Model, onnx.ModelProto)):
+        proto = ir.to_proto(model) if isinstance(model, ir.Model) else model
+        data = proto.SerializeToString(deterministic=True)
+        return _valid("model", lambda: proto), hashlib.sha256(data).hexdigest()
+    if not isinstance(model, (str, PathLike)):
+        raise TypeError(
+            f"model must be a path, bytes, onnx.ModelProto or onnx_ir.Model; got {checks.describe(model)}"
+        )
+    path = Path(model)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return _valid(str(path), lambda: path), digest
+
+
+def _valid(name: str, source: Callable[[], Any]) -> ir.Model:
+    """The model, once onnx's checker has nothing against it."""
+    try:
+        given = source()
+        onnx.checker.check_model(given)
+        model = ir.load(given) if isinstance(given, Path) else ir.from_proto(given)
+    except Exception as error:  # protobuf, the checker and onnx_ir have kinds of their own
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ValueError(f"{name} is no valid ONNX model: {reason}") from error
+    return model
+
+
+def write(model: ir.Model, path: str | PathLike[str]) -> None:
+    """Write a model; `path` appears whole or stays as it was. Large weights go to `path`.data, mapped on reading."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"out must be a file; got the folder {path}")
+    whole = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        made = folder / path.name
+        if whole > MOST_INSIDE:
+            data = f"{path.name}.data"
+            ir.save(model, made, external_data=data, alignment=ALIGNMENT)
+            os.replace(folder / data, path.with_name(data))
+        else:
+            made.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+        os.replace(made, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,145 @@
+"""quantize: an ONNX model in, a standard ONNX model of integers and a receipt out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from os import PathLike
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from ..graph.model import canonical
+from ..graph.quantizer import Progress, quantize_graph
+from ..graph.receipt import Receipt
+from ..graph.recipe import FLOAT, Recipe, Rule, Scheme, patterns, read_recipe
+from . import files
+
+#: Reasons that are a user's own will, with which `strict` is content.
+_EXCLUDED, _NO_CONV = "excluded", "convolutions are quantized with conv=True"
+
+
+class CoverageError(ValueError):
+    """Weights were left in floats against the caller's will; `receipt` says which and why."""
+
+    def __init__(self, message: str, receipt: Receipt):
+        super().__init__(message)
+        self.receipt = receipt
+
+
+def quantize(
+    model: str | PathLike[str] | bytes | onnx.ModelProto | ir.Model,
+    out: str | PathLike[str] | None = None,
+    *,
+    recipe: str | PathLike[str] | Mapping[str, Any] | None = None,
+    bits: int = 8,
+    granularity: str | None = None,
+    group_size: int | None = None,
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
+    conv: bool = False,
+    strict: bool = False,
+    require_coverage: float | None = None,
+    progress: Progress | None = None,
+) -> Receipt:
+    """Quantize the weights of an ONNX model; the result is a standard ONNX model, and a receipt accounts for each.
+
+    MatMul, Gemm, LSTM, GRU, RNN, tables of Gather, and on request Conv become functions of domain ``dynq``. Their
+    bodies are standard operators, so any runtime computes them; for 8-bit linears, tables and convolutions it gets the
+    bits of our kernels.
+
+    Parameters
+    ----------
+    model : path, bytes, onnx.ModelProto or onnx_ir.Model
+        Opset 9 or newer. It is not changed.
+    out : path, optional
+        Where the artifact is written, whole or not at all; nowhere by default (`Receipt.model` has it).
+    recipe : path of a TOML file, or a mapping
+        Ordered rules, of which the first that matches a layer wins (dynq_numba/graph/recipe.py). Layers that match none
+        have `bits`, `granularity` and `group_size`.
+    bits : {8, 4, 32}
+        Of weights: 8 or 4, or 32 to leave in floats what the recipe does not name.
+    granularity : {"per_channel", "per_tensor", "per_group"}, optional
+        What shares a scale; by default a channel (8 bits) or a group (4 bits).
+    group_size : {32, 64, 128}, optional
+        Values of K in a group; 32 unless given.
+    include, exclude : regular expressions, optional
+        Only these layers, and never those: found in the name of a node or of its weight. Each must match something.
+    conv : bool
+        Quantize convolutions, too.
+    strict : bool
+        Raise where a weight stays in floats for another reason than the caller's (32 bits, exclude, include, conv).
+    require_coverage : float, optional
+        Raise where less than this part of the bytes of weights is quantized, 0 to 1.
+    progress : callable, optional
+        Called as ``progress(done, layers, name)`` before each layer.
+
+    Returns
+    -------
+    Receipt
+        Every weight: how it is quantized, or why not; bytes and error. It is in the artifact's metadata, too.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what it was and what is allowed. `CoverageError` from `strict` and `require_coverage`.
+        Nothing is written then.
+    OSError
+        From reading or writing.
+
+    Notes
+    -----
+    The same model and arguments give the same bytes. Numerics: docs/NUMERICS.md.
+    Sources: ONNX operators of opset 21; DynamicQuantizeLinear-11 row by row.
+
+    Examples
+    --------
+    >>> import numpy as np, onnx
+    >>> from onnx import helper, numpy_helper
+    >>> from dynq_numba.onnx import quantize
+    >>> weight = numpy_helper.from_array(np.eye(64, dtype=np.float32), "weight")
+    >>> value = lambda name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["rows", 64])
+    >>> node = helper.make_node("MatMul", ["x", "weight"], ["y"], "layer")
+    >>> model = helper.make_model(helper.make_graph([node], "one", [value("x")], [value("y")], [weight]))
+    >>> receipt = quantize(model)
+    >>> print(receipt.summary())
+    1 of 1 weights quantized, 100.0% of their bytes; 16.4 kB -> 4.9 kB
+    """
+    if require_coverage is not None:
+        _fraction("require_coverage", require_coverage)
+    rules = [
+        *(Rule(Scheme.of(FLOAT), match, reason=_EXCLUDED) for match in patterns("exclude", exclude)),
+        *read_recipe(recipe),
+    ]
+    default = [Rule(Scheme.of(bits, granularity, group_size))]
+    if default[0].scheme != Scheme():  # what has one way only keeps it
+        default.insert(0, Rule(Scheme(), ops=("Gather", "LSTM", "GRU", "RNN", "Conv")))
+    if not conv:
+        default.insert(0, Rule(Scheme.of(FLOAT), ops=("Conv",), reason=_NO_CONV))
+    found, digest = files.read(model)
+    found, notes = canonical(found)
+    receipt = quantize_graph(found, Recipe(rules, default, patterns("include", include)), progress)
+    receipt.source_sha256, receipt.notes = digest, notes
+    receipt.recipe = {"rules": [asdict(rule) | {"ops": list(rule.ops)} for rule in [*rules, *default]]}
+    _insist(receipt, strict, require_coverage)
+    found.metadata_props["dynq.receipt"] = receipt.to_json()
+    receipt.model = found
+    if out is not None:
+        files.write(found, out)
+    return receipt
+
+
+def _fraction(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1; got {value!r}")
+
+
+def _insist(receipt: Receipt, strict: bool, coverage: float | None) -> None:
+    willed = {_EXCLUDED, _NO_CONV, Rule.reason, "not included"}
+    against = [entry for entry in receipt.kept if entry.reason not in willed]
+    if strict and against:
+        some = "; ".join(f"{entry.weight}: {entry.reason}" for entry in against[:10])
+        raise CoverageError(f"strict: {len(against)} weights stay in floats: {some}", receipt)
+    if coverage is not None and receipt.coverage < coverage:
+        raise CoverageError(f"coverage is {receipt.coverage:.1%}; at least {coverage:.1%} is required", receipt)

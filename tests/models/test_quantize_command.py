@@ -1,0 +1,71 @@
+"""dynq quantize: what it writes, prints and refuses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx_models import parsed
+
+from dynq_numba.cli import main
+
+
+@pytest.fixture
+def path(tmp_path):
+    weights = {name: np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32) for name in ("w", "head")}
+    weights["head"] = weights["head"][::-1].copy()
+    model = parsed("float[m, 64] x", "float[m, 64] y", "h = MatMul (x, w) y = MatMul (h, head)", **weights)
+    onnx.save(model, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+def test_it_writes_beside_the_model_and_prints_the_receipt(path, capsys):
+    assert main(["quantize", str(path)]) == 0
+    out, err = capsys.readouterr()
+    made = onnx.load(path.with_name("model.int8.onnx"))
+    assert [node.domain for node in made.graph.node] == ["dynq", "dynq"] and not err
+    assert "int8_per_channel" in out and out.endswith(f"written to {path.with_name('model.int8.onnx')}\n")
+
+
+def test_options_reach_the_quantizer(path, capsys):
+    small, receipt = path.with_name("small.onnx"), path.with_name("receipt.json")
+    command = ["quantize", str(path), "-o", str(small)]
+    options = ["--bits", "4", "--group-size", "64", "--exclude", "head", "--quiet", "--json", str(receipt)]
+    assert main([*command, *options]) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith("1 of 2 weights quantized, 50.0% of their bytes")
+    assert [entry["scheme"] for entry in json.loads(receipt.read_text())["entries"]] == ["int4_per_group_64", "float32"]
+    assert main([*command, "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["coverage"] == 1
+
+
+@pytest.mark.parametrize("arguments,status,message", [
+    (["--exclude", "head", "--require-coverage", "95%"], 1, "dynq: coverage is 50.0%; at least 95.0% is required\n"),
+    (["--include", "tail"], 1, "dynq: include 'tail' matches no layer; layers are w, head\n"),
+    (["-o", "MODEL"], 1, "dynq: --output must be another file than the model; got MODEL\n"),
+    (["--recipe", "absent.toml"], 1, "dynq: [Errno 2] No such file or directory: 'absent.toml'\n"),
+    (["--require-coverage", "much"], 2, "argument --require-coverage: must be a percentage such as 95%; got 'much'"),
+    (["--bits", "5"], 2, "argument --bits: invalid choice: "),
+])  # fmt: skip
+def test_what_goes_wrong_is_one_line_and_a_status(path, capsys, arguments, status, message):
+    given = ["quantize", str(path), *(str(path) if each == "MODEL" else each for each in arguments)]
+    if status == 2:
+        with pytest.raises(SystemExit) as caught:
+            main(given)
+        assert caught.value.code == 2
+    else:
+        assert main(given) == status
+    err = capsys.readouterr().err
+    assert message.replace("MODEL", str(path)) in err and err.count("\n") == 1
+    assert sorted(each.name for each in path.parent.iterdir()) == ["model.onnx"]
+
+
+def test_the_packages_that_are_not_there_are_named(path, capsys, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnx_ir", None)
+    for name in [name for name in sys.modules if name.startswith(("dynq_numba.onnx", "dynq_numba.graph"))]:
+        monkeypatch.delitem(sys.modules, name)
+    assert main(["quantize", str(path)]) == 1
+    assert capsys.readouterr().err == "dynq: dynq_numba.onnx needs onnx_ir: pip install 'dynq-numba[onnx]'\n"

@@ -1,0 +1,336 @@
+"""quantize on small models: every kind of layer, three ways: our kernel, ONNX Runtime and onnx.reference."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import helper, parser
+from onnx_models import in_onnxruntime, in_reference, parsed
+
+import dynq_numba as dq
+from dynq_numba.graph.functions import MOST_K
+from dynq_numba.onnx import CoverageError, Receipt, quantize
+
+F32 = np.float32
+
+
+def floats(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(F32)
+
+
+def extremes(rows: np.ndarray) -> np.ndarray:
+    """The rows, and behind them what rounding finds hard: zeros, denormals, ties, large values, NaN, infinities."""
+    k = rows.shape[-1]
+    hard = np.stack([
+        np.zeros(k), np.full(k, 1e-45), rows[0] * 1e-42, rows[0] * 1e30, np.full(k, -3e38), np.arange(k) - k / 2,
+        np.where(np.arange(k) == k // 2, np.nan, rows[0]), np.where(np.arange(k) == 0, np.inf, rows[0]),
+        np.where(np.arange(k) == k - 1, -np.inf, rows[0]), np.where(np.arange(k) % 2, 3e38, -3e38),
+    ])  # fmt: skip
+    return np.concatenate([rows, hard.astype(F32)])
+
+
+def artifact(model: onnx.ModelProto, **options) -> tuple[onnx.ModelProto, Receipt]:
+    receipt = quantize(model, **options)
+    made = ir.to_proto(receipt.model)
+    onnx.checker.check_model(made, full_check=True)
+    return made, receipt
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal bits, but for which NaN it is."""
+    return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=True)
+
+
+# -- linears ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("granularity", ["per_channel", "per_tensor"])
+@pytest.mark.parametrize("k,n", [(48, 33), (300, 70), (17, 64)])
+def test_a_linear_has_the_bits_of_our_kernel_in_every_runtime(k, n, granularity):
+    weight, bias, x = floats(k, n), floats(n, seed=1), extremes(floats(5, k, seed=2))
+    source = parsed(f"float[m, {k}] x", f"float[m, {n}] y", "t = MatMul (x, w) y = Add (b, t)", w=weight, b=bias)
+    made, receipt = artifact(source, granularity=granularity)
+    ours = dq.linear(x, dq.pack_linear(weight.T, bias, granularity=granularity))
+    assert [(e.weight, e.scheme, e.exact) for e in receipt.entries] == [("w", f"int8_{granularity}", True)]
+    assert [node.op_type for node in made.graph.node] == ["Linear"]
+    assert same(in_onnxruntime(made, {"x": x})[0], ours)
+    assert same(in_reference(made, {"x": x})[0], ours)
+
+
+def test_a_linear_of_more_axes_and_of_one():
+    weight = floats(40, 50)
+    for shape in ((2, 3, 40), (40,)):
+        x = floats(*shape, seed=1)
+        axes = ", ".join(f"a{i}" for i in range(len(shape) - 1))
+        first, last = (f"{axes}, 40", f"{axes}, 50") if axes else ("40", "50")
+        made, _ = artifact(parsed(f"float[{first}] x", f"float[{last}] y", "y = MatMul (x, w)", w=weight))
+        ours = dq.linear(x, dq.pack_linear(weight.T, granularity="per_channel"))
+        assert same(in_onnxruntime(made, {"x": x})[0], ours) and same(in_reference(made, {"x": x})[0], ours)
+
+
+def test_a_sum_that_int32_cannot_hold():
+    k = MOST_K + 30
+    weight, x = np.full((k, 2), 1, F32), np.full((1, k), 1, F32)
+    weight[:, 1] = -1
+    x[0, 0] = 0.001  # so that the other values are not the whole range
+    made, _ = artifact(parsed(f"float[m, {k}] x", "float[m, 2] y", "y = MatMul (x, w)", w=weight))
+    assert made.functions[0].name == "LinearLong"
+    ours = dq.linear(x, dq.pack_linear(weight.T, granularity="per_channel"))
+    assert same(in_onnxruntime(made, {"x": x})[0], ours) and same(in_reference(made, {"x": x})[0], ours)
+    assert abs(ours[0, 0] - k) < 300
+
+
+GEMMS = {
+    "plain": ("y = Gemm (x, w)", {}),
+    "transB, alpha": ("y = Gemm <transB = 1, alpha = 0.5> (x, w)", {"w": floats(50, 40)}),
+    "vector, beta": ("y = Gemm <beta = 2.0> (x, w, c)", {"c": floats(50)}),
+    "matrix": ("y = Gemm (x, w, c)", {"c": floats(4, 50)}),
+    "row": ("y = Gemm <beta = 0.5> (x, w, c)", {"c": floats(1, 50)}),
+    "transA": ("t = Transpose <perm = [1, 0]> (x) y = Gemm <transA = 1> (t, w, c)", {"c": floats(50)}),
+    "computed": ("c = Gather <axis = 1> (x, first) y = Gemm <beta = 3.0> (x, w, c)", {"first": np.array([0])}),
+}
+
+
+@pytest.mark.parametrize("case", GEMMS)
+def test_a_gemm(case):
+    body, given = GEMMS[case]
+    source = parsed("float[4, 40] x", "float[4, 50] y", body, **({"w": floats(40, 50)} | given))
+    made, receipt = artifact(source)
+    x = floats(4, 40, seed=3)
+    want = in_reference(source, {"x": x})[0]
+    got = in_onnxruntime(made, {"x": x})[0]
+    assert receipt.quantized and same(got, in_reference(made, {"x": x})[0])
+    assert np.linalg.norm(got - want) < 0.02 * np.linalg.norm(want)
+
+
+@pytest.mark.parametrize("bits,group", [(8, 32), (8, 64), (4, 32), (4, 128)])
+def test_groups_are_the_float_meaning_and_say_how_far_it_is(bits, group):
+    weight, x = floats(256, 48), floats(6, 256, seed=1)
+    source = parsed("float[m, 256] x", "float[m, 48] y", "y = MatMul (x, w)", w=weight)
+    made, receipt = artifact(source, bits=bits, group_size=group)
+    entry = receipt.entries[0]
+    ours = dq.linear(x, dq.pack_linear(weight.T, bits=bits, group_size=group))
+    for got in (in_onnxruntime(made, {"x": x})[0], in_reference(made, {"x": x})[0]):
+        assert np.linalg.norm(got - ours) < 1e-5 * np.linalg.norm(ours)
+    assert entry.exact is False and 0 < entry.departure < 1e-5 and entry.error < (0.02 if bits == 8 else 0.2)
+    assert entry.bytes_after < entry.bytes_before / (3.4 if bits == 8 else 6)
+
+
+# -- tables -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("ids", [np.array([[0, 5], [99, 1]]), np.array([3]), np.array(7), np.zeros((0, 2), np.int64)])
+def test_a_table(ids):
+    table = floats(100, 24)
+    axes = ", ".join(f"a{i}" for i in range(ids.ndim))
+    source = parsed(f"int64[{axes}] ids", f"float[{axes + ', ' if axes else ''}24] y", "y = Gather (w, ids)", w=table)
+    made, receipt = artifact(source)
+    ours = dq.embedding(ids, dq.pack_embedding(table))
+    assert receipt.entries[0].exact and same(in_onnxruntime(made, {"ids": ids})[0], ours)
+    assert same(in_reference(made, {"ids": ids})[0], ours)
+
+
+def test_a_tied_table_and_a_transposed_copy_are_stored_once():
+    table = floats(200, 64)
+    body = "x = Gather (e, ids) h = MatMul (x, square) y = MatMul (h, w) z = Gemm <transB = 1> (h, e)"
+    weights = {"e": table, "w": table.T.copy(), "square": floats(64, 64)}
+    source = parsed("int64[n] ids", "float[n, 200] y, float[n, 200] z", body, **weights)
+    made, receipt = artifact(source)
+    shared = [entry for entry in receipt.entries if entry.bytes_after == 0]
+    assert {entry.op_type for entry in receipt.quantized} == {"Gather", "MatMul", "Gemm"} and len(shared) == 2
+    assert sum(len(tensor.raw_data) for tensor in made.graph.initializer) < 200 * 64 + 64 * 64 + 20 * 264
+    got = in_onnxruntime(made, {"ids": np.array([3, 199])})
+    assert same(got[0], got[1]) and same(got[0], in_reference(made, {"ids": np.array([3, 199])})[0])
+
+
+# -- recurrent layers ---------------------------------------------------------------------------
+RECURRENT = {
+    "LSTM": ("y, h, c = LSTM <hidden_size = 24> (x, w, r, b)", 4, 1),
+    "LSTM both ways, states": (
+        'y, h, c = LSTM <hidden_size = 24, direction = "bidirectional", clip = 3.0> (x, w, r, b, , h0, c0)', 4, 2),
+    "GRU": ("y, h = GRU <hidden_size = 24, linear_before_reset = 1> (x, w, r, b)", 3, 1),
+    "GRU reverse, lengths": ('y, h = GRU <hidden_size = 24, direction = "reverse"> (x, w, r, , lens)', 3, 1),
+    "RNN": ('y, h = RNN <hidden_size = 24, activations = ["Relu"]> (x, w, r, b)', 1, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", RECURRENT)
+def test_a_recurrent_layer(case):
+    body, gates, ways = RECURRENT[case]
+    x = floats(9, 3, 40, seed=1)
+    feeds = {"x": x}
+    inputs = "float[t, n, 40] x"
+    if "h0" in body:
+        inputs += ", float[2, n, 24] h0, float[2, n, 24] c0"
+        feeds |= {"h0": floats(2, 3, 24, seed=2), "c0": floats(2, 3, 24, seed=3)}
+    weights = {"w": floats(ways, 24 * gates, 40) / 6, "r": floats(ways, 24 * gates, 24, seed=4) / 5}
+    if "lens" in body:
+        inputs += ", int32[n] lens"
+        feeds["lens"] = np.array([9, 4, 7], np.int32)
+    if ", b" in body:
+        weights["b"] = floats(ways, 48 * gates, seed=5) / 5
+    source = parsed(inputs, f"float[t, {ways}, n, 24] y", body, **{k: v.astype(F32) for k, v in weights.items()})
+    made, receipt = artifact(source)
+    want, got = in_onnxruntime(source, feeds)[0], in_onnxruntime(made, feeds)[0]
+    assert [entry.scheme for entry in receipt.entries] == ["int8_per_channel"] * 2
+    for entry in receipt.entries:  # onnx.reference has no Relu here: then nothing is known
+        assert entry.exact is False and (entry.error is None if "RNN" in case else entry.error < 0.05)
+    assert 0 < np.linalg.norm(got - want) < 0.03 * np.linalg.norm(want)
+
+
+# -- convolutions -------------------------------------------------------------------------------
+CONVS = {
+    "plain": ("", (16, 12, 3, 3), (2, 12, 9, 11)),
+    "strides, pads, dilations": (
+        "<strides = [2, 1], pads = [1, 2, 0, 1], dilations = [1, 2]>", (16, 12, 3, 3), (1, 12, 12, 13)),
+    "groups": ("<group = 4, pads = [1, 1, 1, 1]>", (16, 8, 3, 3), (1, 32, 6, 7)),
+    "one axis": ("<pads = [2, 2]>", (32, 16, 5), (3, 16, 30)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CONVS)
+def test_a_convolution(case):
+    attributes, shape, size = CONVS[case]
+    weight, bias = floats(*shape), floats(shape[0], seed=1)
+    axes = ", ".join(f"a{i}" for i in range(len(size)))
+    image, body = f"float[{', '.join(map(str, size))}] x", f"y = Conv {attributes} (x, w, b)"
+    source = parsed(image, f"float[{axes}] y", body, w=weight, b=bias)
+    assert quantize(source).entries[0].reason == "convolutions are quantized with conv=True"
+    made, receipt = artifact(source, conv=True)
+    node = source.graph.node[0]
+    given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    pads = given.get("pads", [0] * (2 * len(size) - 4))
+    half = len(pads) // 2
+    ones = [1] * half
+    packed = dq.pack_conv(
+        weight, bias, stride=tuple(given.get("strides", ones)), dilation=tuple(given.get("dilations", ones)),
+        padding=tuple(zip(pads[:half], pads[half:], strict=True)), groups=given.get("group", 1),
+    )  # fmt: skip
+    x = floats(*size, seed=2)
+    x[0].flat[3] = 40
+    ours = dq.conv(x, packed)
+    assert receipt.entries[0].exact and receipt.entries[0].error < 0.03
+    assert same(in_onnxruntime(made, {"x": x})[0], ours) and same(in_reference(made, {"x": x})[0], ours)
+
+
+# -- where weights stand ------------------------------------------------------------------------
+SPELLINGS = {
+    "Constant node": ("w = Constant <value = VALUE> () y = MatMul (x, w)", {}),
+    "Transpose": ("t = Transpose <perm = [1, 0]> (w) y = MatMul (x, t)", {"w": floats(50, 40)}),
+    "Reshape, Identity": (
+        "i = Identity (w) t = Reshape (i, s) y = MatMul (x, t)", {"w": floats(2000), "s": np.array([40, 50])}),
+    "Cast": ("t = Cast <to = 1> (w) y = MatMul (x, t)", {"w": floats(40, 50).astype(np.float16)}),
+    "Slice, Concat, Unsqueeze, Squeeze": (
+        "a = Slice (w, zero, one, zero) b = Slice (w, one, two, zero) c = Concat <axis = 0> (b, a)"
+        "u = Unsqueeze (c, zero) t = Squeeze (u, zero) y = MatMul (x, t)",
+        {"w": floats(2, 20 * 50), "zero": np.array([0]), "one": np.array([1]), "two": np.array([2])}),
+    "scale folded": ("t = Mul (w, s) y = MatMul (x, t)", {"w": floats(40, 50), "s": floats(50)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SPELLINGS)
+def test_weights_are_found_wherever_exporters_put_them(case):
+    body, weights = SPELLINGS[case]
+    if "Slice" in case:
+        body = body.replace("y = MatMul (x, t)", "m = Reshape (t, s) y = MatMul (x, m)")
+        weights = weights | {"s": np.array([40, 50])}
+    source = parsed("float[m, 40] x", "float[m, 50] y", body.replace("VALUE", "float {0}"), **weights)
+    if case == "Constant node":
+        source.graph.node[0].attribute[0].t.CopyFrom(onnx.numpy_helper.from_array(floats(40, 50)))
+    made, receipt = artifact(source)
+    x = floats(3, 40, seed=1)
+    want, got = in_reference(source, {"x": x})[0], in_onnxruntime(made, {"x": x})[0]
+    assert [entry.exact for entry in receipt.entries] == [True]
+    assert np.linalg.norm(got - want) < 0.02 * np.linalg.norm(want)
+    assert all(node.op_type == "Linear" for node in made.graph.node)
+
+
+def test_weights_of_an_outer_scope_and_of_both_branches():
+    source = parser.parse_model("""
+        <ir_version: 10, opset_import: ["": 21]>
+        g (float[m, 40] x, bool c) => (float[m, 50] y) {
+            y = If (c) <then_branch = a () => (float[m, 50] p) { p = MatMul (x, w) },
+                        else_branch = b () => (float[m, 50] q) { t = Neg (x) q = MatMul (t, w) }>
+        }""")
+    weight = floats(40, 50)
+    source.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    made, receipt = artifact(source)
+    assert len(receipt.quantized) == 2 and [entry.bytes_after == 0 for entry in receipt.entries] == [False, True]
+    x, packed = floats(3, 40, seed=1), dq.pack_linear(weight.T, granularity="per_channel")
+    for condition, sign in ((True, 1), (False, -1)):
+        assert same(in_onnxruntime(made, {"x": x, "c": np.array(condition)})[0], dq.linear(F32(sign) * x, packed))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64, ml_dtypes.bfloat16])
+def test_models_of_other_float_types(kind):
+    name = {"float16": "float16", "float64": "double", "bfloat16": "bfloat16"}[np.dtype(kind).name]
+    weight = floats(40, 50).astype(kind)
+    source = parsed(f"{name}[m, 40] x", f"{name}[m, 50] y", "y = MatMul (x, w)", w=weight)
+    made, receipt = artifact(source)
+    x = floats(3, 40, seed=1).astype(kind)
+    got = in_reference(made, {"x": x})[0]
+    ours = dq.linear(x.astype(F32), dq.pack_linear(weight.T.astype(F32), granularity="per_channel"))
+    assert receipt.entries[0].exact and got.dtype == kind and same(got, ours.astype(kind))
+
+
+def test_a_newer_opset_stays():
+    source = parsed("float[m, 40] x", "float[m, 50] y", "y = MatMul (x, w)", opset=23, w=floats(40, 50))
+    made, _ = artifact(source)
+    x = floats(3, 40, seed=1)
+    opsets = [{entry.domain: entry.version for entry in each.opset_import}[""] for each in (made, *made.functions)]
+    assert opsets == [23, 23] and same(in_onnxruntime(made, {"x": x})[0], in_reference(made, {"x": x})[0])
+
+
+def test_an_opset_that_is_too_old():
+    source = parsed("float[m, 40] x", "float[m, 50] y", "y = MatMul (x, w)", opset=8, w=floats(40, 50))
+    with pytest.raises(ValueError, match="model must have opset 9 or newer; got 8"):
+        quantize(source)
+
+
+@pytest.mark.parametrize("opset", [9, 11, 13, 17])
+def test_old_opsets_are_raised(opset):
+    body = "t = MatMul (x, w) u = Unsqueeze <axes = [0]> (t) s = Softmax (u) y = Squeeze <axes = [0]> (s)"
+    if opset >= 13:
+        body = "u = MatMul (x, w) y = Softmax (u)"
+    source = parsed("float[m, 40] x", "float[m, 50] y", body, opset=opset, w=floats(40, 50))
+    made, receipt = artifact(source)
+    x = floats(3, 40, seed=1)
+    assert {entry.domain: entry.version for entry in made.opset_import}[""] == 21 and receipt.quantized
+    assert np.abs(in_onnxruntime(made, {"x": x})[0] - in_onnxruntime(source, {"x": x})[0]).max() < 0.02
+
+
+def test_functions_of_the_model_itself_are_inlined():
+    source = parser.parse_model("""
+        <ir_version: 10, opset_import: ["": 21, "own": 1]>
+        g (float[m, 40] x) => (float[m, 50] y) { y = own.Layer (x, w) }
+        <domain: "own", opset_import: ["": 21]>
+        Layer (a, b) => (c) { d = MatMul (a, b)  c = Relu (d) }""")
+    source.graph.initializer.append(onnx.numpy_helper.from_array(floats(40, 50), "w"))
+    made, receipt = artifact(source)
+    assert [node.op_type for node in made.graph.node] == ["Linear", "Relu"] and receipt.coverage == 1
+
+
+# -- what stays ---------------------------------------------------------------------------------
+def test_everything_that_stays_has_a_reason():
+    weight = floats(40, 50)
+    nan = weight.copy()
+    nan[1, 1] = np.nan
+    body = (
+        "a = MatMul (x, w3) b = MatMul (left, x2) c = MatMul (x, small) d = MatMul (x, nan)"
+        "e = ConvTranspose (image, turned) f = MatMul (x, keep) g = MatMul (x, x2)"
+    )
+    source = parsed(
+        "float[1, 2, 40] x, float[40, 40] x2, float[1, 8, 5, 5] image",
+        "float[1, 2, 50] a, float[50, 40] b, float[1, 2, 8] c, float[1, 2, 50] d, float[1, 16, 7, 7] e,"
+        "float[1, 2, 50] f, float[1, 2, 40] g",
+        body, w3=floats(1, 40, 50), left=floats(50, 40), small=floats(40, 8), nan=nan, turned=floats(8, 16, 3, 3),
+        keep=weight,
+    )  # fmt: skip
+    made, receipt = artifact(source, exclude="^keep$")
+    assert {entry.weight: entry.reason for entry in receipt.kept} == {
+        "w3": "the weight has 3 axes", "left": "the constant is the left factor", "small": "fewer than 1024 values",
+        "nan": "the weight has NaN or infinite values", "turned": "ConvTranspose is not quantized", "keep": "excluded",
+    }  # fmt: skip
+    assert receipt.coverage == 0 and not made.functions
+    with pytest.raises(CoverageError, match="strict: 5 weights stay in floats: w3: the weight has 3 axes") as caught:
+        quantize(source, exclude="^keep$", strict=True)
+    assert len(caught.value.receipt.kept) == 6

@@ -1,0 +1,170 @@
+"""Recipes, receipts and files: rules in order, errors that name what is wrong, artifacts whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx_models import parsed
+
+from dynq_numba.onnx import CoverageError, Receipt, quantize
+
+
+@pytest.fixture(scope="module")
+def model() -> onnx.ModelProto:
+    """Three linears and a table."""
+    rng = np.random.default_rng(0)
+    weights = {name: rng.standard_normal((64, 64)).astype(np.float32) for name in ("first", "second", "head", "words")}
+    body = "x = Gather (words, ids) a = MatMul (x, first) b = MatMul (a, second) y = MatMul (b, head)"
+    return parsed("int64[n] ids", "float[n, 64] y", body, **weights)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def schemes(receipt: Receipt) -> dict[str, str]:
+    return {entry.weight: entry.scheme for entry in receipt.entries}
+
+
+def test_the_first_rule_that_matches_wins(model, tmp_path):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("""
+        [[rule]]
+        match = "^head$"
+        bits = 32
+        [[rule]]
+        match = "first|head"
+        op = "MatMul"
+        bits = 4
+        group_size = 64
+    """)
+    receipt = quantize(model, recipe=recipe)
+    assert schemes(receipt) == {
+        "words": "uint8_per_row", "first": "int4_per_group_64", "second": "int8_per_channel", "head": "float32",
+    }  # fmt: skip
+    assert receipt.kept[0].reason == "a rule of the recipe says so"
+    given = {"rule": [{"match": "head", "bits": 32}]}
+    assert schemes(quantize(model, recipe=given, bits=4))["first"] == "int4_per_group_32"
+    assert schemes(quantize(model, bits=32, recipe={"rule": [{"op": ["Gather"]}]}))["first"] == "float32"
+
+
+def test_include_and_exclude(model):
+    assert [entry.weight for entry in quantize(model, include=["first", "words"]).quantized] == ["words", "first"]
+    assert [entry.weight for entry in quantize(model, include="first|second", exclude="second").quantized] == ["first"]
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        ({"exclude": "third"}, "rule 'third' matches no layer; layers are first, second, head, words"),
+        ({"include": ["first", "third"]}, "include 'third' matches no layer"),
+        ({"recipe": {"rule": [{"match": "first"}, {"op": "Conv"}]}}, "rule '' Conv matches no layer"),
+        ({"recipe": {"rule": [{"matches": "first"}]}}, "recipe recipe, rule 1: unknown matches; a rule has match, op"),
+        ({"recipe": {"rule": [{"bits": 5}]}}, "recipe recipe, rule 1: bits must be one of"),
+        ({"recipe": {"rule": {"bits": 8}}}, r"recipe recipe: holds \[\[rule\]\] tables only"),
+        ({"bits": 3}, "bits must be one of"),
+        ({"group_size": 48}, "group_size must be one of"),
+        ({"granularity": "per_channel", "group_size": 32}, 'group_size=32 goes with granularity="per_group"'),
+        ({"exclude": "("}, "exclude must be a regular expression; got '\\('"),
+        ({"require_coverage": 95}, "require_coverage must be a number from 0 to 1; got 95"),
+    ],
+)
+def test_what_is_wrong_is_named_and_nothing_is_written(model, tmp_path, arguments, message):
+    out = tmp_path / "out.onnx"
+    with pytest.raises(ValueError, match=message):
+        quantize(model, out, **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("given,kind,message", [
+    (3, TypeError, r"model must be a path, bytes, onnx\.ModelProto or onnx_ir\.Model; got int"),
+    (b"no model", ValueError, "model is no valid ONNX model: "),
+    (b"", ValueError, "model is no valid ONNX model: "),
+    ("absent.onnx", FileNotFoundError, r"absent\.onnx"),
+])  # fmt: skip
+def test_what_is_no_model(given, kind, message):
+    with pytest.raises(kind, match=message):
+        quantize(given)
+
+
+def test_a_file_that_is_no_model(tmp_path):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(b"\x00garbage" * 100)
+    with pytest.raises(ValueError, match=r"x\.onnx is no valid ONNX model: "):
+        quantize(path)
+
+
+def test_the_four_forms_of_a_model_give_the_same_artifact_twice(model, tmp_path):
+    source, made = tmp_path / "source.onnx", []
+    onnx.save(model, source)
+    for given in (source, str(source), source.read_bytes(), model, ir.from_proto(model)):
+        out = tmp_path / f"{len(made)}.onnx"
+        receipt = quantize(given, out)
+        made.append(out.read_bytes())
+        assert Receipt.from_json(receipt.to_json()) == receipt
+        assert {p.key: p.value for p in onnx.load(out).metadata_props}["dynq.receipt"] == receipt.to_json()
+    assert made[0] == made[1] == made[2]
+    strip = [onnx.load_model_from_string(data).graph.SerializeToString(deterministic=True) for data in made]
+    assert len(set(strip)) == 1
+
+
+def test_an_artifact_is_written_whole_or_not_at_all(model, tmp_path, monkeypatch):
+    out = tmp_path / "out.onnx"
+    out.write_bytes(b"before")
+    with pytest.raises(CoverageError, match=r"coverage is 75.0%; at least 100.0% is required"):
+        quantize(model, out, exclude="head", require_coverage=1.0)
+    assert out.read_bytes() == b"before" and names(tmp_path) == ["out.onnx"]
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        quantize(model, out)
+    assert out.read_bytes() == b"before" and names(tmp_path) == ["out.onnx"]
+
+
+def test_large_weights_lie_in_a_file_beside(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("dynq_numba.onnx.files.MOST_INSIDE", 1000)
+    out = tmp_path / "out.onnx"
+    quantize(model, out)
+    assert names(tmp_path) == ["out.onnx", "out.onnx.data"] and out.stat().st_size < 20_000
+    onnx.checker.check_model(out, full_check=True)
+    again = quantize(out)  # the artifact of an artifact: nothing is left to quantize, and nothing breaks
+    assert not again.quantized
+
+
+def test_the_receipt_reads(model):
+    receipt = quantize(model, exclude="head")
+    assert receipt.summary() == "3 of 4 weights quantized, 75.0% of their bytes; 65.5 kB -> 30.5 kB"
+    text, table = str(receipt), receipt.to_markdown()
+    assert "excluded" in text and "int8_per_channel" in text and text.splitlines()[-1] == receipt.summary()
+    assert len([line for line in table.splitlines() if line.startswith("|")]) == 6
+    assert json.loads(receipt.to_json())["coverage"] == 0.75
+
+
+def test_progress_names_each_layer(model):
+    seen = []
+    quantize(model, progress=lambda done, layers, name: seen.append((done, layers, name)))
+    assert seen == [(0, 4, "first"), (1, 4, "second"), (2, 4, "head"), (3, 4, "words")]
+
+
+def test_mutated_files_give_a_clear_error_or_a_model(model, tmp_path):
+    data, outcomes = model.SerializeToString(), []
+    for seed in range(500):
+        rng, mutant = np.random.default_rng(seed), bytearray(data)
+        for _ in range(rng.integers(1, 5)):  # the beginning has the graph, the rest are weights
+            mutant[int(rng.integers(0, 400 if seed % 5 else len(data)))] = int(rng.integers(0, 256))
+        if seed % 10 == 0:
+            del mutant[int(rng.integers(0, len(data))) :]
+        try:
+            outcomes.append(quantize(bytes(mutant), tmp_path / "out.onnx").coverage)
+        except ValueError as error:
+            assert str(error)
+            outcomes.append(None)
+    assert None in outcomes and 1.0 in outcomes and {path.name for path in tmp_path.iterdir()} <= {"out.onnx"}
