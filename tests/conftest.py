@@ -58,6 +58,16 @@ def isa(request):
         yield request.param
 
 
+@pytest.fixture(params=["ends", "between"])
+def sets(request):
+    """Instruction sets of this machine: the best one and `portable`, which are quick; those between."""
+    import dynq_numba
+
+    available = dynq_numba.available_isas()
+    ends = available[:1] + available[1:][-1:]
+    return ends if request.param == "ends" else tuple(name for name in available if name not in ends)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 64 KiB."""

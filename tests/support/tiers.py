@@ -57,9 +57,11 @@ def wanted(choice: tuple[str, Any]) -> bool:
 
 
 def set_of(item: pytest.Item) -> str | None:
-    """The instruction set that a case runs on, where it is a parameter."""
-    isa = item.callspec.params.get("isa") if hasattr(item, "callspec") else None
-    return isa if isinstance(isa, str) else None
+    """The instruction set that a case runs on, where it is a parameter; "between" where it runs on all those."""
+    given = item.callspec.params if hasattr(item, "callspec") else {}
+    if given.get("sets") == "between":
+        return "between"
+    return given["isa"] if isinstance(given.get("isa"), str) else None
 
 
 def whole(item: pytest.Item, ends: set[str]) -> bool:
