@@ -1,7 +1,7 @@
 #!/bin/bash
 # The quick tier on other Pythons than the one that `make` uses: each in an environment of its own.
 #
-#   bash tests/programs/pythons.sh [PYTHON …]        default: what python3.11 … python3.14 are on PATH
+#   bash tests/programs/pythons.sh [PYTHON …]        default: what python3.11 … python3.14 are on PATH (see debian.sh)
 #
 # Says for each whether the fast path of calls, which reads CPython's object layout, is active or has fallen back.
 set -euo pipefail
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 pythons=("$@")
 if [ ${#pythons[@]} -eq 0 ]; then
     for minor in 11 12 13 14; do
-        if found=$(command -v "python3.$minor"); then pythons+=("$found"); fi
+        if found=$(command -v "python3.$minor") && "$found" -c "" 2> /dev/null; then pythons+=("$found"); fi
     done
 fi
 [ ${#pythons[@]} -gt 0 ] || { echo "no python3.11 … python3.14 on PATH: name them" >&2; exit 2; }
