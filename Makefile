@@ -24,15 +24,16 @@ unexport PYTHONDONTWRITEBYTECODE
 define run_tests
 @for isa in $$($(PY) -c 'from dynq_numba import available_isas as sets; print(*$(1))'); do \
     DYNQ_ISA=$$isa $(PY) -m dynq_numba warmup --quiet --jobs $(WORKERS) || exit; done
-@$(PY) -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not alone$(2)" $(ARGS) || [ $$? = 5 ]
-@$(PY) -m pytest -m "alone$(2)" $(or $(ARGS),tests/process) || [ $$? = 5 ]
+@$(PY) -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not alone $(2)" $(ARGS) || [ $$? = 5 ]
+@$(PY) -m pytest -m "alone $(2)" $(or $(ARGS),tests/process) || [ $$? = 5 ]
 endef
 
 test: $(VENV)/.stamp-test  ## the quick tier: every operator and promise, golden digests, documentation
-	$(call run_tests,sets()[:1] + sets()[1:][-1:], and quick)
+	$(call run_tests,sets()[:1] + sets()[1:][-1:],and quick)
 
+# REST="and not quick" leaves out what `make test` has just run.
 test-all: $(VENV)/.stamp-test  ## every test
-	$(call run_tests,sets())
+	$(call run_tests,sets(),$(REST))
 
 docs: $(VENV)/.stamp-docs  ## the documentation site in build/docs; warnings are errors
 	@$(PY) -m sphinx -b html -c docs -q -W --keep-going . build/docs

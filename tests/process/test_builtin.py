@@ -106,8 +106,8 @@ def test_references_are_neither_lost_nor_leaked(quickly, rng):
     before, after = counts(), counts()
     assert after[:-1] == before[:-1]
     assert abs(after[-1] - before[-1]) < 50
-    y = dq.linear(x, w)
-    assert sys.getrefcount(y) == 2
+    y, other = dq.linear(x, w), np.empty(1)
+    assert sys.getrefcount(y) == sys.getrefcount(other)  # one, and what the interpreter adds for a call
 
 
 @needs_builtin
@@ -131,8 +131,8 @@ def test_linear_many_is_quick(quickly, monkeypatch, rng, m):
 def test_linear_many_keeps_count_of_references(quickly, rng):
     ws, x = [layer(rng), layer(rng, n=3)], rng.standard_normal((3, 70)).astype(F32)
     long = rng.standard_normal((9000, 70)).astype(F32)
-    first, second = dq.linear_many(x, ws)
-    assert sys.getrefcount(first) == sys.getrefcount(second) == 2
+    (first, second), other = dq.linear_many(x, ws), np.empty(1)
+    assert sys.getrefcount(first) == sys.getrefcount(second) == sys.getrefcount(other)
     assert gc.is_tracked(dq.linear_many(x, ws))
 
     def counts():
