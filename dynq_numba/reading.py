@@ -101,7 +101,7 @@ def _mapped(file: BinaryIO, size: int) -> Any:
 
 
 def _opened(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # nobody may be at a pipe's other end
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe may have no writer
 
 
 def _loaded(content: Any, verify: bool) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 from dynq_numba.runtime.isa import INSTRUCTION_SETS
 
 ISAS = tuple(isa.name for isa in INSTRUCTION_SETS)
-# A file of another package: see process/test_new_set.py.
-collect_ignore = ["support/dummy_set.py"]
+# Files of other packages: see process/test_new_set.py and test_new_operator.py.
+collect_ignore = ["support/dummy_set.py", "support/dummy_operator"]
 # Children of tests whose standard error is looked at.
 os.environ.setdefault("DYNQ_QUIET", "1")
 

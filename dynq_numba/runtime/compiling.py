@@ -48,7 +48,7 @@ def _ours(event: Any) -> bool:
 def _say(seconds: float) -> None:
     place = cache_directory()
     kept = f"once for this machine: they are kept in {place}" if place else "in every process: no place is writable"
-    told = "dynq_numba: compiling took %.1f s so far (%s); `dynq warmup` compiles all ahead, DYNQ_QUIET=1 hides this"
+    told = "dynq_numba: compiling took %.1f s so far (%s); `dynq warmup` does all in advance, DYNQ_QUIET=1 hides this"
     LOGGER.warning(told, seconds, kept)
 
 

@@ -1,6 +1,7 @@
 """What every operator gives on a fixed grid, as sha256: the same on any machine, instruction set, and version of numba.
 
     python tests/programs/golden.py            compare with golden.json on every set of this machine, or those named
+    python tests/programs/golden.py --add      write the digests of cases that are new
     python tests/programs/golden.py --write    write golden.json anew (when the numerics are meant to change: say why)
 
 What is computed stands in cases/, from inputs that are the same everywhere.
@@ -36,8 +37,12 @@ def digest(name: str) -> str:
 
 def main() -> int:
     if "--write" in sys.argv[1:]:
-        FILE.write_text(json.dumps({name: digest(name) for name in sorted(CASES)}, indent=1) + "\n")
+        FILE.write_text(json.dumps({name: digest(name) for name in CASES}, indent=1) + "\n")
     kept, wrong = json.loads(FILE.read_text()), 0
+    if "--add" in sys.argv[1:]:
+        kept |= {name: digest(name) for name in CASES if name not in kept}
+        FILE.write_text(json.dumps(kept, indent=1) + "\n")
+        return 0
     chosen = [word for word in sys.argv[1:] if not word.startswith("-")]
     for isa in chosen or dq.available_isas():
         with dq.force_isa(isa):

@@ -1,4 +1,4 @@
-"""What attention runs on: the kernel, compiled on first use, or its numpy twin where there is no compiler."""
+"""Runs attention: the kernel, compiled on first use, or its numpy reference if nothing is compiled."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def conv(
     Returns
     -------
     float32 array [N, O, OH, OW], or without N where x has none, or [N, O, OW]
-        OH = (H + before + after - dilation·(kH - 1) - 1) // stride + 1, and OW likewise.
+        OH = (H + before + after - dilation·(kH - 1) - 1) // stride + 1, and OW in the same way.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A packed table's memory, and what lookups run on: the kernels, or with NUMBA_DISABLE_JIT=1 their numpy twin."""
+"""A packed table's memory, and lookups: the kernels, or with NUMBA_DISABLE_JIT=1 their numpy reference."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Store:
     Attributes
     ----------
     rows : uint8 array [V, row_bytes]
-        To be filled by whoever made this object (reference_embedding.pack_rows).
+        To be filled by the maker of this object (reference.pack_rows).
     descriptor : int64 array
         A view of the block, so it keeps alive what it points to.
     row : int

@@ -1,4 +1,4 @@
-"""What linear layers run on: the kernels, compiled on first use. `backend_reference` is its twin without a compiler.
+"""Runs linear layers: the kernels, compiled on first use. `backend_reference` does the same without a compiler.
 
 Arguments are validated and shaped by the caller; every kernel is reached through the entry of one signature.
 """
@@ -62,7 +62,7 @@ def linear_many(
 
 
 def prepare_post_ops(activation: str | None, epilogue: Any, residual: bool) -> None:
-    """Compile post-ops, so that an epilogue that does not compile is told before anything is written."""
+    """Compile post-ops, so that an error of an epilogue that does not compile comes before anything is written."""
     post_ops_address(activation, epilogue, residual)
 
 

@@ -77,7 +77,7 @@ def pack_linear(
     bfloat16. ``q = clip(rint(w / scale))``, in float32. So ``|w - q·scale| ≤ scale / 2 · (1 + 2^-15)``.
 
     A group of 4 bits takes, among 32 scales of either sign (16 ranges with zero points), the one with the least squared
-    error over the group. This error is thus no larger than that of max|w| / 7 (of min … max over 15 steps).
+    error over the group. So this error is no larger than that of max|w| / 7 (of min … max over 15 steps).
 
     `rotate`: x·H is computed in float32, by additions in the order of kernels/linear/reference_rotation.py. A value
     above the largest float32 / block may overflow; its row is then NaN. W·H / block is computed in float64 and rounded

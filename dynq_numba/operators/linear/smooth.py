@@ -95,7 +95,7 @@ def smooth(weight: np.ndarray, activation_amax: np.ndarray, alpha: float = 0.5) 
     with np.errstate(divide="ignore", invalid="ignore"):
         factors = amax.astype(np.float64) ** alpha / largest ** (1 - alpha)
     factors = np.where((amax == 0) | (largest == 0), 1, factors).astype(np.float32)
-    # In float32 a product beyond its range is inf, and a factor below it 0: no layer to be found, but to be told.
+    # In float32 a product that is too large is inf, and a factor that is too small is 0: this is an error.
     with np.errstate(over="ignore"):
         scaled = weight * factors
     if not (np.isfinite(scaled).all() and (factors > 0).all() and np.isfinite(factors).all()):

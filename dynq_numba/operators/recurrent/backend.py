@@ -1,4 +1,4 @@
-"""What recurrent layers run on: the compiled sequence, or its numpy twin under NUMBA_DISABLE_JIT=1."""
+"""Runs recurrent layers: the compiled sequence, or its numpy reference with NUMBA_DISABLE_JIT=1."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Layer:
 
 
 def direction_of(packed: Any, d: int) -> reference.Direction:
-    """A direction of a packed layer, as the numpy twin takes it."""
+    """A direction of a packed layer, for the numpy reference."""
     parts = []
     for weight in packed.weights[d]:
         bias = np.zeros(weight.shape[0], np.float32) if weight.bias is None else weight.bias
@@ -119,7 +119,7 @@ def sequence(
     c0: np.ndarray | None,
     count: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """y [T, B, directions·P], h and c (empty but for LSTM) of float32 rows x [T·B, I]; `count` threads, 0 chooses."""
+    """y [T, B, directions·P], h and c (empty unless LSTM) of float32 rows x [T·B, I]; `count` threads, 0 chooses."""
     directions, state, hidden = packed.directions, packed.state_size, packed.hidden_size
     y = np.empty((times, batch, directions * state), np.float32)
     h = np.empty((directions, batch, state), np.float32)

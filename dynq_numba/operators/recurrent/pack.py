@@ -26,7 +26,7 @@ DIRECTIONS = ("forward", "reverse", "bidirectional")
 
 
 def _layout(layout: Layout | None) -> Layout:
-    """The order of gates: nobody would notice the wrong one, as ONNX and PyTorch have the same shapes."""
+    """The order of gates. A wrong one would not be noticed, because ONNX and PyTorch have the same shapes."""
     if layout is None:
         deprecated.warn("layout left out", 'say layout="torch" or layout="onnx"', level=4)
         return "onnx"

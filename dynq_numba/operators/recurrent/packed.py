@@ -12,7 +12,7 @@ from . import backend as runtime
 
 
 class Options(NamedTuple):
-    """What a layer does besides its weights; the same for all its directions but for the activations."""
+    """What a layer does besides its weights; the same for all its directions except for the activations."""
 
     direction: str
     activations: tuple[tuple[str, ...], ...]

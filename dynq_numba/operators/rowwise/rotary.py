@@ -166,7 +166,7 @@ def rotary_tables(
         raise ValueError(f"base must be positive and finite; got {base}")
     place = _positions(positions)[:, None]
     high, middle, low = _turns(dim, base)
-    # The whole turns go before anything is added; what is left is exact but for the last product.
+    # Whole turns are removed before anything is added. The rest is exact except for the last product.
     turn = _fraction(place * high) + _fraction(place * middle) + place * low
     return _cos_sin(_fraction(turn))
 
