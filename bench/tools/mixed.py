@@ -34,6 +34,7 @@ from typing import NamedTuple
 import numpy as np
 
 import dynq_numba as dq
+from bench.harness.awake import Awake, rest
 from bench.peers import CONTESTANTS, missing
 from bench.publish.tables import markdown
 
@@ -44,8 +45,8 @@ PYTORCH, RUNTIME, XNNPACK = "PyTorch x86", "ONNX Runtime int8", "XNNPACK int8"
 KNOWN = {contestant.name: contestant for contestant in CONTESTANTS}
 OURS = {"default": None, "threads=1": 1, "threads=2": 2}
 ROUNDS = 4
-#: Seconds of a neighbour on its own, for the cores that it takes; and between two turns, for idle threads to sleep.
-OWN, REST = 0.5, 0.05
+#: Seconds of a neighbour on its own, for the cores that it takes.
+OWN = 0.5
 #: A row is disturbed when other programs took so much of a core.
 DISTURBED = 0.1
 #: When the calls after the neighbour's end count, in seconds.
@@ -238,7 +239,7 @@ def measure(where: Neighbourhood, calls: Calls, seconds: float, rounds: int) -> 
     for number in range(rounds):
         first = number % len(subjects)
         for name in [*subjects][first:] + [*subjects][:first]:
-            time.sleep(REST)
+            rest()
             with running(where, calls) as (taken, before):
                 begin, used = time.perf_counter(), machine_seconds() - time.process_time() - taken()
                 times[name] += timed(subjects[name], seconds / rounds, before)
@@ -286,13 +287,14 @@ def main(argv: list[str]) -> int:
     for name, reason in absent.items():
         if reason:
             print(f"{name} is missing: {reason}", file=sys.stderr)
-    for where in NEIGHBOURHOODS:
-        wanted = where.name == "nobody" or not args.only or any(word in where.name for word in args.only)
-        if wanted and not absent.get(where.peer):
-            print(f"{where.subject} beside {where.name}", file=sys.stderr, flush=True)
-            measured = measure(where, calls, seconds, rounds)
-            if where.name == "nobody":
-                alone[where.subject] = measured
-            rows += lines(where, measured, alone[where.subject])
+    with Awake():
+        for where in NEIGHBOURHOODS:
+            wanted = where.name == "nobody" or not args.only or any(word in where.name for word in args.only)
+            if wanted and not absent.get(where.peer):
+                print(f"{where.subject} beside {where.name}", file=sys.stderr, flush=True)
+                measured = measure(where, calls, seconds, rounds)
+                if where.name == "nobody":
+                    alone[where.subject] = measured
+                rows += lines(where, measured, alone[where.subject])
     print(markdown(rows))
     return 0

@@ -116,6 +116,7 @@ def _start(count: int) -> None:
     if _changes is None:
         # All are compiled before one is used: handlers that fork meanwhile have nothing to compile themselves.
         _WORDS[parallel.LIFE] = address(parallel.serve, (types.voidptr,))
+        _WORDS[parallel.AWAIT] = address(parallel.await_helpers, (types.voidptr, types.int64))
         hold, release = entry(parallel.hold, (ADDRESS,)), entry(parallel.release, (ADDRESS,))
         _changes = entry(parallel.start, (ADDRESS, WORD)), hold, release
     _changes[0](_WORDS, count)

@@ -23,12 +23,14 @@ from ..base import context as at
 from ..base.atomics import compare_exchange, fetch_add, fetch_add_relaxed, give_way, load_acquire, pause, store_release
 from ..base.jit import kernel
 from ..base.memory import call_worker, load_int, load_ptr, offset, stack_zeros, store_int
-from ..threads.pool import LINE, PATIENCE
+from ..threads.pool import LINE
 from . import context as words
 from .part import INPUT, move_input, move_to, multiply, prepare
 
 #: Pauses before a part is taken from a worker that is in the call but has not claimed it.
 GRACE = 64
+#: Pauses before a waiting worker lets others have its core.
+PATIENCE = 2000
 
 
 @kernel

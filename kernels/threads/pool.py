@@ -11,9 +11,14 @@ each for the one task it is in. One call has the helpers at a time; another that
 thread) goes alone, so nothing can deadlock. Helpers spin for SPIN_NS after their last task: in a loop of calls they
 are there at once, and an idle process costs nothing.
 
-A helper may lose its core to another program in the middle of a task, for as long as that one's time slice. A caller
-that had to wait so long backs off: calls that choose their threads go alone for a while, which is longer the sooner it
-happens again. So a machine that others keep busy costs the second core's help, and no more.
+Other programs, and other libraries' idle threads that spin, want the cores too. Two rules keep them from costing more
+than the time that they take:
+
+* A helper may lose its core in the middle of a task, for as long as another's time slice: some milliseconds. A caller
+  that has waited for PATIENCE_NS looks whether the helper runs at all, by its clock of CPU time. If it does not, the
+  caller brings it to its own core and sleeps, so that it goes on there at once.
+* The system may well put a helper on the caller's core, where it only takes the caller's time. So a caller says where
+  it runs, and a helper that finds itself there leaves for another core.
 
 Helpers are threads of the system, made here: they need nothing of the interpreter, so neither lack of its memory, nor
 its end, nor a signal's handler can meet one half started. `start`, `hold` and `release` are each one call of compiled
@@ -47,6 +52,7 @@ from ..base.atomics import (
     start_thread,
     store_release,
 )
+from ..base.cores import core, leave, move, thread_id, thread_time
 from ..base.jit import kernel
 from ..base.limits import MAX_THREADS
 from ..base.memory import call_worker, load_int, load_ptr, store_int, store_ptr
@@ -54,31 +60,30 @@ from .partition import share
 
 #: int64 words between two words that different threads write: a cache line.
 LINE = 8
-#: The pool's words: what helpers look at; who has the pool; how many sleep; what seldom changes: how many there are,
-#: what threads=None means, when a short call last did without, until when calls go alone and how long that is, and
-#: whether a caller sleeps until a helper leaves; the address of `serve`; who may start and end helpers; their names.
-SIGNAL, GATE, JOB, STOP = range(4)
+#: The pool's words: what helpers look at, and where the caller runs; who has the pool; how many sleep; what seldom
+#: changes: how many there are, what threads=None means, when a short call last did without, whether a caller sleeps
+#: until a helper leaves, and whether one is being brought to another core; the addresses of `serve` and
+#: `await_helpers`; who may start and end helpers; their names; the system's number of the helper inside as each worker.
+SIGNAL, GATE, JOB, STOP, CORE = range(5)
 OWNER, SLEEPERS = LINE, 2 * LINE
-HELPERS, SETTING, LAST, ALONE_UNTIL, ALONE_FOR, AWAITED = range(3 * LINE, 3 * LINE + 6)
-LIFE, CHANGING, HELD = range(4 * LINE, 4 * LINE + 3)
+HELPERS, SETTING, LAST, AWAITED, MOVING = range(3 * LINE, 3 * LINE + 5)
+LIFE, AWAIT, CHANGING, HELD = range(4 * LINE, 4 * LINE + 4)
 NAMES = 5 * LINE
-POOL_WORDS = NAMES + MAX_THREADS
+INSIDE = NAMES + MAX_THREADS
+POOL_WORDS = INSIDE + LINE * MAX_THREADS
 
 _FIELD = 16
-_INSIDE = (1 << _FIELD) - 1
+_COUNT = (1 << _FIELD) - 1
 _ENTER = (1 << _FIELD) + 1
 _LIMIT = 2 * _FIELD
 
 SPIN_NS = 200_000
 #: Microseconds that waking a sleeping thread takes from the one that wakes it (8 were measured), with its delay.
 WAKE_US = 20.0
-#: Pauses between two looks at the clock, and before a waiting caller sleeps.
+#: Pauses between two looks at the clock.
 PAUSES = 64
-PATIENCE = 2000
-#: A wait for a helper that is longer than the caller's own part of the call, by this much, is no matter of the tasks.
-STALL_NS = 200_000
-#: How long calls go alone after a stall: the least, and the most after one stall soon after another.
-ALONE_NS, MOST_ALONE_NS = 20_000_000, 2_000_000_000
+#: How long a caller waits for helpers before it looks whether they run, and until it looks again.
+PATIENCE_NS = 100_000
 
 
 @kernel
@@ -92,7 +97,7 @@ def run(context, threads, tasks):
     if threads == 1 or exchange(pool, OWNER, 1) != 0:
         call_worker(worker, context, 0)
     else:
-        begin = now()
+        store_int(pool, CORE, core())
         store_ptr(pool, JOB, context)
         store_release(pool, GATE, (threads - 1) << _LIMIT)
         fetch_add(pool, SIGNAL, 1)
@@ -100,45 +105,57 @@ def run(context, threads, tasks):
         if missing > 0:
             futex_wake(pool, SIGNAL, missing)
         call_worker(worker, context, 0)
-        fetch_and(pool, GATE, _INSIDE)
+        taken = fetch_and(pool, GATE, _COUNT) >> _FIELD & _COUNT
         if load_acquire(pool, GATE) != 0:
-            await_helpers(pool, begin)
+            call_worker(load_ptr(pool, AWAIT), pool, taken)
         store_release(pool, OWNER, 0)
     return load_int(context, at.DONE) == tasks
 
 
 @kernel
-def await_helpers(pool, begin):
-    """Return once no helper is inside; `begin` is when the call began.
+def await_helpers(pool, taken):
+    """Return once no helper is inside; `taken` have entered.
 
-    It sleeps rather than yield: a core without work takes over a thread that waits for another one, and what of its
-    time slice is not spent on waiting is left for the work.
+    One that has no core gets the caller's, which sleeps meanwhile.
     """
-    since, waited = now(), 0
-    gate = load_acquire(pool, GATE)
-    while gate != 0:
-        waited += 1
-        if waited < PATIENCE:
-            pause()
-        else:
+    due = now() + PATIENCE_NS
+    while load_acquire(pool, GATE) != 0:
+        pause()
+        if now() < due:
+            continue
+        thread = stalled(pool, taken)
+        if thread != 0:
             exchange(pool, AWAITED, 1)
-            futex_wait(pool, GATE, gate)
-        gate = load_acquire(pool, GATE)
-    if waited >= PATIENCE:
-        store_release(pool, AWAITED, 0)
-        time = now()
-        if time - since > since - begin + STALL_NS:
-            back_off(pool, time)
+            bring(pool, thread)
+            gate = load_acquire(pool, GATE)
+            if gate != 0:
+                futex_wait(pool, GATE, gate)
+            store_release(pool, AWAITED, 0)
+        due = now() + PATIENCE_NS
 
 
 @kernel
-def back_off(pool, time):
-    """Let calls go alone from `time` on: twice as long as the last time if that ended but so long ago."""
-    last = load_int(pool, ALONE_FOR)
-    soon = time - load_int(pool, ALONE_UNTIL) < last
-    length = min(2 * last, MOST_ALONE_NS) if soon else ALONE_NS
-    store_int(pool, ALONE_FOR, length)
-    store_int(pool, ALONE_UNTIL, time + length)
+def bring(pool, thread):
+    """Bring a helper to this core. One is moved at a time: what the other read of its cores would be half a move."""
+    if exchange(pool, MOVING, 1) == 0:
+        move(thread, core())
+        store_release(pool, MOVING, 0)
+
+
+@kernel
+def stalled(pool, taken):
+    """The number of a helper that is inside and does not run; 0 when all do."""
+    for index in range(1, taken + 1):
+        place = INSIDE + LINE * index
+        thread = load_acquire(pool, place)
+        if thread != 0:
+            ran, time = thread_time(thread), now()
+            for _ in range(PAUSES):
+                pause()
+            ran, time = thread_time(thread) - ran, now() - time
+            if 4 * ran < time and load_acquire(pool, place) == thread:
+                return thread
+    return 0
 
 
 @kernel
@@ -166,34 +183,42 @@ def worth_waking(pool, threads, micros):
 def worthwhile(pool, threads, micros, least):
     """`threads`, or where that is 0 as many as have `least` of so many microseconds of work each.
 
-    Never more than the setting then, and one where sleeping helpers are not worth waking, or other programs took their
-    cores a while ago. `pool` may be 0 with threads.
+    Never more than the setting then, and one where sleeping helpers are not worth waking. `pool` may be 0 with threads.
     """
     if threads != 0:
         return threads
     wanted = int(micros / least)
     if wanted > 1:
         wanted = min(wanted, load_int(pool, SETTING))
-    if wanted < 2 or (load_int(pool, ALONE_UNTIL) != 0 and now() < load_int(pool, ALONE_UNTIL)):
-        return 1
-    return wanted if worth_waking(pool, wanted, micros) else 1
+    return wanted if wanted > 1 and worth_waking(pool, wanted, micros) else 1
 
 
 @kernel
 def enter(pool):
     """This helper's worker index if the gate lets it in, else 0."""
     gate = load_acquire(pool, GATE)
-    while (gate >> _FIELD) & _INSIDE < gate >> _LIMIT:
+    while (gate >> _FIELD) & _COUNT < gate >> _LIMIT:
         if compare_exchange(pool, GATE, gate, gate + _ENTER):
-            return ((gate >> _FIELD) & _INSIDE) + 1
+            return ((gate >> _FIELD) & _COUNT) + 1
         gate = load_acquire(pool, GATE)
     return 0
 
 
 @kernel
+def apart(pool):
+    """See that this helper is on another core than the caller; False where it may run on no other."""
+    caller = load_int(pool, CORE)
+    if core() != caller or caller < 0 or exchange(pool, MOVING, 1) != 0:
+        return True
+    left = leave(caller)
+    store_release(pool, MOVING, 0)
+    return left
+
+
+@kernel
 def await_signal(pool, seen, until):
     """Return once SIGNAL is no longer `seen`: spin until that time, then sleep. Gives until when to spin next."""
-    while now() < until:
+    while now() < until and apart(pool):
         for _ in range(PAUSES):
             if load_acquire(pool, SIGNAL) != seen:
                 return until
@@ -208,15 +233,18 @@ def await_signal(pool, seen, until):
 @kernel
 def serve(pool):
     """A helper's life: wait for a signal, join the call that gave it, until STOP."""
-    until = now() + SPIN_NS
+    thread, until = thread_id(), now() + SPIN_NS
     while True:
         seen = load_acquire(pool, SIGNAL)
         if load_acquire(pool, STOP) != 0:
             return
+        apart(pool)
         index = enter(pool)
         if index > 0:
+            store_release(pool, INSIDE + LINE * index, thread)
             context = load_ptr(pool, JOB)
             call_worker(load_ptr(context, at.WORKER), context, index)
+            store_release(pool, INSIDE + LINE * index, 0)
             fetch_add(pool, GATE, -1)
             if load_acquire(pool, AWAITED) != 0:
                 futex_wake(pool, GATE, 1)
@@ -234,6 +262,7 @@ def start(words, wanted):
     pool = words.data
     if exchange(pool, CHANGING, 1) != 0:
         return
+    store_int(pool, CORE, core())
     count = load_int(pool, HELPERS)
     while count < wanted and start_thread(pool, NAMES + count, load_ptr(pool, LIFE), pool):
         count += 1

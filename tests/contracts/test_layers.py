@@ -45,7 +45,10 @@ BENCH: dict[str, str] = {
 #: Files that write LLVM IR which computes.
 EMITTERS = ("kernels/isa/", "kernels/gemm/", "kernels/rowwise/sweep.py")
 #: Files with a few single loads, stores, calls and addresses.
-GLUE = ("kernels/base/memory.py", "kernels/base/atomics.py", "kernels/objects/", "dynq_numba/njit/")
+GLUE = (
+    "kernels/base/memory.py", "kernels/base/atomics.py", "kernels/base/cores.py",
+    "kernels/objects/", "dynq_numba/njit/",
+)  # fmt: skip
 
 
 def module_of(file: str) -> str:

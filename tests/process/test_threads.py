@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numba
@@ -91,37 +90,16 @@ def test_concurrent_calls_get_their_own_results(problem):
     assert not any(caller.is_alive() for caller in callers) and not wrong
 
 
-@linux
 @numba.njit
 def worthwhile(words, threads, micros):
     return parallel.worthwhile(data_ptr(words), threads, micros, 1.0)
 
 
-@numba.njit
-def back_off(words, time):
-    parallel.back_off(data_ptr(words), time)
-
-
-@linux
-def test_calls_go_alone_for_a_while_after_a_stall_and_for_longer_after_another():
+def test_a_call_has_as_many_threads_as_have_work_for_each():
     words = np.zeros(parallel.POOL_WORDS, np.int64)
     words[parallel.SETTING] = 4
     assert [worthwhile(words, 0, micros) for micros in (0.5, 1.9, 2.1, 90.0)] == [1, 1, 2, 4]
-    start = time.monotonic_ns()
-    for expected in (1, 2, 4, 8):  # each stall comes as soon as the helpers are back
-        back_off(words, start)
-        assert words[parallel.ALONE_FOR] == expected * parallel.ALONE_NS
-        assert words[parallel.ALONE_UNTIL] == start + expected * parallel.ALONE_NS
-        start = words[parallel.ALONE_UNTIL]
-    words[parallel.ALONE_UNTIL] = time.monotonic_ns() + 10**12
-    assert [worthwhile(words, threads, 90.0) for threads in (0, 1, 3)] == [1, 1, 3], "what the caller asks for is done"
-    words[parallel.ALONE_UNTIL] = time.monotonic_ns() - 1
-    assert worthwhile(words, 0, 90.0) == 4
-    back_off(words, words[parallel.ALONE_UNTIL] + 10**12)  # long quiet since
-    assert words[parallel.ALONE_FOR] == parallel.ALONE_NS
-    for _ in range(20):
-        back_off(words, words[parallel.ALONE_UNTIL])
-    assert words[parallel.ALONE_FOR] == parallel.MOST_ALONE_NS
+    assert [worthwhile(words, threads, 0.5) for threads in (1, 3, 9)] == [1, 3, 9], "what the caller asks for is done"
 
 
 def test_helpers_wake_from_sleep(problem):
