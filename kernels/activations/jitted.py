@@ -1,19 +1,19 @@
 """float32 exp, tanh, erf and sigmoid, and the activations composed of them: the same bits on every CPU.
 
-Only + - * /, compare, select and bit casts, each rounded to float32: no libm, no fused multiply-add, no branch.
+It uses only + - * /, compare, select and bit casts, each rounded to float32: no libm, no fused multiply-add, no branch.
 So LLVM vectorises the loops around them at any width, and `reference.py` repeats them in numpy
 operation for operation. Polynomials are in Horner form, which has the fewest operations.
 
     exp       x = n·ln2 + r, |r| ≤ ln2/2: n by adding 1.5·2^23 (rounds to nearest), ln2 in two parts whose first
-              times n is exact (Cody & Waite 1980); e^r = 1 + r + r²·p(r), deg p = 3. 2^n is multiplied on in two
-              halves, since neither 2^128 nor 2^-150 is a normal float32: inf, denormals and 0 come out right.
+              times n is exact (Cody & Waite 1980); e^r = 1 + r + r²·p(r), deg p = 3. 2^n is multiplied in two
+              steps, because 2^128 and 2^-150 are not normal float32: so inf, denormals and 0 are right.
     sigmoid   e = exp(-|x|);  (1 if x ≥ 0 else e) / (1 + e). Nothing cancels or overflows.
-    tanh      2nq/(n² + q²), the double-angle formula on n/q = x·P(x²)/Q(x²) ≈ tanh(x/2). P(0) = Q(0)/2, and any
-              Q(0) will do; 1.86 keeps sums just below a power of two, where rounding is relatively smallest.
+    tanh      2nq/(n² + q²), the double-angle formula on n/q = x·P(x²)/Q(x²) ≈ tanh(x/2). P(0) = Q(0)/2. Any Q(0)
+              works; 1.86 keeps sums just below a power of two, where the relative rounding error is smallest.
     erf       g(t) = t·(c1 - c3·t² + t⁴) on t = x·P(x²), deg P = 6, and no division.
-Both outer functions are flat where they reach 1 (g' = 0, for erf g" = 0 too: a smoothstep), so where |x| is large
-neither the fit nor the roundings of the inner function matter: low degrees do, the result never exceeds 1 (checked
-for every input), and beyond the clamps it is exactly ±1.
+Both outer functions are flat where they reach 1 (g' = 0, for erf g" = 0 too: a smoothstep), so for large |x| neither
+the fit nor the rounding errors of the inner function matter. Low degrees are enough, the result never exceeds 1
+(checked for every input), and beyond the clamps it is exactly ±1.
 
 Coefficients: minimax by Lawson's iteratively reweighted least squares in float64 on the inner function, weighted
 with the slope of the outer one; then a random search over float32 neighbours, and over the clamp, for the smallest

@@ -1,7 +1,7 @@
 """The numpy reference of `jitted.py`: the same float32 operations in the same order, hence the same bits.
 
-What the functions compute, why, and how wrong they are at worst is told there. The constants live here, as the
-reference is what defines the result; both files read alike on purpose. Every constant is a np.float32 or np.uint32:
+That file says what the functions compute, why, and their largest error. The constants are here, because the reference
+defines the result. Both files look alike on purpose. Every constant is a np.float32 or np.uint32:
 one Python float or int in a jitted expression would promote it to 64 bits.
 """
 

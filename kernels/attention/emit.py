@@ -1,4 +1,4 @@
-"""Attention of 16 to 64 query rows over a block of keys; a lane is a row, so that nothing goes across lanes.
+"""Attention of 16 to 64 query rows over a block of keys; a lane is a row, so nothing crosses lanes.
 
     scores    s[j, row] = Σ_d fma(k[j, d], q[d, row])          ascending d
     weights   p = exp(s - max), their sum, and the factor of what blocks before have summed
@@ -11,7 +11,7 @@
     registers: height · vectors sums, `vectors` rows, 1 value. 512 bit: 16 + 4 + 1 of 32; 256 bit (two per vector of
     16): 8 + 2 + 1 of 16. At least 8 chains hide an FMA's latency.
 
-Every sum is one chain in ascending order, so heights, vectors and blocks of rows cannot show in the result.
+Every sum is one chain in ascending order. So heights, vectors and blocks of rows cannot change the result.
 """
 
 from __future__ import annotations

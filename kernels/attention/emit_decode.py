@@ -1,6 +1,6 @@
-"""Attention of 1 to 8 query rows over a block of keys: what a decode step is. The same bits as attention/emit.py.
+"""Attention of 1 to 8 query rows over a block of keys, as in a decode step. The same bits as attention/emit.py.
 
-With so few rows a lane of the other form would mostly be empty. Here a lane is a key, then a value of v:
+With so few rows most lanes of the other form would be empty. Here a lane is a key, then a value of v:
 
     scores    16 rows of k are transposed in registers; s[row][16 keys] = Σ_d fma(k[keys, d], q[row, d])
     weights   p = exp(s - max), the maximum from all lanes
@@ -8,8 +8,8 @@ With so few rows a lane of the other form would mostly be empty. Here a lane is 
 
     q [rows][D], o [rows][Dv]: whole sixteens, q with zeros behind D;  s [rows][BLOCK]
 
-k and v are read once, forward. A d of zeros behind D adds 0 to a sum: nothing but the sign of a zero may change, and
-that is lost in the exponential.
+k and v are read once, forward. A d of zeros after D adds 0 to a sum. This can only change the sign of a zero, which is
+lost in the exponential.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _whole(e: Emitter, count: ir.Value) -> ir.Value:
 def scores_function(isa: InstructionSet, rows: int, module: ir.Module) -> ir.Function:
     """void scores(q, count, k, k_stride, keys, s, near, near_stride): s of 16 keys at a time.
 
-    The last of `keys` stands in for those that are missing. Rows at `near` are brought near.
+    The last of `keys` takes the place of missing ones. Rows at `near` are prefetched.
     """
     function, e = _begin(module, f"dynq_decode_scores_{isa.name}_{rows}", SCORES_ARGUMENTS)
     if e is None:
@@ -135,7 +135,7 @@ def weights_function(isa: InstructionSet, rows: int, module: ir.Module) -> ir.Fu
 def values_function(isa: InstructionSet, rows: int, module: ir.Module) -> ir.Function:
     """void values(p, v, v_stride, keys, count, sums, o, near, near_stride): o and, second in sums [3][rows], Σ_j p.
 
-    Rows at `near` are brought near.
+    Rows at `near` are prefetched.
     """
     function, e = _begin(module, f"dynq_decode_values_{isa.name}_{rows}", VALUES_ARGUMENTS)
     if e is None:

@@ -5,11 +5,11 @@
     values    o[d, row] = fma(o[d, row], factor[row], float32(Σ_j ip[j, row] · iv[j, d]) · (t / 255))
 
 Where the dot takes bytes (VNNI), iq + 128 and ip are its unsigned side, four d or four keys to a word; the sums of
-scores start at -128 · Σ_d ik[j, d]. Elsewhere the float kernels multiply whole numbers. |Σ_d| ≤ 127² · D < 2^24 for D ≤
-LONGEST, and |Σ_j| ≤ 255 · 127 · 64 < 2^21: the same, exactly. Layouts: emit_int8_pack.py.
+scores start at -128 · Σ_d ik[j, d]. On other sets the float kernels multiply whole numbers. |Σ_d| ≤ 127² · D < 2^24 for
+D ≤ LONGEST, and |Σ_j| ≤ 255 · 127 · 64 < 2^21: the same, exactly. Layouts: emit_int8_pack.py.
 
 Instructions for 16 scores, D = Dv = 32: 64 FMAs and 30 for weights in floats; here 16 dots, 10 around them, 20 for
-weights. exp has 8 bits to serve: a polynomial of degree 4 without a second part of ln 2.
+weights. exp needs only 8 bits: a polynomial of degree 4 without a second part of ln 2.
 """
 
 from __future__ import annotations

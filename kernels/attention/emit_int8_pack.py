@@ -1,6 +1,6 @@
-"""What `attention(bits=8)` multiplies: rows of float32 as integers, each with a scale of its own.
+"""The operands of `attention(bits=8)`: rows of float32 as integers, each row with its own scale.
 
-    scale     max |x| / 127; 1 where that is 0, NaN where a value of the row is not finite
+    scale     max |x| / 127; 1 if that is 0, NaN where a value of the row is not finite
     integer   rint(x / scale), ties to even, the quotient correctly rounded and within ±127; 127 where the scale is NaN
 
     words     (VNNI)    q  [D/4][rows] of 4 d, integer + 128      lanes are rows; in place of the floats
@@ -10,7 +10,7 @@
 
     A block of 64 keys is its integers and then, 64 of each, starts and scales; D and Dv there are whole sixteens.
 
-Magnitudes are compared as bits, where NaN is more than infinity and that more than any number.
+Magnitudes are compared as bits: there NaN is greater than infinity, and infinity is greater than any number.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def words_of(e: Emitter, four: list[ir.Value]) -> ir.Value:
 def keys_function(isa: InstructionSet, values: bool, module: ir.Module) -> ir.Function:
     """void keys(k, k_stride, keys, count, block): up to 64 rows of k, or of v, become a block.
 
-    In the last four, the last row stands in for those that are missing.
+    In the last four, the last row takes the place of missing ones.
     """
     name = "values" if values else "keys"
     function, e = begin(module, f"dynq_integer_{name}_{isa.name}", KEYS_ARGUMENTS)

@@ -1,4 +1,4 @@
-"""The emitted pieces of attention as numba intrinsics."""
+"""The emitted functions of attention as numba intrinsics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What jitted callers of attention (dynq_numba/operators/attention/njit.py) make of arrays before it reads them."""
+"""Arrays of jitted callers (dynq_numba/operators/attention/njit.py), prepared for attention."""
 
 from __future__ import annotations
 

@@ -6,19 +6,19 @@ For every query row, over the keys it sees, in blocks of BLOCK counted from key 
     m'  = max(m, s_j of the block);  c = m', or 0 while that is -inf
     p_j = exp(s_j - c);  factor = exp(m - c)
     l   = fma(l, factor, Σ_j p_j)             the sum: one chain, ascending j
-    o_d = fma(o_d, factor, Σ_j fma(p_j, v_jd))    likewise
+    o_d = fma(o_d, factor, Σ_j fma(p_j, v_jd))    one chain, too
     out = o_d · (1 / l) + 0;  0 where l = 0
 
 from m = -inf, l = o = 0.
 
-With bits = 8 rows of q, k and v are made integers, and so are the weights of a block; exp is `short_exp`.
+With bits = 8 rows of q, k and v become integers, and so do the weights of a block. exp is `short_exp`.
 
-    of a row x:  sx = max |x| / 127, 1 where that is 0, NaN where x is not finite;  ix = rint(x / sx), within ±127
+    of a row x:  sx = max |x| / 127, 1 if that is 0, NaN where x is not finite;  ix = rint(x / sx), within ±127
     s_j = float32(Σ_d iq_d · ik_jd) · (sq · sk_j)       the sum exact;  sq, iq of q_d · scale
     u_j = p_j · sv_j, 0 where p_j is 0;  t = max(u_j of the block, LEAST);  ip_j = rint(u_j · (255 / t))
     o_d = fma(o_d, factor, float32(Σ_j ip_j · iv_jd) · (t / 255))
 
-Nothing in it knows of other rows: a decode step gives the bits that the row has in a prefill.
+No row depends on other rows: a decode step gives the same bits as that row in a prefill.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What every kernel stands on: compilation and its cache, memory, atomics, contexts."""
+"""What every kernel needs: compilation and its cache, memory, atomics, contexts."""

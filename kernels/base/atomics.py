@@ -1,5 +1,5 @@
-"""What threads need to meet: atomic words, a pause for spinning, the kernel's wait on an address (futex), and to start
-and to join a thread (pthreads).
+"""What threads need to work together: atomic words, a pause for spinning, Linux's wait on an address (futex), starting
+and joining a thread (pthreads).
 
 Words are int64 unless the name says otherwise. Loads acquire, stores release, everything else is sequentially
 consistent: a caller that adds to a word and then reads another one sees what a helper did in the opposite order.
@@ -45,7 +45,7 @@ fetch_add = _adder("fetch_add", "seq_cst", "Add; gives the value before.")
 
 @intrinsic
 def exchange(typingctx, base, index, value):
-    """Store a value; gives the one before."""
+    """Store a value; returns the one before."""
 
     def codegen(context, builder, signature, args):
         return builder.atomic_rmw("xchg", slot(builder, args[0], args[1], I64), args[2], "seq_cst")
@@ -55,7 +55,7 @@ def exchange(typingctx, base, index, value):
 
 @intrinsic
 def fetch_and(typingctx, base, index, mask):
-    """Keep the bits of a mask; gives the value before."""
+    """Keep the bits of a mask; returns the value before."""
 
     def codegen(context, builder, signature, args):
         return builder.atomic_rmw("and", slot(builder, args[0], args[1], I64), args[2], "seq_cst")
@@ -65,7 +65,7 @@ def fetch_and(typingctx, base, index, mask):
 
 @intrinsic
 def compare_exchange(typingctx, base, index, expected, value):
-    """Store `value` if the word is `expected`; gives whether it was."""
+    """Store `value` if the word is `expected`; returns whether it was."""
 
     def codegen(context, builder, signature, args):
         word = slot(builder, args[0], args[1], I64)

@@ -3,22 +3,21 @@
     ⟨place⟩/dynq_numba/⟨function⟩-⟨key⟩.nbc      sha256 of key and code ┊ code, as numba pickles it
 
 A place is `NUMBA_CACHE_DIR`, or else the package's ``__pycache__`` (looked in first) and the user's cache directory.
-All are read; what is compiled goes to the first that can be written. So an image may bring its kernels along,
-read-only.
+All are read. New files go to the first place that can be written. So an image may contain its kernels, read-only.
 
-Pickles run what they hold. So a file is loaded only when it and its folder belong to this user or to root and nobody
-else may write to them, and only when its digest is right: nothing truncated, renamed or damaged gets as far as the
-loader. What is refused is compiled.
+Loading a pickle can run any code. So a file is loaded only if it and its folder belong to this user or to root, if
+nobody else may write to them, and if its digest is right. Truncated, renamed or damaged files never reach the loader.
+Code whose file is refused is compiled.
 
-It differs from numba's own cache in four ways more, each of which cost somebody hours:
+There are four more differences from numba's own cache. Each of them has cost somebody hours:
 
-* numba keeps an index file that two processes can overwrite for one another, so that a key then leads to another
-  function's code.
-* numba watches only the file of the cached function, so an edit of an emitter goes unnoticed (here: sources.py).
-* A template is a closure, and `variant` names what it closed over. numba hashes the closure's pickled cells, which
+* numba keeps an index file. Two processes can overwrite each other's entries; then a key leads to the code of another
+  function.
+* numba watches only the file of the cached function, so it misses an edit of an emitter (here: sources.py).
+* A template is a closure, and `variant` names the values in it. numba hashes the closure's pickled cells, which
   differ in every process once an ``@intrinsic`` is among them.
 * The variant is also part of the symbol. numba names one after the function and a counter of the process, so two
-  variants from two processes would meet in a third under one name, and one would run for both.
+  variants from two processes could have the same name in a third process, and one would run for both.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ from . import sources
 #: The folder of all kernels.
 KERNELS = Path(__file__).parents[1]
 _DIGEST = hashlib.sha256().digest_size
-#: Nobody but the owner may write; whoever runs an image may read what it brings.
+#: Only the owner may write. Everybody who runs an image may read its files.
 _FOLDER_MODE, _FILE_MODE, _OTHERS_WRITE = 0o755, 0o644, 0o022
 #: What else decides the machine code.
 _VERSIONS = (sys.implementation.cache_tag, numba.__version__, llvmlite.__version__, np.__version__, config.OPT)
@@ -72,7 +71,7 @@ STARTED_IN = _folder()
 def places() -> list[Path]:
     """Folders that may hold compiled code, in the order they are looked in."""
     if os.name != "posix":
-        return []  # who may write to a file is told in other ways there
+        return []  # there, other means say who may write to a file
     if config.CACHE_DIR:
         roots = [Path(STARTED_IN, config.CACHE_DIR)]
     else:

@@ -1,4 +1,4 @@
-"""Arithmetic of the references that float32 alone has not: exact integer products, fma, rounding to bfloat16."""
+"""Arithmetic that the references need beside float32: exact integer products, fma, rounding to bfloat16."""
 
 from __future__ import annotations
 

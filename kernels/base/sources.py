@@ -1,10 +1,10 @@
-"""Which source files the machine code of a kernel depends on, so that an edit recompiles what it touches and no more.
+"""Which source files the machine code of a kernel depends on, so that an edit recompiles only what it affects.
 
     a kernel ──▶ the modules of its function and of all that it closes over (kernels, emitters, instruction sets, …)
                  and of the types of its arguments; and all that these modules import, directly or not
 
-What a kernel names must be imported by its module; what a template hands it stands in its closure. Imports are read
-from the source, not from the loaded modules: those do not tell where a constant came from.
+A kernel's module must import every name that the kernel uses. Values from a template are in its closure. Imports are
+read from the source, not from the loaded modules, because these do not tell where a constant came from.
 """
 
 from __future__ import annotations

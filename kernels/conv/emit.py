@@ -1,7 +1,7 @@
 """The emitted parts of a convolution: rows of the image shifted, patches laid out as panels, and the tile.
 
 In a convolution the tile's sides change places: rows are output channels (weights, broadcast), columns are output
-pixels (activations, in panels), so that what it stores is channels × pixels, as the result lies in memory.
+pixels (activations, in panels). So it stores channels × pixels, which is the order of the result in memory.
 
     a        [words][R]       words of weights q: 4 signed bytes, or 2 signed halves
     b        [words][NR][KR]  patches: uint8 activations
@@ -9,7 +9,7 @@ pixels (activations, in panels), so that what it stores is channels × pixels, a
 
     y[r, c] = float32(rows[0, r] + Σ a·b) · rows[1, r] + rows[2, r]
 
-The broadcast operand is now the signed one: `InstructionSet.swapped` has a set's dot with its operands exchanged.
+Here the broadcast operand is signed: `InstructionSet.swapped` has a set's dot with exchanged operands.
 Nothing depends on the column, so no sum over patches is needed.
 
     shift    rows of bytes, every `step`-th one, and the zero point outside the image
@@ -37,7 +37,7 @@ SHIFTS = ((16, 1), (32, 1), (64, 1), (16, 2), (64, 2), (16, 3), (16, 4), (16, 8)
 
 
 class ConvolutionTile(Tile):
-    """A tile of `rows` output channels: `zero_point` is the rows' words, `scale` and `columns` are moot."""
+    """A tile of `rows` output channels: `zero_point` is the rows' words, `scale` and `columns` are not used."""
 
     def __init__(self, isa: InstructionSet, rows: int):
         super().__init__(isa.swapped(), Scheme(), Output.DEQUANTIZED, rows)

@@ -1,4 +1,4 @@
-"""The numpy reference of `worker.py`: what a result is, rounding included. Normative; imports numpy only."""
+"""The numpy reference of `worker.py`: it defines every result, rounding included. It imports numpy only."""
 
 from __future__ import annotations
 

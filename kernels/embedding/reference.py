@@ -1,4 +1,4 @@
-"""The numpy reference of kernels/embedding/call.py, and the one place that makes rows of a quantized table. Normative.
+"""The numpy reference of kernels/embedding/call.py. It defines every result, and makes all rows of quantized tables.
 
 Row: float32 scale, float32 minimum, then the integers (see embedding/emit.py). float32 with one rounding per operation,
 in the order written; parameters and quotients of packing in float64.
@@ -27,7 +27,7 @@ def row_bytes(columns: int, bits: int) -> int:
 def pack_rows(table: np.ndarray, bits: int, rows: np.ndarray, as_floats: Callable[[np.ndarray], np.ndarray]) -> None:
     """Fill uint8 rows [V, row_bytes] from floats table [V, D]; `as_floats` gives a part of it as finite float32.
 
-    minimum = min w; scale = float32((max w - min w) / steps), 1 where that is 0, the next smaller one where
+    minimum = min w; scale = float32((max w - min w) / steps), 1 if that is 0, the next smaller one where
     steps · scale + minimum is no float32; q = clip(rint((w - minimum) / scale), 0, steps), ties to even; steps = 255
     or 15.
     """

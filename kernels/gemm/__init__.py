@@ -1,1 +1,1 @@
-"""The tile that linear, matmul and conv multiply with, what it reads, and its epilogue."""
+"""The tile of linear, matmul and conv: its operands and its epilogue."""

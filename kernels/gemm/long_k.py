@@ -4,7 +4,7 @@
     y = float32(total - zero_point[r]·column_sum[c]) · (scale[r]·scale[c]) + bias[c]
 
 Same operands and layouts as gemm/tile.py: both streams are contiguous along k, so a step is an offset into them.
-|column_sum| ≤ 127·K stays in int32 to K = 16.9 million. Correct, not fast: one panel at a time through scratch.
+|column_sum| ≤ 127·K stays in int32 to K = 16.9 million. Correct, but not fast: one panel at a time, through scratch.
 """
 
 from __future__ import annotations

@@ -11,18 +11,18 @@
     └────┘  └────────────┴────────────┘
 
 Operands:
-    activations  [tiles of 16 rows][steps][16][64] uint8           what lies beyond the rows is moot
+    activations  [tiles of 16 rows][steps][16][64] uint8           values beyond the rows do not matter
     weights      [2][words][16][4] int8 a panel, words a multiple of 16                         (slabs: panel.py)
     sums         [32][32] int32 of two panels in turn, on the stack: registers are read through memory only
 
-A product takes 16 cycles, so a step of 32 × 32 takes 64, and all else must fit between: 64 lines of loads, half of them
-from the second cache, and the epilogue of the panel before, of which each step does its share of the rows. (All of it
-after the products would wait for the stores of their sums.)
+A product takes 16 cycles, so a step of 32 × 32 takes 64. Everything else must fit between: 64 lines of loads, half of
+them from L2, and the epilogue of the previous panel, of which each step does some rows. (A whole epilogue after the
+products would wait for the stores of their sums.)
 
     sums → memory (panel 0) │ products (panel 1), epilogue (panel 0) │ sums → memory (panel 1) │ products (panel 2), …
 
-Weights stream past without a place in the first cache, which is left to the row panel's activations; where those do
-not fit (IN_L1), they stream as well. Measured on an Emerald Rapids, products and epilogue of 32 rows times 1 MB of
+Weights are loaded with streaming loads, so that L1 stays free for the row panel's activations. If these do not fit
+(IN_L1), they are loaded so, too. Measured on an Emerald Rapids, products and epilogue of 32 rows times 1 MB of
 weights, percent of the register peak (`python -m bench roofline` prints the second column's first row):
 
                       plain loads    streaming loads
@@ -34,7 +34,7 @@ z = zero_point - 128 in a signed byte and -column_sum = low + 256·high in a sig
 
     exact = sum + 128·(-column_sum) + z·low + (256·z)·high     vpdpwssd adds both products of halves: |256·z| ≤ 2^15
 
-|column_sum| ≤ 127·K < 2^23 to K = 65,793, where an exact sum ends all the same. Other bounds as in tile.py.
+|column_sum| ≤ 127·K < 2^23 to K = 65,793, which is the limit of exact sums anyway. Other bounds as in tile.py.
 
 Model: oneDNN's brgemm for amx (2 × 2 blocks); Intel's optimization reference manual, chapter 20.
 """
@@ -64,7 +64,7 @@ IN_L1 = 36 << 10
 class MatrixTile:
     """Emits ``void strip(rows, *Tile.ARGUMENTS)`` for 1 … 32 rows, 8-bit weights, one scale per channel.
 
-    `isa` has the verbs of isa/amx.py. What Tile brings near (`ahead`, `near`) is left to the CPU: its loads reach far
+    `isa` has the methods of isa/amx.py. Prefetching (Tile's `ahead`, `near`) is left to the CPU: its loads reach far
     enough ahead.
     """
 

@@ -7,8 +7,8 @@
     zero points  nibbles 0 … 15; behind all groups, NR bytes of zero points for each
 
 A 4-bit weight w enters the product as the byte 16·w (a nibble shifted or masked into the high half: no subtraction, no
-sign extension), which the scale undoes: the packer stores scale/16 and 16·column sum. With zero points it enters as the
-byte nibble - zero point (-15 … 15), and its scale as it is.
+sign extension). The scale compensates this: the packer stores scale/16 and 16·column sum. With zero points it enters as
+the byte nibble - zero point (-15 … 15), and its scale as it is.
 """
 
 from __future__ import annotations

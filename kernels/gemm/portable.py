@@ -1,4 +1,4 @@
-"""The tile for a CPU of which nothing is known: plain loops that LLVM vectorises for whatever it finds.
+"""The tile for any CPU: plain loops that LLVM vectorises for it.
 
 Same operands, same layouts (KR = 4, NR = 16, ≤ 4 rows) and same bits as `tile.py`, whose drawing applies:
 

@@ -1,9 +1,9 @@
-"""Post-ops: what a caller adds to a tile that is still in L1.
+"""Post-ops: what is done to a tile of the result while it is in L1.
 
     out[r, c] = epilogue(activation(out[r, c]) + residual[r, c])        float32, each step one rounding
 
-One small function per combination, called once per strip of tiles through its address: the products are compiled
-once whatever is fused behind them, and a user's own jitted function is inlined into this loop and vectorised.
+One small function per combination, called once per strip of tiles through its address: so the products are compiled
+once for all post-ops. A user's own jitted function is inlined into this loop and vectorised.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether a set's matrix registers multiply as they should on this machine: one small product, compared exactly.
 
-A hypervisor or an emulator may claim the instructions and get them wrong; a wrong product would look like a bad model.
-The operands are laid out here by numpy, from the drawing in matrix_tile.py, and the sums are numpy's.
+A hypervisor or an emulator may offer the instructions but compute them wrongly; that would look like a bad model. Here
+numpy lays out the operands, from the drawing in matrix_tile.py, and numpy computes the sums.
 """
 
 from __future__ import annotations

@@ -9,16 +9,16 @@
       …             …         …
     a(k,R-1)▶    acc(R-1,0) …
 
-Operands, each read strictly forward with one pointer:
+Operands, each read only forward, with one pointer:
     activations  [words][R]       4-byte words: the tile's rows for one k-word, then the next (or [words][parts][R])
     weights      [words][NR][KR]  bytes, or nibbles in pairs of words, with the scales of groups among them: panel.py
     columns      [3][NR] per panel: what the epilogue needs of each column (see `Output`)
 Words are a multiple of REST (of whole groups), the panel goes on to whole steps of UNROLL; weights are zero in the
-padding, so activations there are moot.
+padding, so activations there do not matter.
 
 Bounds: |Σ a·w| ≤ 255·128·K < 2^31 for K ≤ 65,793; the caller splits longer K. Register budget, asserted below:
 R·2 accumulators (twice that when grouped) + 2 weight vectors + 1 broadcast + the set's temporaries.
-Few rows cannot hide the dot's latency with one accumulator each: they keep CHAINS sums over interleaved k.
+With few rows, one accumulator each cannot hide the dot's latency. They keep CHAINS sums over interleaved k.
 
 Models: XNNPACK's qd8-f32-qc8w-gemm MRx16c4-avx512vnni (one body for every height), BLIS KernelsHowTo.
 """

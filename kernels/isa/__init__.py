@@ -1,1 +1,1 @@
-"""Instruction sets, one a file, and the vocabulary they are written in."""
+"""Instruction sets, one per file, and what they are written with."""

@@ -5,12 +5,12 @@
 
     a  16 rows × 64 values of k       b  16 words of k × 16 columns × 4         c  16 rows × 16 columns of int32
 
-* ``amx``   dense 8-bit products only: everything else, and panels of few rows, is ``avx512vnni``'s, whose dot reads the
+* ``amx``   dense 8-bit products only. ``avx512vnni`` does everything else, and panels of few rows: its dot reads the
             same weight panels.
 
-Tile registers hold nothing until a thread has configured them. Whoever multiplies says `configure` first and `release`
-last, so that threads outside of products have no such state (8 KB for the kernel to keep at every switch of tasks). All
-eight have the full size: a product of fewer rows takes as long down to about 8 rows.
+A thread must configure tile registers before it uses them. Code that multiplies calls `configure` first and `release`
+last. So threads outside of products have no such state (8 KB, which Linux must save at every switch of tasks). All
+eight have the full size: a product of fewer rows takes as long, down to about 8 rows.
 
 Linux gives the registers only to processes that ask for them (arch_prctl); see `unavailable`.
 

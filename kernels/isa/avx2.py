@@ -1,7 +1,7 @@
 """AVX2 without VNNI: exact products in 16 bits, in two ways.
 
 ``vpmaddubsw`` adds two u8×s8 products in *saturating* 16 bits: 255·127·2 = 64,770 > 32,767, the peers' most
-reported wrong answer. It is exact once the operands are made smaller:
+reported wrong answer. It is exact when the operands are made smaller:
 
 SIGNED, for linear weights of one scale per channel or tensor, which are within ±127 (4 bit: 16·±7)
 
@@ -16,7 +16,7 @@ SIGNED, for linear weights of one scale per channel or tensor, which are within 
 AVX2, for groups (a group's float32 sum must not contain the shift), matmul_integer and long K (weights of -128)
 
     vpmaddwd p, a, w        p[i] = a[2i]·w[2i] + a[2i+1]·w[2i+1], |p| ≤ 2·255·128
-    vpaddd   acc += p       activations lie in memory as 16-bit values, weights are widened (vpmovsxbw) once per load
+    vpaddd   acc += p       activations are stored as 16-bit values, weights are widened (vpmovsxbw) once per load
 
     6×2 accumulators + 2 weight vectors + 1 activation + 1 product = 16 registers.
 
@@ -27,13 +27,13 @@ Vector instructions for 32 products, and products in L1 relative to the register
     AVX2 6×2         2            2 vpaddd, 1/3 vpmovsxbw   4 1/3   92 %
     7 bits, inexact  2            vpaddd                    3       113 % (fbgemm)
 
-Two multiplications for 32 products bound all three on a CPU with two multipliers, 32 products a cycle; with four
-vector pipes in all, four instructions need that cycle's every slot, and three leave one free. Both exact ways are thus
-at the limit of their instructions; what would take fewer (Winograd's inner product halves the multiplications, with as
-many instructions in all; Strassen's has 7/8 of both) needs weights of 16 bits in memory.
+On a CPU with two multipliers, two multiplications for 32 products limit all three to 32 products a cycle. With four
+vector pipes, four instructions use all slots of that cycle, and three leave one free. So both exact ways are at the
+limit of their instructions. Ways with fewer instructions need weights of 16 bits in memory. (Winograd's inner product
+halves the multiplications, but not the instructions; Strassen's has 7/8 of both.)
 
-Sums are hidden from LLVM after every dot. It would reassociate acc + p + q into acc + (p + q), keep the products and
-spill the sums: 82 % where 92 % stands above.
+Sums are hidden from LLVM after every dot. Otherwise it reassociates acc + p + q to acc + (p + q), keeps the products
+and spills the sums: 82 % instead of the 92 % above.
 """
 
 from __future__ import annotations

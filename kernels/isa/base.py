@@ -1,4 +1,4 @@
-"""What an instruction set must offer so that the tile skeleton can use it.
+"""What an instruction set must have so that the tile can use it.
 
 A *word* is 4 bytes of activations: the unit that one dot instruction broadcasts to every lane. It holds 4
 unsigned 8-bit values where the instruction multiplies bytes, or 2 signed 16-bit values where it multiplies

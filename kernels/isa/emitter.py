@@ -1,7 +1,7 @@
-"""The vector vocabulary that emitters speak: LLVM IR for any width, nothing that names an instruction set.
+"""What emitters are written with: LLVM IR for vectors of any width, nothing that names an instruction set.
 
-LLVM legalises ``<16 x float>`` to one zmm, two ymm, or four NEON registers, so what is written here runs
-everywhere; only the dot products of the instruction-set files do not.
+LLVM turns ``<16 x float>`` into one zmm, two ymm, or four NEON registers. So this code runs everywhere; only the dot
+products in the files of the instruction sets do not.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Emitter:
         return self.builder.icmp_signed("<", numbers, self.splat(count, lanes))
 
     def prefetch(self, pointer: ir.Value, write: bool = False) -> None:
-        """Bring a cache line near; any address will do."""
+        """Prefetch a cache line; any address is allowed."""
         locality, data = ir.Constant(I32, 3), ir.Constant(I32, 1)
         self.call("llvm.prefetch.p0", VOID, [pointer, ir.Constant(I32, int(write)), locality, data])
 
@@ -120,7 +120,7 @@ class Emitter:
 
     # -- control --------------------------------------------------------------------------------
     def loop(self, count: ir.Value, initial: list[ir.Value], body: Callable[[list[ir.Value]], list[ir.Value]]):
-        """Run `body` `count` times (at least once), threading loop-carried values; gives the last ones."""
+        """Run `body` `count` times (at least once), threading loop-carried values; returns the last ones."""
         builder = self.builder
         before = builder.block
         block = builder.append_basic_block("loop")

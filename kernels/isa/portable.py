@@ -1,4 +1,4 @@
-"""The set of any CPU: no instruction is emitted; its tile is jitted (gemm/portable.py)."""
+"""The set for any CPU. It emits no instruction; its tile is jitted (gemm/portable.py)."""
 
 from __future__ import annotations
 

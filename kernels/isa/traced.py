@@ -1,9 +1,9 @@
-"""Formulas written for numpy, emitted as LLVM IR: `Lanes` stands where an array would.
+"""Formulas written for numpy, emitted as LLVM IR: `Lanes` takes the place of an array.
 
-    y = reference_activations.gelu(Lanes(e, x))        the operations of that function, in that order, on x's lanes
+    y = reference.gelu(Lanes(e, x))        the operations of that function, in that order, on x's lanes
 
-numpy hands operators and functions on a `Lanes` to it (``__array_ufunc__``, ``__array_function__``). Only operations
-whose result IEEE 754 fixes are known here, so the emitted code has the bits of the numpy call.
+numpy passes operators and functions on a `Lanes` to it (``__array_ufunc__``, ``__array_function__``). Only operations
+whose result IEEE 754 defines are allowed here, so the emitted code has the bits of the numpy call.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Sixteen rows to sixteen columns: how matrices whose lanes are rows come and go.
+"""Sixteen rows to sixteen columns and back, for matrices whose lanes are rows.
 
     rows  r0: a0 a1 a2 …         columns  c0: a0 b0 … p0
           r1: b0 b1 b2 …   ◀──▶           c1: a1 b1 … p1       64 shuffles: pairs, fours, then quarters of a register
           …                               …
 
-Rows lie where a table of 16 offsets says, columns one `stride` after another. Rows shorter than a multiple of 16 are
+A table of 16 offsets says where rows are; columns are one `stride` apart. Rows shorter than a multiple of 16 are
 read and written with masks: no byte beyond them is touched.
 """
 
@@ -52,7 +52,7 @@ def _unpack(low: list[int], high: list[int]) -> list[list[int]]:
 
 
 def by_sixteens(e: Emitter, count: ir.Value, state: list[ir.Value], step: Callable) -> list[ir.Value]:
-    """`step(state, mask)` for 16 of `count` values at a time; the mask is None but for the last, incomplete ones."""
+    """`step(state, mask)` for 16 of `count` values at a time; the mask is None except for the last, incomplete ones."""
     builder = e.builder
     whole, rest = builder.sdiv(count, ir.Constant(I64, LANES)), builder.srem(count, ir.Constant(I64, LANES))
     state = e.repeat(whole, state, lambda s: step(s, None))

@@ -1,7 +1,7 @@
 """Instruction sets with ``vpdpbusd``: four u8×s8 products and an add per 32-bit lane, exact.
 
-    vpdpbusd acc, a, w      LLVM  llvm.x86.avx512.vpdpbusd.{256,512}, declared with i32 lanes: the form that
-                            old LLVMs have and new ones upgrade by themselves
+    vpdpbusd acc, a, w      LLVM  llvm.x86.avx512.vpdpbusd.{256,512}, declared with i32 lanes: old LLVMs have
+                            this form, and new ones upgrade it
                             acc[i] += Σ_{j<4} int32(uint8 a[4i+j]) · int32(int8 w[4i+j])     (wraps, never saturates)
 
 * ``avx512vnni``  512 bit, 32 registers. 14×2 accumulators + 2 weight vectors + 1 activation = 31.

@@ -3,7 +3,7 @@
     vpackssdw   a b   ─▶  per lane:  4 of a, 4 of b as s16
     vpackuswb   ab cd ─▶  per lane:  4 of a, 4 of b, 4 of c, 4 of d as u8
 
-so two packs of four rows' integers leave, in lane j, the four words of k-word j.
+So two packs of four rows' integers put the four words of k-word j into lane j.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
         (x[i], x[i + h]) ← (x[i] + x[i + h], x[i] - x[i + h])
 
 That is the matrix of ±1 with H·H = block·I, without its factor 1/sqrt(block). A block is a few vectors of 16: the first
-four steps go on within vectors (a shuffle, a sum, a difference, a blend), the others between them.
+four steps are within vectors (a shuffle, a sum, a difference, a blend), the others between vectors.
 Source: Fino and Algazi, Unified matrix treatment of the fast Walsh-Hadamard transform (1976).
 """
 

@@ -1,4 +1,4 @@
-"""The numpy reference of every kernel: what the results are, rounding included. Normative; imports numpy only.
+"""The numpy reference of every kernel: it defines every result, rounding included. It imports numpy only.
 
 All float arithmetic is float32, one rounding per operation, in the order written. Integers are int64, hence exact.
 """

@@ -1,4 +1,4 @@
-"""The numpy reference of outliers.py: columns of x that stay float32. Normative."""
+"""The numpy reference of outliers.py: columns of x that stay float32. It defines every result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numpy reference of linear/emit_rotation.py, and the rotation of weights. Normative."""
+"""The numpy reference of linear/emit_rotation.py, and the rotation of weights. It defines every result."""
 
 from __future__ import annotations
 

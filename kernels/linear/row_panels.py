@@ -1,11 +1,8 @@
-"""Rows of x as row panels: how many rows one has, where it lies, how its rows become bytes.
+"""Rows of x as row panels: how many rows a panel has, where it is, how its rows become bytes.
 
     vectors             [words][R] of 4-byte words, heights that differ by at most one             (gemm/tile.py)
     matrix registers    [tiles of 16 rows][steps][16][64] bytes, as many full panels as possible: a tile of few rows
                         takes as long as a full one                                               (gemm/matrix_tile.py)
-
-                        takes as long as a full one                                           (gemm/matrix_tile.py)
-sums of every panel go through memory.
 """
 
 from __future__ import annotations
@@ -30,9 +27,9 @@ class RowPanels(NamedTuple):
     row_words: Callable
     #: ``packed_bytes(rows, k)``: bytes that so many packed rows take, with the way to a cache line where needed.
     packed_bytes: Callable
-    #: ``count_panels(on_matrix, rows)``: row panels of so many rows.
+    #: ``count_panels(on_matrix, rows)``: row panels of `rows` rows.
     count_panels: Callable
-    #: ``row_panel(on_matrix, p, row_panels, rows)``: (first row, height) of panel p of so many.
+    #: ``row_panel(on_matrix, p, row_panels, rows)``: (first row, height) of panel p.
     row_panel: Callable
     #: ``pack_rows(on_matrix, x, x_stride, rows, k, scales, zero_points, panel)``: fill one row panel.
     pack_rows: Callable

@@ -1,4 +1,4 @@
-"""The reference of products of two activations. Normative."""
+"""The reference of products of two activations. It defines every result."""
 
 from __future__ import annotations
 

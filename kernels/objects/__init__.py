@@ -1,1 +1,1 @@
-"""Arrays and Python objects as compiled code meets them."""
+"""Arrays and Python objects in compiled code."""

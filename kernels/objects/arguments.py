@@ -1,9 +1,9 @@
-"""Arguments as Python objects, and what compiled code must know of an array before it may go at it.
+"""Arguments as Python objects, and what compiled code must check before it uses an array.
 
-    Object   any Python object, as its address: an entry looks for itself whether it is a plain array, None, an int
+    Object   any Python object, as its address: the entry itself checks whether it is a plain array, None, an int
 
-An entry that takes these gives 0 when it has done its work and 1 when a case is not plain, with nothing written: then
-the caller, in Python, says what is wrong or makes it plain. So a plain call costs no checks in Python.
+An entry that takes these returns 0 when it has done its work. It returns 1, with nothing written, when a case is not
+plain. Then the caller, in Python, raises an error or makes the case plain. So a plain call needs no checks in Python.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Python objects as compiled code meets them, for functions that Python calls without numba's wrapper around them.
+"""Python objects in compiled code, for functions that Python calls without numba's wrapper around them.
 
-    vectorcall       object words in, one kernel, a new array out: no Python frame, no tuple, no checks by name
-    anything else    the function of the same meaning that is written in Python, with the same arguments
+    vectorcall       objects in, one kernel, a new array out: no Python frame, no tuple, no checks by name
+    anything else    the same function written in Python, with the same arguments
 
-What is read stands at places that CPython's and numpy's C ABI fix: an object's type, an array's PyArrayObject_fields
-(see view.py), a slot of a class. `dynq_numba/runtime/builtin.py` looks whether they are there before it lets anything
-use this, and fills the *process words*: addresses that differ in every process, so that no cached code holds one.
+Everything is read from places that the C ABI of CPython and numpy defines: an object's type, an array's
+PyArrayObject_fields (see view.py), a slot of a class. `dynq_numba/runtime/builtin.py` first checks that they are there.
+It also fills the *process words*: addresses that differ in every process, so that cached code holds none.
 """
 
 from __future__ import annotations

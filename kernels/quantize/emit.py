@@ -10,16 +10,16 @@
         │ x x x x│x x x x│ …  │               │ …
         └────────────────────┘               └─────────────┘
 
-Four rows go together so that saturating packs leave the four words of one k-word side by side, for one 16-byte store
-(`InstructionSet.pack_words`).
+Four rows are done together, so that saturating packs put the four words of one k-word side by side, for one 16-byte
+store (`InstructionSet.pack_words`).
 
-The quotient, in place of a division that takes longer than all the rest (inv = RN(1/s), rest = (1 - inv·s)·inv):
+The quotient without a division, which would take longer than all the rest (inv = RN(1/s), rest = (1 - inv·s)·inv):
 
     q' = RN(x·inv + x·rest)          off by at most (1/2 + 2^-22) ulp, so one of the two floats around x / s
     q  = RN(q' + RN(x - q'·s)·inv)   is RN(x / s): Markstein's theorem (the subtraction is exact)
 
-It holds while nothing under- or overflows: for 2^-60 ≤ s ≤ 2^60 (where x - q'·s does underflow, |x / s| < 1/4 and q is
-0 all the same). Rows with other scales, and sets without fused multiply-add, divide.
+It holds if nothing under- or overflows: for 2^-60 ≤ s ≤ 2^60. (If x - q'·s does underflow, |x / s| < 1/4 and q is 0
+anyway.) Rows with other scales, and sets without fused multiply-add, divide.
 
 rint is the addition of 1.5·2^23: |x/scale| stays below 2^22 (at most 382, when scale is denormal), where that sum
 has unit spacing and rounds ties to even; its low mantissa bits are the integer.

@@ -2,7 +2,7 @@
 
     scale = (hi - lo) / 255, zero_point = clip(rint(-lo / scale), 0, 255)        ONNX DynamicQuantizeLinear-11, per row
 
-`mask` is the address of int32 [k], 0 where x is to be taken as 0, else -1; NULL where all of it counts.
+`mask` is the address of int32 [k]: 0 where x counts as 0, else -1. NULL if all of x counts.
 """
 
 from __future__ import annotations

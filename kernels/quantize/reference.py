@@ -1,4 +1,4 @@
-"""The reference of rows of float32 made 8 bits, and back: normative; imports numpy only."""
+"""The reference of float32 rows to 8 bits and back. It defines every result, and imports numpy only."""
 
 from __future__ import annotations
 

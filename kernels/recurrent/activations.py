@@ -1,7 +1,7 @@
 """The activations of ONNX LSTM, GRU and RNN as ``f(x, alpha, beta)`` on float32, the same bits on every CPU.
 
-exp, sigmoid and tanh are those of activations/jitted.py; what is composed of them here follows the same rules, and its
-reference is `reference_activations.py`, which says what each computes.
+exp, sigmoid and tanh are those of activations/jitted.py; the functions here that are made of them follow the same
+rules. `reference_activations.py` is their reference and says what each computes.
 
     softplus    max(x, 0) + log(1 + u), u = e^-|x|; log(1 + u) = 2·artanh(z), z = u / (2 + u) ≤ 1/3, as z·P(z²)
 

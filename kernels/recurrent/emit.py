@@ -1,9 +1,9 @@
-"""Loads and stores that are known to be apart from each other, so that a loop over lanes becomes vectors unchecked.
+"""Loads and stores that never overlap, so that LLVM vectorises a loop over lanes without checks.
 
-A loop of 16 lanes is too short to pay for the comparisons of addresses by which LLVM would make sure that no store
-changes what a later lane loads. Scoped alias metadata says so instead: within one kernel, nothing that `load` reads is
-written by `stores`, and no two of the `stores` write the same place. (Metadata ends with the function: a buffer may
-be written by one call and read by the next.)
+Otherwise LLVM compares addresses, to be sure that no store changes what a later lane loads. A loop of 16 lanes is too
+short for that. Scoped alias metadata tells LLVM instead: within one kernel, `stores` write nothing that `load` reads,
+and no two of the `stores` write the same place. (Metadata ends with the function: a buffer may be written by one call
+and read by the next.)
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The numpy reference of the recurrent kernels: the same operations in the same order, hence the same bits.
 
-What is computed is told in cells.py. Weights come as `Direction`s: the integers and scales of packed
+cells.py says what is computed. Weights come as `Direction`s: the integers and scales of packed
 weights, whose rows are gates in blocks (context.py).
 """
 

@@ -1,1 +1,1 @@
-"""What goes over rows of float32: softmax, norms, elementwise maps, rotary."""
+"""Operators on rows of float32: softmax, norms, elementwise maps, rotary."""

@@ -3,14 +3,14 @@
     softmax      m = max v;  e = exp(v - m), s = Σ e;  out = e·(1/s)                     v = x, masked
     layer_norm   v = x + residual, m = Σ v / K;  s = Σ (v - m)²;  out = (v - m)·(1/√(s/K + eps))·weight + bias
     rms_norm     v = x + residual, s = Σ v²;     out = v·(1/√(s/K + eps))·weight
-                 (where s/K + eps is no normal float: of v·2^96 again, in passes of their own)
+                 (if s/K + eps is not a normal float: the same of v·2^96, in passes of their own)
     map          out = f(x) or f(x, second)
     rotary       (a, b) ─▶ (a·cos - b·sin, b·cos + a·sin)      a, b: the halves of a row, or its even and odd values
 
 Each `;` ends a pass over the row (sweep.py), which stays in L1: memory is read once and written once.
 Formulas and the order of sums are those of reference.py; the formulas are that file's own functions, traced.
 In every pass a block is read before it is written, so `out` may be x, the residual, or the second operand themselves.
-No fused multiply-add and nothing reassociated: LLVM turns <16 x float> into what the target has, with the same bits.
+No fused multiply-add, nothing reassociated: LLVM turns <16 x float> into the target's vectors, with the same bits.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ def norm_function(module: ir.Module, centred: bool, residual: bool, affine: int,
 
 
 def map_function(module: ir.Module, name: str) -> ir.Function:
-    """void map(x, second, k, out): one of `reference_floats.MAPS`."""
+    """void map(x, second, k, out): one of `reference.MAPS`."""
     function, e = _started(module, f"dynq_map_{name}", MAP_ARGUMENTS)
     if e is None:
         return function

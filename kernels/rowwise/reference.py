@@ -1,4 +1,4 @@
-"""The numpy reference of `worker.py`: what softmax, the norms, gelu, silu, swiglu and rotary are, bit for bit.
+"""The numpy reference of `worker.py`: it defines softmax, the norms, gelu, silu, swiglu and rotary, bit for bit.
 
 All float32, one rounding per operation, in the order written; numpy only. The formulas of single values are also what
 `rowwise/emit.py` runs: it calls them with vectors of LLVM IR instead of arrays (isa/traced.py), so there is no second

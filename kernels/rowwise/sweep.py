@@ -1,13 +1,13 @@
-"""Going over rows of float32 in passes, and formulas over many vectors at once.
+"""Passes over rows of float32, and formulas on many vectors at once.
 
-A pass goes by blocks of one or more vectors of 16 lanes; the last, short block is masked and touches no byte beyond
-the row:
+A pass takes blocks of one or more vectors of 16 lanes. The last, short block is masked and touches no byte beyond the
+row:
 
     ┌ block ─────────────────────────┬ block ┬ masked block ┐
     │ stream 0 │ stream 1 │ 2 │ 3    │ …     │ x x x x 0 0  │      lanes beyond the row are 0 in every sum
     └──────────┴──────────┴──────────┴───────┴──────────────┘
 
-`folded` brings the streams and lanes of such sums down to one value per row, in the order of reference_floats.row_sum.
+`folded` reduces the streams and lanes of such sums to one value per row, in the order of reference.row_sum.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ Body = Callable[[list[Place], list[ir.Value]], list[ir.Value]]
 def sweep(
     e: Emitter, k: ir.Value, vectors: int, state: list[ir.Value], body: Body, *, singly: bool = False
 ) -> list[ir.Value]:
-    """Go over a row of k values in blocks of `vectors` vectors, the last one short; gives the last state.
+    """Go over a row of k values in blocks of `vectors` vectors, the last one short; returns the last state.
 
     `singly`: what is no whole block goes vector by vector.
     """

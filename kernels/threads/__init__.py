@@ -1,1 +1,1 @@
-"""The helper threads, how work is cut for them, and scratch memory that is kept from call to call."""
+"""The helper threads, how work is split among them, and scratch memory that is kept from call to call."""

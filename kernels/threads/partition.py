@@ -1,4 +1,4 @@
-"""How a product is cut into tasks, row blocks and strips. The one place for these decisions.
+"""How a product is split into tasks, row blocks and strips. The only place for these decisions.
 
     strip    panels that fit half of L2: their weights are read from L2 once per row panel of the block
     block    rows quantized together by one thread: as many as its share, so that weights stream from L3 or memory
@@ -8,8 +8,8 @@
     threads  one, unless the work outweighs waking another thread
 
 The machine's L2 comes in as an argument (the strip is a weight's, chosen when it is packed). The rates below are
-avx512vnni's on a Zen 5, rounded: they only decide from which size on a second thread is woken, and are late for the
-slower sets.
+avx512vnni's on a Zen 5, rounded. They only decide from which size on a second thread is used. For slower sets that size
+is too large.
 """
 
 from __future__ import annotations

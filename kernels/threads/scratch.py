@@ -1,11 +1,11 @@
 """Large scratch memory, kept from call to call.
 
-malloc gives large blocks back to the system as soon as they are free, and their pages are faulted in again by the next
-call: a convolution of 0.3 ms took 0.55 ms longer for it. So blocks are kept in slots of the process:
+malloc returns large blocks to the system as soon as they are free, and the next call has a page fault for every page: a
+convolution of 0.3 ms took 0.55 ms longer. So blocks are kept in slots of the process:
 
     slots [SLOTS][LINE words]    busy flag, address and bytes of a block     one cache line each
 
-A slot belongs to whoever sets its flag. Where all are taken, and for large blocks, it is malloc and free after all. The
+A slot belongs to the call that sets its flag. If all are taken, and for large blocks, malloc and free are used. The
 process has one such array (dynq_numba/runtime/scratch.py); a child made by fork begins with the slots that were free.
 """
 
@@ -26,7 +26,7 @@ KEPT = 1 << 23
 
 @kernel
 def borrow(slots, count):
-    """(slot, address) of at least `count` bytes, not aligned; NULL where there is no memory, never of 0 bytes."""
+    """(slot, address) of at least `count` bytes, not aligned; NULL if there is too little memory, never of 0 bytes."""
     count = max(count, 1)
     for slot in range(0, SLOT_WORDS, LINE):
         if load_acquire(slots, slot) == 0 and exchange(slots, slot, 1) == 0:
