@@ -1,4 +1,4 @@
-"""One process for several libraries, one machine for several programs: what a call costs beside the others.
+"""The cost of a call beside other libraries in the process, and beside other programs on the machine.
 
     python -m bench mixed                           everything, about 4 minutes
     python -m bench mixed --only ONNX --seconds 1   neighbourhoods whose names hold a word

@@ -1,4 +1,4 @@
-"""What public functions are inside ``numba.njit``: kept here, told to numba where an operator's row is registered."""
+"""The forms of public functions inside ``numba.njit``. Registered with numba together with an operator's row."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ class Overload(NamedTuple):
 
 
 def overload_of(*functions: Callable, **options: Any) -> Callable[[Callable], Overload]:
-    """As `numba.extending.overload`, without telling numba."""
+    """Like `numba.extending.overload`, but does not register it with numba."""
     return lambda build: Overload(functions, build, options)

@@ -1,4 +1,4 @@
-"""The operators: a folder each, with the same file names for the same roles; its ``__init__`` is its row."""
+"""The operators, one folder each. The same file name has the same role. The ``__init__`` is the operator's row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The row that an operator is: all that is registered of it stands in its folder's ``__init__``, and nowhere else.
+"""The row of an operator: everything that is registered for it is in its folder's ``__init__``, and nowhere else.
 
 The kernel table, the overloads for njit, the kinds of files, warm-up, the support matrix, the package's names, the
 README's table of functions and the pages of the reference are made from the rows. The last three are written out by
@@ -18,7 +18,7 @@ from ..runtime.kernel_table import Family
 
 
 class SavedForm(NamedTuple):
-    """How `save` writes a packed weight of a kind, and how `load` makes it again."""
+    """How `save` writes a packed weight of a kind, and how `load` creates it from the file."""
 
     packed: type
     #: packed -> attributes and arrays

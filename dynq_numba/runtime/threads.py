@@ -1,12 +1,12 @@
 """The process's helper threads (see kernels/threads/pool.py): how many, when they start and end, and what a fork does.
 
-Helpers start with the first call that is worth several threads. Before a fork they are stopped, after the call that has
-them, and the pool is held until after it: no child inherits one half-way through a call. Parent and child start their
-own helpers again when they need them. numba's lock is held likewise, or a child forked while another thread compiles
-would wait for that thread, which it has not, at the first thing that it compiles or loads. A handler of a signal may
-fork at any moment, so whatever is held here may be held again by the same thread.
+Helpers start with the first call that is worth several threads. A fork waits for the call that has them, stops them,
+and holds the pool until the fork is done. So no child inherits a pool in the middle of a call. Parent and child start
+their own helpers again when they need them. numba's lock is held in the same way. Otherwise a child that is forked
+while another thread compiles would wait for that thread, which does not exist in the child. A signal handler may fork
+at any moment, so the same thread may hold these things twice.
 
-At the interpreter's end helpers are stopped for good; what destructors compute after that goes alone.
+At the interpreter's end helpers are stopped for good. Calls from destructors after that use one thread.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ POOL = _WORDS.ctypes.data
 #: The same words, read faster.
 _SEEN = _WORDS.data
 
-#: What starts, holds and releases helpers. None until the first are started: nobody can have the pool before.
+#: What starts, holds and releases helpers. None until the first are started: before that no call can have the pool.
 _changes: tuple[Callable, Callable, Callable] | None = None
 #: Whether helpers may be started.
 _open = JIT_ENABLED and LINUX
@@ -50,7 +50,7 @@ def default_threads() -> int:
     if wanted:
         if wanted.isascii() and wanted.isdigit() and 1 <= int(wanted) <= MAX_THREADS:
             return int(wanted)
-        # Not an exception: it would come at import, with a traceback that says nothing of the environment.
+        # Not an exception: it would come at import, with a traceback that does not mention the environment.
         allowed = f"an integer from 1 to {MAX_THREADS}"
         print(f"dynq_numba: DYNQ_NUM_THREADS must be {allowed}; got {wanted!r}, which is ignored", file=sys.stderr)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -64,7 +64,8 @@ def get_num_threads() -> int:
     Returns
     -------
     int
-        What `set_num_threads` was told last; at the start DYNQ_NUM_THREADS, else the cores that this process may use.
+        The last value given to `set_num_threads`. At the start DYNQ_NUM_THREADS, else the cores that this process may
+        use.
 
     Examples
     --------
@@ -75,7 +76,7 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(threads: int) -> None:
-    """Set how many threads a call may use by default, in the whole process; `threads=` of a call is above it.
+    """Set how many threads a call may use by default, in the whole process. `threads=` of a call takes precedence.
 
     At the start it is DYNQ_NUM_THREADS, else the cores that this process may use. numba's own setting is separate.
 
@@ -87,7 +88,7 @@ def set_num_threads(threads: int) -> None:
     Raises
     ------
     TypeError, ValueError
-        When it is not such an integer.
+        If it is not such an integer.
 
     Examples
     --------
