@@ -20,7 +20,7 @@ import numpy as np
 from ..base.exact import LARGEST
 from ..base.jit import kernel
 from ..isa.base import K_ALIGN, K_STEP
-from ..isa.intrinsics import fma
+from ..isa.intrinsics import bits_float, float_bits, fma
 
 #: Largest K whose exact sum fits int32: 255 · 128 · 65,793 < 2^31.
 MAX_K = 65_793
@@ -86,12 +86,9 @@ def pack_panels(q, scale, zero, columns, slab, k_per_word, bits, group, zero_poi
 @kernel
 def pack_scales(scale, times, panels, first, step):
     """Two bytes a group, `step` apart: the upper half of float32(scale / times)."""
-    part = np.empty(1, np.float32)
-    bits = part.view(np.uint32)
     for g in range(len(scale)):
-        part[0] = np.float32(scale[g] / np.float32(times))
-        place = first + g * step
-        panels[place : place + 2].view(np.uint16)[0] = np.uint16(bits[0] >> 16)
+        bits = float_bits(np.float32(scale[g] / np.float32(times)))
+        panels[first + g * step], panels[first + g * step + 1] = np.uint8(bits >> 16), np.uint8(bits >> 24)
 
 
 @kernel
@@ -100,13 +97,12 @@ def unpack_panels(panels, columns, slab, k_per_word, bits, group, zero_points, s
     n, k = q.shape
     length, block, step = block_form(stride, columns, bits, group)
     groups = scale.shape[1]
-    part = np.zeros(1, np.uint32)
     for i in range(n):
         base, lane = i // columns * stride, i % columns
         for g in range(groups if group else 0):
             place = base + g * step + block + scale_place(lane, columns)
-            part[0] = np.uint32(panels[place : place + 2].view(np.uint16)[0]) << 16
-            scale[i, g] = part.view(np.float32)[0] * np.float32(16 if bits == 4 and not zero_points else 1)
+            upper = np.uint32(panels[place]) << 16 | np.uint32(panels[place + 1]) << 24
+            scale[i, g] = bits_float(np.uint32(upper)) * np.float32(16 if bits == 4 and not zero_points else 1)
             if zero_points:
                 zero[i, g] = panels[base + groups * step + g * columns + lane]
         for j in range(k):
@@ -162,7 +158,6 @@ def column_words(q, scale, bias, bits, group, words):
     """What the epilogue needs of each channel: words [panels, 3, NR] int32 (see tile.Output), zeroed before."""
     n, k = q.shape
     columns = words.shape[2]
-    floats = words.view(np.float32)
     times = 16 if bits == 4 else 1
     for i in range(n):
         p, lane = i // columns, i % columns
@@ -173,11 +168,11 @@ def column_words(q, scale, bias, bits, group, words):
                 for j in range(g * group, min((g + 1) * group, k)):
                     total += q[i, j]
                 weighted = min(max(fma(np.float32(total), scale[i, g], weighted), -LARGEST), LARGEST)
-            floats[p, 0, lane] = weighted
+            words[p, 0, lane] = float_bits(weighted)
         else:
             total = 0
             for j in range(k):
                 total += q[i, j]
             words[p, 0, lane] = -times * total
-            floats[p, 1, lane] = np.float32(scale[i, 0] / np.float32(times))
-        floats[p, 2, lane] = bias[i]
+            words[p, 1, lane] = float_bits(np.float32(scale[i, 0] / np.float32(times)))
+        words[p, 2, lane] = float_bits(bias[i])

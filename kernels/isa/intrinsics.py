@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .emitter import BYTES, F32, I64, Emitter
+from .emitter import BYTES, F32, I32, I64, Emitter
 
 #: The numba type of an argument of an emitted function.
 NUMBA_TYPE = {BYTES: types.voidptr, I64: types.intp, F32: types.float32}
@@ -40,3 +40,23 @@ def fma(typingctx, a, b, c):
         return Emitter(builder).fma(*args)
 
     return types.float32(types.float32, types.float32, types.float32), codegen
+
+
+@intrinsic
+def float_bits(typingctx, value):
+    """The bits of a float32, as uint32."""
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], I32)
+
+    return types.uint32(types.float32), codegen
+
+
+@intrinsic
+def bits_float(typingctx, bits):
+    """The float32 of these bits."""
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], F32)
+
+    return types.float32(types.uint32), codegen

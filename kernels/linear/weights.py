@@ -26,6 +26,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..base.jit import kernel
+from ..isa.intrinsics import bits_float, float_bits
 from .reference import DIVISORS, SHRINKS
 
 
@@ -47,7 +48,7 @@ def quantize_weight(weight, group, limit, short, scale, q):
             if short:
                 round_up(scale[i, g : g + 1])
             if np.isinf(np.float32(top * scale[i, g])):
-                scale[i : i + 1, g].view(np.uint32)[0] -= np.uint32(0x10000 if short else 1)
+                scale[i, g] = bits_float(np.uint32(float_bits(scale[i, g]) - np.uint32(0x10000 if short else 1)))
             if scale[i, g] == np.float32(0):
                 scale[i, g] = np.float32(1)
             step = scale[i, g]
@@ -134,6 +135,5 @@ def cheapest(values, scales, zeros, low, high, sums):
 @kernel
 def round_up(values):
     """Round float32 values ≥ 0 up to bfloat16, in place: a float whose low 16 bits are 0."""
-    bits = values.view(np.uint32)
-    for i in range(len(bits)):
-        bits[i] = (np.int64(bits[i]) + 0xFFFF) & 0xFFFF0000
+    for i in range(len(values)):
+        values[i] = bits_float(np.uint32((np.int64(float_bits(values[i])) + 0xFFFF) & 0xFFFF0000))

@@ -45,6 +45,9 @@ class Layout:
         self.nbytes += self.floats.nbytes
         self.descriptor = np.empty(0, np.int64)
 
+    def prepare(self) -> None:
+        """Nothing is compiled."""
+
     def unpack(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         zero_point = None if self._zero_point is None else self._zero_point.copy()
         return self._q.copy(), self._scales.copy() if self._form["group"] else None, zero_point

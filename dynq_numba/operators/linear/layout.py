@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numba import types
 
@@ -37,7 +39,7 @@ class Layout:
         See kernels/base/context.py. A view of the block that holds the panels, so it outlives this object safely.
     address : int
         Where the descriptor is.
-    run : callable
+    run : callable, or None until `prepare`
         kernels.call.entry: run(x, out, residual, descriptor, post_ops, threads) on float32 matrices.
     n : int
         Columns of a result.
@@ -68,7 +70,7 @@ class Layout:
         self._group, self._zero_points = group, zero_point is not None
         scheme = Scheme(self._bits, group, self._zero_points)
         operation = "linear_long" if long else "linear"
-        worker = kernel_table.worker_address(operation, isa, scheme)
+        self._worker = operation, isa, scheme
         self._isa = isa = isa.form(operation, group, self._bits)
         self._stride = pack.panel_bytes(k, isa.columns, self._bits, group, self._zero_points, isa.k_align)
         panels = -(-n // isa.columns)
@@ -85,12 +87,10 @@ class Layout:
         entry(pack.column_words, _COLUMNS)(q, scales, bias, self._bits, group, self._columns)
 
         self.address = words.ctypes.data
-        words[at.WORKER] = worker
+        self.run: Callable | None = None
         words[at.POOL] = threads.POOL
         words[at.N], words[at.K] = n, k
         words[at.WORDS] = pack.multiplied_k(k, group) // isa.k_per_word
-        self.run = entry(call.entry, _LINEAR)
-        install("linear", vectorcall.linear_vectorcall)
         self.n = n
         self.rows_for_two = rows_for_two(n, k, panels * self._stride)
         words[at.WEIGHTS] = self._panels.ctypes.data
@@ -102,6 +102,13 @@ class Layout:
         if columns and floats is not None:
             words[at.OUTLIERS] = outliers.fill_block(parts, columns, floats)
         self._outliers, self._floats = len(columns), parts[0]
+
+    def prepare(self) -> None:
+        """Compile what multiplies. Not when packing: to save a weight, say, needs none of it."""
+        if self.run is None:
+            self.descriptor[at.WORKER] = kernel_table.worker_address(*self._worker)
+            install("linear", vectorcall.linear_vectorcall)
+            self.run = entry(call.entry, _LINEAR)
 
     @property
     def floats(self) -> np.ndarray:

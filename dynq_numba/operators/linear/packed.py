@@ -106,7 +106,7 @@ class PackedLinear:
         self.outliers = outliers
         self._layouts: dict[str, Any] = {}
         self._first = self._layout_of(q, scales, zero_point, floats)
-        self._words = self._first.descriptor
+        self._words: np.ndarray | None = None  # the descriptor once it is complete; quick paths look here
 
     def _layout_of(
         self, q: np.ndarray, scales: np.ndarray, zero_point: np.ndarray | None, floats: np.ndarray | None
@@ -124,10 +124,16 @@ class PackedLinear:
         return self._layouts.setdefault(target.name, layout)  # the first of two threads wins
 
     def _layout(self) -> Any:
-        """The layout for the instruction set in force; made on first use of another one."""
-        if not isa.ever_forced:
+        """The layout for the instruction set in force, about to multiply; made on first use of another one."""
+        if self._words is not None and not isa.ever_forced:
             return self._first
-        return self._layouts.get(isa.active().name) or self._layout_of(*self._parts(), self._first.floats)
+        layout = self._first
+        if isa.ever_forced:
+            layout = self._layouts.get(isa.active().name) or self._layout_of(*self._parts(), layout.floats)
+        layout.prepare()
+        if layout is self._first:
+            self._words = layout.descriptor
+        return layout
 
     def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The integers, scales [N or 1, groups] and zero points."""
