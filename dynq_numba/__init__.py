@@ -21,120 +21,43 @@ The others make, hold or set something, outside of compiled code.
 
 from __future__ import annotations
 
-import importlib as _importlib
-import typing as _typing
+import sys as _sys
+from importlib import import_module as _import_module
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING
 
 if not _Path(__file__).exists():
     raise ImportError(f"dynq_numba cannot run from an archive, {_Path(__file__).parent}: install it (pip install FILE)")
 if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kernels` stands beside this folder
     __path__.append(str(_Path(__file__).parent.parent))
 
-from .inspection import inspect
-from .moved import register_old_names as _register_old_names
-from .operators.attention.api import attention
-from .operators.attention.kv_cache import KVCache
-from .operators.chain import step as step
-from .operators.chain.api import Chain
-from .operators.conv.api import conv
-from .operators.conv.packed import PackedConv, pack_conv
-from .operators.embedding.api import embedding, embedding_bag
-from .operators.embedding.packed import PackedEmbedding, pack_embedding
-from .operators.linear.api import linear
-from .operators.linear.many import linear_many
-from .operators.linear.pack import pack_linear
-from .operators.linear.packed import PackedLinear
-from .operators.linear.schemes import choose_scheme
-from .operators.linear.smooth import Smoothed, smooth
-from .operators.matmul.api import matmul, quantized_matmul
-from .operators.matmul.integer import matmul_integer
-from .operators.quantize.api import Quantized, dequantize, quantize
-from .operators.recurrent.api import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
-from .operators.recurrent.pack import pack_gru, pack_lstm, pack_rnn
-from .operators.recurrent.packed import PackedGRU, PackedLSTM, PackedRNN
-from .operators.rowwise.elementwise import gelu, silu, swiglu
-from .operators.rowwise.norms import layer_norm, rms_norm, softmax
-from .operators.rowwise.rotary import rotary, rotary_tables
-from .reading import load
-from .runtime.compiling import watch as _watch
-from .runtime.isa import available_isas, current_isa, force_isa
-from .runtime.threads import get_num_threads, set_num_threads
-from .saving import save
-from .warmup import warmup
+from . import moved as _moved
 
-# The imports from operators, and __all__, are written out from the rows of the operators: `make rows`.
 __version__ = "0.2.0.dev0"
 
-_register_old_names()
-_watch()
+_sys.meta_path.append(_moved.Finder())
 
-__all__ = [
-    "Chain",
-    "KVCache",
-    "PackedConv",
-    "PackedEmbedding",
-    "PackedGRU",
-    "PackedLSTM",
-    "PackedLinear",
-    "PackedRNN",
-    "Quantized",
-    "Smoothed",
-    "attention",
-    "available_isas",
-    "choose_scheme",
-    "conv",
-    "current_isa",
-    "dequantize",
-    "embedding",
-    "embedding_bag",
-    "force_isa",
-    "gelu",
-    "get_num_threads",
-    "gru",
-    "gru_cell",
-    "inspect",
-    "layer_norm",
-    "linear",
-    "linear_many",
-    "load",
-    "lstm",
-    "lstm_cell",
-    "matmul",
-    "matmul_integer",
-    "pack_conv",
-    "pack_embedding",
-    "pack_gru",
-    "pack_linear",
-    "pack_lstm",
-    "pack_rnn",
-    "quantize",
-    "quantized_matmul",
-    "rms_norm",
-    "rnn",
-    "rnn_cell",
-    "rotary",
-    "rotary_tables",
-    "save",
-    "set_num_threads",
-    "silu",
-    "smooth",
-    "softmax",
-    "step",
-    "swiglu",
-    "warmup",
-]
-
-
-def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__", "onnx"])
-
-
-if _typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     from . import onnx as onnx
+    from .names import *  # noqa: F403 - as it will be
+    from .names import __all__ as __all__
 else:
 
     def __getattr__(name: str) -> object:
-        """`onnx` is imported on use: it needs an extra."""
+        """All names come with the first that is asked for: they need numba, which takes most of a program's start.
+
+        But `onnx`: it needs an extra.
+        """
         if name == "onnx":
-            return _importlib.import_module(f"{__name__}.{name}")
+            return _import_module(f"{__name__}.{name}")
+        if name == "__all__" or not name.startswith("_"):
+            names = _import_module(f"{__name__}.names")
+            globals().update({each: getattr(names, each) for each in names.__all__}, __all__=names.__all__)
+            names.tell_numba()
+            if name in globals():
+                return globals()[name]
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*_import_module(f"{__name__}.names").__all__, "__version__", "onnx"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 #: Old name -> new name, both within the package.
 MOVED = {
@@ -33,7 +35,24 @@ MOVED = {
 }
 
 
-def register_old_names() -> None:
-    """Let `pickle` find the old names."""
-    for old, new in MOVED.items():
-        sys.modules[f"{__package__}.{old}"] = import_module(f".{new}", __package__)
+class Finder(MetaPathFinder):
+    """Imports an old name as the module that it is now: the same object. `pickle` asks for it."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        package, _, old = name.partition(".")
+        if package != __package__ or old not in MOVED:
+            return None
+        return ModuleSpec(name, _Loader(f".{MOVED[old]}"))
+
+
+class _Loader(Loader):
+    def __init__(self, new: str):
+        self._new = new
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = import_module(self._new, __package__)
+        self._spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec  # importlib has put that of the old name there

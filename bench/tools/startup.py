@@ -26,6 +26,8 @@ import numba
 mark("import numba")
 import dynq_numba as dq
 mark("import dynq_numba")
+dq.linear
+mark("its first name")
 weight, x = np.ones((768, 768), np.float32), np.ones((1, 768), np.float32)
 mark("")
 w = dq.pack_linear(weight, granularity="per_channel")

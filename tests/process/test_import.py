@@ -38,6 +38,7 @@ loaded = set(sys.modules)
 
 import dynq_numba as dq
 
+dq.linear  # all names come with the first
 report = {
     "package": os.path.dirname(dq.__file__),
     "modules": sorted({name.partition(".")[0] for name in set(sys.modules) - loaded}),
@@ -108,6 +109,41 @@ def test_import_compiles_and_loads_nothing_heavy(install, tmp_path):
     heavy = {"torch", "tensorflow", "onnx", "onnxruntime", "scipy", "pandas", "matplotlib", "ml_dtypes", "pytest"}
     assert heavy.isdisjoint(report["modules"])
     assert not compiled(tmp_path)
+
+
+NAMES = """
+import sys
+import dynq_numba as dq
+
+assert not hasattr(dq, "__wrapped__") and not {"numba", "numpy"} & set(sys.modules), "tools that look around import all"
+import dynq_numba.packed, dynq_numba.runtime.convolution
+from dynq_numba.operators.linear import packed
+assert dynq_numba.packed is packed and packed.__spec__.name == packed.__name__, "an old name is the module itself"
+assert dynq_numba.runtime.convolution is sys.modules["dynq_numba.operators.conv.backend"]
+assert not hasattr(dq, "nothing_of_that_name")
+from dynq_numba import *
+assert linear is dq.linear and "linear" in dir(dq)
+"""
+FIRST_IN_NJIT = """
+import numba, numpy as np
+import dynq_numba as dq
+
+numba.njit(lambda x: x + 1)(1)  # numba has looked for overloads before there are any
+
+@numba.njit
+def run(x):
+    return dq.gelu(x)
+
+x = np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4)
+assert "linear" not in vars(dq)
+assert np.array_equal(run(x), dq.gelu(x))
+"""
+
+
+@pytest.mark.parametrize("code", [NAMES, FIRST_IN_NJIT])
+def test_names_come_with_the_first_that_is_asked_for(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_second_process_compiles_nothing(install, tmp_path):

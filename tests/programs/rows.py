@@ -47,7 +47,7 @@ def isort(name: str) -> tuple[bool, bool, str]:
 
 
 def names(text: str) -> str:
-    """dynq_numba/__init__.py: imports, ``__all__``, and which names work inside numba.njit."""
+    """dynq_numba/names.py: imports and ``__all__``."""
     modules: dict[str, list[str]] = {}
     for operator in ALL:
         for module, name in public_imports(operator):
@@ -56,14 +56,18 @@ def names(text: str) -> str:
     for module in sorted(modules):
         spelt = [f"{name} as {name}" if name == "step" else name for name in sorted(modules[module], key=isort)]
         lines.append(f"from {module} import {', '.join(spelt)}\n")
-    text = between(text, "as _register_old_names\n", "from .reading", "".join(lines))
+    text = between(text, "from .inspection import inspect\n", "from .reading", "".join(lines))
     imported = [
         alias.asname or alias.name
         for node in ast.parse(text).body if isinstance(node, ast.ImportFrom) and node.level
         for alias in node.names
     ]  # fmt: skip
-    public = sorted(name for name in imported if not name.startswith("_"))
-    text = between(text, "__all__ = [\n", "]\n", "".join(f'    "{name}",\n' for name in public))
+    public = sorted(name for name in imported if name != "watch")
+    return between(text, "__all__ = [\n", "]\n", "".join(f'    "{name}",\n' for name in public))
+
+
+def jitted(text: str) -> str:
+    """dynq_numba/__init__.py: which names work inside numba.njit."""
     compiled = {id(function) for function, _ in builtin_registry.globals}
     listed = ", ".join(sorted(n for row in ALL for n, value in row.public.items() if id(value) in compiled))
     return between(text, "``numba.njit`` functions:\n\n", "\n\nThe others", wrapped(listed + ".", "    ", 118))
@@ -127,7 +131,9 @@ def entries_of(name: str, value: object) -> Iterator[tuple[str, str]]:
 
 def made() -> dict[Path, str]:
     """What each file should be."""
-    files = {ROOT / "dynq_numba" / "__init__.py": names, ROOT / "pyproject.toml": packages, ROOT / "README.md": table}
+    package = ROOT / "dynq_numba"
+    files = {package / "__init__.py": jitted, package / "names.py": names}
+    files |= {ROOT / "pyproject.toml": packages, ROOT / "README.md": table}
     pages = {REFERENCE / f"{operator.name}.md": page(operator) for operator in ALL}
     return {path: make(path.read_text()) for path, make in files.items()} | pages
 

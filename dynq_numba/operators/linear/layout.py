@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -87,7 +87,7 @@ class Layout:
         entry(pack.column_words, _COLUMNS)(q, scales, bias, self._bits, group, self._columns)
 
         self.address = words.ctypes.data
-        self.run: Callable | None = None
+        self.run: Any = None
         words[at.POOL] = threads.POOL
         words[at.N], words[at.K] = n, k
         words[at.WORDS] = pack.multiplied_k(k, group) // isa.k_per_word
