@@ -112,10 +112,13 @@ class Receipt:
 
     @classmethod
     def from_json(cls, text: str) -> Receipt:
-        """What `to_json` gave."""
-        given = json.loads(text)
-        entries = [Entry(**(each | {"shape": tuple(each["shape"])})) for each in given["entries"]]
-        return cls(entries, given["source_sha256"], given["recipe"], given["notes"])
+        """What `to_json` gave; ValueError for any other text."""
+        try:
+            given = json.loads(text)
+            entries = [Entry(**(each | {"shape": tuple(each["shape"])})) for each in given["entries"]]
+            return cls(entries, given["source_sha256"], given["recipe"], given["notes"])
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"the receipt is damaged: {error!r}") from error
 
     def to_markdown(self) -> str:
         """A table, and what was noted."""

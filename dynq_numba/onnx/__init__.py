@@ -14,6 +14,7 @@ except ImportError as error:
     raise ImportError(f"dynq_numba.onnx needs {error.name}: pip install 'dynq-numba[onnx]'") from error
 
 from ..graph.receipt import Entry, Receipt
+from .inspection import inspect
 from .quantize import CoverageError, quantize
 
-__all__ = ["CoverageError", "Entry", "Receipt", "quantize"]
+__all__ = ["CoverageError", "Entry", "Receipt", "inspect", "quantize"]

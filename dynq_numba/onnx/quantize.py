@@ -13,11 +13,13 @@ import onnx_ir as ir
 from ..graph.model import canonical
 from ..graph.quantizer import Progress, quantize_graph
 from ..graph.receipt import Receipt
-from ..graph.recipe import FLOAT, Recipe, Rule, Scheme, patterns, read_recipe
+from ..graph.recipe import FLOAT, NOT_INCLUDED, Recipe, Rule, Scheme, patterns, read_recipe
 from . import files
 
+#: The key of the artifact's metadata that has the receipt.
+METADATA = "dynq.receipt"
 #: Reasons that are a user's own will, with which `strict` is content.
-_EXCLUDED, _NO_CONV = "excluded", "convolutions are quantized with conv=True"
+_EXCLUDED, _FLOATS, _NO_CONV = "excluded", "bits=32", "convolutions are quantized with conv=True"
 
 
 class CoverageError(ValueError):
@@ -112,8 +114,8 @@ def quantize(
         *(Rule(Scheme.of(FLOAT), match, reason=_EXCLUDED) for match in patterns("exclude", exclude)),
         *read_recipe(recipe),
     ]
-    default = [Rule(Scheme.of(bits, granularity, group_size))]
-    if default[0].scheme != Scheme():  # what has one way only keeps it
+    default = [Rule(Scheme.of(bits, granularity, group_size), reason=_FLOATS)]
+    if default[0].scheme not in (Scheme(), Scheme.of(FLOAT)):  # what has one way only keeps it
         default.insert(0, Rule(Scheme(), ops=("Gather", "LSTM", "GRU", "RNN", "Conv")))
     if not conv:
         default.insert(0, Rule(Scheme.of(FLOAT), ops=("Conv",), reason=_NO_CONV))
@@ -123,7 +125,7 @@ def quantize(
     receipt.source_sha256, receipt.notes = digest, notes
     receipt.recipe = {"rules": [asdict(rule) | {"ops": list(rule.ops)} for rule in [*rules, *default]]}
     _insist(receipt, strict, require_coverage)
-    found.metadata_props["dynq.receipt"] = receipt.to_json()
+    found.metadata_props[METADATA] = receipt.to_json()
     receipt.model = found
     if out is not None:
         files.write(found, out)
@@ -136,7 +138,7 @@ def _fraction(name: str, value: Any) -> None:
 
 
 def _insist(receipt: Receipt, strict: bool, coverage: float | None) -> None:
-    willed = {_EXCLUDED, _NO_CONV, Rule.reason, "not included"}
+    willed = {_EXCLUDED, _FLOATS, _NO_CONV, Rule.reason, NOT_INCLUDED.reason}
     against = [entry for entry in receipt.kept if entry.reason not in willed]
     if strict and against:
         some = "; ".join(f"{entry.weight}: {entry.reason}" for entry in against[:10])

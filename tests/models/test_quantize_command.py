@@ -69,3 +69,17 @@ def test_the_packages_that_are_not_there_are_named(path, capsys, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     assert main(["quantize", str(path)]) == 1
     assert capsys.readouterr().err == "dynq: dynq_numba.onnx needs onnx_ir: pip install 'dynq-numba[onnx]'\n"
+
+
+def test_inspect_prints_the_receipt_of_an_artifact_and_the_weights_of_a_model(path, capsys):
+    assert main(["quantize", str(path)]) == 0
+    printed = capsys.readouterr().out.rpartition("written to")[0]
+    made = str(path.with_name("model.int8.onnx"))
+    assert main(["inspect", made, str(path)]) == 0
+    artifact, _, source = capsys.readouterr().out.partition("\n\nweight")
+    assert f"{artifact}\n" == printed and "0 of 2 weights quantized" in source and source.count("float32") == 2
+    model = onnx.load(made)
+    model.metadata_props[0].value = "{}"
+    onnx.save(model, made)
+    assert main(["inspect", made]) == 1
+    assert capsys.readouterr().err == "dynq: the receipt is damaged: KeyError('entries')\n"

@@ -50,7 +50,9 @@ def test_the_first_rule_that_matches_wins(model, tmp_path):
     assert receipt.kept[0].reason == "a rule of the recipe says so"
     given = {"rule": [{"match": "head", "bits": 32}]}
     assert schemes(quantize(model, recipe=given, bits=4))["first"] == "int4_per_group_32"
-    assert schemes(quantize(model, bits=32, recipe={"rule": [{"op": ["Gather"]}]}))["first"] == "float32"
+    only_tables = quantize(model, bits=32, recipe={"rule": [{"op": ["Gather"]}]}, strict=True)
+    assert [entry.weight for entry in only_tables.quantized] == ["words"]
+    assert {entry.reason for entry in quantize(model, bits=32).kept} == {"bits=32"}
 
 
 def test_include_and_exclude(model):

@@ -1,0 +1,46 @@
+"""inspect: the receipt that an artifact carries, or what weights a model has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..graph.receipt import Receipt
+from . import files
+from .quantize import METADATA, quantize
+
+
+def inspect(model: Any) -> Receipt:
+    """Say what weights an ONNX model has, and how they are quantized.
+
+    Parameters
+    ----------
+    model : path, bytes, onnx.ModelProto or onnx_ir.Model
+
+    Returns
+    -------
+    Receipt
+        The one that `quantize` wrote into the artifact; of any other model all its weights, in floats.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where it is no ONNX model, or its receipt is damaged.
+    OSError
+        From reading the file.
+
+    Notes
+    -----
+    Source: the metadata key ``dynq.receipt``.
+
+    Examples
+    --------
+    >>> from onnx import parser
+    >>> from dynq_numba.onnx import inspect
+    >>> model = parser.parse_model('''<ir_version: 10, opset_import: ["": 21]>
+    ...     g (float[n] x) => (float[n] y) { y = Relu (x) }''')
+    >>> print(inspect(model).summary())
+    0 of 0 weights quantized, 100.0% of their bytes; 0.0 kB -> 0.0 kB
+    """
+    found, _ = files.read(model)
+    text = found.metadata_props.get(METADATA)
+    return quantize(found, bits=32) if text is None else Receipt.from_json(text)
