@@ -32,80 +32,30 @@ KINDS = {
 }
 
 
-@st.composite
-def floats(draw, *shape):
-    """float32 of a shape, each row (of the last axis) of a kind of its own."""
-    rows = int(np.prod(shape[:-1]))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    kinds = draw(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=4))
-    values = [KINDS[kinds[i % len(kinds)]](rng.standard_normal(shape[-1])) for i in range(rows)]
-    return np.array(values, np.float64).astype(F32).reshape(shape)
+class Drawn:
+    """A `Draw` of hypothesis."""
 
+    def __init__(self, draw):
+        self._draw = draw
 
-@st.composite
-def for_linear(draw):
-    m, k, n = draw(lengths), draw(lengths), draw(lengths)
-    return draw(floats(m, k)), draw(floats(n, k)), draw(floats(n))
+    def length(self):
+        return self._draw(lengths)
 
+    def short(self):
+        return self._draw(short)
 
-@st.composite
-def for_matmul(draw):
-    m, k, n = draw(lengths), draw(lengths), draw(lengths)
-    return draw(floats(m, k)), np.ascontiguousarray(draw(floats(n, k)).T)
+    def one_of(self, *choices):
+        return self._draw(st.sampled_from(choices))
 
+    def rng(self):
+        return np.random.default_rng(self._draw(st.integers(0, 2**32)))
 
-@st.composite
-def for_conv(draw):
-    n, c, o, high, wide = draw(short), draw(st.sampled_from([1, 3, 5])), draw(lengths), draw(short), draw(lengths)
-    return draw(floats(n, c, high + 1, wide + 1)), draw(floats(max(1, o), c, 3, 3))
-
-
-@st.composite
-def for_embedding(draw):
-    rows, columns, count, bags = draw(st.sampled_from([1, 3, 20])), draw(lengths), draw(lengths), draw(short)
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    offsets = np.sort(rng.integers(0, count + 1, bags))
-    offsets[:1] = 0
-    ids = rng.integers(0, rows, count if bags else 0)
-    return draw(floats(rows, columns)) / F32(2), ids, offsets, draw(floats(ids.size))
-
-
-@st.composite
-def a_pair(draw):
-    m, k = draw(lengths), draw(lengths)
-    return draw(floats(m, k)), draw(floats(m, k))
-
-
-@st.composite
-def for_rotary(draw):
-    m, half = draw(lengths), draw(short)
-    return draw(floats(m, 2 * half)), draw(floats(m, half)), draw(floats(m, half))
-
-
-@st.composite
-def for_attention(draw):
-    batch, s, t, dim, value_dim = (
-        draw(st.sampled_from([0, 1, 2])),
-        draw(short),
-        draw(lengths),
-        draw(lengths),
-        draw(short),
-    )
-    return draw(floats(batch, 4, s, dim)), draw(floats(batch, 2, t, dim)), draw(floats(batch, 2, t, value_dim))
-
-
-@st.composite
-def for_recurrent(draw):
-    steps, batch, inputs, units = draw(short), draw(short), draw(lengths), draw(st.sampled_from([1, 3, 16, 33]))
-    return draw(floats(steps, batch, inputs)), draw(floats(1, 4 * units, inputs)), draw(floats(1, 4 * units, units))
-
-
-ARGUMENTS = {
-    "linear": for_linear(), "linear_many": for_linear(), "matmul": for_matmul(), "matmul_integer": for_matmul(),
-    "quantize": a_pair().map(lambda pair: pair[:1]), "conv": for_conv(), "embedding": for_embedding(),
-    "softmax": a_pair(), "norms": a_pair(), "maps": a_pair(), "rotary": for_rotary(), "attention": for_attention(),
-    "recurrent": for_recurrent(),
-}  # fmt: skip
+    def floats(self, *shape):
+        """float32 of a shape, each row (of the last axis) of a kind of its own."""
+        rows, rng = int(np.prod(shape[:-1])), self.rng()
+        kinds = self._draw(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=4))
+        values = [KINDS[kinds[i % len(kinds)]](rng.standard_normal(shape[-1])) for i in range(rows)]
+        return np.array(values, np.float64).astype(F32).reshape(shape)
 
 
 @pytest.fixture(scope="module")
@@ -124,10 +74,10 @@ def junk():
     perturb(M_PERTURB, 0)
 
 
-@pytest.mark.parametrize("name", extremes.OPERATORS)
+@pytest.mark.parametrize("name", extremes.EXTREMES)
 @given(data=st.data())
 def test_the_bits_of_the_twins(isa, name, data, twins):
-    arguments = data.draw(ARGUMENTS[name.split(", ")[0]])
+    arguments = extremes.EXTREMES[name].draw(Drawn(data.draw))
     found, wanted = extremes.answer(name, arguments), twins(name, arguments)
     if isinstance(wanted, str):
         assert found == wanted and wanted.startswith("ValueError")

@@ -83,7 +83,8 @@ def test_its_digest_is_added_and_holds(copy):
 def test_the_tests_of_all_operators_hold_it(copy):
     """Those that golden.json, the page and the row are asked by, and its own."""
     run(copy, "tests/programs/golden.py", "--add")
-    files = [f"tests/contracts/test_{name}.py" for name in ("operators", "layers", "inputs", "docs", "docstrings")]
+    names = ("operators", "layers", "inputs", "extremes", "docs", "docstrings")
+    files = [f"tests/contracts/test_{name}.py" for name in names]
     chosen = "dummy or double or written_out or whole or reference or rows or circle or every_operator"
     told = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "tests/operators/dummy", "-k", chosen)
     last = told.strip().splitlines()[-1]

@@ -2,6 +2,7 @@
 
     test_inputs       small calls with every odd argument
     golden.py         the kept digests
+    extremes.py       the reference beside the compiled code, at the ends of float32 and of lengths
     guarded.py        edges between unreadable pages
     starved.py        large calls without memory
     soak.py           millions of small and middle calls

@@ -10,7 +10,7 @@ import numpy as np
 
 import dynq_numba as dq
 
-from .base import Arrays, Call, Maker, Row, Size, below, values
+from .base import Arrays, Call, Draw, Extreme, Maker, Row, Size, below, values
 
 
 def masked(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray, **options: object) -> np.ndarray:
@@ -84,7 +84,18 @@ def golden_int8() -> Arrays:
     yield dq.attention(q[:, :, :1], k, v, bits=8)
 
 
+def drawn(draw: Draw) -> tuple[np.ndarray, ...]:
+    batch, s, t, dim, wide = draw.one_of(0, 1, 2), draw.short(), draw.length(), draw.length(), draw.short()
+    return draw.floats(batch, 4, s, dim), draw.floats(batch, 2, t, dim), draw.floats(batch, 2, t, wide)
+
+
+def extreme(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> list:
+    runs = [dq.attention(q, k, v, causal=causal, bits=bits) for causal in (False, True) for bits in (None, 8)]
+    return [*runs, dq.attention(q, k, v, scale=1.0, threads=2), dq.attention(q[:, :, :1], k, v)]
+
+
 ROW = Row(
     calls, edges, warm, {"attention": golden, "attention int8": golden_int8},
+    extremes={"attention": Extreme(drawn, extreme)},
     imports="base isa threads activations quantize", bench=("attention",),
 )  # fmt: skip

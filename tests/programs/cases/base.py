@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -25,6 +25,23 @@ class Call(NamedTuple):
     share: int | None = None
 
 
+class Draw(Protocol):
+    """What test_extremes draws: lengths, often 0 or 1, and rows of values at the ends of float32."""
+
+    def length(self) -> int: ...
+    def short(self) -> int: ...
+    def one_of(self, *choices: int) -> int: ...
+    def floats(self, *shape: int) -> np.ndarray: ...
+    def rng(self) -> np.random.Generator: ...
+
+
+class Extreme(NamedTuple):
+    """A function of plain arrays, and how they are drawn."""
+
+    draw: Callable[[Draw], tuple[np.ndarray, ...]]
+    run: Callable[..., list]
+
+
 @dataclass(frozen=True)
 class Row:
     """All that tests know of an operator by name. What they do with it: see the package's docstring."""
@@ -40,7 +57,9 @@ class Row:
     #: Folders of kernels/ that its kernels may import.
     imports: str
     #: Modules of bench/topics/.
-    bench: tuple[str, ...] = field(default=())
+    bench: tuple[str, ...] = ()
+    #: What is compared with the reference at the ends of float32 and of lengths, by name.
+    extremes: Mapping[str, Extreme] = field(default_factory=dict)
 
 
 def bits(result: Any) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 
 import dynq_numba as dq
 
-from .base import F32, Arrays, Call, Maker, Row, Size, values
+from .base import F32, Arrays, Call, Draw, Extreme, Maker, Row, Size, values
 
 
 def on(w: dq.PackedConv, x: np.ndarray, share: int | None = None) -> Call:
@@ -51,4 +51,14 @@ def golden() -> Arrays:
     yield dq.conv(values(32, 3, 16, 50), w)
 
 
-ROW = Row(calls, edges, warm, {"conv": golden}, imports="base isa threads quantize gemm", bench=("convolution",))
+def drawn(draw: Draw) -> tuple[np.ndarray, ...]:
+    n, c, o, high, wide = draw.short(), draw.one_of(1, 3, 5), draw.length(), draw.short(), draw.length()
+    return draw.floats(n, c, high + 1, wide + 1), draw.floats(max(1, o), c, 3, 3)
+
+
+def extreme(x: np.ndarray, weight: np.ndarray) -> list:
+    return [dq.conv(x, dq.pack_conv(weight, padding=1, stride=stride), threads=stride) for stride in (1, 2)]
+
+
+ROW = Row(calls, edges, warm, {"conv": golden}, extremes={"conv": Extreme(drawn, extreme)},
+    imports="base isa threads quantize gemm", bench=("convolution",))

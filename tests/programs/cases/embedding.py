@@ -10,7 +10,7 @@ import numpy as np
 
 import dynq_numba as dq
 
-from .base import Arrays, Call, Maker, Row, Size, below, values
+from .base import Arrays, Call, Draw, Extreme, Maker, Row, Size, below, values
 
 
 def every_row(table: np.ndarray) -> np.ndarray:
@@ -73,4 +73,24 @@ def golden() -> Arrays:
         yield dq.embedding_bag(ids.astype(np.int32), offsets, packed, weights=values(35, 200))
 
 
-ROW = Row(calls, edges, warm, {"embedding": golden}, imports="base isa threads quantize", bench=("embedding",))
+def drawn(draw: Draw) -> tuple[np.ndarray, ...]:
+    rows, columns, count, bags = draw.one_of(1, 3, 20), draw.length(), draw.length(), draw.short()
+    rng = draw.rng()
+    offsets = np.sort(rng.integers(0, count + 1, bags))
+    offsets[:1] = 0
+    ids = rng.integers(0, rows, count if bags else 0)
+    return draw.floats(rows, columns) / np.float32(2), ids, offsets, draw.floats(ids.size)
+
+
+def extreme(table: np.ndarray, ids: np.ndarray, offsets: np.ndarray, weights: np.ndarray) -> list:
+    results = []
+    for bits in (8, 4):
+        packed = dq.pack_embedding(table, bits=bits)
+        results += [packed.dequantize(), dq.embedding(ids, packed)]
+        results += [dq.embedding_bag(ids, offsets, packed, mode) for mode in ("sum", "mean", "max")]
+        results.append(dq.embedding_bag(ids, offsets, packed, weights=weights))
+    return results
+
+
+ROW = Row(calls, edges, warm, {"embedding": golden}, extremes={"embedding": Extreme(drawn, extreme)},
+    imports="base isa threads quantize", bench=("embedding",))

@@ -11,7 +11,7 @@ import numpy as np
 
 import dynq_numba as dq
 
-from .base import F32, Arrays, Call, Maker, Row, Size, special, values
+from .base import F32, Arrays, Call, Draw, Extreme, Maker, Row, Size, special, values
 
 ROWS = [(1, 64, 48), (2, 131, 70), (15, 67, 131), (40, 256, 33), (70, 1, 17), (3, 1000, 16)]
 GROUPED = {"bits": 4, "granularity": "per_group", "group_size": 32}
@@ -139,12 +139,48 @@ def golden_many() -> Arrays:
         yield from dq.linear_many(values(13, m, 90), ws, threads=2)
 
 
+EXTREME_SCHEMES: dict[str, dict] = {
+    "per tensor": {"granularity": "per_tensor", "x_granularity": "per_tensor"},
+    "per channel": {"granularity": "per_channel"},
+    "groups of 32": {"granularity": "per_group", "group_size": 32},
+    "4 bits": {"bits": 4, "granularity": "per_channel"},
+    "4 bits, groups of 32": GROUPED,
+    "4 bits, zero points": {**GROUPED, "symmetric": False},
+}
+
+
+def drawn(draw: Draw) -> tuple[np.ndarray, ...]:
+    m, k, n = draw.length(), draw.length(), draw.length()
+    return draw.floats(m, k), draw.floats(n, k), draw.floats(n)
+
+
+def extreme_of(scheme: str) -> Callable:
+    def run(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> list:
+        w = dq.pack_linear(weight, bias, **EXTREME_SCHEMES[scheme])
+        return [w.qweight, w.scale, dq.linear(x, w), dq.linear(x, w, activation="relu", threads=2)]
+
+    return run
+
+
+def extreme_outliers(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> list:
+    return [dq.linear(x, dq.pack_linear(weight, bias, outliers=range(min(3, x.shape[1]))))]
+
+
+def extreme_many(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> list:
+    w = dq.pack_linear(weight, bias)
+    return dq.linear_many(x, [w, w], threads=2)
+
+
 ROW = Row(
     calls, edges, warm,
     golden={
         **{f"linear, {scheme}": golden_of(scheme) for scheme in SCHEMES},
         "linear of special values": golden_special,
         "linear many": golden_many,
+    },
+    extremes={
+        **{f"linear, {scheme}": Extreme(drawn, extreme_of(scheme)) for scheme in EXTREME_SCHEMES},
+        "linear, outliers": Extreme(drawn, extreme_outliers), "linear_many": Extreme(drawn, extreme_many),
     },
     imports="base isa objects threads activations quantize gemm",
     bench=("linear", "projections"),

@@ -10,7 +10,7 @@ import numpy as np
 
 import dynq_numba as dq
 
-from .base import Arrays, Call, Maker, Row, Size, below, values
+from .base import Arrays, Call, Draw, Extreme, Maker, Row, Size, below, values
 
 
 def calls(size: Size) -> Iterator[Call]:
@@ -49,6 +49,23 @@ def golden() -> Arrays:
     yield dq.matmul_integer(a.view(np.int8), b, below(25, 9, 19).astype(np.int8), below(26, 9, 40).astype(np.uint8))
 
 
+def drawn(draw: Draw) -> tuple[np.ndarray, ...]:
+    m, k, n = draw.length(), draw.length(), draw.length()
+    return draw.floats(m, k), np.ascontiguousarray(draw.floats(n, k).T)
+
+
+def extreme(a: np.ndarray, b: np.ndarray) -> list:
+    out = np.full((len(a), b.shape[1]), 7, np.float32)
+    turned = np.ascontiguousarray(b.T).T  # columns contiguous
+    return [dq.quantized_matmul(a, b), dq.quantized_matmul(a, b, out=out, threads=2), dq.quantized_matmul(a, turned)]
+
+
+def extreme_integers(a: np.ndarray, b: np.ndarray) -> list:
+    q, r = dq.quantize(a), dq.quantize(b)
+    return [dq.matmul_integer(q.data, r.data, q.zero_point.reshape(-1), 3)]
+
+
 ROW = Row(
-    calls, edges, warm, {"matmul": golden}, imports="base isa threads quantize gemm linear", bench=("matmul",)
+    calls, edges, warm, {"matmul": golden}, imports="base isa threads quantize gemm linear", bench=("matmul",),
+    extremes={"matmul": Extreme(drawn, extreme), "matmul_integer": Extreme(drawn, extreme_integers)},
 )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 
 import dynq_numba as dq
 
-from .base import Arrays, Call, Maker, Row, Size, special, values
+from .base import Arrays, Call, Draw, Extreme, Maker, Row, Size, special, values
 
 
 def data_of(granularity: str) -> Callable[..., np.ndarray]:
@@ -58,4 +58,18 @@ def golden() -> Arrays:
                 yield from (q.data, np.asarray(q.scale), np.asarray(q.zero_point), dq.dequantize(q))
 
 
-ROW = Row(calls, edges, warm, {"quantize": golden}, imports="base isa threads", bench=("conversion",))
+def drawn(draw: Draw) -> tuple[np.ndarray, ...]:
+    return (draw.floats(draw.length(), draw.length()),)
+
+
+def extreme(x: np.ndarray) -> list:
+    results = []
+    for dtype, symmetric in (("uint8", False), ("int8", False), ("uint8", True), ("int8", True)):
+        for granularity in ("per_token", "per_tensor"):
+            q = dq.quantize(x, dtype=dtype, symmetric=symmetric, granularity=granularity)
+            results += [q.data, np.asarray(q.scale), np.asarray(q.zero_point), dq.dequantize(q)]
+    return results
+
+
+ROW = Row(calls, edges, warm, {"quantize": golden}, extremes={"quantize": Extreme(drawn, extreme)},
+    imports="base isa threads", bench=("conversion",))

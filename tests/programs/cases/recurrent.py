@@ -10,7 +10,7 @@ import numpy as np
 
 import dynq_numba as dq
 
-from .base import Arrays, Call, Maker, Row, Size, values
+from .base import Arrays, Call, Draw, Extreme, Maker, Row, Size, values
 
 #: pack, layer, cell, gates
 LAYERS = (
@@ -84,4 +84,18 @@ def golden() -> Arrays:
     yield from dq.lstm(x, dq.pack_lstm(values(62, 1, 96, 20), values(63, 1, 96, 10), layout="onnx", **more))
 
 
-ROW = Row(calls, edges, warm, {"recurrent": golden}, imports="base threads activations linear", bench=("recurrent",))
+def drawn(draw: Draw) -> tuple[np.ndarray, ...]:
+    steps, batch, inputs, units = draw.short(), draw.short(), draw.length(), draw.one_of(1, 3, 16, 33)
+    return draw.floats(steps, batch, inputs), draw.floats(1, 4 * units, inputs), draw.floats(1, 4 * units, units)
+
+
+def extreme(x: np.ndarray, w: np.ndarray, r: np.ndarray) -> list:
+    results = []
+    units = r.shape[-1]
+    for pack, run, _, gates in LAYERS:
+        results += run(x, pack(w[:, : gates * units], r[:, : gates * units], layout="onnx"), threads=2)
+    return results
+
+
+ROW = Row(calls, edges, warm, {"recurrent": golden}, extremes={"recurrent": Extreme(drawn, extreme)},
+    imports="base threads activations linear", bench=("recurrent",))

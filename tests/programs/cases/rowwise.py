@@ -10,7 +10,7 @@ import numpy as np
 
 import dynq_numba as dq
 
-from .base import Arrays, Call, Maker, Row, Size, below, special, values
+from .base import Arrays, Call, Draw, Extreme, Maker, Row, Size, below, special, values
 
 ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid")
 
@@ -99,7 +99,42 @@ def golden_rotary() -> Arrays:
         yield dq.rotary(values(42, 2, 3, 60, 32), cos, sin, offset=5, interleaved=interleaved)
 
 
+def drawn(draw: Draw) -> tuple[np.ndarray, ...]:
+    m, k = draw.length(), draw.length()
+    return draw.floats(m, k), draw.floats(m, k)
+
+
+def drawn_tables(draw: Draw) -> tuple[np.ndarray, ...]:
+    m, half = draw.length(), draw.short()
+    return draw.floats(m, 2 * half), draw.floats(m, half), draw.floats(m, half)
+
+
+def extreme_softmax(x: np.ndarray, other: np.ndarray) -> list:
+    return [dq.softmax(x), dq.softmax(x, mask=other), dq.softmax(x, mask=other > 0), dq.softmax(x, axis=0)]
+
+
+def extreme_norms(x: np.ndarray, other: np.ndarray) -> list:
+    weight, bias = np.linspace(-2, 2, x.shape[1], dtype=np.float32), np.ones(x.shape[1], np.float32)
+    results = []
+    for eps in (0.0, 1e-42, 1e-5):
+        results += [dq.layer_norm(x, eps=eps), dq.layer_norm(x, weight, bias, eps=eps, residual=other)]
+        results += [dq.rms_norm(x, eps=eps), dq.rms_norm(x, weight, eps=eps, residual=other)]
+    return results
+
+
+def extreme_maps(x: np.ndarray, other: np.ndarray) -> list:
+    return [dq.gelu(x), dq.gelu(x, approximate="tanh"), dq.silu(x), dq.swiglu(x, other)]
+
+
+def extreme_rotary(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> list:
+    return [dq.rotary(x, cos, sin), dq.rotary(x, cos, sin, interleaved=True)]
+
+
 ROW = Row(
     calls, edges, warm, {"activations": golden_activations, "floats": golden_floats, "rotary": golden_rotary},
+    extremes={
+        "softmax": Extreme(drawn, extreme_softmax), "norms": Extreme(drawn, extreme_norms),
+        "maps": Extreme(drawn, extreme_maps), "rotary": Extreme(drawn_tables, extreme_rotary),
+    },
     imports="base isa objects threads activations", bench=("floats",),
 )  # fmt: skip

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import numpy as np
+
 import dynq_numba as dq
 
-from .base import Arrays, Call, Maker, Row, Size, special, values
+from .base import Arrays, Call, Draw, Extreme, Maker, Row, Size, special, values
 
 
 def calls(size: Size) -> Iterator[Call]:
@@ -28,4 +30,15 @@ def golden() -> Arrays:
     yield from (dq.double(values(81, 7, 131)), dq.double(special(82, 40, 33)))
 
 
-ROW = Row(calls, edges, warm, {"double": golden}, imports="base", bench=("dummy",))
+def drawn(draw: Draw) -> tuple[np.ndarray, ...]:
+    return (draw.floats(draw.length(), draw.length()),)
+
+
+def extreme(x: np.ndarray) -> list[np.ndarray]:
+    return [dq.double(x)]
+
+
+ROW = Row(
+    calls, edges, warm, {"double": golden}, imports="base", bench=("dummy",),
+    extremes={"double": Extreme(drawn, extreme)},
+)  # fmt: skip
