@@ -85,7 +85,7 @@ def test_the_tests_of_all_operators_hold_it(copy):
     run(copy, "tests/programs/golden.py", "--add")
     names = ("operators", "layers", "inputs", "extremes", "docs", "docstrings")
     files = [f"tests/contracts/test_{name}.py" for name in names]
-    chosen = "dummy or double or written_out or whole or reference or rows or circle or every_operator"
+    chosen = "dummy or double or written_out or reference_has or made_of or circle or every_operator or names_operators"
     told = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "tests/operators/dummy", "-k", chosen)
     last = told.strip().splitlines()[-1]
     assert int(last.split()[0]) > 60 and "failed" not in last, told
