@@ -8,18 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .base import Command
-
-
-def coverage(text: str) -> float:
-    """A type: 95% or 0.95."""
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be a percentage such as 95%; got {text!r}")
-    return value
+from .base import Command, fraction
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +22,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exclude", action="append", metavar="REGEX", help="no layer that matches; repeatable")
     parser.add_argument("--conv", action="store_true", help="quantize convolutions, too")
     parser.add_argument("--strict", action="store_true", help="fail where a weight stays in floats unasked")
-    parser.add_argument("--require-coverage", type=coverage, metavar="95%", help="fail below this part of the bytes")
+    parser.add_argument("--require-coverage", type=fraction, metavar="95%", help="fail below this part of the bytes")
     parser.add_argument("--json", metavar="FILE", help="write the receipt there, too; - is standard output")
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
 

@@ -16,7 +16,9 @@ PLACES = {
     "kernels": "kernels/dummy", "operator": "dynq_numba/operators/dummy", "cases.py": "tests/programs/cases/dummy.py",
     "test_double.py": "tests/operators/dummy/test_double.py", "topic.py": "bench/topics/dummy.py",
 }  # fmt: skip
-WRITTEN = {"dynq_numba/__init__.py", "pyproject.toml", "README.md", "docs/reference/dummy.md"}
+WRITTEN = {
+    "dynq_numba/__init__.py", "dynq_numba/names.py", "pyproject.toml", "README.md", "docs/reference/dummy.md",
+}  # fmt: skip
 CHECKS = """
 import numpy as np, dynq_numba as dq
 from dynq_numba.runtime import isa, kernel_table
