@@ -1,7 +1,7 @@
-"""From arrays to running attention: fill a context, choose the cut, go. As linear/call.py for the linear.
+"""From arrays to a running attention: fill a context, choose the tasks, run. Like linear/call.py for the linear.
 
-Arrays have four axes (batch, head, position, dim); their last is contiguous, the others have any stride, 0 where one
-batch serves all. The caller keeps them alive for the length of the call; nothing is kept beyond it.
+Arrays have four axes (batch, head, position, dim); the last is contiguous, the others have any stride, and 0 where
+one batch is used for all. The caller keeps them alive during the call. Nothing is kept after it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def attend_into(q, k, v, out, mask, mask_bytes, mask_strides, seen, causal, scal
 
     `mask`: address of booleans or floats [B, H, S, T] (mask_bytes 1 or 4; 0: none), with strides of its first three
     axes; `seen`: address of the keys of each batch, int64 [B], or NULL. `threads` 0 chooses.
-    Gives whether there was memory for it: an exception would keep the arrays.
+    Returns whether there was enough memory: an exception would keep the arrays.
     """
     batch, heads, rows, dim = q.shape
     key_heads, keys, value_dim = k.shape[1], k.shape[2], v.shape[3]

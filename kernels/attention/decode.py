@@ -1,7 +1,7 @@
-"""Attention of so few query rows per key head that a decode step is the model: k and v are streamed once.
+"""Attention of few query rows per key head, as in a decode step: k and v are read once.
 
-One task is one key head of one batch with all its query rows, 1 to 8, all of which see the same keys. What comes out
-is what `worker.py` would give, bit for bit; the emitted code is attention/emit_decode.py.
+One task is one key head of one batch with all its query rows, 1 to 8, which all see the same keys. The
+result has the bits of `worker.py`. The emitted code is attention/emit_decode.py.
 
     scratch of a thread:   q [rows][D]   o [rows][Dv]   s, bias [rows][64]   sums [3][rows]   total [rows]
 """

@@ -2,10 +2,10 @@
 
     scratch of a thread:   blocks of k and v [n]   and what worker.py has, with scales of q
 
-Keys and values of a head are quantized block by block when its first block of query rows comes to them, and kept:
-tasks of a head follow each other on a thread. That is about T · (D + Dv) bytes (four times as many without VNNI); a
-head of one task keeps one block. There is no decode form: making integers of k and v would cost them more than
-their products.
+Keys and values of a head are quantized block by block when its first block of query rows needs them, and then kept,
+because tasks of a head follow each other on a thread. That is about T · (D + Dv) bytes (four times as many without
+VNNI). A head with one task keeps one block. There is no decode form: quantizing k and v would cost more than their
+products.
 """
 
 from __future__ import annotations

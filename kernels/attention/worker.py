@@ -1,6 +1,6 @@
 """Scaled dot-product attention, block of keys by block of keys, on the helper threads.
 
-    out = softmax(q · kᵀ · scale + bias) · v          what it is bit for bit: reference.py
+    out = softmax(q · kᵀ · scale + bias) · v          defined bit for bit in reference.py
 
     task            up to 4 vectors of 16 query rows that share keys: of one batch, one key head and all its query heads
     for 64 keys     scores ──▶ weights, sums ──▶ values              (attention/emit.py); nothing of size S × T is kept
@@ -9,7 +9,8 @@
                                         and three tables: where each row of q, out and the mask lies
 
 Query row r of a key head is position r // G of query head r % G, G the query heads per key head: with a causal mask
-limits then ascend, and a block of rows stops where its last row does. k and v are read where they lie, once per task.
+the limits then ascend, and a block of rows stops where its last row stops. k and v are not copied, and read once per
+task.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ def scratch_bytes(vectors, dim, value_dim):
 
 @kernel
 def place_rows(context, batch, head, first, rows, capacity, tables, limits):
-    """Fill tables and limits for `capacity` rows, of which `rows` are there (the last one stands in for the others).
+    """Fill tables and limits for `capacity` rows, of which `rows` exist (the last one also stands for the others).
 
-    Gives the least and the greatest limit.
+    Returns the least and the greatest limit.
     """
     group, positions = load_int(context, words.GROUP), load_int(context, words.ROWS)
     causal, there = load_int(context, words.CAUSAL), load_int(context, words.KEYS)

@@ -1,9 +1,9 @@
 """Raw memory for kernels: typed loads and stores on ``voidptr``, and calls through pointers.
 
-A *context* is a block of 8-byte words by which a caller tells a separately compiled kernel everything it
+A *context* is a block of 8-byte words. With it a caller tells a separately compiled kernel everything it
 needs: addresses, strides, counts. Word numbers are named by the module that owns the context.
-Addresses stay pointers on their way (a pointer is stored and loaded as one, and moved with GEP): the
-round trip through integers hides from LLVM what may alias what, and has been miscompiled.
+Addresses always stay pointers: they are stored and loaded as pointers, and moved with GEP. If they became
+integers in between, LLVM could not see what may alias, and has miscompiled such code.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def clear(typingctx, base, count):
 
 @intrinsic
 def allocate(typingctx, count):
-    """malloc(3): NULL where there is no memory."""
+    """malloc(3): NULL if there is too little memory."""
 
     def codegen(context, builder, signature, args):
         function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(BYTES, [I64]), "malloc")

@@ -1,12 +1,12 @@
 """A kernel that other kernels call is a *part*; one that is reached by address, or from Python, is a *root*.
 
-numba makes of every function machine code and two wrappers, and copies of all that it calls. Tiles inside four levels
-of loops were optimised and translated four times, and two thirds of a warm-up went there. So
+numba makes machine code and two wrappers for every function, and copies everything that the function calls. Tiles
+inside four levels of loops were optimised and translated four times, which took two thirds of a warm-up. So
 
     part    LLVM IR only: no wrapper, no optimisation, no machine code; its own parts are linked in where it is linked
     root    parts linked in and optimised together, once; one wrapper, for C or for Python
 
-One kernel can be both: `Kernel` is its part, `Kernel.root` what else is asked of it.
+One kernel can be both: `Kernel` is its part, `Kernel.root` the rest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From an array of images to a running convolution (see worker.py): quantize, choose threads and tasks, go."""
+"""From an array of images to a running convolution (see worker.py): quantize, choose threads and tasks, run."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@
     pack     patch k = (c, ky, kx) of pixel p is the byte p places after where stream k begins: in the plane of c, kx
              and the phase of ky·dilate_y, `ky·dilate_y // step_y` rows down
 
-Planes of a few channels at a time go through L1. A kernel of one column with step 1 and no padding needs none: the
-image itself is laid out so.
+Planes of a few channels at a time go through L1. A kernel of one column with step 1 and no padding needs no planes:
+the image already has that layout.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Convolution of images that are quantized at run time, one scale per image: exact 8-bit integers, NCHW in and out.
 
     y[o, oy, ox] = float32(Σ (xq[c, iy, ix] - zero_point) · q[o, c, ky, kx]) · (scale_w[o] · scale_x) + bias[o]
-                   iy = oy·step_y + ky·dilate_y - top, ix likewise; outside the image a term is 0
+                   iy = oy·step_y + ky·dilate_y - top, ix in the same way; outside the image a term is 0
 
 The products of output channels and output pixels are a matrix product with channels as rows (conv/emit.py), so
-its result is the output as it lies in memory. Its other side, the patches of all pixels [K][pixels], is never in memory
-as a whole: a task lays out those of its own pixels, as panels that stay in L2 for all its channels.
+its result has the order of the output in memory. The other side, the patches of all pixels [K][pixels], is never in
+memory as a whole: a task lays out the patches of its own pixels, as panels that stay in L2 for all its channels.
 
     image, uint8         planes, for some channels in L1               panels, some pixels in L2
     ┌ W ───────┐         ┌ OW ───┐   one for each kx and row phase     [words][NR][KR] each, NR pixels
@@ -15,7 +15,7 @@ as a whole: a task lays out those of its own pixels, as panels that stay in L2 f
     └──────────┘         └───────┘   point outside it                  └───────────┴─────
 
 Rows of a plane follow each other without a gap, so for every k the bytes of consecutive pixels are consecutive, also
-across the rows of the result: no pixel is computed in vain but for those that fill up the last panel. A kernel of one
+across the rows of the result: no pixel is computed needlessly except those that fill up the last panel. A kernel of one
 column with step 1 and no padding reads the image itself.
 
     task     some pixels of an image (whole units of 64) × some panels of channels of a group
@@ -23,7 +23,7 @@ column with step 1 and no padding reads the image itself.
              weights and STRIP panels of patches a tile with epilogue, then the activation while that is in L1
 
 Bounds: |Σ xq·q| ≤ 255·127·K < 2^31 for K ≤ MAX_K. Vectors are read up to PIXELS·step bytes beyond a row, which the
-slack around the quantized images allows, and stored up to 64 bytes beyond a row of a plane, over what is written next.
+space around the quantized images allows, and stored up to 64 bytes beyond a row of a plane, which is written next.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Lookups in a quantized table (embedding/emit.py) on the helper threads: the worker, and what fills its context.
+"""Lookups in a quantized table (embedding/emit.py) on the helper threads: from arrays to the worker.
 
     ids  ──all checked before anything is written──▶  tasks: ranges of bags  ──▶  blocks of columns  ──▶  out
 
 A lookup without bags is one whose bags are single ids. Sums and means differ in a word of the context; a sum without
-weights reads one weight of 1 again and again. Each bag is added up by one thread in the order of its ids.
+weights reads the same weight 1 every time. One thread adds up a bag, in the order of its ids.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def lookup_entry(
 ):  # fmt: skip
     """`lookup_into` after the checks, on views and addresses; a negative `bags` says that each id is its own bag.
 
-    Gives FINE, or before anything is written: the position of the first bad id, or FINE - 1 - that of a bad offset.
+    Returns FINE, or before anything is written: the position of the first bad id, or FINE - 1 - that of a bad offset.
     """
     words = descriptor.data
     if bags >= 0:

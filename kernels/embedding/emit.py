@@ -10,11 +10,11 @@
     max     t = float32(q · scale) + minimum where that is greater than t; 0 for an empty bag
 
 A function handles a block of columns: `size` vectors of 16 bytes, that many sums (4 bits: twice as many) in registers
-for all of a bag. The last vector of a row is read whole (what follows is the next row, or the table's slack) and stored
-as far as there are columns. Of a table that is FAR (more than a core's cache), the rows that will be needed some ids
-later are brought near, across the ends of bags.
+for all of a bag. The last vector of a row is read whole (after it comes the next row, or the table's padding), and only
+its columns are stored. For a FAR table (larger than a core's cache), rows that are needed some ids later are
+prefetched, also those of the next bags.
 
-Ids are read as 32 bits whatever their width (little-endian; they were checked to be below 2^32).
+Ids of any width are read as 32 bits (little-endian; they were checked to be below 2^32).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Emitted functions as numba intrinsics: the way from LLVM IR to the jitted kernels."""
+"""Emitted functions as numba intrinsics, for the jitted kernels."""
 
 from __future__ import annotations
 

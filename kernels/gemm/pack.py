@@ -2,7 +2,7 @@
 
 A panel holds NR output channels (rows of the weight), the words of k one after another (see gemm/panel.py):
 
-    8 bit        [words][NR][KR]             byte = q; where a set wants slabs of S columns, [NR / S][words][S][KR]
+    8 bit        [words][NR][KR]             byte = q; if a set has slabs of S columns, [NR / S][words][S][KR]
     4 bit        [words / 2][NR][KR]         low nibble = q of the even word, high nibble = of the odd word
     grouped      after each group's words, the NR scales of the group in two bytes each (bfloat16), first and second
                  half of the columns in turn; of 4-bit symmetric weights scale / 16, because those enter the product
@@ -10,7 +10,7 @@ A panel holds NR output channels (rows of the weight), the words of k one after 
     zero points  nibbles hold q + zero point (0 … 15); behind all groups, NR bytes of zero points for each
 
 Scales of groups must fit: linear/weights.py makes them so. Channels beyond N are zero, and so is q for k beyond K.
-A panel starts at a multiple of 64 bytes where it is grouped, and of what a vector load needs otherwise.
+A grouped panel starts at a multiple of 64 bytes; another panel at the alignment of a vector load.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""`linear` for Python, compiled as a C function: what small calls are made of.
+"""`linear` for Python, compiled as a C function, for small calls.
 
     linear(x, w, out=…, threads=…, activation=…)     x and out float32 matrices, rows contiguous and apart
 
-Any other case goes to the function in Python, which also finds the words for what is wrong with it: nothing is decided
-here but that a case is plain.
+Any other case goes to the Python function, which also raises the errors. This code only decides whether a case is
+plain.
 """
 
 from __future__ import annotations

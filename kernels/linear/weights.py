@@ -1,9 +1,9 @@
 """Weights: float32 to small integers and their scales. `reference.py` says the same in numpy.
 
-Per tensor, channel, or group of 8 bits, what shares a scale is divided by it in float32, ties to even:
+Per tensor, channel, or group of 8 bits, the weights that share a scale are divided by it in float32, ties to even:
 
-    scale = max |w| / L          L = 127 (8 bit) or 7 (4 bit); of a group, rounded up to bfloat16; 1 where it is 0, and
-                                 the next smaller one where L·scale is no float32
+    scale = max |w| / L          L = 127 (8 bit) or 7 (4 bit); of a group, rounded up to bfloat16; 1 if it is 0, and the
+                                 next smaller one if L·scale is too large for float32
     q     = clip(rint(w / scale), -L, L)
 
 Groups of 4 bits take the best of a few candidates, of which the first is the plain choice:
@@ -15,10 +15,10 @@ Groups of 4 bits take the best of a few candidates, of which the first is the pl
     q = clip(rint(w / scale) + z, low, high) - z            cost = scale² · Σ (w / scale - q)²
 
 The sum runs in float32 in the order of k, its product with scale² in float64; the first candidate of the lowest cost
-wins; one whose scale is 0 or whose largest value is no float32 is none, and a group without any has scale 1 and zero
-point 0. `up` rounds to the next bfloat16 away from zero, so that two bytes hold a group's scale (of 4 bits symmetric:
-scale / 16) and nothing is clipped by the rounding. The candidates of a group are the lanes of a vector: each sum keeps
-its order, and none waits.
+is taken. A candidate whose scale is 0 or whose largest value is too large for float32 is dropped. A group without
+candidates has scale 1 and zero point 0. `up` rounds to the next bfloat16 away from zero. So two bytes hold a group's
+scale (for symmetric 4 bits: scale / 16), and the rounding clips nothing. The candidates of a group are the lanes of a
+vector: each sum keeps its order, and none waits for another.
 """
 
 from __future__ import annotations

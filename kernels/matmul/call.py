@@ -1,4 +1,4 @@
-"""From arrays to a running batch of products (see worker.py): fill a context, choose threads and tasks, go."""
+"""From arrays to a running batch of products (see worker.py): fill a context, choose threads and tasks, run."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Exact integer products: int32 out of 8-bit operands, both given at run time.
+"""Exact integer products: int32 from 8-bit operands, both given at run time.
 
     out[m, n] = Σ_k (a[m, k] - za[m]) · (b[k, n] - zb[n])     modulo 2^32        (ONNX MatMulInteger-10)
               = Σ a'·b' - za'·column_sum' - (row_sum' - K·za')·zb'
 
-a' is a on the uint8 grid and b' is b on the int8 grid: where the caller's type is the other one, the top bit of
-every byte is flipped and 128 goes into the zero point, which leaves each difference as it was.
+a' is a on the uint8 grid and b' is b on the int8 grid: if the caller's type is the other one, the top bit of
+every byte is flipped and 128 is added to the zero point. So each difference stays the same.
 Layouts are those of gemm/tile.py with Output.INTEGER; the rows' words are row_sum' - K·za' and za'.
 K has no bound here: int32 sums wrap, which is what modulo 2^32 means.
 """
@@ -182,7 +182,7 @@ def multiply_packed(worker, pool, a, a_flip, a_zero, n, weights, panel_stride, c
 def matmul_integer(worker, pool, nr, k_per_word, a, a_flip, a_zero, b, b_flip, b_zero, out, threads):
     """out = (a - a_zero)·(b - b_zero): a [M, K] and b [K, N] bytes, zero points int32 of the flipped grids.
 
-    Gives whether there was memory for it: an exception would keep the arrays.
+    Returns whether there was enough memory: an exception would keep the arrays.
     """
     k, n = b.shape
     panels = (n + nr - 1) // nr

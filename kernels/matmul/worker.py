@@ -1,10 +1,10 @@
-"""Products of float32 matrices that are both quantized at run time, a batch of them: attention's, for one.
+"""A batch of products of float32 matrices that are both quantized at run time, as in attention.
 
     out[i] [M, N] = a[i] [M, K] · b[i] [K, N]        rows of a to uint8 (as a linear's), columns of b to int8:
-                                                     scale = max|b| / 127, 1 where that is 0
+                                                     scale = max|b| / 127, 1 if that is 0
                                                      q = clip(rint(b / scale), -127, 127)
 
-    task     one product, or some weight panels' columns of it where products are few
+    task     one product, or the columns of some weight panels if there are few products
     worker   for each of my tasks: quantize the columns of b and lay them out as weight panels in this thread's
              scratch, then what a linear does (linear/worker.py) with those
 
@@ -145,7 +145,7 @@ def column_packer(isa: InstructionSet) -> Callable:
                     store_i32(zeros, c + j, zero)
             panel = offset(panels, p * stride)
             q = panel if k_per_word == 4 else offset(scratch, 4 * padded * nr)
-            if width < nr or k == 0 or padded > whole(k, LANES):  # what nobody writes is multiplied all the same
+            if width < nr or k == 0 or padded > whole(k, LANES):  # what is not written is multiplied, too
                 all_words = carray(q, (padded * nr,), np.uint8)
                 all_words[:] = 128
             c = 0

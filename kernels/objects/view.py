@@ -1,13 +1,13 @@
-"""Arguments that cost nothing: what a numpy array says of itself, read straight from its C struct.
+"""Arguments that cost nothing: the fields of a numpy array, read directly from its C struct.
 
-numba's own arrays hold a reference, with a count to keep and a record to allocate: 80 ns each, where a whole small call
-takes 600. The caller of a kernel holds its arrays anyway.
+numba's own arrays hold a reference, with a reference count and an allocated record: 80 ns each, where a whole small
+call takes 600. The caller of a kernel keeps its arrays alive anyway.
 
     View     a matrix: data, rows, columns, and their strides in bytes
     Address  where an array's data begins
 
 The struct (PyArrayObject_fields: head, data, nd, dimensions, strides, …) is part of numpy's C ABI, the same in 1.x and
-2.x. Only the entries of `dynq_numba/runtime/` take these; whoever calls one has made sure of dtype and dimensions.
+2.x. Only the entries of `dynq_numba/runtime/` take these. Their callers have checked dtype and dimensions.
 """
 
 from __future__ import annotations

@@ -3,16 +3,16 @@
     uint8 asymmetric   scale = (hi - lo) / 255, zero_point = clip(rint(-lo / scale), 0, 255)
                        q = clip(rint(x / scale) + zero_point, 0, 255)        ONNX DynamicQuantizeLinear-11, per row
     symmetric          scale = max|x| / 127, q = clip(rint(x / scale), -127, 127)
-    int8               the uint8 grid moved by 128: q - 128, zero_point - 128; and the reverse for uint8 symmetric
+    int8               the uint8 grid shifted by 128: q - 128, zero_point - 128; and the reverse for uint8 symmetric
     dequantize         (data - zero_point) · scale
 
 All work on the uint8 grid (the least value is 1 for symmetric: 128 - 127) and flip the top bit for int8.
 
-    enough rows      tasks are ranges of rows; some rows that fit a cache are ranged, then converted
+    enough rows      tasks are ranges of rows; for some rows that fit a cache first the range, then the conversion
     few long rows    tasks are parts of a row: one call of the pool for the ranges of all parts, one to convert them
 
-A row longer than the cache is converted from its end: what the ranges read last is still near.
-Output far beyond the last cache is stored past it (quantize/emit_rows.py).
+A row longer than the cache is converted from its end, because that part was read last and is still in the cache.
+Output much larger than the last cache is stored past it (quantize/emit_rows.py).
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ SCALES, SYMMETRIC, ZERO_BYTES, STREAM, PARTS, STEP, BOUNDS = range(at.WORDS, at.
 assert BOUNDS < at.M
 #: Steps: whole rows; the ranges of parts; converting parts.
 ROWS, RANGES, CONVERT = range(3)
-#: Bytes of x that are ranged, then converted while as many are brought near: half of L1.
+#: Bytes of x that are read for their range, then converted while as many are prefetched: half of L1.
 HELD = 1 << 14
 #: Values of a part of a long row.
 PART = 1 << 16
-#: Bytes that are brought near beyond those that a long row's part is at.
+#: Bytes that are prefetched ahead in a part of a long row.
 AHEAD = 1 << 12
 
 
@@ -78,7 +78,7 @@ def own_task(task, threads, tasks):
 
 @kernel
 def part_of(part, parts, k):
-    """(first value, values) of a part of a row: whole blocks but for the last."""
+    """(first value, values) of a part of a row: whole blocks, except for the last part."""
     first, count = share(part, parts, (k + BLOCK - 1) // BLOCK)
     return first * BLOCK, min(count * BLOCK, k - first * BLOCK)
 

@@ -1,7 +1,7 @@
-"""From arrays to a running recurrent layer: how threads share it, memory for gates and states, go.
+"""From arrays to a running recurrent layer: choose how threads share it, allocate gates and states, run.
 
-Callable from Python and from jitted code, as linear/call.py for the linear. Arrays come as addresses; the caller keeps
-them alive for the length of the call.
+Callable from Python and from jitted code, like linear/call.py for the linear. Arrays come as addresses. The caller
+keeps them alive during the call.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .worker import phases_of
 GATES_BYTES = 1 << 18
 #: What one thread does in a microsecond: rows of a product, columns of gates of a row, multiply-adds, bytes of weights.
 #: Microseconds of sharing a sequence with other threads, and of their meeting after a phase. They fit what
-#: `python -m bench recurrent_threads` measures, so that hardly a layer is slower for being shared.
+#: `python -m bench recurrent_threads` measures, so that almost no layer gets slower by sharing.
 ROWS_PER_US, COLUMNS_PER_US, MACS_PER_US, BYTES_PER_US = 50.0, 6000.0, 220_000.0, 40_000.0
 SHARE_US, MEET_US = 12.0, 2.0
 

@@ -1,6 +1,6 @@
-"""What a step does with its products, unit by unit: ONNX LSTM-14, GRU-14 and RNN-14.
+"""The cells: what a step does with its products, unit by unit. ONNX LSTM-14, GRU-14 and RNN-14.
 
-    a_g = x·W_gᵀ + bias_g + h·R_gᵀ                 two float32 sums that are rounded apart, then one addition
+    a_g = x·W_gᵀ + bias_g + h·R_gᵀ                 two float32 sums, rounded separately, then one addition
 
     LSTM   i = f(a_i + p_i·c)   f = f(a_f + p_f·c)   g = g(a_c)      or, coupled, f = 1 - i
            c' = f·c + i·g       o = f(a_o + p_o·c')  h' = o·h(c')    or, projected, h' = (o·h(c'))·Projᵀ
@@ -11,11 +11,11 @@
     RNN    h' = f(a)
 
 Every operation is one float32 rounding in the order written; no FMA. With a clip, each a is limited to [-clip, clip]
-(as in ONNX Runtime: what enters h is not). A row whose sequence has ended (or, in reverse, not begun) keeps its state,
-and its y is 0.
+(as in ONNX Runtime; the argument of h is not limited). A row whose sequence has ended (or, in reverse, not begun) keeps
+its state, and its y is 0.
 
 A cell is a function ``cell(job, rows)`` reached by address, compiled once for a combination of activations and options
-(context.py has the words of its job). `reference.py` says what they are, bit for bit.
+(context.py has the words of its job). `reference.py` defines them, bit for bit.
 """
 
 from __future__ import annotations

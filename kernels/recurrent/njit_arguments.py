@@ -1,4 +1,4 @@
-"""Arrays of jitted callers (dynq_numba/operators/recurrent/njit.py) to a recurrent layer and back."""
+"""Arrays of jitted callers (dynq_numba/operators/recurrent/njit.py), prepared for a layer, and its results."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The float operations for Python, on objects: plain calls need no look at their arguments in Python.
+"""The float operations for Python, on objects: plain calls need no checks in Python.
 
-Every entry gives 0 when it has done its work and 1 where a case is not plain and nothing was written; then the caller
-says in Python what is wrong, or makes it plain and calls again, `trusted`: with arrays whose types, shapes and
-apartness it has seen to, all of them rows (`has_rows`), and helper threads started.
+Every entry returns 0 when it has done its work. It returns 1, with nothing written, when a case is not plain. Then the
+caller, in Python, raises an error, or makes the case plain and calls again with `trusted`: it has checked types, shapes
+and overlap of the arrays, all are rows (`has_rows`), and helper threads are started.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WORTH_US = 1.0
 
 @kernel
 def threads_for(words, threads, values, trusted):
-    """Threads of a call on so many values; 0 where that is for Python to decide."""
+    """Threads of a call on this many values; 0 where that is for Python to decide."""
     wanted, pool = thread_count(words, threads), load_ptr(words, POOL)
     if wanted == 0:
         wanted = worthwhile(pool, 0, values / load_int(words, RATE), WORTH_US)

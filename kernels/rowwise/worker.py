@@ -5,9 +5,9 @@
     mask                    as x, any strides but the last: its row is found by the rows' own axes
     cos, sin                [positions, H] float32           the row at a position; 2H ≤ K
 
-A task is a range of rows. An emitted function (rowwise/emit.py) does one or some, each by itself, so a result depends
-neither on how rows are cut into tasks nor on who does them. The code is the same for every instruction set of the
-registry: it holds nothing but IEEE operations on vectors of floats, which LLVM fits to the target.
+A task is a range of rows. An emitted function (rowwise/emit.py) does one or some, each independently. So a result does
+not depend on how rows are split into tasks, or on who does them. The code is the same for every instruction set: it has
+only IEEE operations on vectors of floats, which LLVM adapts to the target.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def row_at(context, address, stride, row):
 
 @kernel
 def rows_together(rows):
-    """How many of so many rows are done next, and the number of that in TOGETHER."""
+    """How many of the `rows` remaining rows are done next, and the index of that number in TOGETHER."""
     return (MOST, 0) if rows >= MOST else (1, 1)
 
 
