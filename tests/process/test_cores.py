@@ -206,6 +206,39 @@ def test_a_caller_sleeps_until_the_helper_that_does_not_run_has_left():
     assert seen == [1, ALLOWED]
 
 
+IDLE = """
+import os, time
+import numpy as np
+import dynq_numba as dq
+from dynq_numba.runtime import threads as pool
+
+x, w = np.ones((300, 300), np.float32), dq.pack_linear(np.ones((500, 300), np.float32))
+dq.linear(x, w, threads=3)
+pool.stop()
+before = set(os.listdir("/proc/self/task"))
+dq.linear(x, w, threads=3)
+helpers = set(os.listdir("/proc/self/task")) - before
+
+def ran():
+    # The clock of a thread's CPU time, as pthread_getcpuclockid(3) names it.
+    return [time.clock_gettime_ns(~int(helper) << 3 | 6) for helper in sorted(helpers)]
+
+def asleep():
+    return all(open(f"/proc/self/task/{h}/stat").read().rpartition(")")[2].split()[0] == "S" for h in helpers)
+
+while not asleep():
+    time.sleep(0.01)
+start = ran()
+time.sleep(0.5)
+print(len(helpers), ran() == start)
+"""
+
+
+def test_helpers_of_an_idle_process_cost_nothing():
+    done = subprocess.run([sys.executable, "-c", IDLE], capture_output=True, text=True, timeout=240, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2 True\n", "")
+
+
 BESIDE = """
 import os, subprocess, sys, time
 import numpy as np
