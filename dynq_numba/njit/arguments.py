@@ -27,19 +27,11 @@ def address_of(function: Callable, signature: tuple) -> Callable:
             arguments = [bytes_ if t is types.voidptr else ir.IntType(64) for t in signature]
             kind = ir.FunctionType(ir.VoidType(), arguments)
             symbol = cgutils.get_or_insert_function(builder.module, kind, result.fndesc.llvm_cfunc_wrapper_name)
-            return builder.ptrtoint(symbol, ir.IntType(64))
+            return builder.bitcast(symbol, bytes_)
 
-        return types.int64(), codegen
+        return types.voidptr(), codegen
 
     return address
-
-
-@intrinsic
-def no_address(typingctx):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return ir.Constant(ir.IntType(64), 0)
-
-    return types.int64(), codegen
 
 
 def absent(value: Any) -> bool:

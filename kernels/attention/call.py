@@ -8,31 +8,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..base import context as at
+from ..base.context import Context, new_context
 from ..base.jit import kernel
-from ..base.memory import data_ptr, keep, load_int, load_ptr, null, offset, stack_zeros, store_f32, store_int, store_ptr
-from ..threads.pool import LINE, run, worthwhile
-from . import context as words
+from ..base.memory import data_ptr, keep, null
+from ..threads.pool import run, worthwhile
+from .context import LANES, AttentionContext, AttentionDescriptor, padded
 from .decode import decode_rows
 from .worker import cut
 
-#: A descriptor: WORKER and POOL as in the context, the vectors of rows that a register tile has, and whether the worker
-#: has a decode form.
-MOST_VECTORS, STREAMS = 2, 3
-DESCRIPTOR_WORDS = 4
 #: Multiply-adds of one thread in a microsecond, the least microseconds to give a thread, and products from which a
 #: second thread may be asked.
 MACS_PER_US, WORTH_US = 50_000, 1.0
 FOR_TWO = int(2 * WORTH_US * MACS_PER_US)
-
-
-@kernel
-def place(context, first, array):
-    """Address and strides of one array, in words first … first+3."""
-    store_ptr(context, first, data_ptr(array))
-    for axis in range(3):
-        store_int(context, first + 1 + axis, array.strides[axis])
-    keep(array)
 
 
 @kernel
@@ -43,44 +30,51 @@ def attend_into(q, k, v, out, mask, mask_bytes, mask_strides, seen, causal, scal
     axes; `seen`: address of the keys of each batch, int64 [B], or NULL. `threads` 0 chooses.
     Returns whether there was enough memory: an exception would keep the arrays.
     """
+    descriptor = AttentionDescriptor(descriptor)
     batch, heads, rows, dim = q.shape
     key_heads, keys, value_dim = k.shape[1], k.shape[2], v.shape[3]
     if batch * heads * rows * value_dim == 0:
         return True
     group = heads // key_heads
-    vectors, blocks = cut(words.padded(group * rows) // words.LANES, dim, value_dim, load_int(descriptor, MOST_VECTORS))
-    decode = decode_rows(group * rows) if load_int(descriptor, STREAMS) and (rows == 1 or causal == 0) else 0
+    vectors, blocks = cut(padded(group * rows) // LANES, dim, value_dim, descriptor.most_vectors)
+    decode = decode_rows(group * rows) if descriptor.decodes and (rows == 1 or causal == 0) else 0
     tasks = batch * key_heads * (1 if decode else blocks)
-    pool = load_ptr(descriptor, at.POOL)
+    pool = descriptor.pool
     macs = batch * heads * rows * keys * (dim + value_dim)
     threads = min(tasks, worthwhile(pool, threads, macs / MACS_PER_US, WORTH_US))
-    context = stack_zeros(8 * (words.SIZE + LINE * threads))
-    store_ptr(context, at.WORKER, load_ptr(descriptor, at.WORKER))
-    store_ptr(context, at.POOL, pool)
-    store_int(context, at.THREADS, threads)
-    store_ptr(context, at.COUNTERS, offset(context, 8 * words.SIZE))
-    store_int(context, at.ROW_TASKS, tasks)
-    store_int(context, words.HEADS, key_heads)
-    store_int(context, words.GROUP, group)
-    store_int(context, words.ROWS, rows)
-    store_int(context, words.KEYS, keys)
-    store_int(context, words.DIM, dim)
-    store_int(context, words.VALUE_DIM, value_dim)
-    store_int(context, words.CAUSAL, causal)
-    store_f32(context, 2 * words.SCALE, np.float32(scale))
-    place(context, words.Q, q)
-    place(context, words.K, k)
-    place(context, words.V, v)
-    place(context, words.OUT, out)
-    store_ptr(context, words.MASK, mask)
-    store_int(context, words.MASK_BYTES, mask_bytes)
-    for axis in range(3):
-        store_int(context, words.MASK_BATCH + axis, mask_strides[axis])
-    store_ptr(context, words.SEEN, seen)
-    store_int(context, words.DECODE_ROWS, decode)
-    store_int(context, words.VECTORS, vectors)
-    store_int(context, words.BLOCKS, blocks)
-    return run(context, threads, tasks)
+    context = new_context(AttentionContext, threads)
+    context.worker = descriptor.worker
+    context.pool = pool
+    context.tasks = tasks
+    context.heads = key_heads
+    context.group = group
+    context.rows = rows
+    context.keys = keys
+    context.dim = dim
+    context.value_dim = value_dim
+    context.causal = causal
+    context.scale = np.float32(scale)
+    context.q = data_ptr(q)
+    context.q_batch, context.q_head, context.q_row = q.strides[0], q.strides[1], q.strides[2]
+    context.k = data_ptr(k)
+    context.k_batch, context.k_head, context.k_row = k.strides[0], k.strides[1], k.strides[2]
+    context.v = data_ptr(v)
+    context.v_batch, context.v_head, context.v_row = v.strides[0], v.strides[1], v.strides[2]
+    context.out = data_ptr(out)
+    context.out_batch, context.out_head, context.out_row = out.strides[0], out.strides[1], out.strides[2]
+    context.mask = mask
+    context.mask_bytes = mask_bytes
+    context.mask_batch, context.mask_head, context.mask_row = mask_strides
+    context.seen = seen
+    context.decode_rows = decode
+    context.vectors = vectors
+    context.blocks = blocks
+    fine = run(Context(context), threads)
+    keep(q)
+    keep(k)
+    keep(v)
+    keep(out)
+    return fine
 
 
 @kernel

@@ -1,24 +1,54 @@
-"""What attention tells its workers: its own words of the context (see base/context.py), after the common ones.
-
-Strides are in bytes. SEEN: address of the keys of each batch (int64), or 0 where all have KEYS. MASK: address or 0,
-with MASK_BYTES 1 for booleans, 4 for float32. DECODE_ROWS: rows of the decode form, or 0. VECTORS, BLOCKS: how the
-other form is cut.
-"""
+"""What the workers of attention are told."""
 
 from __future__ import annotations
 
-from ..base import context as at
+from ..base.context import Context, Descriptor
 from ..base.jit import kernel
-from ..base.memory import load_int, load_ptr, offset
+from ..base.memory import is_null, load_int
+from ..base.record import Float, Pointer
 
 LANES = 16
 
-(
-    HEADS, GROUP, ROWS, KEYS, DIM, VALUE_DIM, CAUSAL, SCALE, Q, Q_BATCH, Q_HEAD, Q_ROW, K, K_BATCH, K_HEAD, K_ROW, V,
-    V_BATCH, V_HEAD, V_ROW, OUT, OUT_BATCH, OUT_HEAD, OUT_ROW, MASK, MASK_BATCH, MASK_HEAD, MASK_ROW, MASK_BYTES, SEEN,
-    DECODE_ROWS, VECTORS, BLOCKS,
-) = range(at.SIZE, at.SIZE + 33)  # fmt: skip
-SIZE = at.SIZE + 40  # whole cache lines: counters follow
+
+class AttentionDescriptor(Descriptor):
+    most_vectors: int  # of a block of query rows
+    decodes: int  # whether the worker has a decode form
+
+
+class AttentionContext(Context):
+    heads: int  # of k and v
+    group: int  # query heads that share one
+    rows: int
+    keys: int
+    dim: int
+    value_dim: int
+    causal: int
+    scale: Float
+    q: Pointer
+    q_batch: int  # strides
+    q_head: int
+    q_row: int
+    k: Pointer
+    k_batch: int
+    k_head: int
+    k_row: int
+    v: Pointer
+    v_batch: int
+    v_head: int
+    v_row: int
+    out: Pointer
+    out_batch: int
+    out_head: int
+    out_row: int
+    mask: Pointer  # or NULL
+    mask_bytes: int  # 1 for booleans, 4 for float32, 0 for none
+    mask_batch: int
+    mask_head: int
+    mask_row: int
+    seen: Pointer  # the keys of each batch (int64), or NULL where all have `keys`
+    decode_rows: int  # rows of the decode form, or 0
+    vectors: int  # of the other form: vectors of the largest block
+    blocks: int  # of the query rows of a key head
 
 
 @kernel
@@ -28,7 +58,6 @@ def padded(count):
 
 
 @kernel
-def head_of(context, array, batch, head):
-    """Where one head of Q, K, V or OUT lies: address, batch, head and row strides follow each other."""
-    start = batch * load_int(context, array + 1) + head * load_int(context, array + 2)
-    return offset(load_ptr(context, array), start)
+def keys_of(context, batch):
+    """How many keys there are for a batch."""
+    return context.keys if is_null(context.seen) else load_int(context.seen, batch)

@@ -14,11 +14,10 @@ from functools import cache
 import numpy as np
 
 from ..base.jit import kernel
-from ..base.memory import is_null, load_f32, load_int, load_ptr, load_u8, null, offset, store_f32
+from ..base.memory import load_f32, load_u8, null, offset, store_f32
 from ..isa.base import InstructionSet
 from ..isa.intrinsics import fma
-from . import context as words
-from .context import padded
+from .context import keys_of, padded
 from .intrinsics import decode_intrinsics
 from .reference import BLOCK
 
@@ -56,11 +55,11 @@ def decode_task(isa: InstructionSet) -> Callable:
 
     @kernel(variant=isa.name)
     def attend(context, task, scratch):
-        heads, group = load_int(context, words.HEADS), load_int(context, words.GROUP)
-        rows = load_int(context, words.DECODE_ROWS)
-        dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
+        heads, group = context.heads, context.group
+        rows = context.decode_rows
+        dim, value_dim = context.dim, context.value_dim
         batch, head = task // heads, task % heads
-        there = group * load_int(context, words.ROWS)
+        there = group * context.rows
         q, q_wide, wide = scratch, 4 * padded(dim), 4 * padded(value_dim)
         o = offset(q, rows * q_wide)
         s = offset(o, rows * wide)
@@ -68,11 +67,11 @@ def decode_task(isa: InstructionSet) -> Callable:
         sums = offset(bias, 4 * rows * BLOCK)
         totals = offset(sums, 12 * rows)
 
-        scale = load_f32(context, 2 * words.SCALE)
+        scale = context.scale
         for r in range(rows):
             which = min(r, there - 1)
-            source = words.head_of(context, words.Q, batch, head * group + which % group)
-            row = offset(source, which // group * load_int(context, words.Q_ROW))
+            source = offset(context.q, batch * context.q_batch + (head * group + which % group) * context.q_head)
+            row = offset(source, which // group * context.q_row)
             mine = offset(q, r * q_wide)
             for d in range(dim):
                 store_f32(mine, d, load_f32(row, d) * scale)
@@ -83,12 +82,10 @@ def decode_task(isa: InstructionSet) -> Callable:
         for i in range(rows * padded(value_dim)):
             store_f32(o, i, np.float32(0))
 
-        count = load_int(context, words.KEYS)
-        if not is_null(load_ptr(context, words.SEEN)):
-            count = load_int(load_ptr(context, words.SEEN), batch)
-        k, k_row = words.head_of(context, words.K, batch, head), load_int(context, words.K_ROW)
-        v, v_row = words.head_of(context, words.V, batch, head), load_int(context, words.V_ROW)
-        mask_bytes = load_int(context, words.MASK_BYTES)
+        count = keys_of(context, batch)
+        k, k_row = offset(context.k, batch * context.k_batch + head * context.k_head), context.k_row
+        v, v_row = offset(context.v, batch * context.v_batch + head * context.v_head), context.v_row
+        mask_bytes = context.mask_bytes
         for j in range(0, count, BLOCK):
             keys = min(BLOCK, count - j)
             here, following = offset(v, j * v_row), offset(k, (j + BLOCK) * k_row)
@@ -96,8 +93,8 @@ def decode_task(isa: InstructionSet) -> Callable:
             if mask_bytes:
                 for r in range(rows):
                     which = min(r, there - 1)
-                    row = words.head_of(context, words.MASK, batch, head * group + which % group)
-                    row = offset(row, which // group * load_int(context, words.MASK_ROW) + j * mask_bytes)
+                    place = batch * context.mask_batch + (head * group + which % group) * context.mask_head
+                    row = offset(context.mask, place + which // group * context.mask_row + j * mask_bytes)
                     spread(row, mask_bytes, keys, offset(bias, 4 * r * BLOCK))
             weights(rows, s, keys, bias if mask_bytes else null(), sums)
             values(rows, s, here, v_row, keys, value_dim, sums, o, following, k_row)
@@ -106,8 +103,8 @@ def decode_task(isa: InstructionSet) -> Callable:
                 store_f32(totals, r, total)
 
         for r in range(there):
-            target = words.head_of(context, words.OUT, batch, head * group + r % group)
-            row = offset(target, r // group * load_int(context, words.OUT_ROW))
+            target = offset(context.out, batch * context.out_batch + (head * group + r % group) * context.out_head)
+            row = offset(target, r // group * context.out_row)
             mine, total = offset(o, r * wide), load_f32(totals, r)
             if total == np.float32(0):
                 for d in range(value_dim):

@@ -15,16 +15,13 @@ from functools import cache
 
 import numpy as np
 
-from ..base import context as at
-from ..base.atomics import fetch_add_relaxed
 from ..base.jit import kernel
 from ..base.memory import (
     ALIGN,
-    address_value,
+    aligned,
     allocate,
     is_null,
     load_int,
-    load_ptr,
     null,
     offset,
     release,
@@ -33,9 +30,8 @@ from ..base.memory import (
 )
 from ..isa.base import InstructionSet
 from ..threads.partition import share
-from ..threads.pool import next_task
-from . import context as words
-from .context import LANES, padded
+from ..threads.tasks import tasks_of
+from .context import LANES, AttentionContext, keys_of, padded
 from .emit_int8_pack import value_bytes
 from .intrinsics import gather, int8_intrinsics
 from .reference import BLOCK
@@ -59,26 +55,26 @@ def integer_attention_worker(isa: InstructionSet) -> Callable:
     @kernel(variant=isa.name)
     def kept_blocks(context):
         """How many blocks of keys fit."""
-        return (load_int(context, words.KEYS) + BLOCK - 1) // BLOCK if load_int(context, words.BLOCKS) > 1 else 1
+        return (context.keys + BLOCK - 1) // BLOCK if context.blocks > 1 else 1
 
     @kernel(variant=isa.name)
     def scratch_bytes(context):
-        dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
+        dim, value_dim = context.dim, context.value_dim
         across = padded(dim) + padded(value_dim) + 2 * BLOCK + 11
         blocks = kept_blocks(context) * (block_bytes(dim) + block_bytes(value_dim))
-        return ALIGN + blocks + LANES * load_int(context, words.VECTORS) * (4 * across + 24)
+        return ALIGN + blocks + LANES * context.vectors * (4 * across + 24)
 
     @kernel(variant=isa.name)
     def attend(context, task, scratch):
         """One block of query rows."""
-        heads, blocks = load_int(context, words.HEADS), load_int(context, words.BLOCKS)
-        shared = load_int(context, words.ROWS) * load_int(context, words.GROUP)
+        heads, blocks = context.heads, context.blocks
+        shared = context.rows * context.group
         block, pair = task % blocks, task // blocks
         batch, head = pair // heads, pair % heads
         before, vectors = share(block, blocks, (shared + LANES - 1) // LANES)
         first, capacity = LANES * before, LANES * vectors
         rows, wide = min(capacity, shared - LANES * before), 4 * LANES * vectors
-        dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
+        dim, value_dim = context.dim, context.value_dim
         kept, half = kept_blocks(context), block_bytes(dim)
         each = half + block_bytes(value_dim)
         packed = offset(scratch, ALIGN)
@@ -93,11 +89,11 @@ def integer_attention_worker(isa: InstructionSet) -> Callable:
         tables = offset(scales, wide)
         least, most = place_rows(context, batch, head, first, rows, capacity, tables, limits)
 
-        source = offset(load_ptr(context, words.Q), batch * load_int(context, words.Q_BATCH))
-        scale = offset(context, 8 * words.SCALE)
+        source = offset(context.q, batch * context.q_batch)
+        store_f32(inverse, 0, context.scale)
         for i in range(vectors):
             mine = offset(q, 4 * LANES * i)
-            gather(0, source, offset(tables, 8 * LANES * i), dim, scale, mine, wide)
+            gather(0, source, offset(tables, 8 * LANES * i), dim, inverse, mine, wide)
             pack_queries(0, mine, wide, dim, offset(scales, 4 * LANES * i))
         for i in range(capacity):
             store_f32(sums, i, np.float32(-np.inf))
@@ -108,14 +104,12 @@ def integer_attention_worker(isa: InstructionSet) -> Callable:
         if load_int(scratch, PAIR) != pair or kept == 1:
             store_int(scratch, PAIR, pair)
             store_int(scratch, KEPT, 0)
-        there = load_int(context, words.KEYS)
-        if not is_null(load_ptr(context, words.SEEN)):
-            there = load_int(load_ptr(context, words.SEEN), batch)
-        k, k_row = words.head_of(context, words.K, batch, head), load_int(context, words.K_ROW)
-        v, v_row = words.head_of(context, words.V, batch, head), load_int(context, words.V_ROW)
-        mask, mask_bytes = load_ptr(context, words.MASK), load_int(context, words.MASK_BYTES)
+        there = keys_of(context, batch)
+        k, k_row = offset(context.k, batch * context.k_batch + head * context.k_head), context.k_row
+        v, v_row = offset(context.v, batch * context.v_batch + head * context.v_head), context.v_row
+        mask, mask_bytes = context.mask, context.mask_bytes
         if mask_bytes:
-            mask = offset(mask, batch * load_int(context, words.MASK_BATCH))
+            mask = offset(mask, batch * context.mask_batch)
         for j in range(0, most, BLOCK):
             keys, number = min(BLOCK, most - j), j // BLOCK
             limited = least < j + keys
@@ -143,20 +137,14 @@ def integer_attention_worker(isa: InstructionSet) -> Callable:
 
     @kernel(variant=isa.name)
     def integer_attention_worker(context, index):
-        threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
-        tasks = load_int(context, at.ROW_TASKS)
+        context = AttentionContext(context)
         allocated = allocate(ALIGN + scratch_bytes(context))
         if is_null(allocated):
             return
-        scratch = offset(allocated, -address_value(allocated) % ALIGN)
+        scratch = aligned(allocated)
         store_int(scratch, PAIR, -1)
-        done = 0
-        task, victim = next_task(counters, index, threads, tasks, 0)
-        while task >= 0:
+        for task in tasks_of(context, index):
             attend(context, task, scratch)
-            done += 1
-            task, victim = next_task(counters, index, threads, tasks, victim)
-        fetch_add_relaxed(context, at.DONE, done)
         release(allocated)
 
     return integer_attention_worker

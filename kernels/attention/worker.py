@@ -20,17 +20,13 @@ from functools import cache
 
 import numpy as np
 
-from ..base import context as at
-from ..base.atomics import fetch_add_relaxed
 from ..base.jit import kernel
 from ..base.memory import (
     ALIGN,
-    address_value,
+    aligned,
     allocate,
     is_null,
     load_f32,
-    load_int,
-    load_ptr,
     null,
     offset,
     release,
@@ -40,9 +36,8 @@ from ..base.memory import (
 )
 from ..isa.base import InstructionSet
 from ..threads.partition import share
-from ..threads.pool import next_task
-from . import context as words
-from .context import LANES, padded
+from ..threads.tasks import tasks_of
+from .context import LANES, AttentionContext, keys_of, padded
 from .decode import decode_bytes, decode_task
 from .intrinsics import LIMITED, float_intrinsics, gather, scatter
 from .reference import BLOCK
@@ -63,16 +58,10 @@ def place_rows(context, batch, head, first, rows, capacity, tables, limits):
 
     Returns the least and the greatest limit.
     """
-    group, positions = load_int(context, words.GROUP), load_int(context, words.ROWS)
-    causal, there = load_int(context, words.CAUSAL), load_int(context, words.KEYS)
-    q_row, out_row, mask_row = (
-        load_int(context, words.Q_ROW), load_int(context, words.OUT_ROW), load_int(context, words.MASK_ROW),
-    )  # fmt: skip
-    q_head, out_head, mask_head = (
-        load_int(context, words.Q_HEAD), load_int(context, words.OUT_HEAD), load_int(context, words.MASK_HEAD),
-    )  # fmt: skip
-    if not is_null(load_ptr(context, words.SEEN)):
-        there = load_int(load_ptr(context, words.SEEN), batch)
+    group, positions = context.group, context.rows
+    causal, there = context.causal, keys_of(context, batch)
+    q_row, out_row, mask_row = context.q_row, context.out_row, context.mask_row
+    q_head, out_head, mask_head = context.q_head, context.out_head, context.mask_head
     position, member = first // group, first % group
     least = there - positions + 1 + position if causal else there
     limit = max(least, 0)
@@ -96,10 +85,10 @@ def place_rows(context, batch, head, first, rows, capacity, tables, limits):
 @kernel
 def deliver(context, batch, vectors, rows, o, totals, inverse, tables):
     """Write `rows` rows of out: o [Dv][16 · vectors] over the sums of their weights."""
-    capacity, value_dim = LANES * vectors, load_int(context, words.VALUE_DIM)
+    capacity, value_dim = LANES * vectors, context.value_dim
     for i in range(capacity):
         store_f32(inverse, i, np.float32(1) / load_f32(totals, i))
-    target = offset(load_ptr(context, words.OUT), batch * load_int(context, words.OUT_BATCH))
+    target = offset(context.out, batch * context.out_batch)
     for i in range(vectors):
         place = 4 * LANES * i
         scatter(
@@ -117,14 +106,14 @@ def attention_worker(isa: InstructionSet) -> Callable:
     @kernel(variant=isa.name)
     def attend(context, task, scratch):
         """One block of query rows."""
-        heads, blocks = load_int(context, words.HEADS), load_int(context, words.BLOCKS)
-        shared = load_int(context, words.ROWS) * load_int(context, words.GROUP)
+        heads, blocks = context.heads, context.blocks
+        shared = context.rows * context.group
         block, pair = task % blocks, task // blocks
         batch, head = pair // heads, pair % heads
         before, vectors = share(block, blocks, (shared + LANES - 1) // LANES)
         first, capacity = LANES * before, LANES * vectors
         rows, wide = min(capacity, shared - LANES * before), 4 * LANES * vectors
-        dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
+        dim, value_dim = context.dim, context.value_dim
         q = scratch
         o = offset(q, wide * padded(dim))
         s = offset(o, wide * padded(value_dim))
@@ -135,21 +124,21 @@ def attention_worker(isa: InstructionSet) -> Callable:
         tables = offset(limits, wide)
         least, most = place_rows(context, batch, head, first, rows, capacity, tables, limits)
 
-        source = offset(load_ptr(context, words.Q), batch * load_int(context, words.Q_BATCH))
-        scale = offset(context, 8 * words.SCALE)
+        source = offset(context.q, batch * context.q_batch)
+        store_f32(inverse, 0, context.scale)
         for v in range(vectors):
-            gather(0, source, offset(tables, 8 * LANES * v), dim, scale, offset(q, 4 * LANES * v), wide)
+            gather(0, source, offset(tables, 8 * LANES * v), dim, inverse, offset(q, 4 * LANES * v), wide)
         for i in range(capacity):
             store_f32(sums, i, np.float32(-np.inf))
             store_f32(sums, capacity + i, np.float32(0))
         for i in range(capacity * value_dim):
             store_f32(o, i, np.float32(0))
 
-        k, k_row = words.head_of(context, words.K, batch, head), load_int(context, words.K_ROW)
-        v, v_row = words.head_of(context, words.V, batch, head), load_int(context, words.V_ROW)
-        mask, mask_bytes = load_ptr(context, words.MASK), load_int(context, words.MASK_BYTES)
+        k, k_row = offset(context.k, batch * context.k_batch + head * context.k_head), context.k_row
+        v, v_row = offset(context.v, batch * context.v_batch + head * context.v_head), context.v_row
+        mask, mask_bytes = context.mask, context.mask_bytes
         if mask_bytes:
-            mask = offset(mask, batch * load_int(context, words.MASK_BATCH))
+            mask = offset(mask, batch * context.mask_batch)
         for j in range(0, most, BLOCK):
             keys = min(BLOCK, most - j)
             limited = least < j + keys
@@ -172,25 +161,19 @@ def attention_worker(isa: InstructionSet) -> Callable:
 
     @kernel(variant=isa.name)
     def attention_worker(context, index):
-        threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
-        tasks = load_int(context, at.ROW_TASKS)
-        decode, vectors = load_int(context, words.DECODE_ROWS), load_int(context, words.VECTORS)
-        dim, value_dim = load_int(context, words.DIM), load_int(context, words.VALUE_DIM)
+        context = AttentionContext(context)
+        decode, vectors = context.decode_rows, context.vectors
+        dim, value_dim = context.dim, context.value_dim
         needed = decode_bytes(decode, dim, value_dim) if decode else scratch_bytes(vectors, dim, value_dim)
         allocated = allocate(ALIGN + needed)
         if is_null(allocated):
             return
-        scratch = offset(allocated, -address_value(allocated) % ALIGN)
-        done = 0
-        task, victim = next_task(counters, index, threads, tasks, 0)
-        while task >= 0:
+        scratch = aligned(allocated)
+        for task in tasks_of(context, index):
             if decode:
                 stream(context, task, scratch)
             else:
                 attend(context, task, scratch)
-            done += 1
-            task, victim = next_task(counters, index, threads, tasks, victim)
-        fetch_add_relaxed(context, at.DONE, done)
         release(allocated)
 
     return attention_worker

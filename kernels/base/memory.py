@@ -134,6 +134,17 @@ def clear(typingctx, base, count):
 
 
 @intrinsic
+def copy_bytes(typingctx, target, source, count):
+    """memcpy(target, source, count)"""
+
+    def codegen(context, builder, signature, args):
+        cgutils.raw_memcpy(builder, *args, 1)
+        return context.get_dummy_value()
+
+    return types.void(types.voidptr, types.voidptr, types.intp), codegen
+
+
+@intrinsic
 def allocate(typingctx, count):
     """malloc(3): NULL if there is too little memory."""
 
@@ -215,6 +226,12 @@ def keep(typingctx, array):
         return context.get_dummy_value()
 
     return types.void(array), codegen
+
+
+@kernel
+def aligned(base):
+    """The first multiple of ALIGN from `base` on."""
+    return offset(base, -address_value(base) % ALIGN)
 
 
 @kernel

@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-from ..base import context as at
+from ..base.context import Context, new_context
 from ..base.jit import kernel
-from ..base.memory import insist, is_null, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
+from ..base.memory import insist, is_null, offset
 from ..gemm.pack import padded_length
 from ..quantize.call import VALUES_PER_US, quantize_into
 from ..threads.partition import MACS_PER_US
-from ..threads.pool import LINE, run, worthwhile
+from ..threads.pool import run, worthwhile
 from ..threads.scratch import borrow, give_back
-from .context import (
-    BOTTOM,
-    CHANNELS,
-    CHUNKS,
-    CONTEXT_WORDS,
-    DESCRIPTOR,
-    DILATE_X,
-    DILATE_Y,
-    GROUPS,
-    HEIGHT,
-    K_HIGH,
-    K_WIDE,
-    L2_BYTES,
-    LARGEST,
-    LAST_CACHE,
-    LEFT,
-    MR,
-    NR,
-    OUT_HEIGHT,
-    OUT_WIDTH,
-    OUTPUTS,
-    PARTS,
-    QUANTIZE,
-    RIGHT,
-    SCALES,
-    SLOTS,
-    STEP_X,
-    STEP_Y,
-    TOP,
-    WIDTH,
-)
+from .context import ConvContext, ConvDescriptor
 from .emit import PIXELS
 
 #: The least microseconds to give a thread: quantizing, packing patches and products are calls and tasks of their own.
@@ -79,26 +49,26 @@ def cut(images, units, most, row_panels, threads):
 @kernel
 def convolve_into(x, images, height, width, out, descriptor, post_ops, threads):
     """float32 out [images, outputs, …] from x [images, channels, height, width], both contiguous; 0 threads chooses."""
-    d = descriptor
-    channels, outputs, groups = load_int(d, CHANNELS), load_int(d, OUTPUTS), load_int(d, GROUPS)
-    top, bottom, left, right = load_int(d, TOP), load_int(d, BOTTOM), load_int(d, LEFT), load_int(d, RIGHT)
-    k_high, k_wide = load_int(d, K_HIGH), load_int(d, K_WIDE)
-    out_height = output_size(height, top, bottom, k_high, load_int(d, DILATE_Y), load_int(d, STEP_Y))
-    out_width = output_size(width, left, right, k_wide, load_int(d, DILATE_X), load_int(d, STEP_X))
+    d = ConvDescriptor(descriptor)
+    channels, outputs, groups = d.channels, d.outputs, d.groups
+    top, bottom, left, right = d.top, d.bottom, d.left, d.right
+    k_high, k_wide = d.k_high, d.k_wide
+    out_height = output_size(height, top, bottom, k_high, d.dilate_y, d.step_y)
+    out_width = output_size(width, left, right, k_wide, d.dilate_x, d.step_x)
     pixels, values, k = out_height * out_width, channels * height * width, channels // groups * k_high * k_wide
     if images == 0:
         return
-    pool, nr, tallest = load_ptr(d, at.POOL), load_int(d, NR), load_int(d, MR)
+    pool, nr, tallest = d.pool, d.nr, d.mr
     threads = worthwhile(pool, threads, estimate(images, outputs, pixels, k, values), WORTH_US)
     units, per_unit = (pixels + PIXELS - 1) // PIXELS, PIXELS // nr
-    most = max(1, load_int(d, L2_BYTES) // 2 // (per_unit * nr * padded_length(k)))
+    most = max(1, d.l2_bytes // 2 // (per_unit * nr * padded_length(k)))
     row_panels = (outputs // groups + tallest - 1) // tallest
     chunks, parts = cut(images * groups, units, most, row_panels, threads)
     tasks = images * groups * chunks * parts
 
     # What vectors read around a row may lie before the first image and behind the last.
-    slack = left + right + PIXELS * (load_int(d, STEP_X) + 2)
-    slots = load_ptr(d, SLOTS)
+    slack = left + right + PIXELS * (d.step_x + 2)
+    slots = d.slots
     slot, buffer = borrow(slots, 5 * images + images * values + 2 * slack)
     if is_null(buffer):
         give_back(slots, slot, buffer)
@@ -107,30 +77,28 @@ def convolve_into(x, images, height, width, out, descriptor, post_ops, threads):
     quantized = offset(buffer, 5 * images + slack)
     fine = quantize_into(
         x, 4 * values, images, values, quantized, values, scales, zeros, 0, 0,
-        load_int(d, QUANTIZE), load_int(d, at.POOL), load_int(d, LAST_CACHE), threads,
+        d.quantize, d.pool, d.last_cache, threads,
     )  # fmt: skip
 
     threads = min(threads, tasks)
-    context = stack_zeros(8 * (CONTEXT_WORDS + LINE * threads))
-    store_ptr(context, at.WORKER, load_ptr(d, at.WORKER))
-    store_ptr(context, at.POOL, pool)
-    store_ptr(context, DESCRIPTOR, d)
-    store_ptr(context, at.X, quantized)
-    store_ptr(context, at.X_ZERO, zeros)
-    store_ptr(context, SCALES, scales)
-    store_ptr(context, at.OUT, out)
-    store_int(context, at.POST_OPS, post_ops)
-    store_int(context, HEIGHT, height)
-    store_int(context, WIDTH, width)
-    store_int(context, OUT_HEIGHT, out_height)
-    store_int(context, OUT_WIDTH, out_width)
-    store_int(context, CHUNKS, chunks)
-    store_int(context, PARTS, parts)
-    store_int(context, LARGEST, (units + chunks - 1) // chunks)
-    store_int(context, at.ROW_TASKS, tasks)
-    store_int(context, at.THREADS, threads)
-    store_ptr(context, at.COUNTERS, offset(context, 8 * CONTEXT_WORDS))
-    fine = fine and run(context, threads, tasks)
+    context = new_context(ConvContext, threads)
+    context.worker = d.worker
+    context.pool = pool
+    context.descriptor = d
+    context.x = quantized
+    context.zeros = zeros
+    context.scales = scales
+    context.out = out
+    context.post_ops = post_ops
+    context.height = height
+    context.width = width
+    context.out_height = out_height
+    context.out_width = out_width
+    context.chunks = chunks
+    context.parts = parts
+    context.largest = (units + chunks - 1) // chunks
+    context.tasks = tasks
+    fine = fine and run(Context(context), threads)
     give_back(slots, slot, buffer)
     insist(fine)
 
@@ -138,4 +106,4 @@ def convolve_into(x, images, height, width, out, descriptor, post_ops, threads):
 @kernel
 def convolution_entry(x, out, descriptor, images, height, width, post_ops, threads):
     """`convolve_into` on addresses of arrays."""
-    convolve_into(x.data, images, height, width, out.data, descriptor.data, post_ops, threads)
+    convolve_into(x.data, images, height, width, out.data, descriptor.data, post_ops.data, threads)

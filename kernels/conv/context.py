@@ -1,24 +1,52 @@
-"""The words by which a convolution's worker is told all it needs, beside those of base/context.py.
+"""What is known of a packed convolution, and what its worker is told."""
 
-    descriptor   one per packed weight and instruction set (dynq_numba/operators/conv/backend.py)
-    context      filled for every call (call.py); it leads to the descriptor
-"""
+from __future__ import annotations
 
-from ..base import context as at
+from ..base.context import Context, Descriptor
+from ..base.record import Pointer
 
-#: A descriptor: what belongs to a packed weight and an instruction set, one int64 each (the worker's own address and
-#: the pool's are where a context has them).
-(
-    QUANTIZE,  # address of the worker of `quantize`
-    LAST_CACHE, L2_BYTES,
-    WEIGHTS,  # address of the row panels [groups][words of padded K][R], one after another
-    ROWS,  # address of [3][outputs]: int32 Σ q, float32 scale, float32 bias
-    OUTPUTS, CHANNELS, GROUPS, K_HIGH, K_WIDE, STEP_Y, STEP_X, TOP, BOTTOM, LEFT, RIGHT, DILATE_Y, DILATE_X,
-    NR, MR, K_PER_WORD,
-    WORDS,  # words of k to multiply
-    SLOTS,  # address of the slots of scratch (threads/scratch.py)
-) = range(2, 25)  # fmt: skip
-DESCRIPTOR_WORDS = 32
-#: A convolution's own words of the context. Pixels come in units of PIXELS; LARGEST is of a task.
-DESCRIPTOR, SCALES, HEIGHT, WIDTH, OUT_HEIGHT, OUT_WIDTH, CHUNKS, PARTS, LARGEST = range(at.SIZE, at.SIZE + 9)
-CONTEXT_WORDS = at.SIZE + 16
+
+class ConvDescriptor(Descriptor):
+    """Of a packed weight and an instruction set (dynq_numba/operators/conv/backend.py)."""
+
+    quantize: Pointer  # the worker of `quantize`
+    last_cache: int
+    l2_bytes: int
+    weights: Pointer  # the row panels [groups][words of padded K][R], one after another
+    rows: Pointer  # [3][outputs]: int32 Σ q, float32 scale, float32 bias
+    outputs: int
+    channels: int
+    groups: int
+    k_high: int
+    k_wide: int
+    step_y: int
+    step_x: int
+    top: int
+    bottom: int
+    left: int
+    right: int
+    dilate_y: int
+    dilate_x: int
+    nr: int
+    mr: int
+    k_per_word: int
+    words: int  # words of k to multiply
+    slots: Pointer  # slots of scratch (threads/scratch.py)
+
+
+class ConvContext(Context):
+    """Of a call. Pixels come in units of PIXELS."""
+
+    descriptor: Pointer
+    x: Pointer  # the images in bytes
+    scales: Pointer  # of each image
+    zeros: Pointer
+    out: Pointer
+    post_ops: Pointer  # or NULL
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    chunks: int  # tasks that share the pixels of an image
+    parts: int  # tasks that share the row panels of a group
+    largest: int  # units of the largest task

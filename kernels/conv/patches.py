@@ -17,28 +17,9 @@ from functools import cache
 import numpy as np
 
 from ..base.jit import kernel
-from ..base.memory import load_int, load_ptr, load_u8, offset, store_int, store_u8
+from ..base.memory import load_u8, offset, store_int, store_u8
 from ..isa.base import InstructionSet
-from .context import (
-    BOTTOM,
-    CHANNELS,
-    DESCRIPTOR,
-    DILATE_X,
-    DILATE_Y,
-    GROUPS,
-    HEIGHT,
-    K_HIGH,
-    K_WIDE,
-    LARGEST,
-    LEFT,
-    OUT_HEIGHT,
-    OUT_WIDTH,
-    RIGHT,
-    STEP_X,
-    STEP_Y,
-    TOP,
-    WIDTH,
-)
+from .context import ConvDescriptor
 from .emit import PIXELS, SHIFTS, pack_patches, shift_rows
 
 #: Bytes of planes that are laid out at once: they stay in L1 until they are packed.
@@ -48,9 +29,9 @@ PLANES = 1 << 14
 @kernel
 def is_direct(context):
     """Whether the image itself serves as planes."""
-    d = load_ptr(context, DESCRIPTOR)
-    steps = load_int(d, K_WIDE) * load_int(d, STEP_X) * load_int(d, STEP_Y)
-    around = load_int(d, TOP) + load_int(d, BOTTOM) + load_int(d, LEFT) + load_int(d, RIGHT)
+    d = ConvDescriptor(context.descriptor)
+    steps = d.k_wide * d.step_x * d.step_y
+    around = d.top + d.bottom + d.left + d.right
     return steps == 1 and around == 0
 
 
@@ -65,13 +46,13 @@ def planes_bytes(context):
     """Bytes that the planes of a task take at most, and what is read and written beyond them."""
     if is_direct(context):
         return 0
-    d = load_ptr(context, DESCRIPTOR)
-    channels, step_y = load_int(d, CHANNELS) // load_int(d, GROUPS), load_int(d, STEP_Y)
-    reach, out_width = (load_int(d, K_HIGH) - 1) * load_int(d, DILATE_Y), load_int(context, OUT_WIDTH)
-    pixels = load_int(context, LARGEST) * PIXELS
-    lines = min(load_int(context, OUT_HEIGHT), pixels // out_width + 2)
+    d = ConvDescriptor(context.descriptor)
+    channels, step_y = d.channels // d.groups, d.step_y
+    reach, out_width = (d.k_high - 1) * d.dilate_y, context.out_width
+    pixels = context.largest * PIXELS
+    lines = min(context.out_height, pixels // out_width + 2)
     wide = out_width if lines > 1 else min(out_width, pixels)
-    channel = load_int(d, K_WIDE) * min(step_y, reach + 1) * (lines + reach // step_y) * wide
+    channel = d.k_wide * min(step_y, reach + 1) * (lines + reach // step_y) * wide
     return min(channels, 4 + PLANES // max(1, channel)) * channel + 4 * PIXELS
 
 
@@ -137,8 +118,8 @@ def patch_packer(isa: InstructionSet) -> Callable:
     @kernel(variant=isa.name)
     def find_streams(d, channels, height, width, phases, area, wide, direct, offsets):
         """Where the stream of every k of `channels` channels begins; 0 for the rest of the last word."""
-        k_high, k_wide = load_int(d, K_HIGH), load_int(d, K_WIDE)
-        step_y, dilate_y = load_int(d, STEP_Y), load_int(d, DILATE_Y)
+        k_high, k_wide = d.k_high, d.k_wide
+        step_y, dilate_y = d.step_y, d.dilate_y
         place = 0
         for channel in range(channels):
             for ky in range(k_high):
@@ -153,11 +134,11 @@ def patch_packer(isa: InstructionSet) -> Callable:
     @kernel(variant=isa.name)
     def lay_out(context, image, zero, first, count, channels, panels, panel_stride, planes, offsets):
         """Patches of `count` pixels from the `first` on, of `channels` channels from `image` on, into panels."""
-        d = load_ptr(context, DESCRIPTOR)
-        k_high, k_wide, dilate_x = load_int(d, K_HIGH), load_int(d, K_WIDE), load_int(d, DILATE_X)
-        step_y, step_x, top, left = load_int(d, STEP_Y), load_int(d, STEP_X), load_int(d, TOP), load_int(d, LEFT)
-        height, width, out_width = load_int(context, HEIGHT), load_int(context, WIDTH), load_int(context, OUT_WIDTH)
-        reach, direct = (k_high - 1) * load_int(d, DILATE_Y), is_direct(context)
+        d = ConvDescriptor(context.descriptor)
+        k_high, k_wide, dilate_x = d.k_high, d.k_wide, d.dilate_x
+        step_y, step_x, top, left = d.step_y, d.step_x, d.top, d.left
+        height, width, out_width = context.height, context.width, context.out_width
+        reach, direct = (k_high - 1) * d.dilate_y, is_direct(context)
         y, last = first // out_width, (first + count - 1) // out_width
         x, wide = 0, out_width
         if y == last:  # of a single row, only what is needed

@@ -34,18 +34,14 @@ from functools import cache
 import numpy as np
 from numba import carray
 
-from ..base import context as at
-from ..base.atomics import fetch_add_relaxed
 from ..base.jit import kernel
 from ..base.memory import (
     ALIGN,
-    address_value,
+    aligned,
     call_post_ops,
     is_null,
     load_f32,
     load_i32,
-    load_int,
-    load_ptr,
     load_u8,
     offset,
     stack_bytes,
@@ -55,28 +51,9 @@ from ..base.memory import (
 from ..gemm.pack import padded_length
 from ..isa.base import InstructionSet
 from ..threads.partition import share
-from ..threads.pool import next_task
 from ..threads.scratch import borrow, give_back
-from .context import (
-    CHANNELS,
-    CHUNKS,
-    DESCRIPTOR,
-    GROUPS,
-    HEIGHT,
-    K_HIGH,
-    K_WIDE,
-    LARGEST,
-    OUT_HEIGHT,
-    OUT_WIDTH,
-    OUTPUTS,
-    PARTS,
-    ROWS,
-    SCALES,
-    SLOTS,
-    WEIGHTS,
-    WIDTH,
-    WORDS,
-)
+from ..threads.tasks import tasks_of
+from .context import ConvContext, ConvDescriptor
 from .emit import PIXELS, convolution_strip
 from .patches import patch_packer, planes_bytes
 
@@ -123,7 +100,7 @@ def convolution_worker(isa: InstructionSet) -> Callable:
     @kernel(variant=isa.name)
     def row_words(d, group, outputs, scale, zero, words):
         """[3][R] of every row panel of a group, for an image's scale and zero point."""
-        source, every = load_ptr(d, ROWS), load_int(d, OUTPUTS)
+        source, every = d.rows, d.outputs
         row_panels = (outputs + tallest - 1) // tallest
         for p in range(row_panels):
             first, height = share(p, row_panels, outputs)
@@ -136,51 +113,49 @@ def convolution_worker(isa: InstructionSet) -> Callable:
 
     @kernel(variant=isa.name)
     def convolution_worker(context, index):
-        d = load_ptr(context, DESCRIPTOR)
-        groups = load_int(d, GROUPS)
-        channels, outputs = load_int(d, CHANNELS) // groups, load_int(d, OUTPUTS) // groups
-        taps, words = load_int(d, K_HIGH) * load_int(d, K_WIDE), load_int(d, WORDS)
+        context = ConvContext(context)
+        d = ConvDescriptor(context.descriptor)
+        groups = d.groups
+        channels, outputs = d.channels // groups, d.outputs // groups
+        taps, words = d.k_high * d.k_wide, d.words
         padded = padded_length(channels * taps)
         panel_stride, row_bytes = padded * nr, padded // kr * 4
-        area = load_int(context, HEIGHT) * load_int(context, WIDTH)
-        pixels = load_int(context, OUT_HEIGHT) * load_int(context, OUT_WIDTH)
+        area = context.height * context.width
+        pixels = context.out_height * context.out_width
         units = (pixels + PIXELS - 1) // PIXELS
-        chunks, parts = load_int(context, CHUNKS), load_int(context, PARTS)
-        threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
-        tasks = load_int(context, at.ROW_TASKS)
-        post_ops = load_ptr(context, at.POST_OPS)
+        chunks, parts = context.chunks, context.parts
+        post_ops = context.post_ops
         row_panels = (outputs + tallest - 1) // tallest
         # One piece of memory: panels, row words, offsets of streams, planes.
-        sizes = load_int(context, LARGEST) * unit * panel_stride, (12 * outputs + 63) // 64 * 64, 8 * (padded + 8)
-        slots = load_ptr(d, SLOTS)
+        sizes = context.largest * unit * panel_stride, (12 * outputs + 63) // 64 * 64, 8 * (padded + 8)
+        slots = d.slots
         slot, allocated = borrow(slots, sizes[0] + sizes[1] + sizes[2] + planes_bytes(context) + ALIGN)
         if is_null(allocated):
             give_back(slots, slot, allocated)
             return
-        panels = offset(allocated, -address_value(allocated) % ALIGN)
+        panels = aligned(allocated)
         rows = offset(panels, sizes[0])
         offsets = offset(rows, sizes[1])
         planes = offset(offsets, sizes[2])
-        done, held, fitted = 0, -1, -1
-        task, victim = next_task(counters, index, threads, tasks, 0)
-        while task >= 0:
+        held, fitted = -1, -1
+        for task in tasks_of(context, index):
             place, part = task // parts, task % parts
             item, chunk = place // chunks, place % chunks
             image, group = item // groups, item % groups
             from_unit, count = share(chunk, chunks, units)
             first = from_unit * PIXELS
             count = min(pixels - first, count * PIXELS)
-            scale = load_f32(load_ptr(context, SCALES), image)
-            zero = load_u8(load_ptr(context, at.X_ZERO), image)
+            scale = load_f32(context.scales, image)
+            zero = load_u8(context.zeros, image)
             if item != fitted:
                 row_words(d, group, outputs, scale, np.int64(zero), rows)
                 fitted = item
             if place != held:
-                source = offset(load_ptr(context, at.X), item * channels * area)
+                source = offset(context.x, item * channels * area)
                 lay_out(context, source, zero, first, count, channels, panels, panel_stride, planes, offsets)
                 held = place
-            weights = offset(load_ptr(d, WEIGHTS), group * outputs * row_bytes)
-            out = offset(load_ptr(context, at.OUT), 4 * (item * outputs * pixels + first))
+            weights = offset(d.weights, group * outputs * row_bytes)
+            out = offset(context.out, 4 * (item * outputs * pixels + first))
             begin, some = share(part, parts, row_panels)
             for p in range(begin, begin + some):
                 row, height = share(p, row_panels, outputs)
@@ -195,9 +170,6 @@ def convolution_worker(isa: InstructionSet) -> Callable:
                     )  # fmt: skip
                     if not is_null(post_ops):
                         call_post_ops(post_ops, corner, 4 * pixels, corner, 0, height, here)
-            done += 1
-            task, victim = next_task(counters, index, threads, tasks, victim)
-        fetch_add_relaxed(context, at.DONE, done)
         give_back(slots, slot, allocated)
 
     return convolution_worker

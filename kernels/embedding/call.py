@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..base import context as at
+from ..base.context import Context, new_context
 from ..base.jit import kernel
-from ..base.memory import insist, load_i32, load_int, load_ptr, offset, stack_zeros, store_int, store_ptr
-from ..threads.pool import LINE, run, worthwhile
-from .emit import FAR, IDS, MEAN, OFFSETS, ROW_BYTES, TABLE, WEIGHT_STRIDE, WEIGHTS
-
-#: Words of a packed table's descriptor (dynq_numba/operators/embedding/backend.py).
-D_TABLE, D_ROW_BYTES, D_FAR, D_ROWS, D_COLUMNS, D_POOL = range(6)
-DESCRIPTOR_WORDS = 8
+from ..base.memory import insist, load_i32, load_int
+from ..threads.pool import run, worthwhile
+from .context import LookupContext, Table
 
 #: Bytes of rows, and of results, that one thread reads or writes in a microsecond; the least microseconds to give a
 #: thread; bytes from which a second one may be asked.
@@ -89,34 +85,33 @@ def lookup_into(
     ids, id_bytes, count, offsets, bags, weights, weight_stride, mean, out, out_stride, descriptor, worker, threads
 ):  # fmt: skip
     """Fill float32 out [bags, columns]; ids and offsets (int64 [bags + 1], unused by "rows") are checked."""
-    columns, row_bytes = load_int(descriptor, D_COLUMNS), load_int(descriptor, D_ROW_BYTES)
+    descriptor = Table(descriptor)
+    columns, row_bytes = descriptor.columns, descriptor.row_bytes
     if bags == 0 or columns == 0:
         return
-    pool = load_ptr(descriptor, D_POOL)
+    pool = descriptor.pool
     micros = (count * row_bytes + 4 * bags * columns) / BYTES_PER_US
     threads = min(worthwhile(pool, threads, micros, WORTH_US), bags)
     tasks = 1 if threads == 1 else min(bags, PARTS * threads)
-    context = stack_zeros(8 * (at.SIZE + LINE * threads))
-    store_int(context, at.WORKER, worker)
-    store_ptr(context, at.POOL, pool)
-    store_int(context, at.M, bags)
-    store_int(context, at.K, columns)
-    store_ptr(context, at.X, ids)
-    store_int(context, at.X_STRIDE, id_bytes)
-    store_ptr(context, at.OUT, out)
-    store_int(context, at.OUT_STRIDE, out_stride)
-    store_ptr(context, TABLE, load_ptr(descriptor, D_TABLE))
-    store_int(context, ROW_BYTES, row_bytes)
-    store_int(context, FAR, load_int(descriptor, D_FAR))
-    store_int(context, IDS, count)
-    store_ptr(context, OFFSETS, offsets)
-    store_ptr(context, WEIGHTS, weights)
-    store_int(context, WEIGHT_STRIDE, weight_stride)
-    store_int(context, MEAN, mean)
-    store_int(context, at.THREADS, threads)
-    store_int(context, at.ROW_TASKS, tasks)
-    store_ptr(context, at.COUNTERS, offset(context, 8 * at.SIZE))
-    insist(run(context, threads, tasks))
+    context = new_context(LookupContext, threads)
+    context.worker = worker
+    context.pool = pool
+    context.bags = bags
+    context.columns = columns
+    context.ids = ids
+    context.id_bytes = id_bytes
+    context.out = out
+    context.out_stride = out_stride
+    context.table = descriptor.table
+    context.row_bytes = row_bytes
+    context.far = descriptor.far
+    context.count = count
+    context.offsets = offsets
+    context.weights = weights
+    context.weight_stride = weight_stride
+    context.mean = mean
+    context.tasks = tasks
+    insist(run(Context(context), threads))
 
 
 @kernel
@@ -132,10 +127,10 @@ def lookup_entry(
         bad = first_descent(offsets.data, bags, count)
         if bad != FINE:
             return FINE - 1 - bad
-    bad = first_outside(ids.data, id_bytes, count, load_int(words, D_ROWS))
+    bad = first_outside(ids.data, id_bytes, count, Table(words).rows)
     if bad == FINE:
         lookup_into(
             ids.data, id_bytes, count, offsets.data, count if bags < 0 else bags, weights.data, weight_stride, mean,
-            out.data, out.row_stride, words, worker, threads,
+            out.data, out.row_stride, words, worker.data, threads,
         )  # fmt: skip
     return bad

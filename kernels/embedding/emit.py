@@ -25,15 +25,12 @@ from functools import cache, partial
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from ..base import context as at
 from ..isa.base import InstructionSet
 from ..isa.emitter import BYTES, F32, F64, I8, I32, I64, VOID, Emitter, constant, internal_function, vector
 from ..isa.intrinsics import switch
 from ..quantize.emit import FLOATS, INTS, LANES
+from .context import LookupContext
 
-#: What a lookup tells its worker, beside X and X_STRIDE (the ids), K (columns), M (bags), OUT and OUT_STRIDE.
-TABLE, ROW_BYTES, FAR, IDS, OFFSETS, WEIGHTS, WEIGHT_STRIDE, MEAN = range(at.WORDS, at.WORDS + 8)
-assert MEAN < at.M
 #: Bytes of a row before its integers.
 HEAD = 8
 #: Vectors of 16 bytes that a function may handle; which of them fit depends on the registers.
@@ -65,15 +62,14 @@ def wide_sum_function(module: ir.Module, bits: int) -> ir.Function:
     doubles, double = vector(F64, LANES), partial(builder.fpext, typ=F64)
     zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
 
-    def word(index: int, kind: ir.Type = I64) -> ir.Value:
-        return e.load(kind, e.at(context, 8 * index), 8)
+    word = partial(LookupContext.load, builder, context)
 
     def add(state: list[ir.Value]) -> list[ir.Value]:
         i, *sums = state
-        place = e.at(word(at.X, BYTES), builder.mul(i, word(at.X_STRIDE)))
-        row = e.at(word(TABLE, BYTES), builder.mul(builder.zext(e.load(I32, place, 4), I64), word(ROW_BYTES)))
+        place = e.at(word("ids"), builder.mul(i, word("id_bytes")))
+        row = e.at(word("table"), builder.mul(builder.zext(e.load(I32, place, 4), I64), word("row_bytes")))
         scale, minimum = (e.splat(double(e.load(F32, e.at(row, 4 * j), 1)), LANES) for j in range(2))
-        weight = e.load(F32, e.at(word(WEIGHTS, BYTES), builder.mul(i, word(WEIGHT_STRIDE))), 4)
+        weight = e.load(F32, e.at(word("weights"), builder.mul(i, word("weight_stride"))), 4)
         packed = e.load(vector(I8, LANES), e.at(row, builder.add(skip, ir.Constant(I64, HEAD))), 1)
         parts = [packed] if bits == 8 else [builder.and_(packed, constant(packed.type, 15)),
                                             builder.lshr(packed, constant(packed.type, 4))]  # fmt: skip
@@ -82,14 +78,14 @@ def wide_sum_function(module: ir.Module, bits: int) -> ir.Function:
             sums[h] = builder.fadd(sums[h], builder.fmul(e.splat(double(weight), LANES), value))
         return [builder.add(i, one), *sums]
 
-    ends = e.at(word(OFFSETS, BYTES), builder.mul(bag, ir.Constant(I64, 8)))
+    ends = e.at(word("offsets"), builder.mul(bag, ir.Constant(I64, 8)))
     begin = e.load(I64, ends, 8)
-    inside, columns = builder.sub(e.load(I64, e.at(ends, 8), 8), begin), word(at.K)
+    inside, columns = builder.sub(e.load(I64, e.at(ends, 8), 8), begin), word("columns")
     sums = e.repeat(inside, [begin, *[constant(doubles, 0.0)] * (8 // bits)], add)[1:]
-    of_mean = builder.icmp_signed("!=", word(MEAN), zero)
+    of_mean = builder.icmp_signed("!=", word("mean"), zero)
     divisor = builder.select(of_mean, builder.sitofp(inside, F64), constant(F64, 1.0))
     half = columns if bits == 8 else builder.sdiv(builder.add(columns, one), ir.Constant(I64, 2))
-    row = e.at(word(at.OUT, BYTES), builder.mul(bag, word(at.OUT_STRIDE)))
+    row = e.at(word("out"), builder.mul(bag, word("out_stride")))
     for total, start, width in zip(sums, (zero, half), (half, builder.sub(columns, half)), strict=False):
         target = e.at(row, builder.mul(builder.add(start, skip), ir.Constant(I64, 4)))
         there = e.first_lanes(LANES, builder.sub(width, skip))
@@ -114,14 +110,13 @@ def lookup_function(module: ir.Module, bits: int, kind: str, size: int) -> ir.Fu
     def number(value: int) -> ir.Value:
         return ir.Constant(I64, value)
 
-    def word(index: int, kind: ir.Type = I64) -> ir.Value:
-        return e.load(kind, e.at(context, 8 * index), 8)
+    word = partial(LookupContext.load, builder, context)
 
-    table, row_bytes, ids, id_stride = word(TABLE, BYTES), word(ROW_BYTES), word(at.X, BYTES), word(at.X_STRIDE)
-    columns, out, out_stride = word(at.K), word(at.OUT, BYTES), word(at.OUT_STRIDE)
-    offsets, weights, weight_stride = word(OFFSETS, BYTES), word(WEIGHTS, BYTES), word(WEIGHT_STRIDE)
-    last = builder.sub(word(IDS), number(1))
-    far, mean = (builder.icmp_signed("!=", word(index), number(0)) for index in (FAR, MEAN))
+    table, row_bytes, ids, id_stride = word("table"), word("row_bytes"), word("ids"), word("id_bytes")
+    columns, out, out_stride = word("columns"), word("out"), word("out_stride")
+    offsets, weights, weight_stride = word("offsets"), word("weights"), word("weight_stride")
+    last = builder.sub(word("count"), number(1))
+    far, mean = (builder.icmp_signed("!=", word(name), number(0)) for name in ("far", "mean"))
     cells = e.at(table, builder.add(skip, number(HEAD)))
     half = columns if bits == 8 else builder.sdiv(builder.add(columns, number(1)), number(2))
     halves = [(number(0), half)] if bits == 8 else [(number(0), half), (half, builder.sub(columns, half))]

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from ..base import context as at
-from ..base.atomics import fetch_add_relaxed
 from ..base.jit import kernel
-from ..base.memory import load_int, load_ptr
 from ..isa.base import InstructionSet
 from ..quantize.emit import LANES
 from ..threads.partition import share
-from ..threads.pool import next_task
+from ..threads.tasks import tasks_of
+from .context import LookupContext
 from .emit import lookup, sizes
 
 
@@ -31,12 +29,10 @@ def lookup_worker(isa: InstructionSet, bits: int, kind: str) -> Callable:
 
     @kernel(variant=f"{isa.name} {bits} {kind}")
     def lookup_worker(context, index):
-        threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
-        tasks, bags, columns = load_int(context, at.ROW_TASKS), load_int(context, at.M), load_int(context, at.K)
+        context = LookupContext(context)
+        tasks, bags, columns = context.tasks, context.bags, context.columns
         vectors = ((columns * bits + 7) // 8 + LANES - 1) // LANES
-        done = 0
-        task, victim = next_task(counters, index, threads, tasks, 0)
-        while task >= 0:
+        for task in tasks_of(context, index):
             first, count = share(task, tasks, bags)
             # Rows of several blocks are near after the first: so a bag gets all of its blocks before the next one.
             step = count if block_of(vectors) >= vectors else 1
@@ -46,8 +42,5 @@ def lookup_worker(isa: InstructionSet, bits: int, kind: str) -> Callable:
                     size = block_of(vectors - vector)
                     emitted(size, context, LANES * vector, bag, step)
                     vector += size
-            done += 1
-            task, victim = next_task(counters, index, threads, tasks, victim)
-        fetch_add_relaxed(context, at.DONE, done)
 
     return lookup_worker

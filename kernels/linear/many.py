@@ -7,12 +7,24 @@ Weights whose kernels differ (another scheme, long K) cannot share rows; they ar
 
 from __future__ import annotations
 
-from ..base import context as at
+from ..base.context import LINE
 from ..base.jit import kernel
-from ..base.memory import allocate, insist, is_null, load_int, load_ptr, null, offset, release, stack_zeros, store_ptr
+from ..base.memory import (
+    address_value,
+    allocate,
+    insist,
+    is_null,
+    load_ptr,
+    null,
+    offset,
+    release,
+    stack_zeros,
+)
+from ..base.record import bytes_of
 from ..threads.partition import least_micros
-from ..threads.pool import LINE, worthwhile
+from ..threads.pool import worthwhile
 from .call import describe, fix_parameters, micros_of, start
+from .context import LinearContext, Weight
 from .emit_rotation import rotate
 from .outliers import same_columns
 
@@ -27,13 +39,12 @@ def together(table, weights):
     """Whether one worker can serve all weights with the same quantized rows."""
     if weights > MOST:
         return False
-    first = load_ptr(table, 0)
+    first = Weight(load_ptr(table, 0))
     for i in range(1, weights):
-        other = load_ptr(table, i)
-        for word in (at.WORKER, at.K, at.PER_TENSOR, at.ROTATION):
-            if load_int(other, word) != load_int(first, word):
-                return False
-        if not same_columns(other, first):
+        other = Weight(load_ptr(table, i))
+        if address_value(other.worker) != address_value(first.worker) or other.k != first.k:
+            return False
+        if other.per_tensor != first.per_tensor or other.rotation != first.rotation or not same_columns(other, first):
             return False
     return True
 
@@ -45,12 +56,12 @@ def linear_many_into(x, m, x_stride, table, weights, post_ops, threads):
         return APART
     if m == 0 or weights == 0:
         return DONE
-    first = load_ptr(table, 0)
-    rotation = load_int(first, at.ROTATION)
+    first = Weight(load_ptr(table, 0))
+    rotation = first.rotation
     if rotation == 0:
         insist(products_into(x, m, x_stride, table, weights, post_ops, threads))
         return DONE
-    k = load_int(first, at.K)
+    k = first.k
     rotated = allocate(max(1, 4 * m * k))
     fine = not is_null(rotated)
     if fine:
@@ -64,32 +75,35 @@ def linear_many_into(x, m, x_stride, table, weights, post_ops, threads):
 @kernel
 def products_into(x, m, x_stride, table, weights, post_ops, threads):
     """`linear_many_into` for weights that go together and x that is rotated, if it is to be; gives as `start` does."""
-    micros, panels, first = 0.0, 0, load_ptr(table, 0)
+    micros, panels, first = 0.0, 0, Weight(load_ptr(table, 0))
     for i in range(weights):
-        micros += micros_of(m, load_ptr(table, i))
-        panels += load_int(load_ptr(table, i), at.PANELS)
+        weight = Weight(load_ptr(table, i))
+        micros += micros_of(m, weight)
+        panels += weight.panels
     if panels == 0:
         return True
-    threads = worthwhile(load_ptr(first, at.POOL), threads, micros, least_micros(m, load_int(first, at.MR)))
-    contexts = stack_zeros(8 * (at.SIZE * weights + LINE * threads))
-    head = LINE * threads * 8  # followers stand behind the first one's counters
-    context = contexts
+    threads = worthwhile(first.pool, threads, micros, least_micros(m, first.mr))
+    counters = 8 * LINE * threads  # followers stand behind those of the first one
+    first_context = LinearContext(stack_zeros(bytes_of(LinearContext) * weights + counters))
+    first_context.threads, first_context.counters = threads, offset(first_context, bytes_of(LinearContext))
+    context = first_context
     for i in range(weights):
-        descriptor = load_ptr(table, i)
-        out, out_stride = load_ptr(table, weights + i), 4 * load_int(descriptor, at.N)
+        descriptor = Weight(load_ptr(table, i))
+        out, out_stride = load_ptr(table, weights + i), 4 * descriptor.n
         describe(context, x, m, x_stride, out, out_stride, null(), 0, descriptor, post_ops)
         if i > 0:
-            store_ptr(context, at.FIXED_PARAMETERS, load_ptr(contexts, at.FIXED_PARAMETERS))
+            context.fixed, context.fixed_scale = first_context.fixed, first_context.fixed_scale
+            context.fixed_zero_point = first_context.fixed_zero_point
         else:
             fix_parameters(context)
-        following = offset(context, 8 * at.SIZE + (head if i == 0 else 0))
+        following = offset(context, bytes_of(LinearContext) + (counters if i == 0 else 0))
         if i + 1 < weights:
-            store_ptr(context, at.NEXT, following)
-        context = following
-    return start(contexts, m, panels, threads)
+            context.next = following
+        context = LinearContext(following)
+    return start(first_context, m, panels, threads)
 
 
 @kernel
 def linear_many_entry(x, table, weights, post_ops, threads):
     """`linear_many_into` on a view of x and the address of `table`."""
-    return linear_many_into(x.data, x.rows, x.row_stride, table.data, weights, post_ops, threads)
+    return linear_many_into(x.data, x.rows, x.row_stride, table.data, weights, post_ops.data, threads)

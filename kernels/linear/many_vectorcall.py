@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..base import context as at
 from ..base.jit import kernel
 from ..base.memory import address_value, is_null, load_int, load_ptr, null, stack_zeros, store_int, store_ptr
 from ..objects.cpython import (
@@ -27,6 +26,7 @@ from ..objects.cpython import (
 from ..threads.partition import worthwhile_threads
 from ..threads.pool import HELPERS, SETTING
 from .call import micros_of
+from .context import Weight
 from .many import linear_many_into, together
 from .vectorcall import COUNT_MASK, LET_RUN_US, options, takes
 
@@ -58,18 +58,18 @@ def attempt(words, x, sequence, weights, results, post_ops, threads):
     table, micros, m = stack_zeros(24 * weights), 0.0, dimension(x, 0)
     for i in range(weights):
         weight = load_ptr(items, i)
-        descriptor = descriptor_of(words, weight)
+        descriptor = Weight(descriptor_of(words, weight))
         if is_null(descriptor) or not takes(x, descriptor):
             return OTHER
         store_ptr(table, i, descriptor)
         store_ptr(table, 2 * weights + i, weight)
         micros += micros_of(m, descriptor)
-    pool = load_ptr(load_ptr(table, 0), at.POOL)
+    pool = Weight(load_ptr(table, 0)).pool
     wanted = threads if threads > 0 else min(worthwhile_threads(micros), load_int(pool, SETTING))
     if load_int(pool, HELPERS) + 1 < wanted or not together(table, weights):
         return OTHER
     for i in range(weights):
-        out = new_matrix(words, m, load_int(load_ptr(table, i), at.N))
+        out = new_matrix(words, m, Weight(load_ptr(table, i)).n)
         if is_null(out):
             return FAILED
         store_ptr(results, ITEMS // 8 + i, out)  # the tuple has the reference now

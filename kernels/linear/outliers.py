@@ -3,9 +3,9 @@
     y[r, n] = (the linear of x and W, each 0 in these columns) + t
     t = fma(x[r, c], W[n, c], t)        for the columns c in ascending order, from t = 0
 
-A weight says of them what follows; the word OUTLIERS of its descriptor leads there:
+A weight says of them what follows; `outliers` of its descriptor leads there:
 
-    ┌ COUNT ┬ MASK ┬ WEIGHTS ┬ PLACES … ───────────────┐     words of 8 bytes
+    ┌ count ┬ mask ┬ weights ┬ places … ───────────────┐     words of 8 bytes
     │       │  │   │  │      │ bytes to each column     │
     └───────┴──┼───┴──┼──────┴─────────────────────────┘
                │      └─▶ float32 [N / 16] [COUNT] [16], whole panels, from a cache line on
@@ -23,14 +23,22 @@ from functools import cache
 
 import numpy as np
 
-from ..base import context as at
 from ..base.jit import kernel
-from ..base.memory import ALIGN, is_null, load_int, load_ptr, null, offset
+from ..base.memory import ALIGN, is_null, load_int, null, offset
+from ..base.record import Pointer, Record
 from ..isa.base import InstructionSet
 from ..quantize.emit import LANES
 from .emit_outliers import add_products
 
-COUNT, MASK, WEIGHTS, PLACES = range(4)
+
+class Outliers(Record):
+    count: int
+    mask: Pointer
+    weights: Pointer
+
+
+#: Words before the places.
+PLACES = Outliers.size
 
 
 def block_bytes(columns: tuple[int, ...], padded_n: int, k: int) -> list[int]:
@@ -48,7 +56,7 @@ def fill_block(parts: list[np.ndarray], columns: tuple[int, ...], floats: np.nda
     padded = np.zeros((count, len(weights) // count), np.float32)
     padded[:, :n] = floats
     weights[:] = padded.reshape(count, -1, LANES).swapaxes(0, 1).reshape(-1)
-    words[:PLACES] = count, mask.ctypes.data, weights.ctypes.data
+    Outliers.fill(words, count=count, mask=mask.ctypes.data, weights=weights.ctypes.data)
     words[PLACES : PLACES + count] = [4 * column for column in columns]
     return words.ctypes.data
 
@@ -64,19 +72,20 @@ def floats_of(weights: np.ndarray, count: int, n: int) -> np.ndarray:
 @kernel
 def mask_of(context):
     """Address of the mask of a context or descriptor; NULL where there are no outliers."""
-    block = load_ptr(context, at.OUTLIERS)
-    return null() if is_null(block) else load_ptr(block, MASK)
+    block = context.outliers
+    return null() if is_null(block) else Outliers(block).mask
 
 
 @kernel
 def same_columns(first, second):
     """Whether two descriptors have the same outliers: then they take the same integers of x."""
-    a, b = load_ptr(first, at.OUTLIERS), load_ptr(second, at.OUTLIERS)
+    a, b = first.outliers, second.outliers
     if is_null(a) or is_null(b):
         return is_null(a) and is_null(b)
-    if load_int(a, COUNT) != load_int(b, COUNT):
+    count = Outliers(a).count
+    if count != Outliers(b).count:
         return False
-    i, end = PLACES, PLACES + load_int(a, COUNT)
+    i, end = PLACES, PLACES + count
     while i < end and load_int(a, i) == load_int(b, i):
         i += 1
     return i == end
@@ -93,10 +102,10 @@ def outlier_adder(isa: InstructionSet) -> Callable:
 
         `begin` is where a panel begins.
         """
-        block, x_stride = load_ptr(context, at.OUTLIERS), load_int(context, at.X_STRIDE)
-        count, x = load_int(block, COUNT), offset(load_ptr(context, at.X), first * x_stride)
-        w = offset(load_ptr(block, WEIGHTS), 4 * count * begin)
-        out_stride = load_int(context, at.OUT_STRIDE)
+        block, x_stride = Outliers(context.outliers), context.x_stride
+        count, x = block.count, offset(context.x, first * x_stride)
+        w = offset(block.weights, 4 * count * begin)
+        out_stride = context.out_stride
         add(x, x_stride, rows, offset(block, 8 * PLACES), count, w, corner, out_stride, columns)
 
     return add_outliers

@@ -8,7 +8,6 @@ plain.
 
 from __future__ import annotations
 
-from ..base import context as at
 from ..base.jit import kernel
 from ..base.limits import MAX_THREADS
 from ..base.memory import address_value, is_null, load_i32, load_int, load_ptr, null
@@ -42,6 +41,7 @@ from ..objects.cpython import (
 from ..threads.partition import worthwhile_threads
 from ..threads.pool import HELPERS, SETTING
 from .call import linear_into, micros_of
+from .context import Weight
 
 #: The top bit of a vectorcall's count says something else.
 COUNT_MASK = (1 << 63) - 1
@@ -76,8 +76,8 @@ def fits(words, out, m, n, x):
 
 @kernel
 def options(words, arguments, names, has_out):
-    """(plain, out or NULL, threads or 0, address of post-ops or 0) of arguments by keyword, which follow x and w."""
-    out, threads, post_ops = null(), 0, 0
+    """(plain, out or NULL, threads or 0, post-ops or NULL) of arguments by keyword, which follow x and w."""
+    out, threads, post_ops = null(), 0, null()
     for i in range(0 if is_null(names) else load_int(names, LENGTH // 8)):
         name, value = load_ptr(names, ITEMS // 8 + i), load_ptr(arguments, 2 + i)
         if has_out and same(name, load_ptr(words, OUT)):
@@ -87,11 +87,11 @@ def options(words, arguments, names, has_out):
             if not (same(value, load_ptr(words, NONE)) or 1 <= threads <= MAX_THREADS):
                 return False, out, threads, post_ops
         elif same(name, load_ptr(words, ACTIVATION)):
-            post_ops = 0
+            post_ops = null()
             for entry in range(NAMED, PROCESS.size, 2):
                 if same(value, load_ptr(words, entry)):
-                    post_ops = load_int(words, entry + 1)
-            if post_ops == 0 and not same(value, load_ptr(words, NONE)):
+                    post_ops = load_ptr(words, entry + 1)
+            if is_null(post_ops) and not same(value, load_ptr(words, NONE)):
                 return False, out, threads, post_ops
         else:
             return False, out, threads, post_ops
@@ -101,7 +101,7 @@ def options(words, arguments, names, has_out):
 @kernel
 def takes(x, descriptor):
     """Whether a weight takes a matrix as it is."""
-    k = load_int(descriptor, at.K)
+    k = descriptor.k
     return dimension(x, 1) == k and (stride(x, 1) == 4 or k <= 1)
 
 
@@ -122,14 +122,14 @@ def linear_vectorcall(function, arguments, count, names):
     if load_int(words, ON) != 1 or count & COUNT_MASK != 2:
         return interpret(words, function, arguments, count, names)
     plain, given, threads, post_ops = options(words, arguments, names, True)
-    x, descriptor = load_ptr(arguments, 0), descriptor_of(words, load_ptr(arguments, 1))
+    x, descriptor = load_ptr(arguments, 0), Weight(descriptor_of(words, load_ptr(arguments, 1)))
     if not plain or is_null(descriptor) or not is_matrix(words, x):
         return interpret(words, function, arguments, count, names)
-    m, n = dimension(x, 0), load_int(descriptor, at.N)
+    m, n = dimension(x, 0), descriptor.n
     if not takes(x, descriptor) or m == 0:
         return interpret(words, function, arguments, count, names)
     micros = micros_of(m, descriptor)
-    pool = load_ptr(descriptor, at.POOL)
+    pool = descriptor.pool
     wanted = threads if threads > 0 else min(worthwhile_threads(micros), load_int(pool, SETTING))
     if load_int(pool, HELPERS) + 1 < wanted or not (is_null(given) or fits(words, given, m, n, x)):
         return interpret(words, function, arguments, count, names)  # which starts the helpers

@@ -7,7 +7,7 @@
                          tiles, dequantize, then post-ops      while the output strip is in L1 (outliers between them)
 
 Heights of row panels differ by at most one, so no tile is computed for padding rows.
-Everything a worker needs stands in its context (base/context.py). Rows of x need not be aligned or contiguous with each
+Everything a worker needs stands in its context (context.py). Rows of x need not be aligned or contiguous with each
 other; the last row panel and the last weight panel are short, and nothing is written beyond them.
 """
 
@@ -16,19 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from ..base import context as at
-from ..base.atomics import fetch_add_relaxed
+import numpy as np
+
 from ..base.jit import kernel
 from ..base.memory import (
-    ALIGN,
-    address_value,
+    aligned,
     allocate,
     call_post_ops,
     is_null,
-    load_f32,
-    load_i32,
-    load_int,
-    load_ptr,
     offset,
     release,
     stack_bytes,
@@ -42,7 +37,8 @@ from ..gemm.tile import UNROLL, Near, Output, Scheme
 from ..isa.base import InstructionSet
 from ..quantize.qparams import fit_rows
 from ..threads.partition import share
-from ..threads.pool import next_task
+from ..threads.tasks import tasks_of
+from .context import LinearContext
 from .outliers import mask_of, outlier_adder
 from .row_panels import row_panels
 
@@ -67,25 +63,25 @@ def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tupl
     @kernel(variant=variant)
     def quantize_panel(context, on_matrix, first, rows, packed, scales, zero_points):
         """Rows first … first+rows of x as one row panel."""
-        k, x_stride = load_int(context, at.K), load_int(context, at.X_STRIDE)
-        x, fixed = offset(load_ptr(context, at.X), first * x_stride), load_ptr(context, at.FIXED_PARAMETERS)
-        if is_null(fixed):
-            fit_rows(x, x_stride, rows, k, mask_of(context), scales, zero_points)
-        else:
+        k, x_stride = context.k, context.x_stride
+        x = offset(context.x, first * x_stride)
+        if context.fixed:
             for i in range(rows):
-                store_f32(scales, i, load_f32(fixed, 0))
-                store_i32(zero_points, i, load_i32(fixed, 1))
+                store_f32(scales, i, context.fixed_scale)
+                store_i32(zero_points, i, np.int32(context.fixed_zero_point))
+        else:
+            fit_rows(x, x_stride, rows, k, mask_of(context), scales, zero_points)
         pack_rows(on_matrix, x, x_stride, rows, k, scales, zero_points, packed)
 
     @kernel(variant=variant)
     def multiply(context, on_matrix, first, rows, begin, count, packed, scales, zero_points, ahead, near):
         """One row panel, rows first … first+rows, times weight panels begin … begin+count."""
-        n, words = load_int(context, at.N), load_int(context, at.WORDS)
-        panel_stride, out_stride = load_int(context, at.PANEL_STRIDE), load_int(context, at.OUT_STRIDE)
-        corner = offset(load_ptr(context, at.OUT), first * out_stride + 4 * begin * nr)
+        n, words = context.n, context.words
+        panel_stride, out_stride = context.panel_stride, context.out_stride
+        corner = offset(context.out, first * out_stride + 4 * begin * nr)
         valid = min(n - begin * nr, count * nr)
-        weights = offset(load_ptr(context, at.WEIGHTS), begin * panel_stride)
-        columns, last = offset(load_ptr(context, at.COLUMNS), 12 * begin * nr), valid - (count - 1) * nr
+        weights = offset(context.weights, begin * panel_stride)
+        columns, last = offset(context.columns, 12 * begin * nr), valid - (count - 1) * nr
         if matrix and on_matrix:
             tiles(
                 rows, packed, weights, words, scales, zero_points, columns, corner, out_stride, count, panel_stride,
@@ -96,12 +92,12 @@ def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tupl
                 rows, packed, weights, words, scales, zero_points, columns, corner, out_stride, count, panel_stride,
                 last, ahead, near,
             )  # fmt: skip
-        if not is_null(load_ptr(context, at.OUTLIERS)):
+        if not is_null(context.outliers):
             add_outliers(context, first, rows, begin * nr, valid, corner)
-        post_ops = load_ptr(context, at.POST_OPS)
+        post_ops = context.post_ops
         if not is_null(post_ops):
-            residual_stride = load_int(context, at.RESIDUAL_STRIDE)
-            addend = offset(load_ptr(context, at.RESIDUAL), first * residual_stride + 4 * begin * nr)
+            residual_stride = context.residual_stride
+            addend = offset(context.residual, first * residual_stride + 4 * begin * nr)
             call_post_ops(post_ops, corner, out_stride, addend, residual_stride, rows, valid)
             if matrix and on_matrix:
                 configure()  # a user's function may have used the registers itself
@@ -112,10 +108,10 @@ def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tupl
 
         While the first strip multiplies a fresh row panel, it brings the next one's x near.
         """
-        apart, wide = row_words(load_int(context, at.K)), load_int(context, at.STRIP_PANELS)
-        x, x_stride = load_ptr(context, at.X), load_int(context, at.X_STRIDE)
-        steps = max(1, load_int(context, at.WORDS) // UNROLL)
-        contiguous = x_stride == 4 * load_int(context, at.K)
+        apart, wide = row_words(context.k), context.strip_panels
+        x, x_stride = context.x, context.x_stride
+        steps = max(1, context.words // UNROLL)
+        contiguous = x_stride == 4 * context.k
         row_panels = count_panels(on_matrix, rows)
         for begin in range(panel_from, panel_to, wide):
             count = min(wide, panel_to - begin)
@@ -149,12 +145,11 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
 
     @kernel(variant=f"{scheme.name}{'_long' if long else ''}__{isa.name}")
     def linear_worker(context, index):
-        m = load_int(context, at.M)
-        row_tasks, column_tasks = load_int(context, at.ROW_TASKS), load_int(context, at.COLUMN_TASKS)
-        threads, counters = load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
-        panels, tallest_block = load_int(context, at.ALL_PANELS), load_int(context, at.ROW_BLOCK)
+        context = LinearContext(context)
+        m, row_tasks, column_tasks = context.m, context.row_tasks, context.column_tasks
+        panels, tallest_block = context.all_panels, context.row_block
         # scales, zero points, packed rows: one piece of memory of this thread, touched first by it
-        needed = 8 * tallest_block + packed_bytes(tallest_block, load_int(context, at.K))
+        needed = 8 * tallest_block + packed_bytes(tallest_block, context.k)
         small = needed <= STACK_BYTES
         scratch = stack_bytes(needed) if small else allocate(needed)
         if is_null(scratch):
@@ -163,30 +158,27 @@ def linear_worker(isa: InstructionSet, scheme: Scheme, long: bool = False) -> Ca
         zero_points = offset(scales, 4 * tallest_block)
         packed = offset(zero_points, 4 * tallest_block)
         if matrix:
-            packed = offset(packed, -address_value(packed) % ALIGN)
-        on_registers = on_matrix(tallest_block, nr * panels // column_tasks, load_int(context, at.K))
+            packed = aligned(packed)
+        on_registers = on_matrix(tallest_block, nr * panels // column_tasks, context.k)
         if on_registers:
             configure()
-        held, done = -1, 0
-        task, victim = next_task(counters, index, threads, row_tasks * column_tasks, 0)
-        while task >= 0:
+        held = -1
+        for task in tasks_of(context, index):
             block, part = task // column_tasks, task % column_tasks
             first, rows = share(block, row_tasks, m)
             panel_from, count = share(part, column_tasks, panels)
             panel_to, weight, fresh = panel_from + count, context, block != held
             while panel_to > 0:  # through the weights, each of which counts panels from its own first one
-                own = load_int(weight, at.PANELS)
+                own = weight.panels
                 if panel_from < own:
                     run_task(
                         weight, on_registers, first, rows, panel_from, min(panel_to, own), fresh, packed, scales,
                         zero_points,
                     )  # fmt: skip
                     fresh = False
-                panel_from, panel_to, weight = max(0, panel_from - own), panel_to - own, load_ptr(weight, at.NEXT)
+                panel_from, panel_to = max(0, panel_from - own), panel_to - own
+                weight = LinearContext(weight.next)
             held = block
-            done += 1
-            task, victim = next_task(counters, index, threads, row_tasks * column_tasks, victim)
-        fetch_add_relaxed(context, at.DONE, done)
         if on_registers:
             free()
         if not small:

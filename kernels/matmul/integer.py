@@ -17,27 +17,21 @@ from functools import cache
 import numpy as np
 from numba import carray
 
-from ..base import context as at
-from ..base.atomics import fetch_add_relaxed
+from ..base.context import Context, new_context
 from ..base.jit import kernel
 from ..base.memory import (
     ALIGN,
-    address_value,
+    aligned,
     allocate,
     clear,
     data_ptr,
     is_null,
     keep,
     load_i32,
-    load_int,
-    load_ptr,
     load_u8,
     offset,
     release,
-    stack_zeros,
     store_i32,
-    store_int,
-    store_ptr,
     store_u8,
 )
 from ..gemm.pack import padded_length
@@ -45,7 +39,9 @@ from ..gemm.portable import strip_for
 from ..gemm.tile import Output, Scheme
 from ..isa.base import InstructionSet
 from ..threads.partition import share
-from ..threads.pool import LINE, next_task, run
+from ..threads.pool import run
+from ..threads.tasks import tasks_of
+from .context import IntegerContext
 
 
 @kernel
@@ -93,14 +89,14 @@ def integer_worker(isa: InstructionSet) -> Callable:
 
     @kernel(variant=variant)
     def integer_worker(context, index):
-        m, n, k = load_int(context, at.M), load_int(context, at.N), load_int(context, at.K)
-        a_stride, flip = load_int(context, at.X_STRIDE), load_int(context, at.X_FLIP)
-        a, a_zero = load_ptr(context, at.X), load_ptr(context, at.X_ZERO)
-        weights, panel_stride = load_ptr(context, at.WEIGHTS), load_int(context, at.PANEL_STRIDE)
-        columns = load_ptr(context, at.COLUMNS)
-        out, out_stride = load_ptr(context, at.OUT), load_int(context, at.OUT_STRIDE)
-        tasks, threads = load_int(context, at.COLUMN_TASKS), load_int(context, at.THREADS)
-        counters = load_ptr(context, at.COUNTERS)
+        context = IntegerContext(context)
+        m, n, k = context.m, context.n, context.k
+        a_stride, flip = context.a_stride, context.a_flip
+        a, a_zero = context.a, context.a_zero
+        weights, panel_stride = context.panels, context.panel_stride
+        columns = context.columns
+        out, out_stride = context.out, context.out_stride
+        tasks = context.tasks
         words = padded_length(k) // k_per_word
         panels = (n + nr - 1) // nr
         buffer = allocate(4 * tallest * (words + 2))
@@ -109,9 +105,7 @@ def integer_worker(isa: InstructionSet) -> Callable:
         row_sums, zero_points = buffer, offset(buffer, 4 * tallest)
         packed = offset(buffer, 8 * tallest)
         row_panels = (m + tallest - 1) // tallest
-        done = 0
-        task, victim = next_task(counters, index, threads, tasks, 0)
-        while task >= 0:
+        for task in tasks_of(context, index):
             begin, count = share(task, tasks, panels)
             for p in range(row_panels):
                 first, height = share(p, row_panels, m)
@@ -137,9 +131,6 @@ def integer_worker(isa: InstructionSet) -> Callable:
                         packed,
                         0,
                     )
-            done += 1
-            task, victim = next_task(counters, index, threads, tasks, victim)
-        fetch_add_relaxed(context, at.DONE, done)
         release(buffer)
 
     return integer_worker
@@ -149,29 +140,27 @@ def integer_worker(isa: InstructionSet) -> Callable:
 def multiply_packed(worker, pool, a, a_flip, a_zero, n, weights, panel_stride, columns, out, threads):
     """out [M, N] int32 from a [M, K] bytes (last axis contiguous), a_zero [M] int32 and packed b.
 
-    `pool` is the address of the pool (see threads/pool.py); 0 will do with one thread.
+    `pool` is the address of the pool (see threads/pool.py); NULL will do with one thread.
     """
     if a.shape[0] == 0 or n == 0:
         return True
-    context = stack_zeros(8 * (at.SIZE + LINE * threads))
-    store_int(context, at.WORKER, worker)
-    store_int(context, at.POOL, pool)
-    store_ptr(context, at.X, data_ptr(a))
-    store_int(context, at.X_STRIDE, a.strides[0])
-    store_int(context, at.X_FLIP, a_flip)
-    store_ptr(context, at.X_ZERO, data_ptr(a_zero))
-    store_ptr(context, at.OUT, data_ptr(out))
-    store_int(context, at.OUT_STRIDE, out.strides[0])
-    store_int(context, at.M, a.shape[0])
-    store_int(context, at.N, n)
-    store_int(context, at.K, a.shape[1])
-    store_ptr(context, at.WEIGHTS, weights)
-    store_int(context, at.PANEL_STRIDE, panel_stride)
-    store_ptr(context, at.COLUMNS, columns)
-    store_int(context, at.COLUMN_TASKS, threads)
-    store_int(context, at.THREADS, threads)
-    store_ptr(context, at.COUNTERS, offset(context, 8 * at.SIZE))
-    fine = run(context, threads, threads)
+    context = new_context(IntegerContext, threads)
+    context.worker = worker
+    context.pool = pool
+    context.a = data_ptr(a)
+    context.a_stride = a.strides[0]
+    context.a_flip = a_flip
+    context.a_zero = data_ptr(a_zero)
+    context.out = data_ptr(out)
+    context.out_stride = out.strides[0]
+    context.m = a.shape[0]
+    context.n = n
+    context.k = a.shape[1]
+    context.panels = weights
+    context.panel_stride = panel_stride
+    context.columns = columns
+    context.tasks = threads
+    fine = run(Context(context), threads)
     keep(a)
     keep(a_zero)
     keep(out)
@@ -190,7 +179,7 @@ def matmul_integer(worker, pool, nr, k_per_word, a, a_flip, a_zero, b, b_flip, b
     buffer = allocate(ALIGN + panels * (stride + 12 * nr))
     if is_null(buffer):
         return False
-    packed = offset(buffer, -address_value(buffer) % ALIGN)
+    packed = aligned(buffer)
     columns = offset(packed, panels * stride)
     clear(packed, panels * (stride + 12 * nr))
     words = carray(columns, (panels, 3, nr), np.int32)
@@ -198,3 +187,11 @@ def matmul_integer(worker, pool, nr, k_per_word, a, a_flip, a_zero, b, b_flip, b
     fine = multiply_packed(worker, pool, a, a_flip, a_zero, n, packed, stride, columns, out, threads)
     release(buffer)
     return fine
+
+
+@kernel
+def matmul_integer_entry(worker, pool, nr, k_per_word, a, a_flip, a_zero, b, b_flip, b_zero, out, threads):
+    """`matmul_integer` with addresses from Python."""
+    return matmul_integer(
+        worker.data, pool.data, nr, k_per_word, a, a_flip, a_zero, b, b_flip, b_zero, out, threads
+    )  # fmt: skip

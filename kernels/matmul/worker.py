@@ -25,25 +25,19 @@ from functools import cache
 import numpy as np
 from numba import carray
 
-from ..base import context as at
-from ..base.atomics import fetch_add_relaxed
+from ..base.context import new_context
 from ..base.jit import kernel
 from ..base.memory import (
     ALIGN,
-    address_value,
+    aligned,
     allocate,
     is_null,
-    load_int,
-    load_ptr,
     load_u8,
     null,
     offset,
     release,
     stack_bytes,
-    stack_zeros,
     store_i32,
-    store_int,
-    store_ptr,
     store_u8,
 )
 from ..gemm.intrinsics import matrix_registers
@@ -51,6 +45,7 @@ from ..gemm.pack import whole
 from ..gemm.tile import Scheme
 from ..isa.base import InstructionSet
 from ..isa.portable import PORTABLE
+from ..linear.context import LinearContext
 from ..linear.row_panels import row_panels
 from ..linear.worker import task_runner
 from ..quantize.emit import BOUNDS_STRIDE, LANES
@@ -58,18 +53,11 @@ from ..quantize.intrinsics import convert_rows
 from ..quantize.qparams import BOUNDS_BYTES, find_ranges, together
 from ..quantize.worker import fit
 from ..threads.partition import share
-from ..threads.pool import next_task
+from ..threads.tasks import tasks_of
+from .context import MatmulContext, Products
 from .emit_columns import copy_columns
 
-#: A product's own words of the context, where a linear has its weight: b and its strides in bytes (K, N); how many
-#: products there are in two levels, and strides in bytes from one to the next of a, b and out at each level.
-B, B_ROW, B_COLUMN, INNER, A_OUTER, A_INNER, B_OUTER, B_INNER, OUT_OUTER, OUT_INNER = range(
-    at.ALL_PANELS, at.ALL_PANELS + 10
-)
 LEAST_NORMAL = np.finfo(np.float32).smallest_normal
-#: Words of a product's context.
-PRODUCT_WORDS = 48
-assert OUT_INNER < PRODUCT_WORDS
 
 
 @kernel
@@ -178,9 +166,9 @@ def matmul_worker(isa: InstructionSet, long: bool = False) -> Callable:
 
     @kernel(variant=f"{'long_' if long else ''}{isa.name}")
     def matmul_worker(shared, index):
-        m, n, k = load_int(shared, at.M), load_int(shared, at.N), load_int(shared, at.K)
-        threads, counters = load_int(shared, at.THREADS), load_ptr(shared, at.COUNTERS)
-        tasks, parts, inner = load_int(shared, at.ROW_TASKS), load_int(shared, at.COLUMN_TASKS), load_int(shared, INNER)
+        shared = MatmulContext(shared)
+        given, parts = Products(shared.products), shared.parts
+        m, n, k, inner = given.m, given.n, given.k, given.inner
         padded, panels = whole(k, align), (n + nr - 1) // nr
         stride, most = padded * nr, (panels + parts - 1) // parts
         # One block: packed rows with their scales and zero points, panels, column words, the packer's scratch.
@@ -190,48 +178,46 @@ def matmul_worker(isa: InstructionSet, long: bool = False) -> Callable:
         allocated = allocate(rows_bytes + sizes[0] + sizes[1] + scratch_bytes + ALIGN)
         if is_null(allocated):
             return
-        scratch = offset(allocated, -address_value(allocated) % ALIGN)
+        scratch = aligned(allocated)
         scales, zero_points = scratch, offset(scratch, 4 * m)
         packed = offset(scratch, (8 * m + 63) // 64 * 64 if matrix else 8 * m)
         weights = offset(scratch, rows_bytes)
         columns = offset(weights, sizes[0])
         scratch = offset(columns, sizes[1])
-        context = stack_zeros(8 * at.SIZE)
-        for word in range(at.SIZE):
-            store_int(context, word, load_int(shared, word))
-        store_ptr(context, at.WEIGHTS, weights)
-        store_ptr(context, at.COLUMNS, columns)
-        store_int(context, at.PANEL_STRIDE, stride)
-        tiles = on_matrix(m, nr * most, k)
-        if tiles:
+        context = new_context(LinearContext, 0)
+        context.k = k
+        context.words = shared.words
+        context.strip_panels = shared.strip_panels
+        context.x_stride = given.a_row
+        context.out_stride = given.out_row
+        context.weights = weights
+        context.columns = columns
+        context.panel_stride = stride
+        on_registers = on_matrix(m, nr * most, k)
+        if on_registers:
             configure()
-        done, held = 0, -1
-        task, victim = next_task(counters, index, threads, tasks * parts, 0)
-        while task >= 0:
+        held = -1
+        for task in tasks_of(shared, index):
             item, part = task // parts, task % parts
             outer, within = item // inner, item % inner
             begin, count = share(part, parts, panels)
             width = min(n, (begin + count) * nr) - begin * nr
             if count > 0:
-                b_column = load_int(shared, B_COLUMN)
-                b = outer * load_int(shared, B_OUTER) + within * load_int(shared, B_INNER) + begin * nr * b_column
+                b_column = given.b_column
+                b = outer * given.b_outer + within * given.b_inner + begin * nr * b_column
                 pack_columns(
-                    offset(load_ptr(shared, B), b), load_int(shared, B_ROW), b_column, width, k,
+                    offset(shared.b, b), given.b_row, b_column, width, k,
                     scratch, weights, stride, columns,
                 )  # fmt: skip
-                a = outer * load_int(shared, A_OUTER) + within * load_int(shared, A_INNER)
-                out = outer * load_int(shared, OUT_OUTER) + within * load_int(shared, OUT_INNER) + 4 * begin * nr
-                store_ptr(context, at.X, offset(load_ptr(shared, at.X), a))
-                store_ptr(context, at.OUT, offset(load_ptr(shared, at.OUT), out))
-                store_int(context, at.N, width)
-                store_int(context, at.PANELS, count)
-                run_task(context, tiles, 0, m, 0, count, item != held, packed, scales, zero_points)
+                a = outer * given.a_outer + within * given.a_inner
+                out = outer * given.out_outer + within * given.out_inner + 4 * begin * nr
+                context.x = offset(shared.a, a)
+                context.out = offset(shared.out, out)
+                context.n = width
+                run_task(context, on_registers, 0, m, 0, count, item != held, packed, scales, zero_points)
                 held = item
-            done += 1
-            task, victim = next_task(counters, index, threads, tasks * parts, victim)
-        if tiles:
+        if on_registers:
             free()
-        fetch_add_relaxed(shared, at.DONE, done)
         release(allocated)
 
     return matmul_worker

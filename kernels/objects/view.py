@@ -5,6 +5,7 @@ call takes 600. The caller of a kernel keeps its arrays alive anyway.
 
     View     a matrix: data, rows, columns, and their strides in bytes
     Address  where an array's data begins
+    Number   an address that Python has as a number, such as a function's
 
 The struct (PyArrayObject_fields: head, data, nd, dimensions, strides, …) is part of numpy's C ABI, the same in 1.x and
 2.x. Only the entries of `dynq_numba/runtime/` take these. Their callers have checked dtype and dimensions.
@@ -35,7 +36,12 @@ class AddressType(types.Type):
         super().__init__(name="Address")
 
 
-VIEW, ADDRESS = ViewType(), AddressType()
+class NumberType(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name="Number")
+
+
+VIEW, ADDRESS, NUMBER = ViewType(), AddressType(), NumberType()
 
 
 @register_model(ViewType)
@@ -46,6 +52,7 @@ class _ViewModel(models.StructModel):
 
 
 @register_model(AddressType)
+@register_model(NumberType)
 class _AddressModel(models.StructModel):
     def __init__(self, manager, kind):
         super().__init__(manager, kind, [("data", types.voidptr)])
@@ -54,6 +61,7 @@ class _AddressModel(models.StructModel):
 for _field in FIELDS:
     make_attribute_wrapper(ViewType, _field, _field)
 make_attribute_wrapper(AddressType, "data", "data")
+make_attribute_wrapper(NumberType, "data", "data")
 
 
 def _field_at(builder: ir.IRBuilder, base: ir.Value, offset: int, kind: ir.Type) -> ir.Value:
@@ -75,4 +83,10 @@ def _unbox_view(kind, value, c):
 @unbox(AddressType)
 def _unbox_address(kind, value, c):
     pointer = _field_at(c.builder, value, DATA, BYTES)
+    return NativeValue(c.builder.insert_value(ir.Constant(c.context.get_value_type(kind), ir.Undefined), pointer, 0))
+
+
+@unbox(NumberType)
+def _unbox_number(kind, value, c):
+    pointer = c.pyapi.long_as_voidptr(value)
     return NativeValue(c.builder.insert_value(ir.Constant(c.context.get_value_type(kind), ir.Undefined), pointer, 0))

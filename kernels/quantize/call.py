@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..base import context as at
+from ..base.context import LINE, Context, new_context
 from ..base.jit import kernel
 from ..base.memory import (
     address_value,
@@ -16,24 +16,16 @@ from ..base.memory import (
     insist,
     is_null,
     load_f32,
-    load_int,
-    load_ptr,
-    offset,
     release,
-    stack_zeros,
     store_f32,
     store_int,
-    store_ptr,
     store_u8,
 )
-from ..threads.pool import LINE, run, worthwhile
+from ..threads.pool import run, worthwhile
+from .context import ConversionContext, ConversionDescriptor
 from .emit import BOUNDS_STRIDE
 from .qparams import BOUNDS_BYTES
-from .worker import BOUNDS, CONVERT, PART, PARTS, RANGES, ROWS, SCALES, STEP, STREAM, SYMMETRIC, ZERO_BYTES, fit
-
-#: Words of a descriptor: what stays the same from call to call (WORKER and POOL are those of the context).
-LAST_CACHE = 2
-DESCRIPTOR_WORDS = 3
+from .worker import CONVERT, PART, RANGES, ROWS, fit
 
 #: Values that one thread converts in a microsecond, in its cache; the least microseconds to give a thread; values from
 #: which a second one may be asked.
@@ -57,33 +49,31 @@ def cut(rows, k, threads):
 
 @kernel
 def start(context, step, tasks):
-    """`parallel.run` a step: counters from 0, nothing done yet."""
-    threads = load_int(context, at.THREADS)
+    """`pool.run` a step: counters from 0, nothing done yet."""
+    threads = context.threads
     for i in range(threads):
-        store_int(context, at.SIZE + LINE * i, 0)
-    store_int(context, at.DONE, 0)
-    store_int(context, STEP, step)
-    store_int(context, at.ROW_TASKS, tasks)
-    return run(context, threads, tasks)
+        store_int(context.counters, LINE * i, 0)
+    context.done = 0
+    context.step = step
+    context.tasks = tasks
+    return run(Context(context), threads)
 
 
 @kernel
-def fill(context, x, x_stride, rows, k, out, out_stride, scales, zeros, flip, worker, pool, threads, parts):
+def fill(context, x, x_stride, rows, k, out, out_stride, scales, zeros, flip, worker, pool, parts):
     """What both operations tell their workers."""
-    store_int(context, at.WORKER, worker)
-    store_int(context, at.POOL, pool)
-    store_int(context, at.M, rows)
-    store_int(context, at.K, k)
-    store_ptr(context, at.X, x)
-    store_int(context, at.X_STRIDE, x_stride)
-    store_int(context, at.X_FLIP, flip)
-    store_ptr(context, at.X_ZERO, zeros)
-    store_ptr(context, at.OUT, out)
-    store_int(context, at.OUT_STRIDE, out_stride)
-    store_ptr(context, SCALES, scales)
-    store_int(context, PARTS, parts)
-    store_int(context, at.THREADS, threads)
-    store_ptr(context, at.COUNTERS, offset(context, 8 * at.SIZE))
+    context.worker = worker
+    context.pool = pool
+    context.rows = rows
+    context.k = k
+    context.x = x
+    context.x_stride = x_stride
+    context.flip = flip
+    context.zeros = zeros
+    context.out = out
+    context.out_stride = out_stride
+    context.scales = scales
+    context.parts = parts
 
 
 @kernel
@@ -92,21 +82,21 @@ def quantize_into(
 ):  # fmt: skip
     """uint8 out [rows, k], float32 scales [rows] and uint8 zeros [rows] from x; strides in bytes, k contiguous.
 
-    All bytes are flipped by `flip`. `pool` may be 0 with one thread. Gives whether there was memory for it.
+    All bytes are flipped by `flip`. `pool` may be NULL with one thread. Gives whether there was memory for it.
     """
     if rows == 0:
         return True
     threads, tasks, parts = cut(rows, k, threads)
-    context = stack_zeros(8 * (at.SIZE + LINE * threads))
-    fill(context, x, x_stride, rows, k, out, out_stride, scales, zeros, flip, worker, pool, threads, parts)
-    store_int(context, SYMMETRIC, symmetric)
-    store_int(context, STREAM, 1 if 4 * rows * k > 2 * last_cache else 0)
+    context = new_context(ConversionContext, threads)
+    fill(context, x, x_stride, rows, k, out, out_stride, scales, zeros, flip, worker, pool, parts)
+    context.symmetric = symmetric
+    context.stream = 1 if 4 * rows * k > 2 * last_cache else 0
     if parts == 1:
         return start(context, ROWS, tasks)
     buffer = allocate(tasks * BOUNDS_BYTES)
     if is_null(buffer):
         return False
-    store_ptr(context, BOUNDS, buffer)
+    context.bounds = buffer
     fine = start(context, RANGES, tasks)
     for row in range(rows):
         lo, hi, flag = np.float32(0), np.float32(0), np.float32(0)
@@ -129,36 +119,36 @@ def dequantize_into(
     if rows == 0:
         return
     threads, tasks, parts = cut(rows, k, threads)
-    context = stack_zeros(8 * (at.SIZE + LINE * threads))
-    fill(context, data, data_stride, rows, k, out, out_stride, scales, zeros, flip, worker, pool, threads, parts)
-    store_int(context, ZERO_BYTES, zero_bytes)
+    context = new_context(ConversionContext, threads)
+    fill(context, data, data_stride, rows, k, out, out_stride, scales, zeros, flip, worker, pool, parts)
+    context.zero_bytes = zero_bytes
     aligned = (address_value(out) | out_stride) % 4 == 0  # else no row of out ever meets a cache line's start
-    store_int(context, STREAM, 1 if aligned and 4 * rows * k > 2 * last_cache else 0)
+    context.stream = 1 if aligned and 4 * rows * k > 2 * last_cache else 0
     insist(start(context, ROWS if parts == 1 else CONVERT, tasks))
 
 
 @kernel
 def threads_for(values, descriptor, threads):
-    return worthwhile(load_ptr(descriptor, at.POOL), threads, values / VALUES_PER_US, WORTH_US)
+    return worthwhile(descriptor.pool, threads, values / VALUES_PER_US, WORTH_US)
 
 
 @kernel
 def quantize_entry(x, out, scales, zeros, symmetric, flip, descriptor, threads):
     """`quantize_into` on views and addresses."""
-    words = descriptor.data
+    descriptor = ConversionDescriptor(descriptor.data)
     insist(quantize_into(
         x.data, x.row_stride, x.rows, x.columns, out.data, out.row_stride, scales.data, zeros.data, symmetric, flip,
-        load_int(words, at.WORKER), load_int(words, at.POOL), load_int(words, LAST_CACHE),
-        threads_for(x.rows * x.columns, words, threads),
+        descriptor.worker, descriptor.pool, descriptor.last_cache,
+        threads_for(x.rows * x.columns, descriptor, threads),
     ))  # fmt: skip
 
 
 @kernel
 def dequantize_entry(data, out, scales, zeros, zero_bytes, flip, descriptor, threads):
     """`dequantize_into` on views and addresses."""
-    words = descriptor.data
+    descriptor = ConversionDescriptor(descriptor.data)
     dequantize_into(
         data.data, data.row_stride, data.rows, data.columns, out.data, out.row_stride, scales.data, zeros.data,
-        zero_bytes, flip, load_int(words, at.WORKER), load_int(words, at.POOL), load_int(words, LAST_CACHE),
-        threads_for(data.rows * data.columns, words, threads),
+        zero_bytes, flip, descriptor.worker, descriptor.pool, descriptor.last_cache,
+        threads_for(data.rows * data.columns, descriptor, threads),
     )  # fmt: skip

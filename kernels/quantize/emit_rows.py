@@ -9,7 +9,7 @@
 
 `stream` functions store past the caches (a line that is written whole need not be read first) and bring near what lies
 `ahead` bytes further on. Non-temporal stores are weakly ordered: whoever tells another thread of them must do so by an
-instruction with a lock prefix, as parallel.run does. Head and tail touch no byte outside the row.
+instruction with a lock prefix, as pool.run does. Head and tail touch no byte outside the row.
 """
 
 from __future__ import annotations

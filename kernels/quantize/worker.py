@@ -22,14 +22,10 @@ from functools import cache
 
 import numpy as np
 
-from ..base import context as at
-from ..base.atomics import fetch_add_relaxed
 from ..base.jit import kernel
 from ..base.memory import (
     load_f32,
     load_i32,
-    load_int,
-    load_ptr,
     load_u8,
     null,
     offset,
@@ -39,15 +35,13 @@ from ..base.memory import (
 )
 from ..isa.base import InstructionSet
 from ..threads.partition import share
-from ..threads.pool import next_task
+from ..threads.tasks import tasks_of
+from .context import ConversionContext
 from .emit import BOUNDS_STRIDE
 from .emit_rows import BLOCK
 from .intrinsics import dequantize_row, quantize_row, rows_range
 from .qparams import BOUNDS_BYTES, find_ranges, row_parameters
 
-#: A conversion's own words of the context, where a linear has its weight.
-SCALES, SYMMETRIC, ZERO_BYTES, STREAM, PARTS, STEP, BOUNDS = range(at.WORDS, at.WORDS + 7)
-assert BOUNDS < at.M
 #: Steps: whole rows; the ranges of parts; converting parts.
 ROWS, RANGES, CONVERT = range(3)
 #: Bytes of x that are read for their range, then converted while as many are prefetched: half of L1.
@@ -91,14 +85,14 @@ def quantize_worker(isa: InstructionSet) -> Callable:
     @kernel(variant=isa.name)
     def convert(context, row, first, count, ahead):
         """Values first … first+count of a row, whose scale and zero point are known."""
-        x = offset(load_ptr(context, at.X), row * load_int(context, at.X_STRIDE) + 4 * first)
-        out = offset(load_ptr(context, at.OUT), row * load_int(context, at.OUT_STRIDE) + first)
-        scale = offset(load_ptr(context, SCALES), 4 * row)
-        zero, flip = np.int64(load_u8(load_ptr(context, at.X_ZERO), row)), load_int(context, at.X_FLIP)
+        x = offset(context.x, row * context.x_stride + 4 * first)
+        out = offset(context.out, row * context.out_stride + first)
+        scale = offset(context.scales, 4 * row)
+        zero, flip = np.int64(load_u8(context.zeros, row)), context.flip
         value = load_f32(scale, 0)
         if value == value:
             emitted(
-                load_int(context, STREAM), x, count, scale, zero ^ flip, load_int(context, SYMMETRIC), flip, out, ahead
+                context.stream, x, count, scale, zero ^ flip, context.symmetric, flip, out, ahead
             )
         else:
             for i in range(count):
@@ -106,8 +100,8 @@ def quantize_worker(isa: InstructionSet) -> Callable:
 
     @kernel(variant=isa.name)
     def quantize_rows(context, first, count, bounds):
-        k, stride, symmetric = load_int(context, at.K), load_int(context, at.X_STRIDE), load_int(context, SYMMETRIC)
-        x, flip = load_ptr(context, at.X), load_int(context, at.X_FLIP)
+        k, stride, symmetric = context.k, context.x_stride, context.symmetric
+        x, flip = context.x, context.flip
         together = HELD // (4 * k + 1)
         together = max(1, together) if together < 4 else min(BOUNDS_STRIDE, together // 4 * 4)
         parts = max(1, k // PART)
@@ -120,8 +114,8 @@ def quantize_worker(isa: InstructionSet) -> Callable:
                     load_f32(bounds, r), load_f32(bounds, r + BOUNDS_STRIDE), load_f32(bounds, r + 2 * BOUNDS_STRIDE),
                     symmetric,
                 )  # fmt: skip
-                store_f32(load_ptr(context, SCALES), row + r, scale)
-                store_u8(load_ptr(context, at.X_ZERO), row + r, np.uint8(zero ^ flip))
+                store_f32(context.scales, row + r, scale)
+                store_u8(context.zeros, row + r, np.uint8(zero ^ flip))
                 for part in range(parts):
                     begin, values = part_of(parts - 1 - part, parts, k)
                     convert(context, row + r, begin, values, height * stride if parts == 1 else AHEAD)
@@ -129,28 +123,23 @@ def quantize_worker(isa: InstructionSet) -> Callable:
 
     @kernel(variant=isa.name)
     def quantize_worker(context, index):
-        step, threads, counters = load_int(context, STEP), load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
-        tasks, parts = load_int(context, at.ROW_TASKS), load_int(context, PARTS)
-        m, k = load_int(context, at.M), load_int(context, at.K)
+        context = ConversionContext(context)
+        step, threads, tasks, parts = context.step, context.threads, context.tasks, context.parts
+        k = context.k
         bounds = stack_bytes(BOUNDS_BYTES)
-        done = 0
-        task, victim = next_task(counters, index, threads, tasks, 0)
-        while task >= 0:
+        for task in tasks_of(context, index):
             if step == ROWS:
-                first, count = share(task, tasks, m)
+                first, count = share(task, tasks, context.rows)
                 quantize_rows(context, first, count, bounds)
             elif step == RANGES:
                 row = task // parts
                 begin, values = part_of(task % parts, parts, k)
-                x = offset(load_ptr(context, at.X), row * load_int(context, at.X_STRIDE) + 4 * begin)
-                rows_range(1, x, 0, values, offset(load_ptr(context, BOUNDS), task * BOUNDS_BYTES))
+                x = offset(context.x, row * context.x_stride + 4 * begin)
+                rows_range(1, x, 0, values, offset(context.bounds, task * BOUNDS_BYTES))
             else:
                 backwards = own_task(task, threads, tasks)
                 begin, values = part_of(backwards % parts, parts, k)
                 convert(context, backwards // parts, begin, values, AHEAD)
-            done += 1
-            task, victim = next_task(counters, index, threads, tasks, victim)
-        fetch_add_relaxed(context, at.DONE, done)
 
     return quantize_worker
 
@@ -163,32 +152,26 @@ def dequantize_worker(isa: InstructionSet) -> Callable:
     @kernel(variant=isa.name)
     def convert_back(context, row, first, count):
         """Values first … first+count of a row."""
-        data = offset(load_ptr(context, at.X), row * load_int(context, at.X_STRIDE) + first)
-        out = offset(load_ptr(context, at.OUT), row * load_int(context, at.OUT_STRIDE) + 4 * first)
-        zeros, flip = load_ptr(context, at.X_ZERO), load_int(context, at.X_FLIP)
-        if load_int(context, ZERO_BYTES) == 1:
+        data = offset(context.x, row * context.x_stride + first)
+        out = offset(context.out, row * context.out_stride + 4 * first)
+        zeros, flip = context.zeros, context.flip
+        if context.zero_bytes == 1:
             zero = np.int64(load_u8(zeros, row)) ^ flip
         else:
             zero = np.int64(load_i32(zeros, row)) + flip
-        emitted(load_int(context, STREAM), data, count, offset(load_ptr(context, SCALES), 4 * row), zero, flip, out, 0)
+        emitted(context.stream, data, count, offset(context.scales, 4 * row), zero, flip, out, 0)
 
     @kernel(variant=isa.name)
     def dequantize_worker(context, index):
-        step, threads, counters = load_int(context, STEP), load_int(context, at.THREADS), load_ptr(context, at.COUNTERS)
-        tasks, parts = load_int(context, at.ROW_TASKS), load_int(context, PARTS)
-        m, k = load_int(context, at.M), load_int(context, at.K)
-        done = 0
-        task, victim = next_task(counters, index, threads, tasks, 0)
-        while task >= 0:
+        context = ConversionContext(context)
+        step, tasks, parts, k = context.step, context.tasks, context.parts, context.k
+        for task in tasks_of(context, index):
             if step == ROWS:
-                first, count = share(task, tasks, m)
+                first, count = share(task, tasks, context.rows)
                 for row in range(first, first + count):
                     convert_back(context, row, 0, k)
             else:
                 begin, values = part_of(task % parts, parts, k)
                 convert_back(context, task // parts, begin, values)
-            done += 1
-            task, victim = next_task(counters, index, threads, tasks, victim)
-        fetch_add_relaxed(context, at.DONE, done)
 
     return dequantize_worker

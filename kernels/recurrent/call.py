@@ -6,26 +6,23 @@ keeps them alive during the call.
 
 from __future__ import annotations
 
-from ..base import context as at
+from ..base.context import LINE, Context
 from ..base.jit import kernel
 from ..base.memory import (
     ALIGN,
-    address_value,
+    aligned,
     allocate,
     clear,
     insist,
     is_null,
-    load_int,
-    load_ptr,
     null,
     offset,
     release,
     stack_zeros,
-    store_int,
-    store_ptr,
 )
-from ..threads.pool import LINE, run, worthwhile
-from . import context as words
+from ..base.record import bytes_of
+from ..threads.pool import run, worthwhile
+from .context import LANES, UNITS, LayerDescriptor, SequenceContext
 from .emit import copy_floats
 from .part import RESULT_GAP, blocks_of, row_bytes
 from .worker import phases_of
@@ -43,10 +40,10 @@ SHARE_US, MEET_US = 12.0, 2.0
 def step_micros(layer, rows):
     """Microseconds of one step of one direction on one thread, about."""
     columns, state, phases = (
-        load_int(layer, words.GATE_COLUMNS), load_int(layer, words.STATE), load_int(layer, words.PHASES),
+        layer.gate_columns, layer.state, layer.phases,
     )  # fmt: skip
     row = phases / ROWS_PER_US + columns / COLUMNS_PER_US
-    row += columns * (state + load_int(layer, words.INPUTS)) / MACS_PER_US
+    row += columns * (state + layer.inputs) / MACS_PER_US
     return max(rows * row, columns * state / BYTES_PER_US)
 
 
@@ -57,17 +54,17 @@ def plan(layer, times, batch, threads):
     The cheapest of all plans, of those that employ the most threads where their number is given. Groups of rows never
     meet; parts of a step meet after each phase, but stream only their part of the weights.
     """
-    directions, hidden = load_int(layer, words.DIRECTIONS), load_int(layer, words.HIDDEN)
-    shares = (hidden + words.UNITS - 1) // words.UNITS
+    directions, hidden = layer.directions, layer.hidden
+    shares = (hidden + UNITS - 1) // UNITS
     least = directions * times * step_micros(layer, batch)
-    most = worthwhile(load_ptr(layer, words.POOL), threads, least, SHARE_US)
+    most = worthwhile(layer.pool, threads, least, SHARE_US)
     groups, splits, workers = 1, 1, 1
     for parts in range(1, max(1, min(most // directions, blocks_of(hidden) // 2)) + 1):
         apart = max(1, min(most // (directions * parts), batch))
         used = min(most, directions * apart * parts)
         micros = step_micros(layer, (batch + apart - 1) // apart) * ((shares + parts - 1) // parts) / shares
         if parts > 1:
-            micros += load_int(layer, words.PHASES) * MEET_US
+            micros += layer.phases * MEET_US
         micros = SHARE_US + times * micros * (directions * apart * parts) / used
         better = micros < least
         if threads > 1:
@@ -99,58 +96,61 @@ def sequence_into(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, 
     [directions, batch, P] and c0, cn [directions, batch, H] (h0, c0 may be NULL); y [times, batch, directions·P].
     `layer` is the address of its words; `threads` 0 chooses.
     """
-    directions, phases = load_int(layer, words.DIRECTIONS), load_int(layer, words.PHASES)
-    hidden, state = load_int(layer, words.HIDDEN), load_int(layer, words.STATE)
-    rows, has_cells = directions * batch, load_int(layer, words.HAS_CELLS)
+    layer = LayerDescriptor(layer)
+    directions, phases = layer.directions, layer.phases
+    hidden, state = layer.hidden, layer.state
+    rows, has_cells = directions * batch, layer.has_cells
     if batch == 0:
         return
     groups, splits, most = plan(layer, times, batch, threads)
     chains = directions * groups
     workers = chains * splits
-    pairs = (hidden + words.UNITS - 1) // words.UNITS
-    widest = min((pairs + splits - 1) // splits * (words.UNITS // words.LANES), blocks_of(hidden))
-    row = 4 * (load_int(layer, words.GATE_COLUMNS) // blocks_of(hidden)) * widest + RESULT_GAP
+    pairs = (hidden + UNITS - 1) // UNITS
+    widest = min((pairs + splits - 1) // splits * (UNITS // LANES), blocks_of(hidden))
+    row = 4 * (layer.gate_columns // blocks_of(hidden)) * widest + RESULT_GAP
     group_rows = (batch + groups - 1) // groups
     steps = max(1, min(times, GATES_BYTES // (group_rows * row)))
     gates = steps * group_rows * row
-    gathered = 0 if groups == 1 else 4 * steps * group_rows * load_int(layer, words.INPUTS)
+    gathered = 0 if groups == 1 else 4 * steps * group_rows * layer.inputs
     # a second product may be wider than a step's gates: a projection's
     result = group_rows * max(row, row_bytes(state) + RESULT_GAP)
     h_half, c_half = rows * row_bytes(state), rows * row_bytes(hidden)
     states = 2 * h_half + (4 * c_half if has_cells or phases == 2 else 0)
     memory = allocate(ALIGN + states + workers * (gates + result + gathered))
     insist(not is_null(memory))
-    hiddens = offset(memory, -address_value(memory) % ALIGN)
+    hiddens = aligned(memory)
     clear(hiddens, states)
     gates_buffer, cells = offset(hiddens, states), offset(hiddens, 2 * h_half)
     start_states(hiddens, h0, rows, state)
     if has_cells:
         start_states(cells, c0, rows, hidden)
-    context = stack_zeros(8 * (words.SEQUENCE + LINE * (workers + chains * (1 + splits))))
-    store_ptr(context, at.WORKER, load_ptr(layer, words.SEQUENCE_WORKER))
-    store_ptr(context, at.POOL, load_ptr(layer, words.POOL))
-    store_int(context, at.THREADS, workers)
-    store_ptr(context, words.LAYER, layer)
-    store_int(context, words.TIMES, times)
-    store_int(context, words.BLOCK_STEPS, steps)
-    store_int(context, words.BATCH, batch)
-    store_ptr(context, words.INPUT_ROWS, x)
-    store_int(context, words.INPUT_STRIDE, x_stride)
-    store_ptr(context, words.LENGTHS, lengths)
-    store_ptr(context, words.HIDDENS, hiddens)
-    store_ptr(context, words.CELLS, cells)
-    store_ptr(context, words.MIDDLES, offset(cells, 2 * c_half))
-    store_ptr(context, words.GATES, gates_buffer)
-    store_int(context, words.GATES_BYTES, gates)
-    store_ptr(context, words.RESULTS, offset(gates_buffer, workers * gates))
-    store_int(context, words.RESULT_BYTES, result)
-    store_ptr(context, words.GATHERED, offset(gates_buffer, workers * (gates + result)))
-    store_int(context, words.GATHERED_BYTES, gathered)
-    store_ptr(context, words.Y, y)
-    store_int(context, words.GROUPS, groups)
-    store_int(context, words.SPLITS, splits)
-    store_ptr(context, words.SYNC, offset(context, 8 * words.SEQUENCE))
-    fine = times == 0 or run(context, most, workers * phases_of(context))
+    lines = workers + chains * (1 + splits)
+    context = SequenceContext(stack_zeros(bytes_of(SequenceContext) + 8 * LINE * lines))
+    context.worker = layer.sequence_worker
+    context.pool = layer.pool
+    context.threads = workers
+    context.layer = layer
+    context.times = times
+    context.block_steps = steps
+    context.batch = batch
+    context.x = x
+    context.x_stride = x_stride
+    context.lengths = lengths
+    context.hiddens = hiddens
+    context.cells = cells
+    context.middles = offset(cells, 2 * c_half)
+    context.gates = gates_buffer
+    context.gates_bytes = gates
+    context.results = offset(gates_buffer, workers * gates)
+    context.result_bytes = result
+    context.gathered = offset(gates_buffer, workers * (gates + result))
+    context.gathered_bytes = gathered
+    context.y = y
+    context.groups = groups
+    context.splits = splits
+    context.sync = offset(context, bytes_of(SequenceContext))
+    context.tasks = workers * phases_of(context)
+    fine = times == 0 or run(Context(context), most)
     odd = times & 1
     end_states(offset(hiddens, odd * h_half), hn, rows, state)
     if has_cells:

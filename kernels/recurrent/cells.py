@@ -25,12 +25,10 @@ from functools import cache
 
 from ..activations.jitted import at_least, at_most
 from ..activations.reference import ONE, ZERO
-from ..base import context as at
 from ..base.jit import kernel
-from ..base.memory import is_null, load_f32, load_int, load_ptr, offset, store_f32
-from . import context as words
+from ..base.memory import is_null, load_f32, load_int, offset, store_f32
 from .activations import ACTIVATIONS
-from .context import LANES
+from .context import LANES, Job
 from .emit import copy_floats, load, load_first, store_first, store_second
 
 #: Parameters: alpha and beta of three activations, then the clip.
@@ -40,20 +38,20 @@ CLIP = 6
 @kernel
 def is_active(job, row):
     """Whether the sequence of a row covers the job's time."""
-    lengths = load_ptr(job, words.JOB_LENGTHS)
-    return is_null(lengths) or load_int(job, words.TIME) < load_int(lengths, row)
+    lengths = job.lengths
+    return is_null(lengths) or job.time < load_int(lengths, row)
 
 
 @kernel
 def finish_row(job, row, active):
     """A row's new state goes to y; or the old one stays, and y is 0."""
-    place = row * load_int(job, words.STATE_STRIDE)
-    new = offset(load_ptr(job, words.NEW), place)
-    y, values = offset(load_ptr(job, words.JOB_Y), row * load_int(job, words.Y_STRIDE)), load_int(job, words.VALUES)
+    place = row * job.state_stride
+    new = offset(job.new, place)
+    y, values = offset(job.y, row * job.y_stride), job.values
     if active:
         copy_floats(new, y, values)
     else:
-        copy_floats(offset(load_ptr(job, words.OLD), place), new, LANES * load_int(job, words.BLOCKS))
+        copy_floats(offset(job.old, place), new, LANES * job.blocks)
         for i in range(values):
             store_f32(y, i, ZERO)
 
@@ -71,25 +69,26 @@ def lstm_cell(activations: tuple[str, ...], peepholes: bool, clipped: bool, coup
 
     @kernel(variant=f"{activations}{peepholes}{clipped}{coupled}{projected}")
     def lstm(job, rows):
-        parameters = load_ptr(job, words.JOB_PARAMETERS)
+        job = Job(job)
+        parameters = job.parameters
         fa, fb, ga, gb = (load_f32(parameters, 0), load_f32(parameters, 1), load_f32(parameters, 2),
                           load_f32(parameters, 3))  # fmt: skip
         ha, hb, clip = load_f32(parameters, 4), load_f32(parameters, 5), load_f32(parameters, CLIP)
-        blocks, unit_stride = load_int(job, words.BLOCKS), load_int(job, words.UNIT_STRIDE)
-        for row in range(load_int(job, words.ROWS)):
-            before = offset(load_ptr(job, words.C_OLD), row * unit_stride)
-            after = offset(load_ptr(job, words.C_NEW), row * unit_stride)
+        blocks, unit_stride = job.blocks, job.unit_stride
+        for row in range(job.rows):
+            before = offset(job.c_old, row * unit_stride)
+            after = offset(job.c_new, row * unit_stride)
             active = is_active(job, row)
             if not active:
                 copy_floats(before, after, LANES * blocks)
             else:
-                x = offset(load_ptr(job, words.JOB_GATES), row * load_int(job, words.GATES_STRIDE))
-                r = offset(load_ptr(job, at.OUT), row * load_int(job, at.OUT_STRIDE))
-                p = load_ptr(job, words.JOB_PEEPHOLES)
+                x = offset(job.gates, row * job.gates_stride)
+                r = offset(job.out, row * job.out_stride)
+                p = job.peepholes
                 if projected:
-                    new = offset(load_ptr(job, words.MIDDLE), row * unit_stride)
+                    new = offset(job.middle, row * unit_stride)
                 else:
-                    new = offset(load_ptr(job, words.NEW), row * load_int(job, words.STATE_STRIDE))
+                    new = offset(job.new, row * job.state_stride)
                 # c, then h: one loop would be a chain so long that a CPU sees less than three blocks of it at a time
                 for block in range(blocks):
                     g_x, g_r, g_p = offset(x, 256 * block), offset(r, 256 * block), offset(p, 192 * block)
@@ -123,12 +122,13 @@ def lstm_cell(activations: tuple[str, ...], peepholes: bool, clipped: bool, coup
 @kernel
 def project_cell(job, rows):
     """The product is the new state."""
-    for row in range(load_int(job, words.ROWS)):
+    job = Job(job)
+    for row in range(job.rows):
         active = is_active(job, row)
         if active:
-            r = offset(load_ptr(job, at.OUT), row * load_int(job, at.OUT_STRIDE))
-            new = offset(load_ptr(job, words.NEW), row * load_int(job, words.STATE_STRIDE))
-            copy_floats(r, new, LANES * load_int(job, words.BLOCKS))
+            r = offset(job.out, row * job.out_stride)
+            new = offset(job.new, row * job.state_stride)
+            copy_floats(r, new, LANES * job.blocks)
         finish_row(job, row, active)
 
 
@@ -139,18 +139,19 @@ def gru_cell(activations: tuple[str, ...], clipped: bool) -> Callable:
 
     @kernel(variant=f"{activations}{clipped}")
     def gru(job, rows):
-        parameters = load_ptr(job, words.JOB_PARAMETERS)
+        job = Job(job)
+        parameters = job.parameters
         fa, fb, ga, gb = (load_f32(parameters, 0), load_f32(parameters, 1), load_f32(parameters, 2),
                           load_f32(parameters, 3))  # fmt: skip
         clip = load_f32(parameters, CLIP)
-        for row in range(load_int(job, words.ROWS)):
+        for row in range(job.rows):
             active = is_active(job, row)
             if active:
-                x = offset(load_ptr(job, words.JOB_GATES), row * load_int(job, words.GATES_STRIDE))
-                r = offset(load_ptr(job, at.OUT), row * load_int(job, at.OUT_STRIDE))
-                old = offset(load_ptr(job, words.OLD), row * load_int(job, words.STATE_STRIDE))
-                new = offset(load_ptr(job, words.NEW), row * load_int(job, words.STATE_STRIDE))
-                for _ in range(load_int(job, words.BLOCKS)):
+                x = offset(job.gates, row * job.gates_stride)
+                r = offset(job.out, row * job.out_stride)
+                old = offset(job.old, row * job.state_stride)
+                new = offset(job.new, row * job.state_stride)
+                for _ in range(job.blocks):
                     for u in range(LANES):
                         z = f(limited(load(x, u) + load(r, u), clip, clipped), fa, fb)
                         reset = f(limited(load(x, LANES + u) + load(r, LANES + u), clip, clipped), fa, fb)
@@ -171,17 +172,18 @@ def gru_gates_cell(activations: tuple[str, ...], clipped: bool) -> Callable:
 
     @kernel(variant=f"{activations}{clipped}")
     def gru_gates(job, rows):
-        parameters = load_ptr(job, words.JOB_PARAMETERS)
+        job = Job(job)
+        parameters = job.parameters
         fa, fb, clip = load_f32(parameters, 0), load_f32(parameters, 1), load_f32(parameters, CLIP)
-        unit_stride = load_int(job, words.UNIT_STRIDE)
-        for row in range(load_int(job, words.ROWS)):
+        unit_stride = job.unit_stride
+        for row in range(job.rows):
             if is_active(job, row):
-                x = offset(load_ptr(job, words.JOB_GATES), row * load_int(job, words.GATES_STRIDE))
-                r = offset(load_ptr(job, at.OUT), row * load_int(job, at.OUT_STRIDE))
-                old = offset(load_ptr(job, words.OLD), row * load_int(job, words.STATE_STRIDE))
-                update = offset(load_ptr(job, words.UPDATE), row * unit_stride)
-                middle = offset(load_ptr(job, words.MIDDLE), row * unit_stride)
-                for _ in range(load_int(job, words.BLOCKS)):
+                x = offset(job.gates, row * job.gates_stride)
+                r = offset(job.out, row * job.out_stride)
+                old = offset(job.old, row * job.state_stride)
+                update = offset(job.update, row * unit_stride)
+                middle = offset(job.middle, row * unit_stride)
+                for _ in range(job.blocks):
                     for u in range(LANES):
                         store_first(update, u, f(limited(load(x, u) + load(r, u), clip, clipped), fa, fb))
                         reset = f(limited(load(x, LANES + u) + load(r, LANES + u), clip, clipped), fa, fb)
@@ -199,17 +201,18 @@ def gru_state_cell(activations: tuple[str, ...], clipped: bool) -> Callable:
 
     @kernel(variant=f"{activations}{clipped}")
     def gru_state(job, rows):
-        parameters = load_ptr(job, words.JOB_PARAMETERS)
+        job = Job(job)
+        parameters = job.parameters
         ga, gb, clip = load_f32(parameters, 2), load_f32(parameters, 3), load_f32(parameters, CLIP)
-        for row in range(load_int(job, words.ROWS)):
+        for row in range(job.rows):
             active = is_active(job, row)
             if active:
-                x = offset(load_ptr(job, words.JOB_GATES), row * load_int(job, words.GATES_STRIDE))
-                r = offset(load_ptr(job, at.OUT), row * load_int(job, at.OUT_STRIDE))
-                old = offset(load_ptr(job, words.OLD), row * load_int(job, words.STATE_STRIDE))
-                new = offset(load_ptr(job, words.NEW), row * load_int(job, words.STATE_STRIDE))
-                update = offset(load_ptr(job, words.UPDATE), row * load_int(job, words.UNIT_STRIDE))
-                for _ in range(load_int(job, words.BLOCKS)):
+                x = offset(job.gates, row * job.gates_stride)
+                r = offset(job.out, row * job.out_stride)
+                old = offset(job.old, row * job.state_stride)
+                new = offset(job.new, row * job.state_stride)
+                update = offset(job.update, row * job.unit_stride)
+                for _ in range(job.blocks):
                     for u in range(LANES):
                         z = load(update, u)
                         n = g(limited(load(x, 2 * LANES + u) + load(r, u), clip, clipped), ga, gb)
@@ -228,15 +231,16 @@ def rnn_cell(activations: tuple[str, ...], clipped: bool) -> Callable:
 
     @kernel(variant=f"{activations}{clipped}")
     def rnn(job, rows):
-        parameters = load_ptr(job, words.JOB_PARAMETERS)
+        job = Job(job)
+        parameters = job.parameters
         fa, fb, clip = load_f32(parameters, 0), load_f32(parameters, 1), load_f32(parameters, CLIP)
-        for row in range(load_int(job, words.ROWS)):
+        for row in range(job.rows):
             active = is_active(job, row)
             if active:
-                x = offset(load_ptr(job, words.JOB_GATES), row * load_int(job, words.GATES_STRIDE))
-                r = offset(load_ptr(job, at.OUT), row * load_int(job, at.OUT_STRIDE))
-                new = offset(load_ptr(job, words.NEW), row * load_int(job, words.STATE_STRIDE))
-                for u in range(LANES * load_int(job, words.BLOCKS)):
+                x = offset(job.gates, row * job.gates_stride)
+                r = offset(job.out, row * job.out_stride)
+                new = offset(job.new, row * job.state_stride)
+                for u in range(LANES * job.blocks):
                     store_first(new, u, f(limited(load(x, u) + load(r, u), clip, clipped), fa, fb))
             finish_row(job, row, active)
 

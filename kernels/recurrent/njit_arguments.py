@@ -6,8 +6,8 @@ import numpy as np
 
 from ..base.jit import kernel
 from ..base.memory import data_ptr, keep, null
-from . import context as words
 from .call import sequence_into
+from .context import LayerDescriptor
 
 
 @kernel
@@ -49,14 +49,15 @@ def lengths_of(value, times, batch):
 @kernel
 def sequence(rows, times, batch, lengths, h0, c0, descriptor, threads):
     """y, h and c of rows [times·batch, I]; an argument without elements is none."""
-    count, state = descriptor[words.DIRECTIONS], descriptor[words.STATE]
+    layer = LayerDescriptor(data_ptr(descriptor))
+    count, state = layer.directions, layer.state
     y = np.empty((times, batch, count * state), np.float32)
     h = np.empty((count, batch, state), np.float32)
-    c = np.empty((count, batch, descriptor[words.HIDDEN] if descriptor[words.HAS_CELLS] else 0), np.float32)
+    c = np.empty((count, batch, layer.hidden if layer.has_cells else 0), np.float32)
     sequence_into(
         data_ptr(rows), rows.strides[0], times, batch, data_ptr(lengths) if lengths.size else null(),
         data_ptr(h0) if h0.size else null(), data_ptr(c0) if c0.size else null(),
-        data_ptr(y), data_ptr(h), data_ptr(c), data_ptr(descriptor), threads,
+        data_ptr(y), data_ptr(h), data_ptr(c), layer, threads,
     )  # fmt: skip
     keep(rows)
     keep(lengths)

@@ -19,14 +19,16 @@ late helper finds its place at the next phase, and nobody waits but for a part t
 
 from __future__ import annotations
 
-from ..base import context as at
 from ..base.atomics import compare_exchange, fetch_add, fetch_add_relaxed, give_way, load_acquire, pause, store_release
+from ..base.context import LINE
 from ..base.jit import kernel
-from ..base.memory import call_worker, load_int, load_ptr, offset, stack_zeros, store_int
-from ..threads.pool import LINE
-from . import context as words
+from ..base.memory import call_worker, offset, stack_zeros
+from ..base.record import bytes_of
+from .context import Job, LayerDescriptor, SequenceContext
 from .part import INPUT, move_input, move_to, multiply, prepare
 
+#: The word of a context that counts.
+DONE = SequenceContext.done
 #: Pauses before a part is taken from a worker that is in the call but has not claimed it.
 GRACE = 64
 #: Pauses before a waiting worker lets others have its core.
@@ -36,37 +38,37 @@ PATIENCE = 2000
 @kernel
 def phases_of(context):
     """Phases of a whole sequence: one for every block of steps, and those of the steps."""
-    times, most = load_int(context, words.TIMES), load_int(context, words.BLOCK_STEPS)
-    return (times + most - 1) // most + times * load_int(load_ptr(context, words.LAYER), words.PHASES)
+    times, most = context.times, context.block_steps
+    return (times + most - 1) // most + times * LayerDescriptor(context.layer).phases
 
 
 @kernel
 def job_of(context, jobs, index, chain, part, which):
     """This worker's job for one product of a part."""
-    job, key = offset(jobs, 8 * words.JOB * which), chain * load_int(context, words.SPLITS) + part
-    if load_int(job, words.KEY) != key:
+    job, key = Job(offset(jobs, bytes_of(Job) * which)), chain * context.splits + part
+    if job.key != key:
         prepare(context, job, index, chain, part, which)
-        store_int(job, words.KEY, key)
+        job.key = key
     return job
 
 
 @kernel
 def do_part(context, jobs, index, chain, part, phase):
     """One part of a phase; whether there was memory for it."""
-    phases, most = load_int(load_ptr(context, words.LAYER), words.PHASES), load_int(context, words.BLOCK_STEPS)
+    phases, most = LayerDescriptor(context.layer).phases, context.block_steps
     block = phase // (1 + most * phases)
     left = phase - block * (1 + most * phases) - 1
     if left < 0:
         job = job_of(context, jobs, index, chain, part, INPUT)
-        return load_int(job, words.BLOCKS) <= 0 or multiply(job, move_input(context, job, index, block))
+        return job.blocks <= 0 or multiply(job, move_input(context, job, index, block))
     step, which = (left >> 1, left & 1) if phases == 2 else (left, 0)
     job = job_of(context, jobs, index, chain, part, which)
-    if load_int(job, words.BLOCKS) <= 0:
+    if job.blocks <= 0:
         return True
     rows = move_to(context, job, block, block * most + step)
     if rows > 0 and not multiply(job, rows):
         return False
-    call_worker(load_ptr(job, words.JOB_CELL), job, rows)
+    call_worker(job.cell, job, rows)
     return True
 
 
@@ -82,7 +84,7 @@ def choose(context, line, chain, home, phase, waited):
     """The part of this phase that this worker does next, or -1."""
     if home >= 0 and claim(line, home, phase):
         return home
-    splits, sync = load_int(context, words.SPLITS), load_ptr(context, words.SYNC)
+    splits, sync = context.splits, context.sync
     for part in range(splits):
         there = load_acquire(sync, LINE * (chain * splits + part)) != 0
         if (not there or waited > GRACE) and claim(line, part, phase):
@@ -93,9 +95,9 @@ def choose(context, line, chain, home, phase, waited):
 @kernel
 def follow(context, jobs, index, chain, home):
     """Go with a chain to its end, doing its part `home` (-1: none) and what nobody else does; gives the parts done."""
-    splits, threads = load_int(context, words.SPLITS), load_int(context, at.THREADS)
+    splits, threads = context.splits, context.threads
     end = splits * phases_of(context)
-    line = offset(load_ptr(context, words.SYNC), 8 * LINE * (threads + chain * (1 + splits)))
+    line = offset(context.sync, 8 * LINE * (threads + chain * (1 + splits)))
     done, waited, seen = 0, 0, 0
     while True:
         finished = load_acquire(line, 0)
@@ -107,12 +109,12 @@ def follow(context, jobs, index, chain, home):
         part = choose(context, line, chain, home, phase, waited)
         if part >= 0:
             if not do_part(context, jobs, index, chain, part, phase):
-                store_release(context, words.FAILED, 1)
+                store_release(context.failed, 0, 1)
                 return done
             done += 1
             fetch_add(line, 0, 1)
         else:
-            if load_acquire(context, words.FAILED) != 0:
+            if load_acquire(context.failed, 0) != 0:
                 return done
             waited += 1
             if waited < PATIENCE:
@@ -127,13 +129,14 @@ def recurrent_worker(context, index):
 
     There is a home for THREADS workers; who runs with fewer does the parts of the others as well.
     """
-    splits, threads = load_int(context, words.SPLITS), load_int(context, at.THREADS)
+    context = SequenceContext(context)
+    splits, threads = context.splits, context.threads
     chains = threads // splits
-    store_release(load_ptr(context, words.SYNC), LINE * index, 1)
-    jobs = stack_zeros(3 * 8 * words.JOB)
+    store_release(context.sync, LINE * index, 1)
+    jobs = stack_zeros(3 * bytes_of(Job))
     for which in range(3):
-        store_int(jobs, which * words.JOB + words.KEY, -1)
+        Job(offset(jobs, bytes_of(Job) * which)).key = -1
     done = 0
     for i in range(chains):
         done += follow(context, jobs, index, (index // splits + i) % chains, index % splits if i == 0 else -1)
-    fetch_add_relaxed(context, at.DONE, done)
+    fetch_add_relaxed(context, DONE, done)

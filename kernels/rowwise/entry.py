@@ -125,7 +125,7 @@ def softmax_entry(x, mask, out, threads, words, trusted):
                 store_int(strides, axis, stride(mask, axis - more))
     softmax_into(
         data_of(x), row_stride(x), rows, k, kind, data_or_null(words, mask), load_ptr(x, DIMENSIONS // 8), strides,
-        axes, data_of(out), row_stride(out), load_int(words, WORKER), load_int(words, POOL), count,
+        axes, data_of(out), row_stride(out), load_ptr(words, WORKER), load_ptr(words, POOL), count,
     )  # fmt: skip
     return 0
 
@@ -181,7 +181,7 @@ def map_entry(number, x, out, threads, words, trusted):
         return 1
     map_into(
         number, data_of(x), row_stride(x), data_of(x), row_stride(x), rows, k, data_of(out), row_stride(out),
-        load_int(words, WORKER), load_int(words, POOL), count,
+        load_ptr(words, WORKER), load_ptr(words, POOL), count,
     )  # fmt: skip
     return 0
 
@@ -210,7 +210,7 @@ def pair_entry(number, x, second, out, threads, words, trusted):
         return 1
     map_into(
         number, data_of(x), row_stride(x), other, other_stride, rows, k, data_of(out), row_stride(out),
-        load_int(words, WORKER), load_int(words, POOL), count,
+        load_ptr(words, WORKER), load_ptr(words, POOL), count,
     )  # fmt: skip
     return 0
 
@@ -265,6 +265,6 @@ def rotary_entry(x, cos, sin, positions, start, interleaved, out, threads, words
     rotary_into(
         data_of(x), row_stride(x), rows, k, data_of(cos), data_of(sin), row_stride(cos), half,
         data_or_null(words, positions), period, first, interleaved, data_of(out), row_stride(out),
-        load_int(words, WORKER), load_int(words, POOL), count,
+        load_ptr(words, WORKER), load_ptr(words, POOL), count,
     )  # fmt: skip
     return 0

@@ -1,9 +1,4 @@
-"""The workers of softmax, the norms, element by element functions, and rotary embeddings, on rows of float32.
-
-    x, second, out, total   [M, K] float32, rows any distance apart, values of a row contiguous
-    weight, bias            [K] float32                      one for all rows
-    mask                    as x, any strides but the last: its row is found by the rows' own axes
-    cos, sin                [positions, H] float32           the row at a position; 2H ≤ K
+"""The workers of softmax, the norms, element by element functions, and rotary, on rows of float32 (see context.py).
 
 A task is a range of rows. An emitted function (rowwise/emit.py) does one or some, each independently. So a result does
 not depend on how rows are split into tasks, or on who does them. The code is the same for every instruction set: it has
@@ -15,30 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..base import context as at
-from ..base.atomics import fetch_add_relaxed
 from ..base.jit import kernel
-from ..base.memory import is_null, load_f32, load_i32, load_int, load_ptr, offset, stack_bytes, store_i32, store_ptr
+from ..base.memory import is_null, load_i32, load_int, offset, stack_bytes, store_i32, store_ptr
 from ..threads.partition import share
-from ..threads.pool import next_task
+from ..threads.tasks import tasks_of
+from .context import MapContext, NormContext, RotaryContext, SoftmaxContext
 from .emit import TOGETHER
 from .intrinsics import layer_norm_rows, map_values, rms_norm_rows, rotate_row, softmax_rows
-
-#: Own words of the context, where a linear has its weight. LAST: values of the last row (the others have K).
-VARIANT, LAST, WEIGHT, BIAS, EPS, TOTAL, TOTAL_STRIDE, HALF, PERIOD = range(at.WORDS, at.WORDS + 9)
-assert PERIOD < at.M
-#: Of a softmax: the mask's data, the lengths and strides of its axes, and how many come before the last.
-MASK, MASK_SHAPE, MASK_STRIDES, MASK_AXES = WEIGHT, BIAS, TOTAL, TOTAL_STRIDE
-#: Of a rotary: the tables, HALF columns wide, and bytes between their rows; int64 positions, that of row r at
-#: r % PERIOD, or NULL where it stands at START + r % PERIOD.
-COS, SIN, TABLE_STRIDE, POSITIONS, START = WEIGHT, BIAS, TOTAL_STRIDE, TOTAL, EPS
 
 #: Rows done together, and in how many sizes; bytes for an address of each.
 MOST, SIZES = TOGETHER[0], len(TOGETHER)
 SCRATCH_BYTES = 8 * MOST
 
 
-def _rows_worker(name: str, do_rows: Callable) -> Any:
+def _rows_worker(name: str, record: type, do_rows: Callable) -> Any:
     """The worker that calls ``do_rows(context, first, last, k, scratch)`` for ranges of rows, of k values each.
 
     `scratch` is SCRATCH_BYTES bytes on the stack.
@@ -46,25 +31,13 @@ def _rows_worker(name: str, do_rows: Callable) -> Any:
 
     @kernel(variant=name)
     def worker(context, index):
-        threads, tasks = load_int(context, at.THREADS), load_int(context, at.ROW_TASKS)
-        counters, rows = load_ptr(context, at.COUNTERS), load_int(context, at.M)
+        context = record(context)
         scratch = stack_bytes(SCRATCH_BYTES)
-        done = 0
-        task, victim = next_task(counters, index, threads, tasks, 0)
-        while task >= 0:
-            first, count = share(task, tasks, rows)
-            do_rows(context, first, first + count, load_int(context, at.K), scratch)
-            done += 1
-            task, victim = next_task(counters, index, threads, tasks, victim)
-        fetch_add_relaxed(context, at.DONE, done)
+        for task in tasks_of(context, index):
+            first, count = share(task, context.tasks, context.rows)
+            do_rows(context, first, first + count, context.k, scratch)
 
     return worker
-
-
-@kernel
-def row_at(context, address, stride, row):
-    """The row of an operand whose address and stride are these words of the context."""
-    return offset(load_ptr(context, address), row * load_int(context, stride))
 
 
 @kernel
@@ -76,28 +49,28 @@ def rows_together(rows):
 @kernel
 def mask_row(context, row):
     """Where the mask of a row begins."""
-    shape, strides = load_ptr(context, MASK_SHAPE), load_ptr(context, MASK_STRIDES)
+    shape, strides = context.mask_shape, context.mask_strides
     moved = 0
-    for axis in range(load_int(context, MASK_AXES) - 1, -1, -1):
+    for axis in range(context.mask_axes - 1, -1, -1):
         length = load_int(shape, axis)
         step = load_int(strides, axis)
         if step != 0:
             moved += row % length * step
         row //= length
-    return offset(load_ptr(context, MASK), moved)
+    return offset(context.mask, moved)
 
 
 @kernel
 def _softmax(context, first, last, k, masks):
-    kind, row = load_int(context, VARIANT), first
+    kind, row = context.variant, first
     while row < last:
         count, which = rows_together(last - row)
         if kind > 0:
             for r in range(count):
                 store_ptr(masks, r, mask_row(context, row + r))
         softmax_rows(
-            kind * SIZES + which, row_at(context, at.X, at.X_STRIDE, row), load_int(context, at.X_STRIDE), masks, k,
-            row_at(context, at.OUT, at.OUT_STRIDE, row), load_int(context, at.OUT_STRIDE),
+            kind * SIZES + which, offset(context.x, row * context.x_stride), context.x_stride, masks, k,
+            offset(context.out, row * context.out_stride), context.out_stride,
         )  # fmt: skip
         row += count
 
@@ -105,15 +78,15 @@ def _softmax(context, first, last, k, masks):
 def _norm(emitted: Callable) -> Callable:
     @kernel(variant=emitted.__name__)
     def norm(context, first, last, k, scratch):
-        row, variant = first, load_int(context, VARIANT) * SIZES
+        row, variant = first, context.variant * SIZES
         while row < last:
             count, which = rows_together(last - row)
             emitted(
-                variant + which, row_at(context, at.X, at.X_STRIDE, row), load_int(context, at.X_STRIDE),
-                row_at(context, at.RESIDUAL, at.RESIDUAL_STRIDE, row), load_int(context, at.RESIDUAL_STRIDE),
-                load_ptr(context, WEIGHT), load_ptr(context, BIAS), load_f32(context, 2 * EPS), k,
-                row_at(context, at.OUT, at.OUT_STRIDE, row), load_int(context, at.OUT_STRIDE),
-                row_at(context, TOTAL, TOTAL_STRIDE, row), load_int(context, TOTAL_STRIDE),
+                variant + which, offset(context.x, row * context.x_stride), context.x_stride,
+                offset(context.second, row * context.second_stride), context.second_stride,
+                context.weight, context.bias, context.eps, k,
+                offset(context.out, row * context.out_stride), context.out_stride,
+                offset(context.total, row * context.total_stride), context.total_stride,
             )  # fmt: skip
             row += count
 
@@ -122,35 +95,35 @@ def _norm(emitted: Callable) -> Callable:
 
 @kernel
 def _map(context, first, last, k, scratch):
-    rows = load_int(context, at.M)
+    rows = context.rows
     for row in range(first, last):
         map_values(
-            load_int(context, VARIANT), row_at(context, at.X, at.X_STRIDE, row),
-            row_at(context, at.RESIDUAL, at.RESIDUAL_STRIDE, row), load_int(context, LAST) if row == rows - 1 else k,
-            row_at(context, at.OUT, at.OUT_STRIDE, row),
+            context.variant, offset(context.x, row * context.x_stride),
+            offset(context.second, row * context.second_stride), context.last if row == rows - 1 else k,
+            offset(context.out, row * context.out_stride),
         )  # fmt: skip
 
 
 @kernel
 def _rotary(context, first, last, k, scratch):
-    positions, period, half = load_ptr(context, POSITIONS), load_int(context, PERIOD), load_int(context, HALF)
+    positions, period, half = context.positions, context.period, context.half
     place = first % period
     for row in range(first, last):
-        position = load_int(context, START) + place if is_null(positions) else load_int(positions, place)
+        position = context.start + place if is_null(positions) else load_int(positions, place)
         place = place + 1 if place + 1 < period else 0
-        moved = position * load_int(context, TABLE_STRIDE)
-        cos, sin = offset(load_ptr(context, COS), moved), offset(load_ptr(context, SIN), moved)
-        x, out = row_at(context, at.X, at.X_STRIDE, row), row_at(context, at.OUT, at.OUT_STRIDE, row)
-        rotate_row(load_int(context, VARIANT), x, cos, sin, half, out)
+        moved = position * context.table_stride
+        cos, sin = offset(context.cos, moved), offset(context.sin, moved)
+        x, out = offset(context.x, row * context.x_stride), offset(context.out, row * context.out_stride)
+        rotate_row(context.variant, x, cos, sin, half, out)
         for i in range(2 * half, k):
             store_i32(out, i, load_i32(x, i))
 
 
 #: The workers by operation.
 WORKERS = {
-    "softmax": _rows_worker("softmax", _softmax),
-    "layer_norm": _rows_worker("layer_norm", _norm(layer_norm_rows)),
-    "rms_norm": _rows_worker("rms_norm", _norm(rms_norm_rows)),
-    "map": _rows_worker("map", _map),
-    "rotary": _rows_worker("rotary", _rotary),
+    "softmax": _rows_worker("softmax", SoftmaxContext, _softmax),
+    "layer_norm": _rows_worker("layer_norm", NormContext, _norm(layer_norm_rows)),
+    "rms_norm": _rows_worker("rms_norm", NormContext, _norm(rms_norm_rows)),
+    "map": _rows_worker("map", MapContext, _map),
+    "rotary": _rows_worker("rotary", RotaryContext, _rotary),
 }

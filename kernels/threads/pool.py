@@ -35,12 +35,10 @@ last time are in its cache), then takes what is left of its neighbours' shares, 
 
 from __future__ import annotations
 
-from ..base import context as at
 from ..base.atomics import (
     compare_exchange,
     exchange,
     fetch_add,
-    fetch_add_relaxed,
     fetch_and,
     futex_wait,
     futex_wake,
@@ -52,14 +50,12 @@ from ..base.atomics import (
     start_thread,
     store_release,
 )
+from ..base.context import LINE, Context
 from ..base.cores import core, leave, move, thread_id, thread_time
 from ..base.jit import kernel
 from ..base.limits import MAX_THREADS
 from ..base.memory import call_worker, load_int, load_ptr, store_int, store_ptr
-from .partition import share
 
-#: int64 words between two words that different threads write: a cache line.
-LINE = 8
 #: The pool's words: what helpers look at, and where the caller runs; who has the pool; how many sleep; what seldom
 #: changes: how many there are, what threads=None means, when a short call last did without, whether a caller sleeps
 #: until a helper leaves, and whether one is being brought to another core; the addresses of `serve` and
@@ -87,13 +83,13 @@ PATIENCE_NS = 100_000
 
 
 @kernel
-def run(context, threads, tasks):
-    """Run the worker of `context` on up to `threads` threads. Whether there was memory for it.
+def run(context, threads):
+    """Run the worker of a `Context` on up to `threads` threads. Whether there was memory for it.
 
     An error cannot leave a function that is called by address. What one worker could not start, for lack of memory,
     the others do; when tasks are left in the end, nobody had the memory.
     """
-    worker, pool = load_ptr(context, at.WORKER), load_ptr(context, at.POOL)
+    worker, pool = context.worker, context.pool
     if threads == 1 or exchange(pool, OWNER, 1) != 0:
         call_worker(worker, context, 0)
     else:
@@ -109,7 +105,7 @@ def run(context, threads, tasks):
         if load_acquire(pool, GATE) != 0:
             call_worker(load_ptr(pool, AWAIT), pool, taken)
         store_release(pool, OWNER, 0)
-    return load_int(context, at.DONE) == tasks
+    return context.done == context.tasks
 
 
 @kernel
@@ -242,8 +238,8 @@ def serve(pool):
         index = enter(pool)
         if index > 0:
             store_release(pool, INSIDE + LINE * index, thread)
-            context = load_ptr(pool, JOB)
-            call_worker(load_ptr(context, at.WORKER), context, index)
+            context = Context(load_ptr(pool, JOB))
+            call_worker(context.worker, context, index)
             store_release(pool, INSIDE + LINE * index, 0)
             fetch_add(pool, GATE, -1)
             if load_acquire(pool, AWAITED) != 0:
@@ -296,19 +292,3 @@ def release(words):
         store_int(pool, STOP, 0)
         store_release(pool, OWNER, 0)
         store_release(pool, CHANGING, 0)
-
-
-@kernel
-def next_task(counters, index, threads, tasks, victim):
-    """The next task for worker `index` and whose share it came from, or (-1, threads) when all are taken.
-
-    `victim` is the distance of the share that served last: start at 0, pass on what comes back.
-    """
-    while victim < threads:
-        owner = (index + victim) % threads
-        first, count = share(owner, threads, tasks)
-        taken = fetch_add_relaxed(counters, owner * LINE, 1)
-        if taken < count:
-            return first + taken, victim
-        victim += 1
-    return -1, victim

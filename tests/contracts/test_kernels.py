@@ -21,7 +21,8 @@ from dynq_numba.kernels.gemm.tile import Output, Scheme, Tile
 from dynq_numba.kernels.isa.base import VECTORS
 from dynq_numba.kernels.isa.emitter import I32, Emitter
 from dynq_numba.kernels.isa.intrinsics import fma
-from dynq_numba.kernels.threads.pool import LINE, next_task
+from dynq_numba.kernels.threads.pool import LINE
+from dynq_numba.kernels.threads.tasks import next_task
 from dynq_numba.runtime import kernel_table
 from dynq_numba.runtime.isa import INSTRUCTION_SETS
 from dynq_numba.runtime.memory import aligned_zeros

@@ -45,10 +45,7 @@ BENCH: dict[str, str] = {
 #: Files that write LLVM IR which computes.
 EMITTERS = ("kernels/isa/", "kernels/gemm/", "kernels/rowwise/sweep.py")
 #: Files with a few single loads, stores, calls and addresses.
-GLUE = (
-    "kernels/base/memory.py", "kernels/base/atomics.py", "kernels/base/cores.py",
-    "kernels/objects/", "dynq_numba/njit/",
-)  # fmt: skip
+GLUE = ("kernels/base/", "kernels/threads/tasks.py", "kernels/objects/", "dynq_numba/njit/")
 
 
 def module_of(file: str) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 from numba import types
 
 from ...kernels.attention import call, reference
+from ...kernels.attention.context import AttentionDescriptor
 from ...kernels.attention.emit import max_vectors
-from ...kernels.base import context as at
 from ...kernels.base.jit import entry
 from ...kernels.base.memory import NO_MEMORY
 from ...kernels.isa.base import InstructionSet
@@ -29,10 +29,10 @@ _OPTIONS = (WORD, types.float64, ADDRESS, WORD)
 @cache
 def descriptor(target: InstructionSet, bits: int | None) -> np.ndarray:
     """What stays the same from call to call."""
-    words = np.zeros(call.DESCRIPTOR_WORDS, np.int64)
-    words[at.WORKER], words[at.POOL] = kernel_table.worker_address(OPERATIONS[bits], target), threads.POOL
-    words[call.MOST_VECTORS], words[call.STREAMS] = max_vectors(target), bits is None
-    return words
+    return AttentionDescriptor.array(
+        worker=kernel_table.worker_address(OPERATIONS[bits], target), pool=threads.POOL,
+        most_vectors=max_vectors(target), decodes=bits is None,
+    )  # fmt: skip
 
 
 @cache

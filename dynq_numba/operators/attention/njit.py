@@ -10,7 +10,8 @@ from numba import types
 from numba.core.errors import TypingError
 
 from ...kernels.attention import njit_arguments as given
-from ...kernels.attention.call import DESCRIPTOR_WORDS, MOST_VECTORS, STREAMS, attend_into
+from ...kernels.attention.call import attend_into
+from ...kernels.attention.context import AttentionDescriptor
 from ...kernels.attention.emit import max_vectors
 from ...kernels.attention.reference import LONGEST
 from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, insist, keep, null
@@ -29,6 +30,9 @@ def _floats(name: str, array: Any) -> Callable:
     if array.dtype != types.float32:
         return given.as_float
     return given.as_is if array.layout == "C" else given.contiguous_last
+
+
+WORDS = AttentionDescriptor.size
 
 
 @overload_of(attention)
@@ -78,17 +82,18 @@ def attention_overload(  # type: ignore[no-untyped-def]
         chosen = mask_of(mask, (batch, heads, rows, k.shape[2]))
         seen = lengths_of(key_lengths, batch, k.shape[2])
         factor = scale if has_scale else 1.0 / np.sqrt(max(dim, 1))
-        descriptor = np.zeros(DESCRIPTOR_WORDS, np.int64)
-        descriptor[0], descriptor[MOST_VECTORS], descriptor[STREAMS] = worker(), vectors, not in_integers
+        words = np.zeros(WORDS, np.int64)
+        descriptor = AttentionDescriptor(data_ptr(words))
+        descriptor.worker, descriptor.most_vectors, descriptor.decodes = worker(), vectors, not in_integers
         target = np.empty(shape, np.float32)
         strides = (chosen.strides[0], chosen.strides[1], chosen.strides[2])
         insist(attend_into(
             queries, keys, values, target, data_ptr(chosen), mask_bytes, strides,
-            data_ptr(seen) if has_lengths else null(), 1 if causal else 0, factor, data_ptr(descriptor), 1,
+            data_ptr(seen) if has_lengths else null(), 1 if causal else 0, factor, descriptor, 1,
         ))  # fmt: skip
         keep(chosen)
         keep(seen)
-        keep(descriptor)
+        keep(words)
         if has_out:
             arrays.deliver(target, out)
             return out

@@ -10,11 +10,13 @@ import numpy as np
 
 
 class Cost(NamedTuple):
-    """Of a step: microseconds of one thread for a row, bytes of weights, rows of its tallest tile."""
+    """Of a step: microseconds of one thread for a row, bytes of weights, rows of its tallest tile, and values of a
+    row-wise operation done in a microsecond (0: a linear)."""
 
     row_micros: float
     weight_bytes: int = 0
     tile_rows: int = 1
+    rate: int = 0
 
 
 class ChainStep(ABC):
@@ -39,6 +41,11 @@ class ChainStep(ABC):
     def total(self) -> str | None:
         """The name of its second result, x + residual."""
         return None
+
+    @property
+    def stores_total(self) -> bool:
+        """Whether it writes x + residual: where there is no name for that, into its result first."""
+        return False
 
     @property
     def fusible(self) -> bool:

@@ -16,9 +16,8 @@ from ...arguments import checks
 from ...arguments.checks import F32
 from ...arguments.literals import Activation
 from ...kernels.activations.reference import ACTIVATIONS
-from ...kernels.base import context as at
-from ...kernels.chain.worker import RATE
-from ...kernels.rowwise import worker as rowwise
+from ...kernels.linear.context import LinearContext, Weight
+from ...kernels.rowwise.context import MapContext, NormContext, RowsContext
 from ...kernels.rowwise.intrinsics import MAP_NAMES
 from ...kernels.threads.partition import MACS_PER_US
 from ...runtime import isa, kernel_table, threads
@@ -45,10 +44,8 @@ def _number(where: str, value: Any) -> float:
 
 def _row_wise(words: np.ndarray, operation: str, width: int) -> Cost:
     """What row-wise kernels have in common."""
-    words[at.WORKER] = kernel_table.worker_address(operation, isa.active())
-    words[at.POOL], words[at.K], words[rowwise.LAST] = threads.POOL, width, width
-    words[RATE] = RATES[operation]
-    return Cost(width / words[RATE])
+    RowsContext.fill(words, worker=kernel_table.worker_address(operation, isa.active()), pool=threads.POOL, k=width)
+    return Cost(width / RATES[operation], rate=RATES[operation])
 
 
 class _Norm(ChainStep):
@@ -78,12 +75,17 @@ class _Norm(ChainStep):
     def total(self) -> str | None:
         return self.sum
 
+    @property
+    def stores_total(self) -> bool:
+        return self.residual is not None
+
     def _fill(self, words: np.ndarray, width: int, bias: np.ndarray | None) -> Cost:
         cost = _row_wise(words, self._operation, width)
-        words[rowwise.VARIANT] = 2 * (1 if bias is None else 2) + (self.residual is not None)
-        words[rowwise.WEIGHT] = self.weight.ctypes.data
-        words[rowwise.BIAS] = 0 if bias is None else bias.ctypes.data
-        words.view(np.float32)[2 * rowwise.EPS] = self.eps
+        NormContext.fill(
+            words, variant=2 * (1 if bias is None else 2) + (self.residual is not None),
+            weight=self.weight.ctypes.data, bias=0 if bias is None else bias.ctypes.data,
+        )  # fmt: skip
+        words.view(np.float32)[2 * NormContext.eps] = self.eps
         return cost
 
     def fill(self, words: np.ndarray, width: int, keep: list[Any]) -> Cost:
@@ -174,10 +176,12 @@ class Linear(ChainStep):
     def fill(self, words: np.ndarray, width: int, keep: list[Any]) -> Cost:
         layout = self.w._layout()
         keep.append(layout)
-        words[: at.DESCRIPTOR_WORDS] = layout.descriptor[: at.DESCRIPTOR_WORDS]
-        words[at.POST_OPS] = post_ops_address(self.activation, None, self.residual is not None)
+        words[: Weight.size] = layout.descriptor[: Weight.size]
+        post_ops = post_ops_address(self.activation, None, self.residual is not None)
+        LinearContext.fill(words, post_ops=post_ops, all_panels=words[Weight.panels])
         n, k = self.w.shape
-        return Cost(n * k / MACS_PER_US, int(words[at.PANELS] * words[at.PANEL_STRIDE]), int(words[at.MR]))
+        weight_bytes = int(words[Weight.panels] * words[Weight.panel_stride])
+        return Cost(n * k / MACS_PER_US, weight_bytes, int(words[Weight.mr]))
 
     def run(
         self, name: str, x: np.ndarray, values: Mapping[str, np.ndarray], threads: int | None
@@ -350,7 +354,7 @@ class SwiGLU(ChainStep):
 
     def fill(self, words: np.ndarray, width: int, keep: list[Any]) -> Cost:
         cost = _row_wise(words, "map", width)
-        words[rowwise.VARIANT] = MAP_NAMES.index("swiglu")
+        MapContext.fill(words, variant=MAP_NAMES.index("swiglu"), last=width)
         return cost
 
     def run(

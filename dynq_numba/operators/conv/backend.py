@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 
 from ...kernels.activations.reference import ACTIVATIONS
-from ...kernels.base import context as at
 from ...kernels.base.jit import address, entry
 from ...kernels.base.memory import POST_OPS_SIGNATURE
 from ...kernels.conv import call as convolution_call
-from ...kernels.conv import context as c
 from ...kernels.conv import reference as reference_convolution
+from ...kernels.conv.context import ConvDescriptor
 from ...kernels.gemm import pack
 from ...kernels.isa.base import InstructionSet
-from ...kernels.objects.view import ADDRESS
+from ...kernels.objects.view import ADDRESS, NUMBER
 from ...kernels.threads.partition import MACS_PER_US, share
 from ...runtime import cpu, kernel_table, scratch, threads
 from ...runtime.backend import choose
@@ -49,7 +48,7 @@ class Geometry:
 
 @cache
 def _entry() -> Callable:
-    return entry(convolution_call.convolution_entry, (ADDRESS, ADDRESS, ADDRESS, WORD, WORD, WORD, WORD, WORD))
+    return entry(convolution_call.convolution_entry, (ADDRESS, ADDRESS, ADDRESS, WORD, WORD, WORD, NUMBER, WORD))
 
 
 class CompiledLayout:
@@ -71,7 +70,7 @@ class CompiledLayout:
         self._shape, self._groups, self._isa, self.k = q.shape, geometry.groups, isa, k
         self._words = pack.padded_k(k, 0) // isa.k_per_word
         # One block for all: inside jitted code only the descriptor is left, and it keeps alive what it points to.
-        ends = np.cumsum([8 * c.DESCRIPTOR_WORDS, 4 * outputs * self._words, 12 * outputs])
+        ends = np.cumsum([ConvDescriptor.lines(), 4 * outputs * self._words, 12 * outputs])
         room = aligned_zeros(int(ends[-1]))
         descriptor, panels, rows = np.split(room, ends[:-1])
         self._panels, self._rows = panels.view(np.int32), rows.view(np.int32).reshape(3, outputs)
@@ -85,15 +84,18 @@ class CompiledLayout:
         self._rows[1:].view(np.float32)[...] = scale, bias
 
         self.descriptor = words = descriptor.view(np.int64)
-        words[at.WORKER], words[at.POOL] = kernel_table.worker_address("conv", isa), threads.POOL
-        words[c.QUANTIZE] = kernel_table.worker_address("quantize", isa)
-        words[c.LAST_CACHE], words[c.L2_BYTES] = cpu.last_cache_bytes(), cpu.l2_bytes()
-        words[c.WEIGHTS], words[c.ROWS] = self._panels.ctypes.data, self._rows.ctypes.data
-        words[c.OUTPUTS], words[c.CHANNELS], words[c.GROUPS] = outputs, own * geometry.groups, geometry.groups
-        moves = geometry.stride, *geometry.padding, geometry.dilation
-        words[c.K_HIGH : c.NR] = k_high, k_wide, *(value for pair in moves for value in pair)
-        words[c.NR], words[c.MR], words[c.K_PER_WORD] = isa.columns, isa.max_rows, isa.k_per_word
-        words[c.WORDS], words[c.SLOTS] = pack.multiplied_k(k, 0) // isa.k_per_word, scratch.ADDRESS
+        (step_y, step_x), ((top, bottom), (left, right)) = geometry.stride, geometry.padding
+        ConvDescriptor.fill(
+            words, worker=kernel_table.worker_address("conv", isa), pool=threads.POOL,
+            quantize=kernel_table.worker_address("quantize", isa),
+            last_cache=cpu.last_cache_bytes(), l2_bytes=cpu.l2_bytes(),
+            weights=self._panels.ctypes.data, rows=self._rows.ctypes.data,
+            outputs=outputs, channels=own * geometry.groups, groups=geometry.groups, k_high=k_high, k_wide=k_wide,
+            step_y=step_y, step_x=step_x, top=top, bottom=bottom, left=left, right=right,
+            dilate_y=geometry.dilation[0], dilate_x=geometry.dilation[1],
+            nr=isa.columns, mr=isa.max_rows, k_per_word=isa.k_per_word,
+            words=pack.multiplied_k(k, 0) // isa.k_per_word, slots=scratch.ADDRESS,
+        )  # fmt: skip
         self.run = _entry()
 
     def _blocks(self) -> Any:

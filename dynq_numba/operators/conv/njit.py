@@ -9,11 +9,11 @@ from numba import types
 from numba.core.errors import TypingError
 
 from ...kernels.activations.jitted import ACTIVATIONS
-from ...kernels.base.memory import POST_OPS_SIGNATURE, data_ptr, keep
-from ...kernels.conv import context as at
+from ...kernels.base.memory import POST_OPS_SIGNATURE, data_ptr, keep, null
 from ...kernels.conv.call import convolve_into, output_size
+from ...kernels.conv.context import ConvDescriptor
 from ...kernels.objects import arrays
-from ...njit.arguments import address_of, float_array, literal, no_address, out_array, threads_function
+from ...njit.arguments import address_of, float_array, literal, out_array, threads_function
 from ...njit.overloads import overload_of
 from ...njit.types import PackedType
 from ...runtime.post_ops import post_ops_kernel
@@ -46,22 +46,23 @@ def conv_overload(x, w, activation=None, out=None, threads=None):  # type: ignor
     batched, plane = x.ndim == spatial + 2, spatial == 2
     name, has_out = literal("activation", activation, (*ACTIVATIONS, None), None), out_array(out, x.ndim)
     post_ops = post_ops_kernel(name, None, False)
-    address = no_address if post_ops is None else address_of(post_ops, POST_OPS_SIGNATURE)
+    address = null if post_ops is None else address_of(post_ops, POST_OPS_SIGNATURE)
     count_of = threads_function(threads)
     as_it_is = x.layout == "C" and x.dtype == types.float32
 
     def run(x, w, activation=None, out=None, threads=None):  # type: ignore[no-untyped-def]
-        d = w.descriptor
+        words = w.descriptor
+        d = ConvDescriptor(data_ptr(words))
         images = x.shape[0] if batched else 1
         height, width = x.shape[-2] if plane else 1, x.shape[-1]
-        if x.shape[1 if batched else 0] != d[at.CHANNELS]:
+        if x.shape[1 if batched else 0] != d.channels:
             raise ValueError("x must have as many channels as the packed weight")
-        high = output_size(height, d[at.TOP], d[at.BOTTOM], d[at.K_HIGH], d[at.DILATE_Y], d[at.STEP_Y])
-        wide = output_size(width, d[at.LEFT], d[at.RIGHT], d[at.K_WIDE], d[at.DILATE_X], d[at.STEP_X])
+        high = output_size(height, d.top, d.bottom, d.k_high, d.dilate_y, d.step_y)
+        wide = output_size(width, d.left, d.right, d.k_wide, d.dilate_x, d.step_x)
         if high < 1 or wide < 1:
             raise ValueError("x must be at least as large as the kernel, padding included")
         lead = x.shape[:1] if batched else ()
-        shape = lead + ((d[at.OUTPUTS], high, wide) if plane else (d[at.OUTPUTS], wide))
+        shape = lead + ((d.outputs, high, wide) if plane else (d.outputs, wide))
         count = count_of(threads)
         source = x if as_it_is else np.ascontiguousarray(x).astype(np.float32)
         if has_out:
@@ -72,9 +73,9 @@ def conv_overload(x, w, activation=None, out=None, threads=None):  # type: ignor
         else:
             y = np.empty(shape, np.float32)
             target = y
-        convolve_into(data_ptr(source), images, height, width, data_ptr(target), data_ptr(d), address(), count)
+        convolve_into(data_ptr(source), images, height, width, data_ptr(target), d, address(), count)
         keep(source)
-        keep(d)
+        keep(words)
         arrays.deliver(target, y)
         keep(target)
         return y

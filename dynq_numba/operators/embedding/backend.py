@@ -8,11 +8,13 @@ from functools import cache
 import numpy as np
 
 from ...kernels.base.jit import entry
+from ...kernels.base.memory import ALIGN
 from ...kernels.embedding import call as kernels
 from ...kernels.embedding import reference
+from ...kernels.embedding.context import Table
 from ...kernels.embedding.emit import SIZES
 from ...kernels.gemm.tile import Scheme
-from ...kernels.objects.view import ADDRESS, VIEW
+from ...kernels.objects.view import ADDRESS, NUMBER, VIEW
 from ...kernels.quantize.emit import LANES
 from ...runtime import cpu, isa, kernel_table, threads
 from ...runtime.backend import choose
@@ -45,17 +47,18 @@ class Store:
         count, columns = shape
         self.columns, self.bits = columns, bits
         self.row = row = reference.row_bytes(columns, bits)
-        head = 8 * kernels.DESCRIPTOR_WORDS
+        head = ALIGN
         room = aligned_zeros(head + count * row + SLACK)
         self.rows = room[head : head + count * row].reshape(count, row)
         self.descriptor = words = room[:head].view(np.int64)
         self.nbytes = room.nbytes
-        words[kernels.D_FAR] = self.rows.nbytes > cpu.l2_bytes() // 2
-        words[kernels.D_TABLE], words[kernels.D_ROW_BYTES] = room.ctypes.data + head, row
-        words[kernels.D_ROWS], words[kernels.D_COLUMNS], words[kernels.D_POOL] = count, columns, threads.POOL
+        Table.fill(
+            words, table=room.ctypes.data + head, row_bytes=row, far=self.rows.nbytes > cpu.l2_bytes() // 2,
+            rows=count, columns=columns, pool=threads.POOL,
+        )  # fmt: skip
 
 
-_LOOKUP = (ADDRESS, WORD, WORD, ADDRESS, WORD, ADDRESS, WORD, WORD, VIEW, ADDRESS, WORD, WORD)
+_LOOKUP = (ADDRESS, WORD, WORD, ADDRESS, WORD, ADDRESS, WORD, WORD, VIEW, ADDRESS, NUMBER, WORD)
 
 
 @cache

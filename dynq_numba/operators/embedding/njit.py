@@ -15,6 +15,7 @@ from numba.core.errors import TypingError
 
 from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, keep
 from ...kernels.embedding import call as kernels
+from ...kernels.embedding.context import Table
 from ...kernels.gemm.tile import Scheme
 from ...kernels.objects import arrays
 from ...njit.arguments import absent, address_of, float_array, literal, out_array, threads_function
@@ -25,7 +26,7 @@ from . import api as embeddings
 from .backend import OPERATIONS
 from .packed import PackedEmbedding
 
-FINE = kernels.FINE
+FINE, ROWS, COLUMNS = kernels.FINE, Table.rows, Table.columns
 
 
 class PackedEmbeddingType(PackedType):
@@ -60,7 +61,7 @@ def embedding_overload(ids, packed, out=None, threads=None):  # type: ignore[no-
     def run(ids, packed, out=None, threads=None):  # type: ignore[no-untyped-def]
         descriptor = packed.descriptor
         count = count_of(threads)
-        shape = ids.shape + (descriptor[kernels.D_COLUMNS],)  # noqa: RUF005 - numba knows no stars
+        shape = ids.shape + (descriptor[COLUMNS],)  # noqa: RUF005 - numba knows no stars
         flat = np.ascontiguousarray(ids).reshape(ids.size)
         if has_out:
             y = out
@@ -70,7 +71,7 @@ def embedding_overload(ids, packed, out=None, threads=None):  # type: ignore[no-
         else:
             y = np.empty(shape, np.float32)
             target = y
-        bad = kernels.first_outside(data_ptr(flat), flat.itemsize, flat.size, descriptor[kernels.D_ROWS])
+        bad = kernels.first_outside(data_ptr(flat), flat.itemsize, flat.size, descriptor[ROWS])
         if bad != FINE:
             raise IndexError("ids must be from 0 to the table's last row; position and id:", bad, flat[bad])
         kernels.lookup_into(
@@ -120,7 +121,7 @@ def embedding_bag_overload(  # type: ignore[no-untyped-def]
         bad = kernels.first_descent(data_ptr(ends), bags, flat.size)
         if bad != FINE:
             raise ValueError("offsets must begin with 0, ascend and end within ids; position:", bad)
-        shape = (bags, descriptor[kernels.D_COLUMNS])
+        shape = (bags, descriptor[COLUMNS])
         if has_out:
             y = out
             if y.shape != shape:
@@ -128,7 +129,7 @@ def embedding_bag_overload(  # type: ignore[no-untyped-def]
         else:
             y = np.empty(shape, np.float32)
         target = np.empty(shape, np.float32) if has_out and arrays.overlap(y, flat) else y
-        bad = kernels.first_outside(data_ptr(flat), flat.itemsize, flat.size, descriptor[kernels.D_ROWS])
+        bad = kernels.first_outside(data_ptr(flat), flat.itemsize, flat.size, descriptor[ROWS])
         if bad != FINE:
             raise IndexError("ids must be from 0 to the table's last row; position and id:", bad, flat[bad])
         if weighted:

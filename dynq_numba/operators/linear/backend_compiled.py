@@ -15,7 +15,7 @@ from numba import types
 from ...kernels.base.jit import entry
 from ...kernels.linear import many as linear_many_call
 from ...kernels.linear import many_vectorcall, weights
-from ...kernels.objects.view import ADDRESS, VIEW
+from ...kernels.objects.view import ADDRESS, NUMBER, VIEW
 from ...runtime import builtin, threads
 from ...runtime.post_ops import post_ops_address
 from ...runtime.signatures import BYTES_2D, FLOAT_MATRIX, FLOATS_2D, INT8_2D, WORD
@@ -41,7 +41,7 @@ def linear(
     layout.run(x, out, x if residual is None else residual, layout.descriptor, post_ops, count)
 
 
-_MANY = (VIEW, ADDRESS, WORD, WORD, WORD)
+_MANY = (VIEW, ADDRESS, WORD, NUMBER, WORD)
 
 
 @cache

@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ...kernels.base import context as at
 from ...kernels.base.jit import entry
 from ...kernels.gemm import pack
 from ...kernels.gemm.tile import Scheme, max_rows
 from ...kernels.isa.base import InstructionSet
 from ...kernels.linear import call, outliers, vectorcall
-from ...kernels.objects.view import ADDRESS, VIEW
+from ...kernels.linear.context import WEIGHT_BYTES, Weight
+from ...kernels.objects.view import ADDRESS, NUMBER, VIEW
 from ...kernels.threads.partition import rows_for_two, strip_panels
 from ...runtime import cpu, kernel_table, threads
 from ...runtime.builtin import install
 from ...runtime.memory import aligned_zeros
 from ...runtime.signatures import BYTES, BYTES_2D, FLOATS_2D, INT8_2D, WORD
 
-_LINEAR = (VIEW, VIEW, VIEW, ADDRESS, WORD, WORD)
+_LINEAR = (VIEW, VIEW, VIEW, ADDRESS, NUMBER, WORD)
 _FORM = (WORD,) * 7
 _PACK = (INT8_2D, FLOATS_2D, BYTES_2D, *_FORM, BYTES)
 _UNPACK = (BYTES, *_FORM, INT8_2D, FLOATS_2D, BYTES_2D)
@@ -36,7 +36,7 @@ class Layout:
     Attributes
     ----------
     descriptor : int64 array
-        See kernels/base/context.py. A view of the block that holds the panels, so it outlives this object safely.
+        A Weight (kernels/linear/context.py). A view of the block that holds the panels, so it outlives this object.
     address : int
         Where the descriptor is.
     run : callable, or None until `prepare`
@@ -76,7 +76,7 @@ class Layout:
         panels = -(-n // isa.columns)
         # One block for all: inside jitted code only the descriptor is left, and it keeps alive what it points to.
         block = outliers.block_bytes(columns, panels * isa.columns, k)
-        ends = np.cumsum([*block, panels * self._stride, panels * 12 * isa.columns, 8 * at.DESCRIPTOR_WORDS])
+        ends = np.cumsum([*block, panels * self._stride, panels * 12 * isa.columns, WEIGHT_BYTES])
         room = aligned_zeros(int(ends[-1]))
         *parts, self._panels, column_words, descriptor = np.split(room, ends[:-1])
         self._columns = column_words.view(np.int32).reshape(panels, 3, isa.columns)
@@ -88,25 +88,22 @@ class Layout:
 
         self.address = words.ctypes.data
         self.run: Any = None
-        words[at.POOL] = threads.POOL
-        words[at.N], words[at.K] = n, k
-        words[at.WORDS] = pack.multiplied_k(k, group) // isa.k_per_word
         self.n = n
         self.rows_for_two = rows_for_two(n, k, panels * self._stride)
-        words[at.WEIGHTS] = self._panels.ctypes.data
-        words[at.PANEL_STRIDE] = self._stride
-        words[at.COLUMNS] = self._columns.ctypes.data
-        words[at.NR], words[at.MR] = isa.columns, max_rows(isa, scheme)
-        words[at.PANELS], words[at.STRIP_PANELS] = panels, strip_panels(panels, self._stride, cpu.l2_bytes())
-        words[at.PER_TENSOR], words[at.ROTATION] = per_tensor, rotate
+        Weight.fill(
+            words, pool=threads.POOL, n=n, k=k, words=pack.multiplied_k(k, group) // isa.k_per_word,
+            weights=self._panels.ctypes.data, panel_stride=self._stride, columns=self._columns.ctypes.data,
+            nr=isa.columns, mr=max_rows(isa, scheme), panels=panels,
+            strip_panels=strip_panels(panels, self._stride, cpu.l2_bytes()), per_tensor=per_tensor, rotation=rotate,
+        )  # fmt: skip
         if columns and floats is not None:
-            words[at.OUTLIERS] = outliers.fill_block(parts, columns, floats)
+            Weight.fill(words, outliers=outliers.fill_block(parts, columns, floats))
         self._outliers, self._floats = len(columns), parts[0]
 
     def prepare(self) -> None:
         """Compile what multiplies. Not when packing: to save a weight, say, needs none of it."""
         if self.run is None:
-            self.descriptor[at.WORKER] = kernel_table.worker_address(*self._worker)
+            Weight.fill(self.descriptor, worker=kernel_table.worker_address(*self._worker))
             install("linear", vectorcall.linear_vectorcall)
             self.run = entry(call.entry, _LINEAR)
 

@@ -22,16 +22,15 @@ from numba.core.errors import TypingError
 from numba.extending import register_jitable
 
 from ...kernels.activations.jitted import ACTIVATIONS
-from ...kernels.base import context as at
 from ...kernels.base.memory import POST_OPS_SIGNATURE, data_ptr, keep, null
 from ...kernels.linear import call
+from ...kernels.linear.context import Weight
 from ...kernels.objects import arrays
 from ...njit.arguments import (
     absent,
     address_of,
     float_array,
     literal,
-    no_address,
     out_array,
     rows_function,
     threads_function,
@@ -74,7 +73,7 @@ def linear_overload(x, w, activation=None, residual=None, epilogue=None, out=Non
             raise TypingError(f"epilogue must be a function compiled by numba.njit; got {epilogue}")
         user = epilogue.dispatcher
     post_ops = post_ops_kernel(name, user, has_residual)
-    address = no_address if post_ops is None else address_of(post_ops, POST_OPS_SIGNATURE)
+    address = null if post_ops is None else address_of(post_ops, POST_OPS_SIGNATURE)
     count_of = threads_function(threads)
     x_rows = rows_function(x)
     residual_rows = rows_function(residual if has_residual else x)
@@ -82,7 +81,8 @@ def linear_overload(x, w, activation=None, residual=None, epilogue=None, out=Non
     @register_jitable
     def product(x, w, residual, out, threads):  # type: ignore[no-untyped-def]
         descriptor = w.descriptor
-        n, k = descriptor[at.N], descriptor[at.K]
+        weight = Weight(data_ptr(descriptor))
+        n, k = weight.n, weight.k
         if x.shape[-1] != k:
             raise ValueError("x must have as many columns as the packed weight")
         shape = x.shape[:-1] + (n,)  # noqa: RUF005 - numba knows no stars
@@ -103,7 +103,7 @@ def linear_overload(x, w, activation=None, residual=None, epilogue=None, out=Non
                 target = np.empty((rows.shape[0], n), np.float32)
             call.linear_into(
                 data_ptr(rows), rows.shape[0], rows.strides[0], data_ptr(target), target.strides[0],
-                data_ptr(addend), addend.strides[0], data_ptr(descriptor), address(), count,
+                data_ptr(addend), addend.strides[0], weight, address(), count,
             )  # fmt: skip
             keep(addend)
         else:
@@ -111,7 +111,7 @@ def linear_overload(x, w, activation=None, residual=None, epilogue=None, out=Non
                 target = np.empty((rows.shape[0], n), np.float32)
             call.linear_into(
                 data_ptr(rows), rows.shape[0], rows.strides[0], data_ptr(target), target.strides[0],
-                null(), 0, data_ptr(descriptor), address(), count,
+                null(), 0, weight, address(), count,
             )  # fmt: skip
         keep(rows)
         keep(target)

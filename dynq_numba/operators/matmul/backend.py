@@ -7,14 +7,14 @@ from functools import cache
 
 import numpy as np
 
-from ...kernels.base import context as at
 from ...kernels.base.jit import entry
 from ...kernels.base.memory import NO_MEMORY
 from ...kernels.gemm import pack
 from ...kernels.isa.base import InstructionSet
 from ...kernels.matmul import call as matmul_call
 from ...kernels.matmul import integer, reference
-from ...kernels.objects.view import ADDRESS
+from ...kernels.matmul.context import MatmulDescriptor
+from ...kernels.objects.view import ADDRESS, NUMBER
 from ...kernels.threads import partition as blocking
 from ...runtime import cpu, isa, kernel_table, threads
 from ...runtime.backend import choose
@@ -24,12 +24,11 @@ from ...runtime.signatures import BYTE_MATRIX, INTS, INTS_2D, WORD
 @cache
 def product(target: InstructionSet, long: bool) -> tuple[Callable, np.ndarray]:
     """The entry, and the descriptor of an instruction set."""
-    words = np.zeros(matmul_call.DESCRIPTOR_WORDS, np.int64)
     kernel = kernel_table.kernel_for("matmul_long" if long else "matmul", target)
-    words[at.WORKER] = kernel_table.worker_address(kernel.operation, target)
-    words[at.POOL] = threads.POOL
-    words[matmul_call.NR], words[matmul_call.K_PER_WORD] = kernel.form.columns, kernel.form.k_per_word
-    words[matmul_call.L2_BYTES] = cpu.l2_bytes()
+    words = MatmulDescriptor.array(
+        worker=kernel_table.worker_address(kernel.operation, target), pool=threads.POOL,
+        nr=kernel.form.columns, k_per_word=kernel.form.k_per_word, l2_bytes=cpu.l2_bytes(),
+    )  # fmt: skip
     return entry(matmul_call.matmul_entry, (*(ADDRESS,) * 5, WORD)), words
 
 
@@ -58,9 +57,9 @@ PARALLEL_FROM = 4_000_000
 
 @cache
 def _integer_entry() -> Callable:
-    packed = (WORD, WORD, WORD, WORD)
+    packed = (NUMBER, NUMBER, WORD, WORD)
     return entry(
-        integer.matmul_integer, (*packed, BYTE_MATRIX, WORD, INTS, BYTE_MATRIX, WORD, INTS, INTS_2D, WORD)
+        integer.matmul_integer_entry, (*packed, BYTE_MATRIX, WORD, INTS, BYTE_MATRIX, WORD, INTS, INTS_2D, WORD)
     )  # fmt: skip
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from numba import types
 from numba.core.errors import TypingError
 
-from ...kernels.base import context as at
-from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, insist, keep, store_ptr
+from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, insist, keep, null
 from ...kernels.gemm.pack import MAX_K
 from ...kernels.matmul import call as matmul_call
 from ...kernels.matmul import integer
+from ...kernels.matmul.context import MatmulDescriptor, Products
 from ...kernels.objects import arrays
 from ...njit.arguments import address_of, float_array, out_array, rows_function, value_type
 from ...njit.overloads import overload_of
@@ -23,7 +23,7 @@ from .api import matmul, quantized_matmul
 from .integer import matmul_integer
 
 L2_BYTES = cpu.l2_bytes()
-WORDS, SIZES = matmul_call.DESCRIPTOR_WORDS, len(matmul_call.SIZES)
+WORDS, SIZES = MatmulDescriptor.size, Products.size
 
 
 @overload_of(matmul, quantized_matmul)
@@ -64,10 +64,10 @@ def matmul_overload(a, b, out=None):  # type: ignore[no-untyped-def]
         given = (m, n, k, 1, products, 4 * k, 4 * n, 4, 4 * n, 0, 4 * m * k, 0, 4 * k * n, 0, 4 * m * n)
         for i in range(SIZES):
             sizes[i] = given[i]
-        words[matmul_call.NR], words[matmul_call.K_PER_WORD] = nr, k_per_word
-        words[matmul_call.L2_BYTES] = L2_BYTES
-        store_ptr(data_ptr(words), at.WORKER, worker())
-        matmul_call.matmul_into(data_ptr(left), data_ptr(right), data_ptr(result), data_ptr(sizes), data_ptr(words), 1)
+        descriptor = MatmulDescriptor(data_ptr(words))
+        descriptor.worker, descriptor.nr, descriptor.k_per_word = worker(), nr, k_per_word
+        descriptor.l2_bytes = L2_BYTES
+        matmul_call.matmul_into(data_ptr(left), data_ptr(right), data_ptr(result), data_ptr(sizes), descriptor, 1)
         keep(left)
         keep(right)
         keep(sizes)
@@ -103,7 +103,7 @@ def matmul_integer_overload(a, b, a_zero_point=0, b_zero_point=0):  # type: igno
         left = np.ascontiguousarray(a)
         za = zero_a(a_zero_point, a.shape[0], low_a, flip_a)
         zb = zero_b(b_zero_point, b.shape[1], low_b, -flip_b)
-        insist(integer.matmul_integer(worker(), 0, nr, k_per_word, left, flip_a, za, b, flip_b, zb, out, 1))
+        insist(integer.matmul_integer(worker(), null(), nr, k_per_word, left, flip_a, za, b, flip_b, zb, out, 1))
         return out
 
     return run

@@ -7,12 +7,12 @@ from functools import cache
 
 import numpy as np
 
-from ...kernels.base import context as at
 from ...kernels.base.jit import entry
 from ...kernels.isa.base import InstructionSet
 from ...kernels.objects.view import ADDRESS, VIEW
 from ...kernels.quantize import call as conversion
 from ...kernels.quantize import reference
+from ...kernels.quantize.context import ConversionDescriptor
 from ...runtime import cpu, isa, kernel_table, threads
 from ...runtime.backend import choose
 from ...runtime.signatures import WORD
@@ -23,9 +23,10 @@ _CONVERT = (VIEW, VIEW, ADDRESS, ADDRESS, WORD, WORD, ADDRESS, WORD)
 @cache
 def converter(operation: str, target: InstructionSet, stream: bool = True) -> tuple[Callable, np.ndarray]:
     """The entry of "quantize" or "dequantize" and its descriptor; `stream`: large results go past the caches."""
-    words = np.zeros(conversion.DESCRIPTOR_WORDS, np.int64)
-    words[at.WORKER], words[at.POOL] = kernel_table.worker_address(operation, target), threads.POOL
-    words[conversion.LAST_CACHE] = cpu.last_cache_bytes() if stream else 1 << 60
+    words = ConversionDescriptor.array(
+        worker=kernel_table.worker_address(operation, target), pool=threads.POOL,
+        last_cache=cpu.last_cache_bytes() if stream else 1 << 60,
+    )  # fmt: skip
     return entry(conversion.quantize_entry if operation == "quantize" else conversion.dequantize_entry, _CONVERT), words
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 from numba.core.errors import TypingError
 
-from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, insist, keep
+from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, insist, keep, null
 from ...kernels.objects import arrays
 from ...kernels.quantize import call as conversion
 from ...njit.arguments import address_of, float_array, literal, out_array, rows_function
@@ -49,7 +49,7 @@ def quantize_overload(x, granularity="per_token", dtype="uint8", symmetric=False
             target = data
         insist(conversion.quantize_into(
             data_ptr(rows), rows.strides[0], rows.shape[0], rows.shape[1], data_ptr(target), rows.shape[1],
-            data_ptr(scale), data_ptr(zero), 1 if symmetric else 0, flip, worker(), 0, LAST_CACHE, 1,
+            data_ptr(scale), data_ptr(zero), 1 if symmetric else 0, flip, worker(), null(), LAST_CACHE, 1,
         ))  # fmt: skip
         keep(rows)
         keep(scale)
@@ -96,7 +96,7 @@ def dequantize_overload(q, out=None):  # type: ignore[no-untyped-def]
         k = data.size // max(1, scale.size)
         conversion.dequantize_into(
             data_ptr(data), k, scale.size, k, data_ptr(target), 4 * k, data_ptr(scale), data_ptr(zero), 4, flip,
-            worker(), 0, LAST_CACHE, 1,
+            worker(), null(), LAST_CACHE, 1,
         )  # fmt: skip
         keep(data)
         keep(scale)

@@ -13,8 +13,8 @@ from ...kernels.base.memory import WORKER_SIGNATURE
 from ...kernels.objects.view import ADDRESS, VIEW
 from ...kernels.recurrent import call as recurrent_call
 from ...kernels.recurrent import cells as recurrent_cells
-from ...kernels.recurrent import context as at
 from ...kernels.recurrent import reference
+from ...kernels.recurrent.context import LANES, Direction, LayerDescriptor, padded
 from ...runtime import isa, kernel_table, threads
 from ...runtime.signatures import WORD
 
@@ -58,31 +58,35 @@ class Layer:
 
     def __init__(self, packed: Any):
         parameters = np.stack([_parameters(packed, d) for d in range(packed.directions)])
-        blocks = at.padded(packed.hidden_size) // at.LANES
-        peepholes = np.zeros((packed.directions, blocks, 3, at.LANES), np.float32)
+        blocks = padded(packed.hidden_size) // LANES
+        peepholes = np.zeros((packed.directions, blocks, 3, LANES), np.float32)
         for d, given in enumerate(packed.peepholes or ()):
-            wide = np.zeros((3, blocks * at.LANES), np.float32)
+            wide = np.zeros((3, blocks * LANES), np.float32)
             wide[:, : packed.hidden_size] = given
-            peepholes[d] = wide.reshape(3, blocks, at.LANES).swapaxes(0, 1)
-        words = np.zeros(at.HEADER + packed.directions * at.DIRECTION, np.int64)
+            peepholes[d] = wide.reshape(3, blocks, LANES).swapaxes(0, 1)
+        first, each = LayerDescriptor.lines() // 8, Direction.lines() // 8
+        words = np.zeros(first + packed.directions * each, np.int64)
         self.words: np.ndarray = words
         if not JIT_ENABLED:
             self.references = tuple(direction_of(packed, d) for d in range(packed.directions))
             return
-        words[at.SEQUENCE_WORKER] = kernel_table.worker_address(packed.kind, isa.active())
-        words[at.POOL] = threads.POOL
-        words[at.INPUTS], words[at.HIDDEN], words[at.STATE] = packed.input_size, packed.hidden_size, packed.state_size
-        words[at.DIRECTIONS], words[at.GATE_COLUMNS] = packed.directions, packed.weights[0][0].shape[0]
-        words[at.PHASES], words[at.HAS_CELLS] = len(packed.weights[0]) - 1, packed.kind == "lstm"
+        LayerDescriptor.fill(
+            words, sequence_worker=kernel_table.worker_address(packed.kind, isa.active()), pool=threads.POOL,
+            inputs=packed.input_size, hidden=packed.hidden_size, state=packed.state_size,
+            directions=packed.directions, gate_columns=packed.weights[0][0].shape[0],
+            phases=len(packed.weights[0]) - 1, has_cells=packed.kind == "lstm",
+        )  # fmt: skip
         descriptors = [[weight._layout().descriptor for weight in weights] for weights in packed.weights]
-        for d, (first, *products) in enumerate(descriptors):
-            direction = words[at.HEADER + d * at.DIRECTION :]
-            direction[at.INPUT] = first.ctypes.data
-            direction[at.REVERSE] = packed.options.direction == "reverse" or d == 1
-            direction[at.PEEPHOLES], direction[at.PARAMETERS] = peepholes[d].ctypes.data, parameters[d].ctypes.data
-            for phase, (product, cell) in enumerate(zip(products, _cells(packed, d), strict=True)):
-                direction[at.PRODUCT + phase] = product.ctypes.data
-                direction[at.CELL + phase] = address(cell, WORKER_SIGNATURE)
+        for d, (given, *products) in enumerate(descriptors):
+            direction = words[first + d * each :]
+            Direction.fill(
+                direction, input=given.ctypes.data, reverse=packed.options.direction == "reverse" or d == 1,
+                peepholes=peepholes[d].ctypes.data, parameters=parameters[d].ctypes.data,
+            )  # fmt: skip
+            cells = [address(cell, WORKER_SIGNATURE) for cell in _cells(packed, d)]
+            Direction.fill(direction, product=products[0].ctypes.data, cell=cells[0])
+            if len(products) > 1:
+                Direction.fill(direction, product_2=products[1].ctypes.data, cell_2=cells[1])
         self.words = np.asarray(_Kept(words, descriptors, peepholes, parameters))
 
 
@@ -94,7 +98,7 @@ def direction_of(packed: Any, d: int) -> reference.Direction:
         parts.append((weight.qweight, weight.scale.reshape(-1, 1), bias))
     peepholes = None
     if packed.peepholes is not None:
-        peepholes = np.zeros((3, at.padded(packed.hidden_size)), np.float32)
+        peepholes = np.zeros((3, padded(packed.hidden_size)), np.float32)
         peepholes[:, : packed.hidden_size] = packed.peepholes[d]
     options = packed.options
     return reference.Direction(

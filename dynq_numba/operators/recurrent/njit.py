@@ -11,8 +11,9 @@ from typing import Any
 from numba import types
 from numba.core.errors import TypingError
 
-from ...kernels.recurrent import context as words
+from ...kernels.base.memory import data_ptr
 from ...kernels.recurrent import njit_arguments as arrays
+from ...kernels.recurrent.context import LayerDescriptor
 from ...njit.arguments import absent, float_array, rows_function, threads_function
 from ...njit.overloads import Overload, overload_of
 from ...njit.types import PackedType
@@ -74,14 +75,15 @@ def lstm_overload(x, packed, h0=None, c0=None, lengths=None, batch_first=False, 
     rows_of, ends, count, hs, cs = _pieces("lstm", 3, x, packed, lengths, threads, h0=h0, c0=c0)
 
     def run(x, packed, h0=None, c0=None, lengths=None, batch_first=False, threads=None):  # type: ignore[no-untyped-def]
-        layer = packed.descriptor
+        words = packed.descriptor
+        layer = LayerDescriptor(data_ptr(words))
         times, batch, inputs = x.shape
-        if inputs != layer[words.INPUTS]:
+        if inputs != layer.inputs:
             raise ValueError("x must have as many columns as the layer has inputs")
-        parts = layer[words.DIRECTIONS]
+        parts = layer.directions
         return arrays.sequence(
-            rows_of(x, inputs), times, batch, ends(lengths, times, batch), hs(h0, parts, batch, layer[words.STATE]),
-            cs(c0, parts, batch, layer[words.HIDDEN]), layer, count(threads),
+            rows_of(x, inputs), times, batch, ends(lengths, times, batch), hs(h0, parts, batch, layer.state),
+            cs(c0, parts, batch, layer.hidden), words, count(threads),
         )  # fmt: skip
 
     return run
@@ -94,13 +96,14 @@ def _without_cells(function: Callable, kind: str) -> Overload:
         rows_of, ends, count, hs = _pieces(kind, 3, x, packed, lengths, threads, h0=h0)
 
         def run(x, packed, h0=None, lengths=None, batch_first=False, threads=None):  # type: ignore[no-untyped-def]
-            layer = packed.descriptor
+            words = packed.descriptor
+            layer = LayerDescriptor(data_ptr(words))
             times, batch, inputs = x.shape
-            if inputs != layer[words.INPUTS]:
+            if inputs != layer.inputs:
                 raise ValueError("x must have as many columns as the layer has inputs")
             y, h, _ = arrays.sequence(
                 rows_of(x, inputs), times, batch, ends(lengths, times, batch),
-                hs(h0, layer[words.DIRECTIONS], batch, layer[words.STATE]), arrays.no_states(0, 0, 0, 0), layer,
+                hs(h0, layer.directions, batch, layer.state), arrays.no_states(0, 0, 0, 0), words,
                 count(threads),
             )  # fmt: skip
             return y, h
@@ -115,13 +118,14 @@ def lstm_cell_overload(x, packed, h=None, c=None, threads=None):  # type: ignore
     rows_of, _, count, hs, cs = _pieces("lstm", 2, x, packed, None, threads, h=h, c=c)
 
     def run(x, packed, h=None, c=None, threads=None):  # type: ignore[no-untyped-def]
-        layer = packed.descriptor
+        words = packed.descriptor
+        layer = LayerDescriptor(data_ptr(words))
         batch, inputs = x.shape
-        if inputs != layer[words.INPUTS] or layer[words.DIRECTIONS] != 1:
+        if inputs != layer.inputs or layer.directions != 1:
             raise ValueError("x must have as many columns as the layer has inputs, and the layer one direction")
         _, h1, c1 = arrays.sequence(
-            rows_of(x, inputs), 1, batch, arrays.no_lengths(0, 0, 0), hs(h, 1, batch, layer[words.STATE]),
-            cs(c, 1, batch, layer[words.HIDDEN]), layer, count(threads),
+            rows_of(x, inputs), 1, batch, arrays.no_lengths(0, 0, 0), hs(h, 1, batch, layer.state),
+            cs(c, 1, batch, layer.hidden), words, count(threads),
         )  # fmt: skip
         return h1[0], c1[0]
 
@@ -134,13 +138,14 @@ def _cell_without_cells(function: Callable, kind: str) -> Overload:
         rows_of, _, count, hs = _pieces(kind, 2, x, packed, None, threads, h=h)
 
         def run(x, packed, h=None, threads=None):  # type: ignore[no-untyped-def]
-            layer = packed.descriptor
+            words = packed.descriptor
+            layer = LayerDescriptor(data_ptr(words))
             batch, inputs = x.shape
-            if inputs != layer[words.INPUTS] or layer[words.DIRECTIONS] != 1:
+            if inputs != layer.inputs or layer.directions != 1:
                 raise ValueError("x must have as many columns as the layer has inputs, and the layer one direction")
             _, h1, _ = arrays.sequence(
-                rows_of(x, inputs), 1, batch, arrays.no_lengths(0, 0, 0), hs(h, 1, batch, layer[words.STATE]),
-                arrays.no_states(0, 0, 0, 0), layer, count(threads),
+                rows_of(x, inputs), 1, batch, arrays.no_lengths(0, 0, 0), hs(h, 1, batch, layer.state),
+                arrays.no_states(0, 0, 0, 0), words, count(threads),
             )  # fmt: skip
             return h1[0]
 

@@ -10,7 +10,7 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import register_jitable
 
-from ...kernels.base.memory import data_ptr, keep
+from ...kernels.base.memory import data_ptr, keep, null
 from ...kernels.objects import arrays
 from ...kernels.rowwise import call as floats_call
 from ...kernels.rowwise.intrinsics import MAP_NAMES
@@ -41,7 +41,7 @@ def _map_run(name: str, x: Any, out: Any) -> Callable:
         target = place_for(result, rows) if has_out else result
         floats_call.map_into(
             number, data_ptr(rows), 4 * k, data_ptr(rows), 4 * k, rows.shape[0], k, data_ptr(target), 4 * k,
-            worker(), 0, 1,
+            worker(), null(), 1,
         )  # fmt: skip
         keep(rows)
         arrays.deliver(target, result)
@@ -105,7 +105,7 @@ def swiglu_overload(gate, up=None, out=None, threads=None):  # type: ignore[no-u
             target = place_for(target, others)
         floats_call.map_into(
             number, data_ptr(rows), 4 * wide, data_ptr(others), 4 * wide, rows.shape[0], k, data_ptr(target), 4 * k,
-            worker(), 0, 1,
+            worker(), null(), 1,
         )  # fmt: skip
         keep(rows)
         keep(others)
@@ -163,7 +163,7 @@ def rotary_overload(  # type: ignore[no-untyped-def]
             target = np.empty(result.shape, np.float32)
         floats_call.rotary_into(
             data_ptr(rows), 4 * k, rows.shape[0], k, data_ptr(c), data_ptr(s), 4 * half, half, data_ptr(places),
-            places.size, 0, 1 if interleaved else 0, data_ptr(target), 4 * k, worker(), 0, 1,
+            places.size, 0, 1 if interleaved else 0, data_ptr(target), 4 * k, worker(), null(), 1,
         )  # fmt: skip
         keep(c)
         keep(s)

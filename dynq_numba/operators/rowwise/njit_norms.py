@@ -87,13 +87,13 @@ def softmax_overload(x, mask=None, axis=-1, out=None, threads=None):  # type: ig
             table[1] = k * masks.itemsize
             floats_call.softmax_into(
                 data_ptr(rows), 4 * k, rows.shape[0], k, kind, data_ptr(masks), data_ptr(table),
-                data_ptr(table[1:]), 1, data_ptr(target), 4 * k, worker(), 0, 1,
+                data_ptr(table[1:]), 1, data_ptr(target), 4 * k, worker(), null(), 1,
             )  # fmt: skip
             keep(masks)
         else:
             floats_call.softmax_into(
                 data_ptr(rows), 4 * k, rows.shape[0], k, 0, null(), null(), null(), 0, data_ptr(target), 4 * k,
-                worker(), 0, 1,
+                worker(), null(), 1,
             )  # fmt: skip
         keep(table)
         keep(rows)
@@ -161,7 +161,7 @@ def _norm_run(name: str, x: Any, weight: Any, bias: Any, residual: Any, sum_out:
             total = data_ptr(totals)
         floats_call.norm_into(
             data_ptr(rows), 4 * k, rows.shape[0], k, w, b, extra, 4 * k, total, 4 * k, data_ptr(target), 4 * k,
-            np.float32(eps), worker(), 0, 1,
+            np.float32(eps), worker(), null(), 1,
         )  # fmt: skip
         keep(weights)
         keep(biases)

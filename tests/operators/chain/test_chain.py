@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dynq_numba as dq
-from dynq_numba.kernels.chain.worker import BLOCK
+from dynq_numba.kernels.chain.context import ChainProgram
 from dynq_numba.operators.chain import step
 
 F32 = np.float32
@@ -107,7 +107,7 @@ def test_wide_layers_of_several_strips(rng):
 def test_weights_beyond_the_cache_never_go_by_blocks(rng, monkeypatch):
     monkeypatch.setattr("dynq_numba.runtime.cpu.last_cache_bytes", lambda: 1 << 10)
     chain, functions = encoder(rng)
-    assert chain._first._words[BLOCK] == 0
+    assert chain._first._words[ChainProgram.block] == 0
     context, x = rng.standard_normal((2, 200, 40), F32)
     assert_each(chain(context, x=x, threads=2), functions(context, x))
 

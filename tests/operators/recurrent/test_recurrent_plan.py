@@ -6,24 +6,23 @@ import pytest
 
 from dynq_numba.kernels.base.memory import data_ptr
 from dynq_numba.kernels.recurrent import call
-from dynq_numba.kernels.recurrent import context as words
+from dynq_numba.kernels.recurrent.context import LayerDescriptor, padded
 from dynq_numba.kernels.threads import pool
 
 
 @numba.njit
 def plan_of(layer, times, batch, threads):
-    return call.plan(data_ptr(layer), times, batch, threads)
+    return call.plan(LayerDescriptor(data_ptr(layer)), times, batch, threads)
 
 
 def planned(hidden, batch, times, threads=0, *, cores=2, gates=4, inputs=64, directions=1, phases=1):
     """(groups of rows, parts of a step, threads) on a machine of so many cores, whose helpers are awake."""
     room = np.zeros(pool.POOL_WORDS, np.int64)
     room[pool.SETTING], room[pool.HELPERS] = cores, cores - 1
-    layer = np.zeros(words.HEADER, np.int64)
-    layer[words.POOL], layer[words.INPUTS] = room.ctypes.data, inputs
-    layer[words.HIDDEN] = layer[words.STATE] = hidden
-    layer[words.DIRECTIONS], layer[words.PHASES] = directions, phases
-    layer[words.GATE_COLUMNS] = gates * words.padded(hidden)
+    layer = LayerDescriptor.array(
+        sequence_worker=0, pool=room.ctypes.data, inputs=inputs, hidden=hidden, state=hidden, directions=directions,
+        gate_columns=gates * padded(hidden), phases=phases, has_cells=0,
+    )  # fmt: skip
     return plan_of(layer, times, batch, threads)
 
 

@@ -7,14 +7,14 @@ import numpy as np
 from ...kernels.base.jit import entry
 from ...kernels.dummy import reference
 from ...kernels.dummy.call import double_entry
-from ...kernels.objects.view import ADDRESS
+from ...kernels.objects.view import ADDRESS, NUMBER
 from ...runtime import isa, kernel_table
 from ...runtime.backend import choose
 from ...runtime.signatures import WORD
 
 
 def _compiled(x: np.ndarray, out: np.ndarray) -> None:
-    run = entry(double_entry, (ADDRESS, WORD, ADDRESS, WORD))
+    run = entry(double_entry, (ADDRESS, WORD, ADDRESS, NUMBER))
     run(x, x.size, out, kernel_table.worker_address("double", isa.active()))
 
 
