@@ -31,6 +31,7 @@ if not _Path(__file__).exists():
 if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kernels` stands beside this folder
     __path__.append(str(_Path(__file__).parent.parent))
 
+from . import interrupts as _interrupts
 from . import moved as _moved
 
 __version__ = "0.2.0.dev0"
@@ -51,9 +52,10 @@ else:
         if name == "onnx":
             return _import_module(f"{__name__}.{name}")
         if name == "__all__" or not name.startswith("_"):
-            names = _import_module(f"{__name__}.names")
-            globals().update({each: getattr(names, each) for each in names.__all__}, __all__=names.__all__)
-            names.tell_numba()
+            with _interrupts.held():
+                names = _import_module(f"{__name__}.names")
+                globals().update({each: getattr(names, each) for each in names.__all__}, __all__=names.__all__)
+                names.tell_numba()
             if name in globals():
                 return globals()[name]
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
