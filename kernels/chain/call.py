@@ -1,4 +1,4 @@
-"""From arrays to a running chain: fill in where its values are, choose blocks or steps, go. See worker.py."""
+"""From arrays to a running chain: fill in the addresses of its values, choose blocks or steps, run. See worker.py."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def one_step(step, contexts, m, threads, pool, most):
 
 @kernel
 def by_steps(program, values, m, scratch, threads):
-    """The steps one after another, each on all rows. Whether there was memory for it."""
+    """The steps one after another, each on all rows. Whether there was enough memory."""
     pool = program.pool
     most = threads if threads > 0 else load_int(pool, SETTING)
     contexts = stack_zeros(CONTEXT_BYTES * program.most + 8 * LINE * most)

@@ -3,11 +3,11 @@
     values    x ──step──▶ · ──step──▶ · ──step──▶ y       float32 [M, width] each
     step      a linear, or some that share their x and its quantization; a norm; a function element by element
 
-    many rows    a task is a block of rows, and does every step on it; what no caller sees is scratch of the thread
-    few rows     the steps one after another on all rows, each shared out to the threads as when it is called alone
+    many rows    a task is a block of rows, and does every step on it; intermediate values are in the thread's scratch
+    few rows     the steps one after another on all rows, each split among the threads as in a call of its own
 
-A row's result depends on that row alone in every step, so both give the bits of the single calls. What this saves is
-calls, and memory traffic: 1024 rows of a layer 384 → 1536 → 384 are 6 MB in between, of which here a block is in L2.
+A row's result depends on that row alone in every step, so both give the bits of the single calls. This saves
+calls and memory traffic: the values inside 1024 rows of a layer 384 → 1536 → 384 are 6 MB, of which one block is in L2.
 """
 
 from __future__ import annotations

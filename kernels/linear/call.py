@@ -1,7 +1,7 @@
-"""From arrays to a running worker: fill a context, choose the cut, go. Callable from Python and from jitted code.
+"""From arrays to a running worker: fill a context, choose the tasks, run. Callable from Python and from jitted code.
 
-Arrays come as addresses and strides in bytes; their last axes are contiguous. The caller keeps them alive for the
-length of the call; nothing is kept beyond it.
+Arrays come as addresses and strides in bytes; their last axes are contiguous. The caller keeps them alive during the
+call. Nothing is kept after it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def linear_into(x, m, x_stride, out, out_stride, residual, residual_stride, desc
 
 @kernel
 def product_into(x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, post_ops, threads):
-    """`linear_into` for x that is rotated, if it is to be; gives as `start` does."""
+    """`linear_into` for x that is rotated, if it is to be; returns as `start` does."""
     if m == 0 or descriptor.n == 0:
         return True
     least = least_micros(m, descriptor.mr)

@@ -1,8 +1,8 @@
-"""Several weights for the same rows in one call: one quantization of x, one round of the threads.
+"""Several weights for the same rows in one call: x is quantized once, and the threads are started once.
 
     table    int64 [2, weights]: addresses of descriptors, and of results [M, Ni], contiguous
 
-Weights whose kernels differ (another scheme, long K) cannot share rows; they are told apart by the worker's address.
+Weights with different kernels (another scheme, long K) cannot share rows. The worker's address tells them apart.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def linear_many_into(x, m, x_stride, table, weights, post_ops, threads):
 
 @kernel
 def products_into(x, m, x_stride, table, weights, post_ops, threads):
-    """`linear_many_into` for weights that go together and x that is rotated, if it is to be; gives as `start` does."""
+    """`linear_many_into` for weights that go together and x that is rotated if need be; returns as `start` does."""
     micros, panels, first = 0.0, 0, Weight(load_ptr(table, 0))
     for i in range(weights):
         weight = Weight(load_ptr(table, i))

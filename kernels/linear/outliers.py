@@ -1,4 +1,4 @@
-"""Columns of x that stay float32 (`outliers=` of pack_linear): they stretch no row's range and are added on their own.
+"""Columns of x that stay float32 (`outliers=` of pack_linear): they widen no row's range, and are added separately.
 
     y[r, n] = (the linear of x and W, each 0 in these columns) + t
     t = fma(x[r, c], W[n, c], t)        for the columns c in ascending order, from t = 0
@@ -11,9 +11,9 @@ A weight says of them what follows; `outliers` of its descriptor leads there:
                │      └─▶ float32 [N / 16] [COUNT] [16], whole panels, from a cache line on
                └────────▶ int32 [K], 0 in these columns, else -1
 
-Nothing is taken out of x. The range pass looks at it through the mask; what the conversion makes of these columns is
-some byte, whatever they hold, and is multiplied by weights that are 0. The sums t join a strip of out while it is in
-L1, before its post-ops. As LLM.int8() (Dettmers et al., 2022), whose columns change from call to call.
+x is not changed. The range pass reads it through the mask. The conversion turns these columns into some bytes, which
+are multiplied by weights that are 0. The sums t are added to a strip of out while it is in L1, before its post-ops.
+Like LLM.int8() (Dettmers et al., 2022), whose columns change from call to call.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def block_bytes(columns: tuple[int, ...], padded_n: int, k: int) -> list[int]:
 
 
 def fill_block(parts: list[np.ndarray], columns: tuple[int, ...], floats: np.ndarray) -> int:
-    """Write `floats` [columns, N] and the rest into the parts of `block_bytes`; gives the words' address."""
+    """Write `floats` [columns, N] and the rest into the parts of `block_bytes`; returns the words' address."""
     weights, mask, words = parts[0].view(np.float32), parts[1].view(np.int32), parts[2].view(np.int64)
     mask[:], mask[list(columns)] = -1, 0
     count, n = floats.shape

@@ -44,7 +44,7 @@ from .row_panels import row_panels
 
 #: Scratch up to this size is taken from the stack.
 STACK_BYTES = 16384
-#: Bytes that a strip brings near at every unrolled step.
+#: Bytes that a strip prefetches in every unrolled step.
 NEAR = 64 * Near.LINES
 
 
@@ -106,7 +106,7 @@ def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tupl
     def run_task(context, on_matrix, first, rows, panel_from, panel_to, fresh, packed, scales, zero_points):
         """Rows first … first+rows times weight panels panel_from … panel_to; `fresh` rows are quantized on the way.
 
-        While the first strip multiplies a fresh row panel, it brings the next one's x near.
+        While the first strip multiplies a fresh row panel, it prefetches the next one's x.
         """
         apart, wide = row_words(context.k), context.strip_panels
         x, x_stride = context.x, context.x_stride

@@ -1,7 +1,7 @@
-"""From arrays to a running conversion: fill a context, choose the cut, go. As linear/call.py for the linear.
+"""From arrays to a running conversion: fill a context, choose the tasks, run. Like linear/call.py for the linear.
 
-Arrays come as addresses and strides in bytes; their last axes are contiguous. The caller keeps them alive for the
-length of the call; nothing is kept beyond it.
+Arrays come as addresses and strides in bytes; their last axes are contiguous. The caller keeps them alive during the
+call. Nothing is kept after it.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def quantize_into(
 ):  # fmt: skip
     """uint8 out [rows, k], float32 scales [rows] and uint8 zeros [rows] from x; strides in bytes, k contiguous.
 
-    All bytes are flipped by `flip`. `pool` may be NULL with one thread. Gives whether there was memory for it.
+    All bytes are flipped by `flip`. `pool` may be NULL with one thread. Returns whether there was enough memory.
     """
     if rows == 0:
         return True

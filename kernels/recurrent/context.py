@@ -1,4 +1,4 @@
-"""Where a recurrent layer, a running sequence and one part of a step keep what they know: words of int64, by name.
+"""The words of a recurrent layer, of a running sequence, and of one part of a step: int64, by name.
 
     layer     what stays: sizes, and for each direction its weights and cells   (LayerDescriptor, Direction)
     sequence  one call: a context that pool.run knows                                        (SequenceContext)
@@ -11,8 +11,8 @@ blocks of 16 units, padded with units of weight 0; one row of a product is
     │ gate 0: 16 units │ gate 1 │ … │ G-1 │           │      G = 4 (i o f c), 3 (z r h), 2 (z r), 1
     └──────────────────┴────────┴───┴─────┴───────────┴
 
-so all that a unit needs lies together, and any range of pairs of blocks (UNITS units) is a range of whole panels of
-the packed weight: by such ranges threads share a step.
+So everything that a unit needs is stored together, and any range of pairs of blocks (UNITS units) is a range of whole
+panels of the packed weight. Threads share a step by such ranges.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One part of a step of a recurrent layer: some units of some rows, through a product and a cell.
 
-    a worker has a job for each product: prepared for a chain's part, then moved from time to time
+    a worker has a job for each product: prepared for a chain's part, then moved from step to step
 
-    INPUT    x·Wᵀ + bias of a block of steps: to the part's own gates, near the thread that will need them
+    INPUT    x·Wᵀ + bias of a block of steps: to the part's own gates, in the cache of the thread that will need them
     0, 1     a step's phases: q(h)·Rᵀ to a buffer of the worker's, then the cell
 
 A job is the context of a linear worker, narrowed to the panels of its units, and what the cell needs
@@ -32,7 +32,7 @@ def blocks_of(units):
 
 @kernel
 def row_bytes(units):
-    """Bytes of a row of so many units, in whole blocks."""
+    """Bytes of a row of `units` units, in whole blocks."""
     return 4 * LANES * blocks_of(units)
 
 
@@ -48,7 +48,7 @@ def part_of(context, layer, part, which):
 
 @kernel
 def narrow(job, weight, first, blocks, all_blocks):
-    """Make a job the product with some blocks of units of a packed weight; gives the bytes between its rows."""
+    """Make a job the product with some blocks of units of a packed weight; returns the bytes between its rows."""
     weight = Weight(weight)
     copy_bytes(job, weight, WEIGHT_BYTES)
     columns, nr = weight.n // all_blocks, weight.nr
@@ -132,7 +132,7 @@ def first_time(context, job, block):
 
 @kernel
 def move_input(context, job, index, block):
-    """Point the job INPUT at a block of steps; gives its rows. Those of a group of the batch are brought together."""
+    """Point the job INPUT at a block of steps; returns its rows. Those of a group of the batch are brought together."""
     time, steps = first_time(context, job, block)
     rows, batch = job.rows, context.batch
     stride = context.x_stride
@@ -153,7 +153,7 @@ def move_input(context, job, index, block):
 
 @kernel
 def move_to(context, job, block, step):
-    """Point a job at a step; gives the rows that the product must reach."""
+    """Point a job at a step; returns the rows that the product must reach."""
     first, steps = first_time(context, job, block)
     local = step - block * context.block_steps
     if job.reversed:
@@ -178,7 +178,7 @@ def move_to(context, job, block, step):
 
 @kernel
 def multiply(job, rows):
-    """The product of a job's first rows; whether there was memory for it."""
+    """The product of a job's first rows; whether there was enough memory."""
     row_tasks, column_tasks, row_block = cut(rows, job.panels, job.mr, 1)
     job.m = rows
     job.row_tasks = row_tasks

@@ -3,18 +3,19 @@
     input phase, for a block of steps     x·Wᵀ + bias of all its rows in one product
     step, for every time of the block     q(h)·Rᵀ, then the cell      (a second product and cell where a step has two)
 
-Rows and directions are independent: a *chain* is a group of rows of one direction. A chain's step (each of its
-phases, where a second product needs all of the first) may be split into *parts*, ranges of units: each thread then
-keeps its columns of W and R, its gates and its cell state in its own L2 cache for the whole sequence.
+Rows and directions are independent: a *chain* is a group of rows of one direction. A chain's step may be split into
+*parts*, which are ranges of units. (If a second product needs all of the first, a step has phases, and each is split.)
+Then each thread keeps its columns of W and R, its gates and its cell state in its own L2 cache for the whole sequence.
 
     chain    phase 0   phase 1        phase 2
     part 0   input     product, cell  product, cell  …    h is read from one half of its buffer and written to the
     part 1   input     product, cell  product, cell  …    other, so threads meet once a phase
 
-Who does a part is decided when it is due: a part is claimed by moving its word from the phase's number to the next by
-compare-and-swap, and counted when it is done. Worker i claims part i at once; any other only when that worker has
-not come into the call at all, or not claimed for GRACE pauses (it lost its core). So the caller can finish alone, a
-late helper finds its place at the next phase, and nobody waits but for a part that somebody is in the middle of.
+Which worker does a part is decided when the part is due. A worker claims a part by a compare-and-swap that moves the
+part's word from this phase's number to the next. When the part is done, it is counted. Worker i claims part i at once;
+any other only when that worker has not come into the call at all, or not claimed for GRACE pauses (it lost its core).
+So the caller can finish alone, a late helper finds its place at the next phase, and a worker waits only for a part that
+another one is doing.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def job_of(context, jobs, index, chain, part, which):
 
 @kernel
 def do_part(context, jobs, index, chain, part, phase):
-    """One part of a phase; whether there was memory for it."""
+    """One part of a phase; whether there was enough memory."""
     phases, most = LayerDescriptor(context.layer).phases, context.block_steps
     block = phase // (1 + most * phases)
     left = phase - block * (1 + most * phases) - 1
@@ -74,7 +75,7 @@ def do_part(context, jobs, index, chain, part, phase):
 
 @kernel
 def claim(line, part, phase):
-    """Whether this worker now has that part of that phase, and nobody else."""
+    """Claim that part of that phase; whether this worker now has it."""
     place = LINE * (1 + part)
     return load_acquire(line, place) == phase and compare_exchange(line, place, phase, phase + 1)
 
@@ -94,7 +95,7 @@ def choose(context, line, chain, home, phase, waited):
 
 @kernel
 def follow(context, jobs, index, chain, home):
-    """Go with a chain to its end, doing its part `home` (-1: none) and what nobody else does; gives the parts done."""
+    """Go with a chain to its end, doing part `home` (-1: none) and what no other worker does; returns how many."""
     splits, threads = context.splits, context.threads
     end = splits * phases_of(context)
     line = offset(context.sync, 8 * LINE * (threads + chain * (1 + splits)))

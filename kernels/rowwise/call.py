@@ -1,7 +1,7 @@
-"""From arrays to running float operations: fill a context, choose the cut, go. As quantize/call.py.
+"""From arrays to a running float operation: fill a context, choose the tasks, run. Like quantize/call.py.
 
-Arrays come as addresses and strides in bytes; their last axes are contiguous, and there is something in them. The
-caller keeps them alive for the length of the call; nothing is kept beyond it. entry.py does this for Python.
+Arrays come as addresses and strides in bytes; their last axes are contiguous, and they are not empty. The caller
+keeps them alive during the call. Nothing is kept after it. entry.py does this for Python.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def rotary_into(
     x, x_stride, rows, k, cos, sin, table_stride, half, positions, period, start, interleaved, out, out_stride,
     worker, pool, threads,
 ):  # fmt: skip
-    """Row r stands at positions[r % period] (int64), or where that is NULL at start + r % period."""
+    """Row r stands at positions[r % period] (int64), or if that is NULL at start + r % period."""
     context = new_context(RotaryContext, threads)
     begin(RowsContext(context), x, x_stride, rows, k, out, out_stride, interleaved, worker, pool)
     context.cos = cos

@@ -84,10 +84,10 @@ PATIENCE_NS = 100_000
 
 @kernel
 def run(context, threads):
-    """Run the worker of a `Context` on up to `threads` threads. Whether there was memory for it.
+    """Run the worker of a `Context` on up to `threads` threads. Whether there was enough memory.
 
     An error cannot leave a function that is called by address. What one worker could not start, for lack of memory,
-    the others do; when tasks are left in the end, nobody had the memory.
+    the others do; if tasks are left at the end, no worker had enough memory.
     """
     worker, pool = context.worker, context.pool
     if threads == 1 or exchange(pool, OWNER, 1) != 0:
@@ -177,7 +177,7 @@ def worth_waking(pool, threads, micros):
 
 @kernel
 def worthwhile(pool, threads, micros, least):
-    """`threads`, or where that is 0 as many as have `least` of so many microseconds of work each.
+    """`threads`, or if that is 0 as many as have `least` of this many microseconds of work each.
 
     Never more than the setting then, and one where sleeping helpers are not worth waking. `pool` may be 0 with threads.
     """
@@ -213,7 +213,7 @@ def apart(pool):
 
 @kernel
 def await_signal(pool, seen, until):
-    """Return once SIGNAL is no longer `seen`: spin until that time, then sleep. Gives until when to spin next."""
+    """Return once SIGNAL is no longer `seen`: spin until that time, then sleep. Returns until when to spin next."""
     while now() < until and apart(pool):
         for _ in range(PAUSES):
             if load_acquire(pool, SIGNAL) != seen:
