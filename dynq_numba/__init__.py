@@ -21,7 +21,6 @@ The others make, hold or set something, outside of compiled code.
 
 from __future__ import annotations
 
-import sys as _sys
 from importlib import import_module as _import_module
 from pathlib import Path as _Path
 from typing import TYPE_CHECKING
@@ -36,7 +35,7 @@ from . import moved as _moved
 
 __version__ = "0.2.0.dev0"
 
-_sys.meta_path.append(_moved.Finder())
+_moved.register_old_names()
 
 if TYPE_CHECKING:
     from . import onnx as onnx

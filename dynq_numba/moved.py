@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 #: Old name -> new name, both within the package.
 MOVED = {
@@ -35,24 +35,21 @@ MOVED = {
 }
 
 
-class Finder(MetaPathFinder):
-    """Imports an old name as the module that it is now: the same object. `pickle` asks for it."""
+class _Moved(ModuleType):
+    """What stands under an old name: it imports the module on use."""
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        package, _, old = name.partition(".")
-        if package != __package__ or old not in MOVED:
-            return None
-        return ModuleSpec(name, _Loader(f".{MOVED[old]}"))
+    def __init__(self, old: str, new: str):
+        super().__init__(f"{__package__}.{old}")
+        self._new = f"{__package__}.{new}"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what tools look for in every module
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(import_module(self._new), name)
 
 
-class _Loader(Loader):
-    def __init__(self, new: str):
-        self._new = new
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = import_module(self._new, __package__)
-        self._spec = module.__spec__
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self._spec  # importlib has put that of the old name there
+def register_old_names() -> None:
+    """Let `pickle` find the old names. In place before they are asked for, they never become attributes of the package,
+    some of whose functions have the same names."""
+    for old, new in MOVED.items():
+        sys.modules[f"{__package__}.{old}"] = _Moved(old, new)

@@ -37,7 +37,7 @@ from .runtime.compiling import watch
 from .runtime.isa import available_isas, current_isa, force_isa
 from .runtime.threads import get_num_threads, set_num_threads
 from .saving import save
-from .warmup import warmup
+from .warming import warmup
 
 watch()
 

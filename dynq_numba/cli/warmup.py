@@ -14,7 +14,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     from ..kernels.base.jit import cache_directory
-    from ..warmup import warmup
+    from ..warming import warmup
 
     progress = None if args.quiet else lambda name: print(f"  {name}", flush=True)
     seconds = warmup(progress=progress, jobs=args.jobs)

@@ -31,7 +31,7 @@ REGISTERS = {
 }  # fmt: skip
 #: The layers of dynq_numba, lowest first: a part imports those below it.
 LAYERS = (
-    "kernels", "arguments", "runtime", "njit", "files", "operators", "saving", "reading", "inspection", "warmup",
+    "kernels", "arguments", "runtime", "njit", "files", "operators", "saving", "reading", "inspection", "warming",
     "names", "moved", "graph", "onnx", "cli",
 )  # fmt: skip
 #: What a folder of bench/ may import of others: the harness knows no topic.
@@ -180,3 +180,9 @@ def test_folders_of_the_bench_import_what_is_below_them(folder):
 def test_tab_shows_the_public_names():
     assert dir(dynq_numba) == sorted([*dynq_numba.__all__, "__version__", "onnx"])
     assert all(hasattr(dynq_numba, name) for name in dir(dynq_numba))
+
+
+def test_no_module_has_the_name_of_a_public_function():
+    """Its import would put it in the function's place: names are put there later."""
+    modules = {path.stem for path in (ROOT / "dynq_numba").iterdir()} | {"kernels"}
+    assert modules.isdisjoint(dynq_numba.__all__)

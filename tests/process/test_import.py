@@ -116,10 +116,10 @@ import sys
 import dynq_numba as dq
 
 assert not hasattr(dq, "__wrapped__") and not {"numba", "numpy"} & set(sys.modules), "tools that look around import all"
-import dynq_numba.packed, dynq_numba.runtime.convolution
-from dynq_numba.operators.linear import packed
-assert dynq_numba.packed is packed and packed.__spec__.name == packed.__name__, "an old name is the module itself"
-assert dynq_numba.runtime.convolution is sys.modules["dynq_numba.operators.conv.backend"]
+import dynq_numba.packed, dynq_numba.attention, dynq_numba.runtime.convolution, dynq_numba.warming
+from dynq_numba.packed import PackedLinear as old
+assert old is dq.PackedLinear
+assert all(map(callable, (dq.attention, dq.matmul, dq.warmup))), "a module has taken the place of a function"
 assert not hasattr(dq, "nothing_of_that_name")
 from dynq_numba import *
 assert linear is dq.linear and "linear" in dir(dq)
