@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from .arguments import checks
 from .kernels.base.jit import JIT_ENABLED, cache_directory
@@ -28,12 +29,15 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
             yield from operator.warm()
 
 
-def _share(index: int, jobs: int) -> None:
-    """Every `jobs`-th step, from `index` on."""
+def _share(claims: str) -> None:
+    """The steps that no other process has claimed yet, by a file in the folder `claims`."""
     with silently():
         for i, (_, build) in enumerate(_steps()):
-            if i % jobs == index:
-                build()
+            try:
+                Path(claims, str(i)).touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            build()
 
 
 def _in_processes(jobs: int) -> None:
@@ -41,12 +45,11 @@ def _in_processes(jobs: int) -> None:
     package = Path(__file__).parent
     paths = [str(package.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "DYNQ_ISA": isa.active().name}
-    code = f"import sys; from {__name__} import _share; _share(*map(int, sys.argv[1:]))"
-    children = [
-        subprocess.Popen([sys.executable, "-c", code, str(i), str(jobs)], env=environment, stderr=subprocess.PIPE)
-        for i in range(jobs)
-    ]
-    said = [child.communicate()[1] for child in children]
+    code = f"import sys; from {__name__} import _share; _share(sys.argv[1])"
+    with TemporaryDirectory() as claims:
+        command = [sys.executable, "-c", code, claims]
+        children = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for _ in range(jobs)]
+        said = [child.communicate()[1] for child in children]
     for child, errors in zip(children, said, strict=True):
         if child.returncode:
             raise RuntimeError(f"a process of warmup(jobs={jobs}) failed:\n{errors.decode(errors='replace')}")

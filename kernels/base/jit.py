@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import signal
 import threading
@@ -17,6 +18,7 @@ from typing import Any
 
 import numba
 from numba.core import config
+from numba.core.compiler_lock import global_compiler_lock
 
 from .cache import FINGERPRINT as FINGERPRINT
 from .cache import cache_directory as cache_directory
@@ -72,6 +74,19 @@ def _interrupts_held() -> Iterator[None]:
             handler(*held[0])
 
 
+@contextmanager
+def _collections_held() -> Iterator[None]:
+    """No garbage collection within: it would go through the many objects of a compilation again and again, in vain."""
+    with global_compiler_lock:
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if enabled:
+                gc.enable()
+
+
 def compiled(dispatcher: Any, signature: tuple) -> Any:
     """numba's compilation result of one signature, as it can be reached by address."""
     return _compiled(dispatcher, "address", signature)
@@ -81,7 +96,7 @@ def _compiled(dispatcher: Any, role: str, signature: tuple) -> Any:
     if isinstance(dispatcher, Kernel):
         dispatcher = dispatcher.root(role)
     if signature not in dispatcher.overloads:
-        with _interrupts_held():
+        with _interrupts_held(), _collections_held():
             dispatcher.compile(signature)
     return dispatcher.overloads[signature]
 

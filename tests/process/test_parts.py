@@ -1,5 +1,8 @@
 """How kernels are compiled (kernels/base/parts.py): parts as LLVM IR only, roots once and with one wrapper."""
 
+import gc
+
+import pytest
 from numba import types
 
 from dynq_numba.kernels.base.jit import compiled
@@ -30,6 +33,7 @@ def test_parts_are_never_translated_and_constants_make_no_variants():
     for part in parts:
         assert all(isinstance(result.library, PartLibrary) for result in part.overloads.values())
         assert not any(isinstance(argument, types.Literal) for signature in part.overloads for argument in signature)
+        assert not any(result.library.has_dynamic_globals for result in part.overloads.values()), "not kept on disk"
 
 
 def test_the_root_of_a_kernel_has_one_wrapper_and_other_symbols():
@@ -44,3 +48,25 @@ def test_the_root_of_a_kernel_has_one_wrapper_and_other_symbols():
 def test_a_kernel_can_be_called_from_python():
     for part in range(3):
         assert partition.share(part, 3, 11) == partition.share.py_func(part, 3, 11)
+
+
+class Compiling:
+    """A dispatcher that fails, and saw whether garbage was collected."""
+
+    overloads = ()
+
+    def compile(self, signature):
+        self.collected = gc.isenabled()
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_collected_again_after_compiling(enabled):
+    dispatcher = Compiling()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            compiled(dispatcher, ())
+        assert gc.isenabled() == enabled and not dispatcher.collected
+    finally:
+        gc.enable()

@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
 import dynq_numba as dq
+from dynq_numba import warming
 
 CALLS = """
 import json, sys
@@ -70,3 +72,13 @@ def test_a_process_that_fails_is_told(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match=r"warmup\(jobs=2\) failed"):
         dq.warmup(jobs=2)
+
+
+def test_processes_of_a_warmup_take_each_step_once(tmp_path, monkeypatch):
+    built = []
+    monkeypatch.setattr(warming, "_steps", lambda: ((str(i), partial(built.append, i)) for i in range(4)))
+    (tmp_path / "1").touch()  # another process has it
+    warming._share(str(tmp_path))
+    assert built == [0, 2, 3]
+    warming._share(str(tmp_path))
+    assert built == [0, 2, 3]
