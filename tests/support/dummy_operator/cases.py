@@ -39,6 +39,6 @@ def extreme(x: np.ndarray) -> list[np.ndarray]:
 
 
 ROW = Row(
-    calls, edges, warm, {"double": golden}, imports="base", bench=("dummy",),
+    calls, edges, warm, {"double": golden}, imports="base threads", bench=("dummy",),
     extremes={"double": Extreme(drawn, extreme)},
 )  # fmt: skip
