@@ -40,6 +40,12 @@ def test_options_reach_the_quantizer(path, capsys):
     assert json.loads(capsys.readouterr().out)["coverage"] == 1
 
 
+def test_the_name_of_the_artifact_tells_the_bits(path):
+    assert main(["quantize", str(path), "--bits", "4"]) == 0
+    assert main(["quantize", str(path), "--bits", "32"]) == 0
+    assert sorted(each.name for each in path.parent.glob("model.*.onnx")) == ["model.int4.onnx", "model.int8.onnx"]
+
+
 @pytest.mark.parametrize("arguments,status,message", [
     (["--exclude", "head", "--require-coverage", "95%"], 1, "dynq: coverage is 50.0%; at least 95.0% is required\n"),
     (["--include", "tail"], 1, "dynq: include 'tail' matches no layer; layers are w, head\n"),
