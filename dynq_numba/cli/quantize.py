@@ -13,9 +13,7 @@ from .base import Command, fraction
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="an ONNX file, opset 9 or newer")
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="where to write (default: beside MODEL, as .int8 or .int4)"
-    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default: MODEL.int8.onnx, or .int4)")
     parser.add_argument("--recipe", metavar="TOML", help="ordered rules: which layer is quantized how")
     parser.add_argument("--bits", type=int, default=8, choices=(8, 4, 32), help="of what no rule names (default 8)")
     parser.add_argument("--granularity", choices=("per_channel", "per_tensor", "per_group"), help="what shares a scale")
@@ -45,16 +43,12 @@ def _progress(quiet: bool) -> Callable[[int, int, str], None] | None:
     return say
 
 
-def _beside(source: Path, bits: int) -> Path:
-    """Where the artifact goes unless told: 32 bits are what a recipe makes exceptions from."""
-    return source.with_name(f"{source.stem}.int{4 if bits == 4 else 8}{source.suffix}")
-
-
 def _run(args: argparse.Namespace) -> None:
     from ..onnx import quantize
 
     source = Path(args.model)
-    out = Path(args.output) if args.output else _beside(source, args.bits)
+    beside = source.with_name(f"{source.stem}.int{4 if args.bits == 4 else 8}{source.suffix}")
+    out = Path(args.output) if args.output else beside
     if out.exists() and source.exists() and out.samefile(source):
         raise ValueError(f"--output must be another file than the model; got {out}")
     receipt = quantize(

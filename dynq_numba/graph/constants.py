@@ -14,8 +14,11 @@ import onnx_ir as ir
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-#: Operators that give another result each time, or none that can be told from their inputs.
-_NOT_CONSTANT = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
+#: Operators that give another result each time; and the one behind which a weight is integers already.
+_NOT_CONSTANT = {
+    "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli",
+    "DequantizeLinear",
+}  # fmt: skip
 
 
 class Constants:
@@ -52,6 +55,10 @@ class Constants:
             return False
         given = [each for each in node.inputs if each is not None]
         return bool(given) and all(map(self.is_constant, given))
+
+    def is_integers(self, node: ir.Node) -> bool:
+        """Whether a node gives a constant that is stored as integers, as another quantizer has left it."""
+        return node.op_type == "DequantizeLinear" and node.domain == "" and self.is_constant(node.inputs[0])
 
     def array(self, value: ir.Value | None) -> np.ndarray | None:
         """The array of a constant value in its own dtype, or None where it is not constant."""

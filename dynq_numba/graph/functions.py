@@ -14,9 +14,8 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx import parser
 
-from .model import OPSET
+from .model import DOMAIN, OPSET
 
-DOMAIN, VERSION = "dynq", 1
 #: K up to which Σ q·w of uint8 by integers in [-127, 127] stays in int32.
 MOST_K = (2**31 - 1) // (255 * 127)
 

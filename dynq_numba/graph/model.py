@@ -9,6 +9,8 @@ from onnx_ir.passes import common
 
 #: The opset of artifacts, and of the functions in them; and the version of the file format that has it.
 OPSET, IR_VERSION = 21, 10
+#: The domain of our functions, and its version; and the key of the receipt in an artifact's metadata.
+DOMAIN, VERSION, RECEIPT = "dynq", 1, "dynq.receipt"
 #: The oldest opset that is taken.
 OLDEST = 9
 #: Initializers up to this size travel through the converter of opsets: it reads shapes and axes in them.
@@ -26,17 +28,33 @@ def canonical(model: ir.Model) -> tuple[ir.Model, list[str]]:
     version = model.opset_imports.setdefault("", OPSET)
     if version < OLDEST:
         raise ValueError(f"model must have opset {OLDEST} or newer; got {version}")
-    if model.functions:
-        common.InlinePass()(model)
+    notes = _weights_as_constants(model)
+    ours = RECEIPT in model.metadata_props  # else functions of that domain are somebody else's
+    if ours:
+        notes.append(f"the model had been quantized before: its functions of domain {DOMAIN} stay")
+    common.InlinePass(lambda function: not (ours and function.domain == DOMAIN))(model)
     if version < OPSET:
         model = _raised(model)
+    return model, notes + _true_outputs(model)
+
+
+def _weights_as_constants(model: ir.Model) -> list[str]:
+    """Weights in the main graph that no caller gives: old files list them as inputs, and branches have their own."""
+    common.LiftSubgraphInitializersToMainGraphPass()(model)
+    old, freed = (model.ir_version or 0) < 4, []  # the format that wants every initializer to be an input
+    for value in list(model.graph.inputs):
+        tensor = value.const_value
+        if tensor is not None and (old or tensor.nbytes > SMALL_BYTES):
+            model.graph.inputs.remove(value)
+            freed.append(value.name)
     model.ir_version = max(IR_VERSION, model.ir_version or 0)
-    return model, _true_outputs(model)
+    if old or not freed:
+        return []
+    return [f"no longer inputs, which a caller could replace: {', '.join(map(str, freed))}"]
 
 
 def _raised(model: ir.Model) -> ir.Model:
     """At opset OPSET, by onnx's own converter, past which large weights are led: it copies all it is given."""
-    common.RemoveInitializersFromInputsPass()(model)
     own, weights = len(model.graph.inputs), _weights_led_past(model)
     try:
         raised = ir.from_proto(version_converter.convert_version(_relaxed(ir.to_proto(model)), OPSET))

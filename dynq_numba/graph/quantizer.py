@@ -20,9 +20,9 @@ from onnx.reference import ReferenceEvaluator
 from onnx_ir.passes import common
 
 from .constants import Constants
-from .functions import DOMAIN, VERSION
 from .layers import KINDS, Found, LayerKind, Replacement, Unfit
 from .layers.embedding import Embedding
+from .model import DOMAIN, VERSION
 from .receipt import Entry, Receipt
 from .recipe import FLOAT, Recipe, Rule
 
@@ -63,8 +63,7 @@ class _Quantizer:
         self.seen: set[ir.Value] = set()
         self.stored: dict[bytes, ir.Value] = {}
         self.tables: dict[bytes, _Table] = {}
-        self.names = {value.name for node in self.order for value in (*node.inputs, *node.outputs) if value is not None}
-        self.names |= set(model.graph.initializers)
+        self.names = _taken_names(model)
 
     def run(self, progress: Progress) -> Receipt:
         layers = [(kind, found) for kind in KINDS for found in self.find(kind)]
@@ -74,27 +73,33 @@ class _Quantizer:
             progress(i, len(layers), _label(found))
             self.layer(kind, found, rule)
         self.others()
-        self.model.opset_imports[DOMAIN] = VERSION
+        count = sum(self.constants.is_integers(node) for node in self.order)
+        if self.model.functions:
+            self.model.opset_imports[DOMAIN] = VERSION
         common.RemoveUnusedNodesPass()(self.model)
-        common.RemoveUnusedOpsetsPass()(self.model)
-        return Receipt([entry for _, entry in sorted(self.entries, key=lambda each: each[0])])
+        entries = [entry for _, entry in sorted(self.entries, key=lambda each: each[0])]
+        return Receipt(entries, notes=[f"DequantizeLinear: {count} weights are integers already"] if count else [])
 
     def find(self, kind: LayerKind) -> Iterator[Found]:
         for node in self.order:
-            if node.domain == "" and node.op_type in kind.op_types:
+            if node.domain == "" and node.op_type in kind.op_types and not self.is_constant(node):
                 found = kind.find(node, self.constants)
                 if found is not None and all(_is_float(self.constants.weight(value)) for value in found.weights):
                     yield found
 
+    def is_constant(self, node: ir.Node) -> bool:
+        """Whether nothing that it gives is computed in a run."""
+        return any(map(self.constants.is_constant, node.outputs))
+
     # -- one layer ------------------------------------------------------------------------------
     def layer(self, kind: LayerKind, found: Found, rule: Rule) -> None:
         originals = [self.constants.weight(value) for value in found.weights]
-        self.seen |= set(found.weights)
         entries = [_entry(found.node, value, array) for value, array in zip(found.weights, originals, strict=True)]
         place = self.order[found.node]
         try:
             outcome = self.quantized(kind, found, rule, originals)
         except Unfit as why:
+            self.seen |= set(found.weights)
             self.entries += [(place, replace(entry, reason=str(why))) for entry in entries]
             return
         fresh, whole = outcome.pop("fresh"), sum(array.nbytes for array in originals)
@@ -121,7 +126,9 @@ class _Quantizer:
                 raise Unfit(str(why)) from why
         probe = kind.probe(found, arrays, made.packed, self.constants.opset)
         error = None if probe.floats is None else _distance(probe.ours, probe.floats)
-        departure = None if made.exact or error is None else _distance(_body(made, probe.inputs), probe.ours)
+        departure = None
+        if not made.exact and error is not None:
+            departure = _distance(_body(made, probe.inputs)[: len(probe.ours)], probe.ours)
         inputs, fresh = self.inputs(made, found)
         if made.table is not None:
             own = _Table(inputs[1], inputs[2], made.packed, _label(found))
@@ -164,40 +171,40 @@ class _Quantizer:
 
     def insert(self, made: Replacement, inputs: list[ir.Value], found: Found, dtype: np.dtype) -> None:
         """The call with what stands around it, in the place of the layer."""
-        before, after = list(made.before), list(made.after)
-        cast = dtype != np.float32
+        before, after, old, cast = list(made.before), [], found.output, dtype != np.float32
         if cast:  # the model computes in float16, say: our functions take and give float32
             for i in made.floats:
-                node = ir.node("Cast", [inputs[i]], {"to": ir.DataType.FLOAT})
-                before.append(node)
-                inputs[i] = node.outputs[0]
+                before.append(ir.node("Cast", [inputs[i]], {"to": ir.DataType.FLOAT}))
+                inputs[i] = before[-1].outputs[0]
         made.function.opset_imports[""] = self.constants.opset  # a function's is to be the model's
         self.model.functions.setdefault(made.function.identifier(), made.function)
-        old = found.output
-        call = ir.Node(DOMAIN, made.function.name, inputs, num_outputs=len(old.outputs), name=found.node.name)
-        results = list(call.outputs)
+        call = ir.Node(
+            DOMAIN, made.function.name, inputs, name=found.node.name, num_outputs=len(made.function.outputs),
+            doc_string=found.node.doc_string, metadata_props=found.node.metadata_props,
+        )  # fmt: skip
+        results = list(call.outputs[: len(old.outputs)])  # shape inference wants those that nobody takes, too
         if cast:
-            after = [ir.node("Cast", [None], {"to": ir.DataType.from_numpy(dtype)}), *after]
-        for node in after:  # of layers with one result
+            after = [ir.node("Cast", [result], {"to": ir.DataType.from_numpy(dtype)}) for result in results]
+            results = [node.outputs[0] for node in after]
+        for node in made.after:  # of layers with one result
             node.replace_input_with(0, results[0])
             results[0] = node.outputs[0]
-        new = [*before, call, *after]
-        for node in new:
-            node.name = self.unused(node.name or f"{found.node.name}.{node.op_type}") if node is not call else node.name
+            after.append(node)
+        for node in (*before, *after):
+            node.name = self.unused(f"{_label(found)}.{node.op_type}")
+        for node in (*before, call, *after):
+            for value in node.outputs:  # onnx_ir's own names may be those of an outer scope
+                value.name = self.unused(f"{_label(found)}.{node.op_type}.y")
         assert old.graph is not None
         ir.convenience.replace_nodes_and_values(
-            old.graph, old, [*reversed(found.absorbed), found.node], new, old.outputs, results
-        )  # fmt: skip
-        for node in (*before, *after):
-            for value in node.outputs:
-                if value.name is None or value.name not in self.names:
-                    value.name = value.name or self.unused(f"{node.name}.y")
+            old.graph, old, [*reversed(found.absorbed), found.node], [*before, call, *after], old.outputs, results
+        )
 
     # -- the rest -------------------------------------------------------------------------------
     def others(self) -> None:
         """Weights of operators that are no layers of ours."""
         for node, place in self.order.items():
-            if node.graph is None or any(map(self.constants.is_constant, node.outputs)):
+            if node.graph is None or self.is_constant(node):
                 continue
             for value in node.inputs:
                 if value is None or value in self.seen:
@@ -214,6 +221,15 @@ def _nodes(model: ir.Model) -> Iterator[ir.Node]:
     return iter(ir.traversal.RecursiveGraphIterator(model.graph))
 
 
+def _taken_names(model: ir.Model) -> set[str]:
+    """Names of all values and nodes, in all scopes."""
+    names = {node.name for node in _nodes(model)}
+    for graph in model.graphs():
+        names |= {value.name for value in (*graph.inputs, *graph.initializers.values())}
+        names |= {value.name for node in graph for value in node.outputs}
+    return {name for name in names if name}
+
+
 def _names(found: Found) -> list[str]:
     return [name for name in (found.node.name, *(value.name for value in found.weights)) if name]
 
@@ -223,7 +239,7 @@ def _label(found: Found) -> str:
 
 
 def _is_float(array: np.ndarray) -> bool:
-    return (array.dtype.kind == "f" or array.dtype.name == "bfloat16")
+    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
 
 
 def _entry(node: ir.Node, value: ir.Value, array: np.ndarray) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import shutil
@@ -11,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -23,7 +25,7 @@ ALIGNMENT = 4096
 
 
 def read(model: Any) -> tuple[ir.Model, str]:
-    """A model from a path, bytes, ModelProto or onnx_ir.Model (which is copied), and the sha256 of what was given.
+    """A model from a path, bytes, ModelProto or onnx_ir.Model (both are copied), and the sha256 of what was given.
 
     Raises
     ------
@@ -36,7 +38,7 @@ def read(model: Any) -> tuple[ir.Model, str]:
         data = bytes(model)
         return _valid("model", lambda: onnx.load_model_from_string(data)), hashlib.sha256(data).hexdigest()
     if isinstance(model, (ir.Model, onnx.ModelProto)):
-        proto = ir.to_proto(model) if isinstance(model, ir.Model) else model
+        proto = ir.to_proto(_mapped(model.clone())) if isinstance(model, ir.Model) else copy.deepcopy(model)
         data = proto.SerializeToString(deterministic=True)
         return _valid("model", lambda: proto), hashlib.sha256(data).hexdigest()
     if not isinstance(model, (str, PathLike)):
@@ -54,18 +56,63 @@ def _valid(name: str, source: Callable[[], Any]) -> ir.Model:
     try:
         given = source()
         onnx.checker.check_model(given)
-        model = ir.load(given) if isinstance(given, Path) else ir.from_proto(given)
+        proto = onnx.load(given, load_external_data=False) if isinstance(given, Path) else given
+        sparse = [each.values.name for each in proto.graph.sparse_initializer]
+        model = ir.from_proto(proto)
+        if isinstance(given, Path):
+            ir.external_data.set_base_dir(model.graph, given.parent)
     except Exception as error:  # protobuf, the checker and onnx_ir have kinds of their own
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ValueError(f"{name} is no valid ONNX model: {reason}") from error
+    if sparse:  # onnx_ir leaves them out
+        raise ValueError(f"{name} has sparse initializers, which cannot be read: {', '.join(sparse)}")
+    return _mapped(model)
+
+
+def _mapped(model: ir.Model) -> ir.Model:
+    """With external tensors as arrays over one mapping of each file, so that they go wherever the model goes.
+
+    onnx_ir maps each tensor for itself, with a file that stays open.
+    """
+    maps: dict[str, np.ndarray] = {}
+
+    def mapped(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+        if not isinstance(tensor, ir.ExternalTensor):
+            return tensor
+        if tensor.size == 0 or tensor.dtype.bitwidth < 8:
+            array = tensor.numpy().copy()
+            tensor.release()
+        else:
+            path, begin, kind = str(tensor.path), tensor.offset or 0, np.dtype(tensor.dtype.numpy())
+            if path not in maps:
+                maps[path] = np.memmap(path, np.uint8, "r").view(np.ndarray)
+            array = maps[path][begin : begin + tensor.nbytes].view(kind).reshape(tensor.shape.numpy())
+            array = np.require(array, requirements="A")
+        return ir.Tensor(array, tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
+
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                value.const_value = mapped(value.const_value)
+        for node in graph:
+            for attribute in list(node.attributes.values()):
+                if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                    node.attributes[attribute.name] = ir.AttrTensor(attribute.name, mapped(attribute.as_tensor()))
     return model
+
+
+def check_place(path: str | PathLike[str]) -> None:
+    """Raise OSError where a file cannot be written, before the work and not after it."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"out must be a file; got the folder {path}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"out must be in a folder that exists; got {path}")
 
 
 def write(model: ir.Model, path: str | PathLike[str]) -> None:
     """Write a model; `path` appears whole or stays as it was. Large weights go to `path`.data, mapped on reading."""
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"out must be a file; got the folder {path}")
     whole = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..graph.model import RECEIPT
 from ..graph.receipt import Receipt
 from . import files
-from .quantize import METADATA, quantize
+from .quantize import quantize
 
 
 def inspect(model: Any) -> Receipt:
@@ -42,5 +43,5 @@ def inspect(model: Any) -> Receipt:
     0 of 0 weights quantized, 100.0% of their bytes; 0.0 kB -> 0.0 kB
     """
     found, _ = files.read(model)
-    text = found.metadata_props.get(METADATA)
+    text = found.metadata_props.get(RECEIPT)
     return quantize(found, bits=32) if text is None else Receipt.from_json(text)

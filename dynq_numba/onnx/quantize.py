@@ -10,14 +10,12 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from ..graph.model import canonical
+from ..graph.model import RECEIPT, canonical
 from ..graph.quantizer import Progress, quantize_graph
 from ..graph.receipt import Receipt
 from ..graph.recipe import FLOAT, NOT_INCLUDED, Recipe, Rule, Scheme, patterns, read_recipe
 from . import files
 
-#: The key of the artifact's metadata that has the receipt.
-METADATA = "dynq.receipt"
 #: Reasons that are a user's own will, with which `strict` is content.
 _EXCLUDED, _FLOATS, _NO_CONV = "excluded", "bits=32", "convolutions are quantized with conv=True"
 
@@ -119,13 +117,15 @@ def quantize(
         default.insert(0, Rule(Scheme(), ops=("Gather", "LSTM", "GRU", "RNN", "Conv")))
     if not conv:
         default.insert(0, Rule(Scheme.of(FLOAT), ops=("Conv",), reason=_NO_CONV))
+    if out is not None:
+        files.check_place(out)
     found, digest = files.read(model)
     found, notes = canonical(found)
     receipt = quantize_graph(found, Recipe(rules, default, patterns("include", include)), progress)
-    receipt.source_sha256, receipt.notes = digest, notes
+    receipt.source_sha256, receipt.notes = digest, notes + receipt.notes
     receipt.recipe = {"rules": [asdict(rule) | {"ops": list(rule.ops)} for rule in [*rules, *default]]}
     _insist(receipt, strict, require_coverage)
-    found.metadata_props[METADATA] = receipt.to_json()
+    found.metadata_props[RECEIPT] = receipt.to_json()
     receipt.model = found
     if out is not None:
         files.write(found, out)

@@ -51,16 +51,13 @@ class Embedding(LayerKind):
     op_types = ("Gather",)
 
     def find(self, node: ir.Node, constants: Constants) -> Found | None:
-        table, ids = node.inputs[:2]
+        table = node.inputs[0]
         assert table is not None
-        if not constants.is_constant(table) or constants.is_constant(ids):
-            return None
-        return Found(node, (table,))
+        return Found(node, (table,)) if constants.is_constant(table) else None
 
     def replace(self, found: Found, arrays: Sequence[np.ndarray], scheme: Scheme, constants: Constants) -> Replacement:
-        table, axis = arrays[0], found.node.attributes.get_int("axis", 0)
-        if table.ndim != 2 or axis not in (0, -2):
-            raise Unfit(f"Gather along axis {axis} of {table.ndim} axes")
+        table = arrays[0]
+        _check_rows(found, table.ndim)
         if scheme.bits != 8 or scheme.granularity != "per_channel":
             raise Unfit(f"tables have 8 bits and a scale for each row; not {scheme.granularity}, {scheme.bits} bits")
         packed, ids = pack_embedding(table), found.node.inputs[1]
@@ -71,6 +68,7 @@ class Embedding(LayerKind):
 
     def of_linear(self, found: Found, weight: ir.Value, scale: ir.Value, packed: Any) -> Replacement:
         """A lookup in the stored weight of a linear."""
+        _check_rows(found, 2)
         ids = found.node.inputs[1]
         assert ids is not None
         made = function("EmbeddingOf", "weight, weight_scale, ids", _OF_LINEAR)
@@ -81,3 +79,10 @@ class Embedding(LayerKind):
         ids = np.random.default_rng(0).integers(0, len(table), PROBES)
         ours = embedding(ids, packed) if hasattr(packed, "minimum") else packed.dequantize()[ids]
         return Probe([ids], [table[ids]], [ours])
+
+
+def _check_rows(found: Found, axes: int) -> None:
+    """Whether it gives rows of a matrix."""
+    axis = found.node.attributes.get_int("axis", 0)
+    if axes != 2 or axis not in (0, -2):
+        raise Unfit(f"Gather along axis {axis} of {axes} axes")

@@ -56,8 +56,6 @@ class Linear(LayerKind):
     def find(self, node: ir.Node, constants: Constants) -> Found | None:
         x, weight = node.inputs[:2]
         assert x is not None and weight is not None
-        if constants.is_constant(x) and constants.is_constant(weight):
-            return None  # nothing that a run computes
         if constants.is_constant(weight):
             return Found(node, (weight,), *_bias(node, constants))
         return Found(node, (x,)) if constants.is_constant(x) else None
@@ -71,7 +69,7 @@ class Linear(LayerKind):
         own = np.zeros(n, np.float32) if found.bias is None else np.broadcast_to(found.bias, n).copy()
         packed = pack_linear(weight, own, **scheme.arguments())
         q, bias = packed.qweight, ("bias", own)
-        before, x, after = _around(found)
+        before, x, after = _around(found, constants)
         if group:
             dtype = ir.DataType.INT4 if scheme.bits == 4 else ir.DataType.INT8
             grouped: Inputs = [x, ("weight", ir.tensor(q.astype(dtype.numpy()), dtype)), ("scale", packed.scale), bias]
@@ -110,7 +108,7 @@ def _outputs_by_inputs(found: Found, array: np.ndarray) -> np.ndarray:
 
 
 def _bias(node: ir.Node, constants: Constants) -> tuple[tuple[ir.Node, ...], np.ndarray | None]:
-    """The Add that follows with a constant vector, and the vector; of a Gemm, its C where that is one."""
+    """The Add that follows with a constant bias, and the bias; of a Gemm, its C where that is a vector."""
     if node.op_type == "Gemm":
         bias = constants.array(node.inputs[2]) if len(node.inputs) > 2 else None
         beta = np.float32(node.attributes.get_float("beta", 1.0))
@@ -120,12 +118,15 @@ def _bias(node: ir.Node, constants: Constants) -> tuple[tuple[ir.Node, ...], np.
     if after is None or after.op_type != "Add" or after.domain != "" or after.graph is not node.graph:
         return (), None
     addend = constants.array(after.inputs[1 - uses[0].idx])
-    if addend is None or addend.ndim != 1:
+    weight = constants.array(node.inputs[1])
+    if weight is None or addend is None or addend.ndim != 1:
+        return (), None
+    if addend.size not in (1, weight.shape[-1]):  # the sum has another shape
         return (), None
     return (after,), np.asarray(addend, np.float32)
 
 
-def _around(found: Found) -> tuple[list[ir.Node], ir.Value, list[ir.Node]]:
+def _around(found: Found, constants: Constants) -> tuple[list[ir.Node], ir.Value, list[ir.Node]]:
     """What a Gemm does beyond x times weight and bias: nodes before, x, nodes after."""
     node = found.node
     x = node.inputs[0]
@@ -140,7 +141,8 @@ def _around(found: Found) -> tuple[list[ir.Node], ir.Value, list[ir.Node]]:
         addend = node.inputs[2]
         beta = node.attributes.get_float("beta", 1.0)
         if beta != 1:
-            factor = ir.node("Constant", [], {"value_float": beta})
+            kind = constants.weight(found.weights[0]).dtype
+            factor = ir.node("Constant", [], {"value": ir.tensor(np.array(beta, kind))})
             scaled = ir.node("Mul", [addend, factor.outputs[0]])
             before += [factor, scaled]
             addend = scaled.outputs[0]

@@ -74,7 +74,8 @@ class Recurrent(LayerKind):
         inputs += [("B", bias), *states.values(), *([] if peepholes is None else [("P", peepholes)])]
         names = [*states, *([] if peepholes is None else ["peepholes"])]
         floats = (0, *(6 + i for i, name in enumerate(states) if name != "sequence_lens"))
-        return Replacement(_body(node, names), inputs, packed, "int8_per_channel", False, floats=floats)
+        made = _body(node, arrays[1].shape[-1], names)
+        return Replacement(made, inputs, packed, "int8_per_channel", False, floats=floats)
 
     def _pack(self, found: Found, arrays: Sequence[np.ndarray], peepholes: np.ndarray | None) -> Any:
         node = found.node
@@ -131,12 +132,13 @@ def _plain(attribute: ir.Attr) -> Any:
     return list(value) if isinstance(value, (tuple, list)) else value
 
 
-def _body(node: ir.Node, states: Sequence[str]) -> ir.Function:
+def _body(node: ir.Node, hidden: int, states: Sequence[str]) -> ir.Function:
     """The operator on dequantized weights, with the node's attributes as constants."""
     op = node.op_type
-    attributes = {name: attribute for name, attribute in sorted(node.attributes.items()) if name != "layout"}
+    given = {**node.attributes, "hidden_size": ir.AttrInt64("hidden_size", hidden)}  # which a node may leave out
+    attributes = {name: attribute for name, attribute in sorted(given.items()) if name != "layout"}
     text = repr([(name, _plain(attribute)) for name, attribute in attributes.items()])
-    name = "_".join([op, str(attributes["hidden_size"].value), hashlib.sha256(text.encode()).hexdigest()[:8], *states])
+    name = "_".join([op, str(hidden), hashlib.sha256(text.encode()).hexdigest()[:8], *states])
     inputs = ", ".join(["x", "W", "W_scale", "R", "R_scale", "B", *states])
     placed = ", ".join(each if each in states else "" for each in OPTIONAL[op]).rstrip(", ")
     made = function(
