@@ -13,6 +13,7 @@ from ..base.memory import (
     copy_bytes,
     insist,
     is_null,
+    offset,
     release,
 )
 from ..quantize.qparams import tensor_parameters
@@ -22,13 +23,16 @@ from .context import WEIGHT_BYTES, LinearContext, Weight
 from .emit_rotation import rotate
 from .outliers import mask_of
 
+#: Where the fields of a weight begin, behind those of every context.
+OWN = 8 * Weight.n
+
 
 @kernel
 def describe(context, x, m, x_stride, out, out_stride, residual, residual_stride, descriptor, post_ops):
     """Fill a context with one weight's descriptor, and the arrays of a call."""
-    threads, counters = context.threads, context.counters
-    copy_bytes(context, descriptor, WEIGHT_BYTES)
-    context.threads, context.counters = threads, counters
+    context.worker = descriptor.worker
+    context.pool = descriptor.pool
+    copy_bytes(offset(context, OWN), offset(descriptor, OWN), WEIGHT_BYTES - OWN)
     context.m = m
     context.x = x
     context.x_stride = x_stride
