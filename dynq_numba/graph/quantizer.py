@@ -69,6 +69,8 @@ class _Quantizer:
         layers = [(kind, found) for kind in KINDS for found in self.find(kind)]
         rules = [self.recipe.rule_for(found.node.op_type, _names(found)) for _, found in layers]
         self.recipe.check_used([_label(found) for _, found in layers])
+        shapes = (self.constants.weight(each.weights[0]).shape for kind, each in layers if isinstance(kind, Embedding))
+        self.table_shapes = set(shapes)
         for i, ((kind, found), rule) in enumerate(zip(layers, rules, strict=True)):
             progress(i, len(layers), _label(found))
             self.layer(kind, found, rule)
@@ -130,7 +132,7 @@ class _Quantizer:
         if not made.exact and error is not None:
             departure = _distance(_body(made, probe.inputs)[: len(probe.ours)], probe.ours)
         inputs, fresh = self.inputs(made, found)
-        if made.table is not None:
+        if made.table is not None and made.table.shape in self.table_shapes:  # others are not kept in memory
             own = _Table(inputs[1], inputs[2], made.packed, _label(found))
             self.tables.setdefault(_digest(made.table), own)
         self.insert(made, inputs, found, originals[0].dtype)

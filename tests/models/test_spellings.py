@@ -5,6 +5,8 @@ Each artifact passes the full checker, and is compared with the float model in O
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -13,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 from onnx_models import in_onnxruntime, parsed
 
+import dynq_numba as dq
 from dynq_numba.onnx import Receipt, quantize
 
 F16 = np.float16
@@ -146,6 +149,19 @@ def test_an_artifact_keeps_its_functions_when_it_is_quantized_again(bits):
     made, receipt = compared(once, {"x": floats(3, 64), "z": floats(2, 64)})
     assert [node.op_type for node in made.graph.node] == ["Linear" if bits == 8 else "LinearGroup32", "Linear"]
     assert receipt.notes == ["the model had been quantized before: its functions of domain dynq stay"]
+
+
+def test_what_no_table_needs_is_not_kept_in_memory():
+    weights = {f"w{i}": floats(40, 40, seed=i) for i in range(6)}
+    body = "".join(f"h{i + 1} = MatMul (h{i}, w{i}) " for i in range(6))
+    alive = []
+
+    def count(*_):
+        gc.collect()
+        alive.append(sum(type(each) is dq.PackedLinear for each in gc.get_objects()))
+
+    quantize(parsed("float[m, 40] h0", "float[m, 40] h6", body, **weights), progress=count)
+    assert len(alive) == 6 and alive[-1] <= alive[0] + 1
 
 
 def test_functions_of_others_in_our_domain_keep_their_meaning():
