@@ -20,6 +20,9 @@ _NOT_CONSTANT = {
     "DequantizeLinear",
 }  # fmt: skip
 
+#: Operators after which the values are still those of their first input.
+_MOVES = {"Transpose", "Cast", "Reshape", "Flatten", "Identity", "Squeeze", "Unsqueeze", "Slice", "Expand"}
+
 
 class Constants:
     """Arrays of the constant values of a model. None is kept: a model may be larger than the memory.
@@ -82,6 +85,15 @@ class Constants:
         given = [None if each is None else self._evaluate(each, known) for each in node.inputs]
         known.update(zip(node.outputs, run_node(node, given, self.opset), strict=False))
         return known[value]
+
+
+def source(value: ir.Value) -> ir.Value:
+    """The value that a constant is made of, whose name its author knows: back through Transpose, Cast and the like."""
+    node = value.producer()
+    while node is not None and node.op_type in _MOVES and node.inputs[0] is not None:
+        value = node.inputs[0]
+        node = value.producer()
+    return value
 
 
 def run_node(node: ir.Node, given: Sequence[np.ndarray | None], opset: int) -> list[np.ndarray]:

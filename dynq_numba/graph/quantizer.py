@@ -19,7 +19,7 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 from onnx_ir.passes import common
 
-from .constants import Constants
+from .constants import Constants, source
 from .layers import KINDS, Found, LayerKind, Replacement, Unfit
 from .layers.embedding import Embedding
 from .model import DOMAIN, VERSION
@@ -233,11 +233,12 @@ def _taken_names(model: ir.Model) -> set[str]:
 
 
 def _names(found: Found) -> list[str]:
-    return [name for name in (found.node.name, *(value.name for value in found.weights)) if name]
+    weights = [each.name for value in found.weights for each in (value, source(value))]
+    return [name for name in (found.node.name, *weights) if name]
 
 
 def _label(found: Found) -> str:
-    return found.node.name or found.weights[0].name or found.node.op_type
+    return found.node.name or source(found.weights[0]).name or found.node.op_type
 
 
 def _is_float(array: np.ndarray) -> bool:
@@ -245,7 +246,7 @@ def _is_float(array: np.ndarray) -> bool:
 
 
 def _entry(node: ir.Node, value: ir.Value, array: np.ndarray) -> Entry:
-    return Entry(value.name or "", node.name or "", node.op_type, array.shape, array.nbytes, array.nbytes)
+    return Entry(source(value).name or "", node.name or "", node.op_type, array.shape, array.nbytes, array.nbytes)
 
 
 def _digest(array: np.ndarray) -> bytes:

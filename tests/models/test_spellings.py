@@ -279,3 +279,10 @@ def test_a_folder_that_is_not_there_is_noticed_before_the_work(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"out must be in a folder that exists; got .*absent.x\.onnx"):
         quantize(source, tmp_path / "absent" / "x.onnx", progress=lambda *each: seen.append(each))
     assert not seen
+
+
+def test_a_weight_behind_other_nodes_has_the_name_that_its_author_gave_it():
+    body = "c = Cast <to = 1> (head) t = Transpose <perm = [1, 0]> (c) y = MatMul (x, t)"
+    source = parsed("float[m, 40] x", "float[m, 50] y", body, head=np.eye(50, 40, dtype=np.float16))
+    assert [entry.weight for entry in quantize(source, include="^head$").quantized] == ["head"]
+    assert [entry.reason for entry in quantize(source, exclude="^t$").kept] == ["excluded"]
