@@ -88,12 +88,12 @@ class Constants:
 
 
 def source(value: ir.Value) -> ir.Value:
-    """The value that a constant is made of, whose name its author knows: back through Transpose, Cast and the like."""
-    node = value.producer()
+    """The stored value behind Transpose, Cast and the like, whose name its author knows; else the value itself."""
+    stored, node = value, value.producer()
     while node is not None and node.op_type in _MOVES and node.inputs[0] is not None:
-        value = node.inputs[0]
-        node = value.producer()
-    return value
+        stored = node.inputs[0]
+        node = stored.producer()
+    return stored if node is None or node.op_type == "Constant" else value
 
 
 def run_node(node: ir.Node, given: Sequence[np.ndarray | None], opset: int) -> list[np.ndarray]:
