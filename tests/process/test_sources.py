@@ -22,6 +22,7 @@ from dynq_numba.kernels.base import sources
 from dynq_numba.kernels.linear import call, weights
 from dynq_numba.kernels.activations.jitted import ACTIVATIONS
 from dynq_numba.kernels.gemm.post_ops import post_ops_of, identity
+from dynq_numba import operators  # whose rows the table is made of
 from dynq_numba.runtime import kernel_table
 
 found = {f"{key[0]} {key[1].name} {key[2]}": kernel.worker() for key, kernel in kernel_table.kernels().items()}
@@ -39,6 +40,7 @@ from dynq_numba.kernels.base.jit import compiled
 from dynq_numba.kernels.activations.jitted import ACTIVATIONS
 from dynq_numba.kernels.gemm.post_ops import post_ops_of, identity
 from dynq_numba.kernels.base.memory import POST_OPS_SIGNATURE, WORKER_SIGNATURE
+from dynq_numba import operators
 from dynq_numba.runtime import isa, kernel_table
 
 files = set()
