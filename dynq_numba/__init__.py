@@ -30,8 +30,8 @@ if not _Path(__file__).exists():
 if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kernels` stands beside this folder
     __path__.append(str(_Path(__file__).parent.parent))
 
-from . import interrupts as _interrupts
 from . import moved as _moved
+from .kernels.base.handlers import handlers_held as _handlers_held
 
 __version__ = "0.2.0.dev0"
 
@@ -51,7 +51,7 @@ else:
         if name == "onnx":
             return _import_module(f"{__name__}.{name}")
         if name == "__all__" or not name.startswith("_"):
-            with _interrupts.held():
+            with _handlers_held():
                 names = _import_module(f"{__name__}.names")
                 globals().update({each: getattr(names, each) for each in names.__all__}, __all__=names.__all__)
                 names.tell_numba()

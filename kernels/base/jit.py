@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import signal
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from .cache import FINGERPRINT as FINGERPRINT
 from .cache import cache_directory as cache_directory
+from .handlers import handlers_held
 from .parts import Kernel, part
 
 #: NUMBA_DISABLE_JIT=1 leaves nothing to compile: the API then runs on ``linear/reference.py``.
@@ -54,27 +53,6 @@ def kernel(function: Callable | None = None, *, variant: str = "", parallel: boo
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """SIGINT's handler runs at the end of the block, not within.
-
-    LLVM calls llvmlite back while it compiles. An exception is dropped there, and what it cut short is missing later:
-    the process was seen to crash. Handlers run in the main thread only, so others have nothing to hold.
-    """
-    handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[Any] = []
-    signal.signal(signal.SIGINT, lambda *received: held.append(received))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if held:
-            handler(*held[0])
-
-
-@contextmanager
 def _collections_held() -> Iterator[None]:
     """No garbage collection within: it would go through the many objects of a compilation again and again, in vain."""
     with global_compiler_lock:
@@ -96,7 +74,7 @@ def _compiled(dispatcher: Any, role: str, signature: tuple) -> Any:
     if isinstance(dispatcher, Kernel):
         dispatcher = dispatcher.root(role)
     if signature not in dispatcher.overloads:
-        with _interrupts_held(), _collections_held():
+        with handlers_held(), _collections_held():
             dispatcher.compile(signature)
     return dispatcher.overloads[signature]
 

@@ -19,7 +19,7 @@ from numba.core.cgutils import normalize_ir_text
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, CompileResult, compile_result
 from numba.core.registry import CPUDispatcher
-from numba.core.types import IntegerLiteral
+from numba.core.types import Literal
 
 from .cache import KernelCache
 
@@ -138,7 +138,7 @@ class Kernel(CPUDispatcher):
 
     def get_call_template(self, arguments: Any, named: Any) -> Any:
         """numba would compile once more for every constant that is passed."""
-        plain = [a.literal_type if isinstance(a, IntegerLiteral) else a for a in arguments]
+        plain = [a.literal_type if isinstance(a, Literal) else a for a in arguments]
         return super().get_call_template(plain, named)
 
     def _compile_for_args(self, *arguments: Any, **named: Any) -> Any:

@@ -16,9 +16,9 @@ from dynq_numba.kernels.base.jit import kernel
 from dynq_numba.kernels.base.memory import data_ptr, keep
 from dynq_numba.kernels.isa.emitter import F32 as FLOAT
 from dynq_numba.kernels.isa.emitter import Emitter, vector
-from dynq_numba.kernels.quantize import call as conversion_call
 from dynq_numba.kernels.quantize import emit as emitted
 from dynq_numba.kernels.quantize import worker as conversion
+from dynq_numba.kernels.quantize.context import ConversionDescriptor
 from dynq_numba.operators.quantize import backend as compiled
 from dynq_numba.runtime.isa import active
 
@@ -29,14 +29,14 @@ F32 = np.float32
 def streaming(on):
     """Let every call store past the caches, or none."""
     words = [compiled.converter(name, active())[1] for name in ("quantize", "dequantize")]
-    before = [int(word[conversion_call.LAST_CACHE]) for word in words]
+    before = [int(word[ConversionDescriptor.last_cache]) for word in words]
     try:
         for word in words:
-            word[conversion_call.LAST_CACHE] = -1 if on else 1 << 60
+            word[ConversionDescriptor.last_cache] = -1 if on else 1 << 60
         yield
     finally:
         for word, value in zip(words, before, strict=True):
-            word[conversion_call.LAST_CACHE] = value
+            word[ConversionDescriptor.last_cache] = value
 
 
 SHAPES = [(1, 0), (0, 5), (5, 0), (1, 1), (1, 63), (1, 65), (3, 64), (5, 129), (40, 333), (1000, 3)]
