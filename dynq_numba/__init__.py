@@ -32,6 +32,7 @@ if not (_Path(__file__).parent / "kernels").exists():  # a checkout, where `kern
 
 from . import moved as _moved
 from .kernels.base.handlers import handlers_held as _handlers_held
+from .kernels.base.start import STARTED_IN as _STARTED_IN  # noqa: F401 - before the process goes elsewhere
 
 __version__ = "0.2.0.dev0"
 

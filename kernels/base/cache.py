@@ -44,6 +44,7 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from . import sources
+from .start import STARTED_IN
 
 #: The folder of all kernels.
 KERNELS = Path(__file__).parents[1]
@@ -54,18 +55,6 @@ _FOLDER_MODE, _FILE_MODE, _OTHERS_WRITE = 0o755, 0o644, 0o022
 _VERSIONS = (sys.implementation.cache_tag, numba.__version__, llvmlite.__version__, np.__version__, config.OPT)
 #: A hash of all that can change any kernel, for what is kept elsewhere: users' own cached functions.
 FINGERPRINT = hashlib.sha256(repr((sources.everything(), _VERSIONS)).encode()).hexdigest()[:24]
-
-
-def _folder() -> str:
-    """The working directory, or "" where there is none any more."""
-    try:
-        return str(Path.cwd())
-    except OSError:
-        return ""
-
-
-#: What a relative NUMBA_CACHE_DIR is relative to: the folder that the process was started in, wherever it goes later.
-STARTED_IN = _folder()
 
 
 def places() -> list[Path]:

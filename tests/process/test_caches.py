@@ -316,7 +316,7 @@ def test_a_relative_folder_does_not_follow_the_process(tmp_path, variable):
 def test_a_process_whose_folder_is_gone_still_computes(tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
-    code = f"import os; os.rmdir({str(gone)!r}); import dynq_numba as dq; print(len(dq.kernels.base.cache.places()))"
+    code = f"import os; os.rmdir({str(gone)!r}); from dynq_numba.kernels.base import cache; print(len(cache.places()))"
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", code],
