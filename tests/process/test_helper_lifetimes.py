@@ -24,12 +24,14 @@ from dynq_numba.runtime import threads as pool
 
 x, w = np.ones((70, 200), np.float32), dq.pack_linear(np.ones((300, 200), np.float32))
 want = dq.linear(x, w, threads=1)
+out = np.empty_like(want)  # what is spare has no room for it
 pool._start(0)  # compiled, before any thread leaves its stack to the next
 for spare, there in ((1 << 16, 0), (None, 2)):  # less than a stack; enough
     pages = int(open("/proc/self/statm").read().split()[0])
     limit = resource.RLIM_INFINITY if spare is None else pages * resource.getpagesize() + spare
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
-    assert np.array_equal(dq.linear(x, w, threads=3), want) and pool.helpers() == there, pool.helpers()
+    out[:] = 0
+    assert np.array_equal(dq.linear(x, w, threads=3, out=out), want) and pool.helpers() == there, pool.helpers()
 print("fine")
 """
 
