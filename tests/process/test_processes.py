@@ -178,6 +178,7 @@ import numba, numpy as np
 import dynq_numba as dq
 
 done, x = threading.Event(), np.ones((3, 40), np.float32)
+dq.linear  # from the first use on a fork waits for that lock
 
 def compile_on():
     while not done.is_set():
