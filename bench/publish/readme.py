@@ -174,10 +174,10 @@ OVERVIEW = (
     ("`linear_many`, three of one x", "projections", "dynq"),
     ("`Chain`, a feed-forward part", "chain", "dynq int8 chain"),
     ("`quantized_matmul`", "matmul", "dynq"),
-    ("`conv`", "convolution", "dynq-numba"),
+    ("`conv`", "conv", "dynq-numba"),
     ("`attention`, float32", "attention", "dynq"),
     ("`attention`, `bits=8`", "attention", "dynq int8 products"),
-    ("norms, softmax, gelu, rotary …", "floats", "dynq"),
+    ("norms, softmax, gelu, rotary …", "rowwise", "dynq"),
     ("`lstm`", "recurrent", "dynq int8"),
     ("**all of MiniLM**", "minilm", "dynq int8"),
 )

@@ -136,5 +136,5 @@ ROW = Row(
         "softmax": Extreme(drawn, extreme_softmax), "norms": Extreme(drawn, extreme_norms),
         "maps": Extreme(drawn, extreme_maps), "rotary": Extreme(drawn_tables, extreme_rotary),
     },
-    imports="base isa objects threads activations", bench=("floats",),
+    imports="base isa objects threads activations", bench=("rowwise",),
 )  # fmt: skip
