@@ -1,0 +1,1 @@
+"""Elementwise regions: small graphs of ONNX operators, compiled to one loop each."""
