@@ -23,16 +23,13 @@ FOR_TWO = int(2 * WORTH_US * MACS_PER_US)
 
 
 @kernel
-def attend_into(q, k, v, out, mask, mask_bytes, mask_strides, seen, causal, scale, descriptor, threads):
-    """float32 out [B, H, S, Dv] of q [B, H, S, D], k [B, Hkv, T, D] and v [B, Hkv, T, Dv].
-
-    `mask`: address of booleans or floats [B, H, S, T] (mask_bytes 1 or 4; 0: none), with strides of its first three
-    axes; `seen`: address of the keys of each batch, int64 [B], or NULL. `threads` 0 chooses.
-    Returns whether there was enough memory: an exception would keep the arrays.
-    """
+def attend_at(
+    shape, q, q_strides, k, k_strides, v, v_strides, out, out_strides, mask, mask_bytes, mask_strides, seen, causal,
+    scale, descriptor, threads,
+):  # fmt: skip
+    """`attend_into` on addresses: shape (B, H, S, Hkv, T, D, Dv); strides in bytes of the first three axes of each."""
     descriptor = AttentionDescriptor(descriptor)
-    batch, heads, rows, dim = q.shape
-    key_heads, keys, value_dim = k.shape[1], k.shape[2], v.shape[3]
+    batch, heads, rows, key_heads, keys, dim, value_dim = shape
     if batch * heads * rows * value_dim == 0:
         return True
     group = heads // key_heads
@@ -54,14 +51,11 @@ def attend_into(q, k, v, out, mask, mask_bytes, mask_strides, seen, causal, scal
     context.value_dim = value_dim
     context.causal = causal
     context.scale = np.float32(scale)
-    context.q = data_ptr(q)
-    context.q_batch, context.q_head, context.q_row = q.strides[0], q.strides[1], q.strides[2]
-    context.k = data_ptr(k)
-    context.k_batch, context.k_head, context.k_row = k.strides[0], k.strides[1], k.strides[2]
-    context.v = data_ptr(v)
-    context.v_batch, context.v_head, context.v_row = v.strides[0], v.strides[1], v.strides[2]
-    context.out = data_ptr(out)
-    context.out_batch, context.out_head, context.out_row = out.strides[0], out.strides[1], out.strides[2]
+    context.q, context.k, context.v, context.out = q, k, v, out
+    context.q_batch, context.q_head, context.q_row = q_strides
+    context.k_batch, context.k_head, context.k_row = k_strides
+    context.v_batch, context.v_head, context.v_row = v_strides
+    context.out_batch, context.out_head, context.out_row = out_strides
     context.mask = mask
     context.mask_bytes = mask_bytes
     context.mask_batch, context.mask_head, context.mask_row = mask_strides
@@ -69,7 +63,23 @@ def attend_into(q, k, v, out, mask, mask_bytes, mask_strides, seen, causal, scal
     context.decode_rows = decode
     context.vectors = vectors
     context.blocks = blocks
-    fine = run(Context(context), threads)
+    return run(Context(context), threads)
+
+
+@kernel
+def attend_into(q, k, v, out, mask, mask_bytes, mask_strides, seen, causal, scale, descriptor, threads):
+    """float32 out [B, H, S, Dv] of q [B, H, S, D], k [B, Hkv, T, D] and v [B, Hkv, T, Dv].
+
+    `mask`: address of booleans or floats [B, H, S, T] (mask_bytes 1 or 4; 0: none), with strides of its first three
+    axes; `seen`: address of the keys of each batch, int64 [B], or NULL. `threads` 0 chooses.
+    Returns whether there was enough memory: an exception would keep the arrays.
+    """
+    batch, heads, rows, dim = q.shape
+    fine = attend_at(
+        (batch, heads, rows, k.shape[1], k.shape[2], dim, v.shape[3]), data_ptr(q), q.strides[:3], data_ptr(k),
+        k.strides[:3], data_ptr(v), v.strides[:3], data_ptr(out), out.strides[:3], mask, mask_bytes, mask_strides, seen,
+        causal, scale, descriptor, threads,
+    )  # fmt: skip
     keep(q)
     keep(k)
     keep(v)

@@ -201,6 +201,17 @@ def call_worker(typingctx, function, context_ptr, index):
 
 
 @intrinsic
+def call_step(typingctx, function, record, threads):
+    """((int64 (*)(void *, int64))function)(record, threads)"""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(I64, [BYTES, I64])
+        return builder.call(builder.bitcast(args[0], kind.as_pointer()), args[1:])
+
+    return types.int64(types.voidptr, types.voidptr, types.intp), codegen
+
+
+@intrinsic
 def call_post_ops(typingctx, function, out, out_stride, residual, residual_stride, rows, columns):
     """Call post-ops (see gemm/post_ops.py) through its address."""
 

@@ -48,7 +48,16 @@ def cut(images, units, most, row_panels, threads):
 
 @kernel
 def convolve_into(x, images, height, width, out, descriptor, post_ops, threads):
-    """float32 out [images, outputs, …] from x [images, channels, height, width], both contiguous; 0 threads chooses."""
+    """`convolve_at`, which raises where there is too little memory."""
+    insist(convolve_at(x, images, height, width, out, descriptor, post_ops, threads))
+
+
+@kernel
+def convolve_at(x, images, height, width, out, descriptor, post_ops, threads):
+    """float32 out [images, outputs, …] from x [images, channels, height, width], both contiguous; 0 threads chooses.
+
+    Whether there was enough memory.
+    """
     d = ConvDescriptor(descriptor)
     channels, outputs, groups = d.channels, d.outputs, d.groups
     top, bottom, left, right = d.top, d.bottom, d.left, d.right
@@ -57,7 +66,7 @@ def convolve_into(x, images, height, width, out, descriptor, post_ops, threads):
     out_width = output_size(width, left, right, k_wide, d.dilate_x, d.step_x)
     pixels, values, k = out_height * out_width, channels * height * width, channels // groups * k_high * k_wide
     if images == 0:
-        return
+        return True
     pool, nr, tallest = d.pool, d.nr, d.mr
     threads = worthwhile(pool, threads, estimate(images, outputs, pixels, k, values), WORTH_US)
     units, per_unit = (pixels + PIXELS - 1) // PIXELS, PIXELS // nr
@@ -72,7 +81,7 @@ def convolve_into(x, images, height, width, out, descriptor, post_ops, threads):
     slot, buffer = borrow(slots, 5 * images + images * values + 2 * slack)
     if is_null(buffer):
         give_back(slots, slot, buffer)
-        insist(False)
+        return False
     scales, zeros = buffer, offset(buffer, 4 * images)
     quantized = offset(buffer, 5 * images + slack)
     fine = quantize_into(
@@ -100,7 +109,7 @@ def convolve_into(x, images, height, width, out, descriptor, post_ops, threads):
     context.tasks = tasks
     fine = fine and run(Context(context), threads)
     give_back(slots, slot, buffer)
-    insist(fine)
+    return fine
 
 
 @kernel

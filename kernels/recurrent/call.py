@@ -90,7 +90,13 @@ def end_states(source, target, rows, units):
 
 @kernel
 def sequence_into(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, threads):
-    """All of one layer over a sequence.
+    """`sequence_at`, which raises where there is too little memory."""
+    insist(sequence_at(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, threads))
+
+
+@kernel
+def sequence_at(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, threads):
+    """All of one layer over a sequence. Whether there was enough memory.
 
     x float32 rows [times·batch, I], `x_stride` bytes apart; lengths int64 [batch] or NULL; h0, hn float32
     [directions, batch, P] and c0, cn [directions, batch, H] (h0, c0 may be NULL); y [times, batch, directions·P].
@@ -101,7 +107,7 @@ def sequence_into(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, 
     hidden, state = layer.hidden, layer.state
     rows, has_cells = directions * batch, layer.has_cells
     if batch == 0:
-        return
+        return True
     groups, splits, most = plan(layer, times, batch, threads)
     chains = directions * groups
     workers = chains * splits
@@ -117,7 +123,8 @@ def sequence_into(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, 
     h_half, c_half = rows * row_bytes(state), rows * row_bytes(hidden)
     states = 2 * h_half + (4 * c_half if has_cells or phases == 2 else 0)
     memory = allocate(ALIGN + states + workers * (gates + result + gathered))
-    insist(not is_null(memory))
+    if is_null(memory):
+        return False
     hiddens = aligned(memory)
     clear(hiddens, states)
     gates_buffer, cells = offset(hiddens, states), offset(hiddens, 2 * h_half)
@@ -156,7 +163,7 @@ def sequence_into(x, x_stride, times, batch, lengths, h0, c0, y, hn, cn, layer, 
     if has_cells:
         end_states(offset(cells, odd * c_half), cn, rows, hidden)
     release(memory)
-    insist(fine)
+    return fine
 
 
 @kernel

@@ -1,0 +1,1 @@
+"""Programs: steps that a plan of a whole model has prepared, called one after another without the interpreter."""

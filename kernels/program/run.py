@@ -1,0 +1,105 @@
+"""One segment of a plan: sizes are computed, records filled, steps called.
+
+    table      int64: what Python knows (addresses, lengths), constants, and what `code` computes from them
+    code       (operation, a, b, where): table[where] = operation(table[a], table[b])
+    guards     (where, value): the segment is right only where table[where] has this truth value
+    patches    (word, base, offset): records[word] = table[base] + table[offset]
+    steps      (function, place): function(records + place, threads) -> status
+
+A step is compiled code for one record: `step(record, threads) -> status`. `threads` is the most; 0 lets it choose. It
+never raises. It tells what is wrong by a status (FINE, NO_MEMORY …), and the program stops there.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from ..base.jit import kernel
+from ..base.memory import call_step, load_int, load_ptr, offset, store_int
+from ..base.record import Pointer, Record
+from ..base.status import FINE
+
+
+class Operation(IntEnum):
+    """How two numbers of the table give a third."""
+
+    ADD = 0
+    SUB = 1
+    MUL = 2
+    FLOOR_DIVIDE = 3  # 0 where the divisor is 0
+    MODULO = 4
+    MAX = 5
+    MIN = 6
+    EQUAL = 7
+    LESS = 8
+    AND = 9
+
+
+#: `run` gives 0, or where it stopped: (number of the step) · STATUSES + its status.
+STATUSES = 16
+_ADD, _SUB, _MUL, _DIVIDE, _MODULO, _MAX, _MIN, _EQUAL, _LESS = map(int, list(Operation)[:9])
+
+
+class Segment(Record):
+    """Where the parts of a segment are, and how many of each."""
+
+    code: Pointer
+    operations: int
+    guards: Pointer
+    guard_count: int
+    patches: Pointer
+    patch_count: int
+    steps: Pointer
+    step_count: int
+
+
+@kernel
+def computed(operation, a, b):
+    if operation == _ADD:
+        return a + b
+    if operation == _SUB:
+        return a - b
+    if operation == _MUL:
+        return a * b
+    if operation == _DIVIDE:
+        return a // b if b else 0
+    if operation == _MODULO:
+        return a % b if b else 0
+    if operation == _MAX:
+        return max(a, b)
+    if operation == _MIN:
+        return min(a, b)
+    if operation == _EQUAL:
+        return int(a == b)
+    if operation == _LESS:
+        return int(a < b)
+    return a & b
+
+
+@kernel
+def prepare(segment, table):
+    """Compute the sizes of a segment. Whether its guards hold, so that it may run."""
+    segment, table = Segment(segment.data), table.data
+    code, guards = segment.code, segment.guards
+    for i in range(segment.operations):
+        a, b = load_int(table, load_int(code, 4 * i + 1)), load_int(table, load_int(code, 4 * i + 2))
+        store_int(table, load_int(code, 4 * i + 3), computed(load_int(code, 4 * i), a, b))
+    for i in range(segment.guard_count):
+        if (load_int(table, load_int(guards, 2 * i)) != 0) != (load_int(guards, 2 * i + 1) != 0):
+            return False
+    return True
+
+
+@kernel
+def run(segment, table, records, threads):
+    """Fill the records of a prepared segment, and call its steps; see STATUSES."""
+    segment, table, records = Segment(segment.data), table.data, records.data
+    patches, steps = segment.patches, segment.steps
+    for i in range(segment.patch_count):
+        base, more = load_int(table, load_int(patches, 3 * i + 1)), load_int(table, load_int(patches, 3 * i + 2))
+        store_int(records, load_int(patches, 3 * i), base + more)
+    for i in range(segment.step_count):
+        status = call_step(load_ptr(steps, 2 * i), offset(records, load_int(steps, 2 * i + 1)), threads)
+        if status != FINE:
+            return i * STATUSES + status
+    return 0
