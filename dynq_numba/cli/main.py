@@ -13,9 +13,10 @@ from .base import Command
 from .info import INFO
 from .inspect import INSPECT
 from .quantize import QUANTIZE
+from .run import RUN
 from .warmup import WARMUP
 
-COMMANDS = (QUANTIZE, WARMUP, INFO, INSPECT)
+COMMANDS = (QUANTIZE, RUN, WARMUP, INFO, INSPECT)
 #: Exit statuses.
 FINE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 

@@ -7,9 +7,10 @@ A node whose inputs are all constant is evaluated by onnx.reference, so every op
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
@@ -98,13 +99,60 @@ def source(value: ir.Value) -> ir.Value:
 
 def run_node(node: ir.Node, given: Sequence[np.ndarray | None], opset: int) -> list[np.ndarray]:
     """What onnx.reference gives for one node of arrays; None where an input is left out."""
-    inputs = [f"i{i}" if array is not None else "" for i, array in enumerate(given)]
-    outputs = [f"o{i}" for i in range(len(node.outputs))]
+    return evaluator(node, given, opset)(given)
+
+
+def captured(node: ir.Node) -> list[ir.Value]:
+    """Values of outside that the branches or the body of a node read."""
+    found: dict[ir.Value, None] = {}
+
+    def look(graph: ir.Graph, known: set[ir.Value]) -> None:
+        known = known | set(graph.inputs) | set(graph.initializers.values())
+        for inner in graph:
+            found.update((each, None) for each in inner.inputs if each is not None and each not in known)
+            for each in _graphs(inner):
+                look(each, known)
+            known.update(inner.outputs)
+        found.update((each, None) for each in graph.outputs if each not in known)
+
+    for graph in _graphs(node):
+        look(graph, set())
+    return list(found)
+
+
+def _graphs(node: ir.Node) -> list[ir.Graph]:
+    return [each.as_graph() for each in node.attributes.values() if each.type == ir.AttributeType.GRAPH]
+
+
+def evaluator(
+    node: ir.Node, given: Sequence[np.ndarray | None], opset: int, functions: Sequence[onnx.FunctionProto] = ()
+) -> Callable[[Sequence[np.ndarray | None]], list[np.ndarray]]:
+    """A function that computes a node by onnx.reference on arrays of the types of these.
+
+    They are its inputs, None where one is left out, and then what it reads of outside (`captured`).
+    """
+    outer = [value.name or "" for value in captured(node)]
+    inputs = [f"i{i}" if array is not None else "" for i, array in enumerate(given[: len(node.inputs)])]
+    outputs = [f"o{i}" if value.name else "" for i, value in enumerate(node.outputs)]
     proto = ir.serde.serialize_node(node)
     del proto.input[:], proto.output[:]
     proto.input.extend(inputs)
     proto.output.extend(outputs)
-    names = [name for name in inputs if name]
-    function = helper.make_function("dynq.fold", "fold", names, outputs, [proto], [helper.make_opsetid("", opset)])
-    feeds = {name: array for name, array in zip(inputs, given, strict=True) if array is not None}
-    return [np.asarray(result) for result in ReferenceEvaluator(function).run(None, feeds, attributes={})]
+    names = [*inputs, *outer]
+    # A model and not a function: some operators are functions themselves, chosen by the types of what they are given.
+    values = [
+        helper.make_tensor_value_info(name, ir.DataType.from_numpy(array.dtype).value, None)
+        for name, array in zip(names, given, strict=True)
+        if array is not None
+    ]
+    results = [onnx.ValueInfoProto(name=name) for name in outputs if name]
+    graph = helper.make_graph([proto], "node", values, results)
+    domains = {node.domain: 1} | {"": opset}
+    imports = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
+    session = ReferenceEvaluator(helper.make_model(graph, opset_imports=imports, functions=functions))
+
+    def run(arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        feeds = {name: array for name, array in zip(names, arrays, strict=True) if array is not None}
+        return [np.asarray(result) for result in session.run(None, feeds)]
+
+    return run

@@ -11,6 +11,9 @@ uint8 about 128, because uint8 by int8 saturates in ONNX Runtime on CPUs that ha
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
 import onnx_ir as ir
 from onnx import parser
 
@@ -65,6 +68,61 @@ DEQUANTIZE = """
     scaled = Mul (floats, factor)
     y = Add (scaled, bias)
 """
+
+
+#: What may follow a layer, by the names that dq.linear has for them: from x to y. (onnx.reference has no Gelu.)
+ACTIVATIONS = {
+    "relu": "    y = Relu (x)\n",
+    "gelu": """
+    root = Constant <value_float: float = 1.4142135623730951> ()
+    scaled = Div (x, root)
+    error = Erf (scaled)
+    one = Constant <value_float: float = 1.0> ()
+    above = Add (error, one)
+    whole = Mul (x, above)
+    half = Constant <value_float: float = 0.5> ()
+    y = Mul (whole, half)
+""",
+    "gelu_tanh": """
+    three = Constant <value_float: float = 3.0> ()
+    cube = Pow (x, three)
+    share = Constant <value_float: float = 0.044715> ()
+    bend = Mul (cube, share)
+    bent = Add (x, bend)
+    root = Constant <value_float: float = 0.7978845608028654> ()
+    scaled = Mul (bent, root)
+    curve = Tanh (scaled)
+    one = Constant <value_float: float = 1.0> ()
+    above = Add (curve, one)
+    whole = Mul (x, above)
+    half = Constant <value_float: float = 0.5> ()
+    y = Mul (whole, half)
+""",
+    "silu": "    gate = Sigmoid (x)\n    y = Mul (x, gate)\n",
+    "tanh": "    y = Tanh (x)\n",
+    "sigmoid": "    y = Sigmoid (x)\n",
+}
+_NAME = re.compile(rf"(.*?)(?:_({'|'.join(sorted(ACTIVATIONS, reverse=True))}))?(_residual)?")
+
+
+@dataclass(frozen=True)
+class Name:
+    """The name of a function of ours: ⟨base⟩[_⟨activation⟩][_residual]."""
+
+    base: str
+    activation: str | None = None
+    residual: bool = False
+
+    def __str__(self) -> str:
+        return "_".join([self.base, *([self.activation] if self.activation else []), *["residual"] * self.residual])
+
+
+def parse(name: str) -> Name:
+    """The parts of the name of a function."""
+    matched = _NAME.fullmatch(name)
+    assert matched is not None  # the first part may be anything
+    base, activation, residual = matched.groups()
+    return Name(base, activation, residual is not None)
 
 
 def function(name: str, inputs: str, body: str, outputs: str = "y") -> ir.Function:

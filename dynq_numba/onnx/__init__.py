@@ -1,6 +1,7 @@
-"""ONNX models: quantize one as a build step.
+"""ONNX models: quantize one as a build step, and run it.
 
     receipt = dynq_numba.onnx.quantize("model.onnx", "model.int8.onnx")
+    session = dynq_numba.onnx.InferenceSession("model.int8.onnx")
 
 Needs the packages onnx and onnx-ir: ``pip install 'dynq-numba[onnx]'``.
 """
@@ -14,7 +15,19 @@ except ImportError as error:
     raise ImportError(f"dynq_numba.onnx needs {error.name}: pip install 'dynq-numba[onnx]'") from error
 
 from ..graph.receipt import Entry, Receipt
+from ..graph.report import Report, ReportStep
 from .inspection import inspect
 from .quantize import CoverageError, quantize
+from .session import InferenceSession, NodeArg
 
-__all__ = ["CoverageError", "Entry", "Receipt", "inspect", "quantize"]
+__all__ = [
+    "CoverageError",
+    "Entry",
+    "InferenceSession",
+    "NodeArg",
+    "Receipt",
+    "Report",
+    "ReportStep",
+    "inspect",
+    "quantize",
+]

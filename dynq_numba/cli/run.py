@@ -1,0 +1,72 @@
+"""``dynq run``: an ONNX model on arrays from a file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from .base import Command, positive
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="an ONNX file: float, or from dynq quantize")
+    parser.add_argument(
+        "--input", required=True, metavar="NPZ", help="an array for each input of the model, by its name"
+    )
+    parser.add_argument("--output", metavar="NPZ", help="where to write the results (default: say what they are, only)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="the most threads (default: all cores)")
+    parser.add_argument(
+        "--repeat", type=positive, default=1, metavar="N", help="run so often, and say how long it took"
+    )
+    parser.add_argument("--report", action="store_true", help="list the steps: kernel or Python, invariant or not")
+
+
+def _run(args: argparse.Namespace) -> None:
+    from ..onnx import InferenceSession
+
+    with np.load(args.input, allow_pickle=False) as file:
+        feeds = {name: file[name] for name in file.files}
+    session = InferenceSession(args.model, threads=args.threads)
+    results = session.run(None, feeds)
+    names = [each.name for each in session.get_outputs()]
+    if args.repeat > 1:
+        times = []
+        for _ in range(args.repeat):
+            begun = time.perf_counter()
+            session.run(None, feeds)
+            times.append(time.perf_counter() - begun)
+        print(f"median of {args.repeat} runs: {1e3 * float(np.median(times)):.3f} ms")
+    for name, array in zip(names, results, strict=True):
+        print(f"{name}: {array.dtype} {list(array.shape)}")
+    if args.report:
+        print(session.report())
+    if args.output:
+        _write(Path(args.output), dict(zip(names, results, strict=True)))
+        print(f"written to {args.output}")
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Whole or not at all."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+RUN = Command(
+    "run", "run an ONNX model on arrays from a file",
+    (
+        ("dynq run model.int8.onnx --input x.npz --output y.npz", "results by the names of the outputs"),
+        ("dynq run model.onnx --input x.npz --repeat 100 --report", "how long it takes, and what each step is"),
+    ),
+    _arguments, _run,
+)  # fmt: skip

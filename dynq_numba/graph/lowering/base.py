@@ -1,0 +1,66 @@
+"""What lowerings share: attributes and types of nodes, and steps by their records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ...kernels.base.jit import address
+from ...kernels.base.memory import WORKER_SIGNATURE
+from ...kernels.base.record import Record
+from ..segment import Bits, Word
+from ..trace import Trace, Unsupported
+
+F32 = np.dtype(np.float32)
+I64 = np.dtype(np.int64)
+BOOL = np.dtype(np.bool_)
+
+
+def dtype_of(code: int) -> np.dtype:
+    """numpy's type for ONNX's number of one."""
+    return np.dtype(ir.DataType(code).numpy())
+
+
+def attribute_ints(node: ir.Node, name: str, default: Sequence[int] | None = None) -> list[int] | None:
+    attribute = node.attributes.get(name)
+    return (None if default is None else list(default)) if attribute is None else list(attribute.as_ints())
+
+
+def axis_of(node: ir.Node, rank: int, default: int = -1) -> int:
+    """The attribute `axis`, not negative."""
+    return node.attributes.get_int("axis", default) % max(1, rank)
+
+
+def floats_only(*tensors: Any) -> None:
+    """Refuse what kernels of float32 do not take."""
+    for tensor in tensors:
+        if tensor is not None and tensor.dtype != F32:
+            raise Unsupported(f"{tensor.dtype} where kernels take float32")
+
+
+@cache
+def function_of(step: Any) -> int:
+    """The address of a compiled step."""
+    return address(step, WORKER_SIGNATURE)
+
+
+def call(
+    trace: Trace,
+    kernel: str,
+    step: Any,
+    record: type[Record],
+    errors: dict[int, str] | None = None,
+    **fields: Word | float,
+) -> None:
+    """Add a step by its record's fields, all of which are given."""
+    if fields.keys() != record.kinds.keys():
+        raise TypeError(f"{record.__name__} wants {sorted(fields.keys() ^ record.kinds.keys())} too")
+    words: list[Word] = []
+    for name in record.kinds:
+        value = fields[name]
+        words.append(Bits(value) if isinstance(value, float) else value)
+    trace.step(kernel, function_of(step), words, errors=errors or {})

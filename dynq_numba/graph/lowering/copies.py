@@ -1,0 +1,212 @@
+"""Operators that move values: Concat, Pad, Tile, Gather, Range, ConstantOfShape."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from ...kernels.base.status import BAD_INDEX
+from ...kernels.program import copy as kernels
+from ..segment import Word
+from ..sizes import AnySize, Size, largest, product
+from ..tensor import Tensor, dense_strides, is_one, same
+from ..trace import Trace, Unsupported
+from .base import axis_of, call, function_of
+
+
+def copy_into(trace: Trace, target: Tensor, source: Tensor) -> None:
+    """target[…] = source[…], of the same shape."""
+    source = trace.memory(source)
+    axes = merged(target.shape, target.strides, source.strides)
+    if len(axes) > kernels.MOST_AXES:
+        raise Unsupported(f"a copy of {len(axes)} axes")
+    words: list[Word] = [target, source, target.itemsize, len(axes)]
+    for axis in axes:
+        words += axis
+    trace.step("copy", function_of(kernels.copy), words)
+
+
+def merged(shape: tuple[AnySize, ...], *strides: tuple[AnySize, ...]) -> list[tuple[AnySize, ...]]:
+    """(length, stride, stride …) of axes, where neighbours that are one stretch in all of the tensors become one."""
+    found: list[tuple[AnySize, ...]] = []
+    for length, *steps in zip(shape, *strides, strict=True):
+        if is_one(length):
+            continue
+        if found and all(same(before, length * step) for before, step in zip(found[-1][1:], steps, strict=True)):
+            found[-1] = (found[-1][0] * length, *steps)
+        else:
+            found.append((length, *steps))
+    return found
+
+
+def numbers_in_memory(trace: Trace, tensor: Tensor, value: ir.Value | None = None) -> Tensor:
+    """Known numbers, written by a step."""
+    assert tensor.contents is not None
+    target = (
+        trace.block(tensor.dtype, tensor.shape) if value is None else trace.result(value, tensor.dtype, tensor.shape)
+    )
+    given = tensor.contents.reshape(-1).tolist()
+    if tensor.itemsize == 2:
+        raise Unsupported("numbers of 16 bits")
+    trace.step("numbers", function_of(kernels.numbers), [target, target.itemsize, len(given), *given])
+    return target
+
+
+def concat(trace: Trace, node: ir.Node) -> None:
+    """Concat"""
+    parts = [trace.memory(trace.input(node, i)) for i in range(len(node.inputs))]
+    parts = [
+        part for part in parts if not (part.rank == 1 and isinstance(part.shape[0], int) and part.shape[0] == 0)
+    ] or parts[:1]
+    axis = axis_of(node, parts[0].rank)
+    total: AnySize = 0
+    for part in parts:
+        total = total + part.shape[axis]
+    shape = (*parts[0].shape[:axis], total, *parts[0].shape[axis + 1 :])
+    joined(trace, trace.result(node.outputs[0], parts[0].dtype, shape), parts, axis)
+
+
+def joined(trace: Trace, target: Tensor, parts: list[Tensor], axis: int) -> None:
+    """Copy parts into a target, one behind the other."""
+    place: AnySize = 0
+    for part in parts:
+        copy_into(trace, target.view(part.shape, target.strides, place * target.strides[axis]), part)
+        place = place + part.shape[axis]
+
+
+def fill(trace: Trace, target: Tensor, value: np.ndarray) -> None:
+    bits = int.from_bytes(value.reshape(1).astype(target.dtype).tobytes(), "little", signed=value.dtype.itemsize == 8)
+    call(trace, "fill", kernels.fill, kernels.Fill, out=target, itemsize=target.itemsize, count=target.size, value=bits)
+
+
+def constant_of_shape(trace: Trace, node: ir.Node) -> None:
+    """ConstantOfShape"""
+    attribute = node.attributes.get_tensor("value", None)
+    value = np.zeros(1, np.float32) if attribute is None else attribute.numpy()
+    fill(trace, trace.result(node.outputs[0], value.dtype, tuple(trace.ints(node, 0) or [])), value)
+
+
+def range_(trace: Trace, node: ir.Node) -> None:
+    """Range"""
+    first = trace.input(node, 0)
+    if first.dtype.kind not in "iu" or first.itemsize < 4:
+        raise Unsupported(f"Range of {first.dtype}")
+    start, limit, delta = (trace.numbers(trace.input(node, i)).reshape(-1)[0] for i in range(3))
+    step = int(delta)
+    if step == 0:
+        raise Unsupported("Range by 0")
+    distance = limit - start if step > 0 else start - limit
+    count = largest(distance + (abs(step) - 1), 0) // abs(step)
+    target = trace.result(node.outputs[0], first.dtype, (count,))
+    call(
+        trace,
+        "ramp",
+        kernels.ramp,
+        kernels.Ramp,
+        out=target,
+        itemsize=target.itemsize,
+        count=count,
+        start=start,
+        delta=step,
+    )
+
+
+def tile(trace: Trace, node: ir.Node) -> None:
+    """Tile"""
+    tensor = trace.memory(trace.input(node, 0))
+    repeats = trace.ints(node, 1) or []
+    lengths: list[AnySize] = []
+    strides: list[AnySize] = []
+    shape: list[AnySize] = []
+    for times, length, stride in zip(repeats, tensor.shape, tensor.strides, strict=True):
+        lengths += [times, length]
+        strides += [0, stride]
+        shape.append(times * length if isinstance(length, int) else length * times)
+    target = trace.result(node.outputs[0], tensor.dtype, tuple(shape))
+    spread = target.view(tuple(lengths), dense_strides(lengths, tensor.itemsize))
+    copy_into(trace, spread, tensor.view(tuple(lengths), tuple(strides)))
+
+
+def gather(trace: Trace, node: ir.Node) -> None:
+    """Gather"""
+    data, indices = trace.input(node, 0), trace.input(node, 1)
+    axis = axis_of(node, data.rank, 0)
+    known = indices.contents
+    if indices.rank == 0 and known is not None:  # one place: a view
+        place = known.reshape(-1)[0]
+        if place < 0:
+            place = place + data.shape[axis] if isinstance(place, Size) else data.shape[axis] + place
+        data = trace.memory(data)
+        left = [i for i in range(data.rank) if i != axis]
+        trace.set(node.outputs[0], data.view(
+            tuple(data.shape[i] for i in left), tuple(data.strides[i] for i in left), place * data.strides[axis]
+        ))  # fmt: skip
+        return
+    data, indices = trace.dense(data), trace.dense(indices)
+    shape = (*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :])
+    inner = product(data.shape[axis + 1 :]) * data.itemsize
+    call(
+        trace, "gather", kernels.gather, kernels.Gather, {BAD_INDEX: f"indices must be those of axis {axis}"},
+        out=trace.result(node.outputs[0], data.dtype, shape), data=data, indices=indices, index_bytes=indices.itemsize,
+        outer=product(data.shape[:axis]), rows=data.shape[axis], count=indices.size, inner=inner,
+    )  # fmt: skip
+
+
+def pad(trace: Trace, node: ir.Node) -> None:
+    """Pad"""
+    tensor = trace.memory(trace.input(node, 0))
+    mode, given = node.attributes.get_string("mode", "constant"), trace.ints(node, 1) or []
+    axes = [int(n) % tensor.rank for n in trace.ints(node, 3) or range(tensor.rank)]
+    before: list[AnySize] = [0] * tensor.rank
+    after: list[AnySize] = [0] * tensor.rank
+    for i, axis in enumerate(axes):
+        before[axis], after[axis] = given[i], given[i + len(axes)]
+    if any(n < 0 for n in (*before, *after)):
+        raise Unsupported("negative pads")
+    shape = tuple(
+        a + n + b if isinstance(a, Size) else n + a + b for a, n, b in zip(before, tensor.shape, after, strict=True)
+    )
+    if mode == "constant":
+        value = trace.optional(node, 2)
+        if value is not None and value.array is None:
+            raise Unsupported("the value is computed at run time")
+        target = trace.result(node.outputs[0], tensor.dtype, shape)
+        fill(trace, target, np.zeros(1, tensor.dtype) if value is None or value.array is None else value.array)
+        start: AnySize = 0
+        for n, stride in zip(before, target.strides, strict=True):
+            start = start + n * stride if isinstance(n, Size) else start + stride * n
+        copy_into(trace, target.view(tensor.shape, target.strides, start), tensor)
+        return
+    for axis in range(tensor.rank):
+        if all(isinstance(n, int) and n == 0 for n in (before[axis], after[axis])):
+            continue
+        parts = _padded(tensor, axis, before[axis], after[axis], mode)
+        last = all(isinstance(n, int) and n == 0 for n in (*before[axis + 1 :], *after[axis + 1 :]))
+        lengths = (*tensor.shape[:axis], shape[axis], *tensor.shape[axis + 1 :])
+        target = trace.result(node.outputs[0], tensor.dtype, lengths) if last else trace.block(tensor.dtype, lengths)
+        joined(trace, target, parts, axis)
+        tensor = target
+    trace.set(node.outputs[0], tensor)
+
+
+def _padded(tensor: Tensor, axis: int, before: AnySize, after: AnySize, mode: str) -> list[Tensor]:
+    """What lies before, in and after an axis, as views."""
+    n, stride = tensor.shape[axis], tensor.strides[axis]
+
+    def part(length: AnySize, step: AnySize, first: AnySize) -> Tensor:
+        lengths = (*tensor.shape[:axis], length, *tensor.shape[axis + 1 :])
+        strides = (*tensor.strides[:axis], step, *tensor.strides[axis + 1 :])
+        return tensor.view(lengths, strides, first * stride)
+
+    if mode == "reflect":
+        return [part(before, -stride, before), tensor, part(after, -stride, n - 2)]
+    if mode == "edge":
+        return [part(before, 0, 0), tensor, part(after, 0, n - 1)]
+    if mode == "wrap":
+        return [part(before, stride, n - before), tensor, part(after, stride, 0)]
+    raise Unsupported(f"Pad with mode={mode}")
+
+
+LOWERINGS = {
+    "Concat": concat, "ConstantOfShape": constant_of_shape, "Range": range_, "Tile": tile, "Gather": gather, "Pad": pad,
+}  # fmt: skip

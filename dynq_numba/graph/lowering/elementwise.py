@@ -1,0 +1,172 @@
+"""Elementwise operators: expressions, which become one compiled region where somebody needs their values in memory.
+
+    y = Relu(x · a + b)      three nodes, no step; when a Linear reads y: one region with the leaves x, a, b
+
+An operand that is an expression is taken in where this node alone reads it and it has the result's shape, so nothing is
+computed twice. Otherwise it is written to memory first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ...kernels.region import call as kernels
+from ...kernels.region.check import refused
+from ...kernels.region.context import AXES, record_of
+from ...kernels.region.reference import OPERATORS, Region
+from ...runtime import isa, threads
+from ..segment import Word
+from ..tensor import Expression, Tensor, broadcast, broadcast_strides, same
+from ..trace import Trace, Unsupported
+from .base import BOOL, dtype_of
+from .copies import merged
+
+#: Operators and leaves that one region has at most.
+MOST = 48
+_BOOLEAN = {"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "IsNaN", "IsInf", "Not", "And", "Or", "Xor"}
+#: Attributes that are operands here, with ONNX's defaults.
+_OPTIONS: dict[str, dict[str, float]] = {
+    "LeakyRelu": {"alpha": 0.01}, "Elu": {"alpha": 1.0}, "Celu": {"alpha": 1.0}, "ThresholdedRelu": {"alpha": 1.0},
+    "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
+    "Selu": {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875},
+}  # fmt: skip
+
+
+def elementwise(trace: Trace, node: ir.Node) -> None:
+    """Every operator of kernels/region/reference.py"""
+    name = _name(node)
+    operands = [trace.input(node, i) for i, value in enumerate(node.inputs) if value is not None]
+    options: tuple[Any, ...] = tuple(
+        np.float32(node.attributes.get_float(option, default)) for option, default in _OPTIONS.get(name, {}).items()
+    )
+    if name == "Clip":
+        operands, options = _clip(trace, node)
+    dtype = _type(node, name, operands)
+    constants = [None if each.array is None or each.array.size != 1 else each.array.reshape(1)[0] for each in operands]
+    kinds = (*(each.dtype.name for each in operands), *(np.asarray(option).dtype.name for option in options))
+    why = refused(name, kinds, dtype.name, (*constants, *options))
+    if why:
+        raise Unsupported(why)
+    shape = broadcast([each.shape for each in operands])
+    values = [value for value in node.inputs if value is not None]
+    left = MOST - len(operands)
+    for i, tensor in enumerate(operands):
+        if tensor.storage is not None:
+            continue
+        weight = _weight(tensor)
+        whole = tensor.rank == len(shape) and all(map(same, tensor.shape, shape))
+        if tensor.expression is not None and whole and trace.once(values[i]) and weight <= left:
+            left -= weight
+        else:
+            operands[i] = trace.memory(tensor, values[i])
+    trace.set(node.outputs[0], Tensor(dtype, shape, expression=Expression(name, tuple(operands), options)))
+
+
+def _name(node: ir.Node) -> str:
+    name = node.op_type
+    if name == "Mod" and node.attributes.get_int("fmod", 0) == 1:
+        return "Fmod"
+    if name == "Gelu" and node.attributes.get_string("approximate", "none") == "tanh":
+        return "GeluTanh"
+    if name == "IsInf" and not (
+        node.attributes.get_int("detect_negative", 1) and node.attributes.get_int("detect_positive", 1)
+    ):
+        raise Unsupported("IsInf of one sign")
+    return name
+
+
+def _type(node: ir.Node, name: str, operands: list[Tensor]) -> np.dtype:
+    if name == "Cast":
+        return dtype_of(node.attributes.get_int("to", 0))
+    if name in _BOOLEAN:
+        return BOOL
+    return operands[1 if name == "Where" else 0].dtype
+
+
+def _clip(trace: Trace, node: ir.Node) -> tuple[list[Tensor], tuple[Any, ...]]:
+    """Bounds that are left out are those of the type."""
+    x, least, most = (trace.optional(node, i) for i in range(3))
+    assert x is not None
+    limits = (-np.inf, np.inf) if x.dtype.kind == "f" else (np.iinfo(x.dtype).min, np.iinfo(x.dtype).max)
+    if least is not None and most is not None:
+        return [x, least, most], ()
+    if least is None and most is None:
+        return [x], tuple(x.dtype.type(limit) for limit in limits)
+    if most is None:
+        assert least is not None
+        return [x, least], (x.dtype.type(limits[1]),)
+    return [x, trace.weights.tensor_of(np.asarray(limits[0], x.dtype)), most], ()
+
+
+def _weight(tensor: Tensor) -> int:
+    """Operators and leaves of an expression."""
+    if tensor.expression is None:
+        return 1
+    return 1 + sum(_weight(each) if each.storage is None else 1 for each in tensor.expression.operands)
+
+
+def materialised(trace: Trace, tensor: Tensor, value: ir.Value | None = None) -> Tensor:
+    """The values of an expression, written by one step."""
+    leaves: list[Tensor] = []
+    operations: list[tuple] = []
+    _build(trace, tensor, leaves, operations)
+    count = len(leaves)
+    renumbered = tuple(
+        (name, tuple(_place(each, count) for each in operands), kind) for name, operands, kind in operations
+    )
+    region = Region(tuple(each.dtype.name for each in leaves), renumbered, (count + len(operations) - 1,))
+    if value is None:
+        out = trace.block(tensor.dtype, tensor.shape)
+    else:
+        out = trace.result(value, tensor.dtype, tensor.shape)
+    strides = [broadcast_strides(each, tensor.shape) for each in leaves]
+    axes = merged(tensor.shape, *strides, out.strides)
+    if len(axes) > AXES:
+        raise Unsupported(f"a region of {len(axes)} axes")
+    target = isa.active()
+    fields: dict[str, Word] = dict(kernels.constant_fields(region, target, threads.POOL))
+    padded = [(1, *[0] * (count + 1))] * (AXES - len(axes)) + axes
+    for axis, (length, *steps) in enumerate(padded):
+        fields[f"size_{axis}"] = length
+        for i, step in enumerate(steps):
+            fields[f"stride_{i}_{axis}"] = step
+    for i, each in enumerate((*leaves, out)):
+        fields[f"address_{i}"] = each
+    words = [fields[name] for name in record_of(count + 1).kinds]
+    trace.step("region " + "·".join(name for name, _, _ in operations), kernels.step_address(), words)
+    return out
+
+
+#: An operand while the leaves are being counted.
+_Place = tuple[str, Any]
+
+
+def _build(trace: Trace, tensor: Tensor, leaves: list[Tensor], operations: list[tuple]) -> _Place:
+    if tensor in trace.state.memory:
+        tensor = trace.state.memory[tensor]
+    if tensor.array is not None and tensor.array.size == 1:
+        return "constant", (tensor.dtype.name, tensor.array.reshape(1)[0].item())
+    if tensor.storage is not None or tensor.expression is None:
+        tensor = trace.memory(tensor)
+        if tensor not in leaves:
+            leaves.append(tensor)
+        return "leaf", leaves.index(tensor)
+    expression = tensor.expression
+    operands = [_build(trace, each, leaves, operations) for each in expression.operands]
+    operands += [("constant", (np.asarray(option).dtype.name, option.item())) for option in expression.options]
+    operations.append((expression.operator, tuple(operands), tensor.dtype.name))
+    return "operation", len(operations) - 1
+
+
+def _place(operand: _Place, leaves: int) -> Any:
+    kind, what = operand
+    return what + leaves if kind == "operation" else what
+
+
+LOWERINGS: dict[str, Callable[[Trace, ir.Node], None]] = dict.fromkeys(
+    (name for name in OPERATORS if name not in ("Fmod", "GeluTanh")), elementwise
+)

@@ -1,0 +1,132 @@
+"""Quantized linear layers and tables: dynq::Linear, LinearLong, LinearGroup…, Embedding, EmbeddingOf."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ...kernels.base.status import BAD_INDEX
+from ...kernels.embedding import step as lookup
+from ...kernels.gemm.pack import MAX_K
+from ...kernels.gemm.tile import Scheme
+from ...kernels.linear import step as kernels
+from ...kernels.linear.many import MOST
+from ...operators.embedding import backend as tables
+from ...operators.embedding.packed import PackedEmbedding
+from ...operators.embedding.saved import restore_embedding
+from ...operators.linear.packed import PackedLinear
+from ...runtime import isa, kernel_table
+from ...runtime.post_ops import post_ops_address
+from ..functions import Name, parse
+from ..sizes import product
+from ..tensor import Tensor, is_one, same
+from ..trace import Trace, Unsupported
+from .base import F32, call, floats_only, function_of
+
+
+def linear(trace: Trace, node: ir.Node) -> None:
+    """dynq::Linear… with its activation and residual"""
+    name = parse(node.op_type)
+    x = trace.input(node, 0)
+    floats_only(x)
+    together = beside(trace, node, name)
+    layouts = [_layout(trace, each) for each in together]
+    shapes = [(*x.shape[:-1], layout.n) for layout in layouts]
+    residual = trace.input(node, len(node.inputs) - 1) if name.residual else None
+    if residual is not None and not (residual.rank == len(shapes[0]) and all(map(same, residual.shape, shapes[0]))):
+        raise Unsupported("the residual has another shape")
+    x, stride = matrix(trace, x)
+    residual, residual_stride = (None, 0) if residual is None else matrix(trace, residual)
+    outs = [trace.result(each.outputs[0], F32, shape) for each, shape in zip(together, shapes, strict=True)]
+    rows, post_ops = product(x.shape[:-1]), post_ops_address(name.activation, None, residual is not None)
+    if len(together) > 1:
+        words = [x, rows, stride, len(layouts), post_ops, *(layout.descriptor for layout in layouts), *outs]
+        names = tuple(each.name or each.op_type for each in together)
+        trace.step("linear_many", function_of(kernels.linear_many_step), words, nodes=names)
+        return
+    call(
+        trace, "linear", kernels.linear_step, kernels.LinearStep, x=x, m=rows, x_stride=stride, out=outs[0],
+        out_stride=4 * layouts[0].n, residual=residual, residual_stride=residual_stride, weight=layouts[0].descriptor,
+        post_ops=post_ops,
+    )  # fmt: skip
+
+
+def beside(trace: Trace, node: ir.Node, name: Name) -> list[ir.Node]:
+    """Layers of the same x and kind that one step does with this one: x is then quantized once."""
+    x = node.inputs[0]
+    assert x is not None
+    if name.residual or name.base != "Linear":
+        return [node]
+    users = [use.node for use in x.uses() if use.idx == 0]
+    found = [
+        each
+        for each in users
+        if each.domain == node.domain and each.op_type == node.op_type and each.graph is node.graph
+    ]
+    k = trace.constant(node, 1).shape[0]
+    return [each for each in found if trace.constant(each, 1).shape[0] == k and k <= MAX_K][:MOST]
+
+
+def _layout(trace: Trace, node: ir.Node) -> Any:
+    """The packed weight of a call for the instruction set in force, ready to multiply."""
+    weight = trace.weights.packed((node.op_type.split("_")[0], *node.inputs[1:5]), lambda: pack(trace, node))
+    layout = weight._layout()
+    layout.prepare()
+    return layout
+
+
+def matrix(trace: Trace, tensor: Tensor) -> tuple[Tensor, Any]:
+    """A tensor as rows that lie the same distance apart; and that distance."""
+    tensor = trace.rows(tensor)
+    if tensor.rank <= 1:
+        return tensor, tensor.size * tensor.itemsize
+    for axis in range(tensor.rank - 2):
+        whole = tensor.shape[axis + 1] * tensor.strides[axis + 1]
+        if not (is_one(tensor.shape[axis]) or same(tensor.strides[axis], whole)):
+            tensor = trace.dense(tensor)
+            break
+    return tensor, tensor.strides[-2]
+
+
+def pack(trace: Trace, node: ir.Node) -> PackedLinear:
+    """The packed weight of a call, from the integers in the model."""
+    stored, scale = trace.constant(node, 1), trace.constant(node, 2)
+    bias = np.ascontiguousarray(trace.constant(node, 4 if "Group" not in node.op_type else 3), np.float32)
+    if node.op_type.startswith("LinearGroup"):
+        q = np.ascontiguousarray(stored).astype(np.int8)
+        group, bits = (
+            q.shape[1] // scale.shape[1],
+            4 if stored.dtype.itemsize == 1 and stored.dtype.name == "int4" else 8,
+        )
+        return PackedLinear(q, np.array(scale, np.float32), bias, bits, "per_group", group, "per_token")
+    q = np.ascontiguousarray((stored ^ np.uint8(128)).view(np.int8).T)
+    return PackedLinear(q, scale.reshape(-1, 1).copy(), bias, 8, "per_channel", None, "per_token")
+
+
+def embedding(trace: Trace, node: ir.Node) -> None:
+    """dynq::Embedding"""
+    table = trace.weights.packed(("table", *node.inputs[:3]), lambda: _table(trace, node))
+    store, ids = table._store, trace.dense(trace.input(node, 3))
+    worker = kernel_table.worker_address("embedding", isa.active(), Scheme(store.bits))
+    columns = table.shape[1]
+    call(
+        trace, f"embedding {table.bits} bits", lookup.lookup_step, lookup.LookupStep,
+        {BAD_INDEX: f"indices must be from {-table.shape[0]} to {table.shape[0] - 1}"}, ids=ids, id_bytes=ids.itemsize,
+        count=ids.size, out=trace.result(node.outputs[0], F32, (*ids.shape, columns)), out_stride=4 * columns,
+        table=store.descriptor, worker=worker, one=tables.ONE, own_ids=trace.block(np.dtype(np.int64), ids.shape),
+    )  # fmt: skip
+
+
+def _table(trace: Trace, node: ir.Node) -> PackedEmbedding:
+    q, scale, minimum = (trace.constant(node, i) for i in range(3))
+    arrays = {"qweight": q, "scale": scale, "minimum": minimum}
+    return restore_embedding(
+        {"kind": "embedding", "shape": list(q.shape), "bits": 8}, lambda role, code, shape: arrays[role]
+    )
+
+
+LOWERINGS = {
+    "dynq::Linear": linear, "dynq::LinearLong": linear, "dynq::LinearGroup": linear, "dynq::Embedding": embedding,
+}  # fmt: skip

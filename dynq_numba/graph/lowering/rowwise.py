@@ -1,0 +1,106 @@
+"""Norms, softmax and gelu: dynq::LayerNorm, RmsNorm, Gelu, GeluTanh, Silu; Softmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ...kernels.rowwise import step as kernels
+from ...kernels.rowwise.intrinsics import MAP_NAMES
+from ...operators.rowwise.backend import RATES
+from ...runtime import isa, kernel_table, threads
+from ..functions import parse
+from ..sizes import Shape, product
+from ..tensor import Tensor, same
+from ..trace import Trace, Unsupported
+from .base import F32, axis_of, call, floats_only
+from .linear import matrix
+
+NO_ROWS: dict[str, Any] = {"residual": None, "residual_stride": 0, "total": None, "total_stride": 0}
+
+
+def _rows(worker: str, shape: Shape, x: Tensor, x_stride: Any, out: Tensor) -> dict[str, Any]:
+    """The fields that all have."""
+    return {
+        "x": x, "x_stride": x_stride, "rows": product(shape[:-1]), "k": shape[-1], "out": out,
+        "out_stride": shape[-1] * 4, "worker": kernel_table.worker_address(worker, isa.active()), "pool": threads.POOL,
+        "rate": RATES[worker],
+    }  # fmt: skip
+
+
+def norm(trace: Trace, node: ir.Node) -> None:
+    """dynq::LayerNorm, RmsNorm and those that add first"""
+    name = parse(node.op_type)
+    kernel = "layer_norm" if name.base == "LayerNorm" else "rms_norm"
+    x = trace.input(node, 0)
+    first = 1 + name.residual
+    weight = np.ascontiguousarray(trace.constant(node, first), np.float32)
+    bias = np.ascontiguousarray(trace.constant(node, first + 1), np.float32) if kernel == "layer_norm" else None
+    eps = float(trace.constant(node, len(node.inputs) - 1).reshape(()))
+    floats_only(x)
+    fields = dict(NO_ROWS)
+    total = None
+    if name.residual:
+        other = trace.input(node, 1)
+        if other.rank != x.rank or not all(map(same, other.shape, x.shape)) or other.dtype != F32:
+            raise Unsupported("what is added has another shape")
+        other, stride = matrix(trace, other)
+        fields |= {"residual": other, "residual_stride": stride}
+    rows, x_stride = matrix(trace, x)
+    out = trace.result(node.outputs[0], F32, x.shape)
+    if (
+        name.residual
+        and len(node.outputs) > 1
+        and (trace.uses.get(node.outputs[1]) or node.outputs[1] in trace.outputs)
+    ):
+        total = trace.result(node.outputs[1], F32, x.shape)
+        fields |= {"total": total, "total_stride": x.shape[-1] * 4}
+    call(
+        trace, kernel, kernels.norm_step, kernels.NormStep, **_rows(kernel, x.shape, rows, x_stride, out),
+        weight=weight, bias=bias, eps=eps, **fields,
+    )  # fmt: skip
+
+
+_MAPS = {"Gelu": "gelu", "GeluTanh": "gelu_tanh", "Silu": "silu"}
+
+
+def function(trace: Trace, node: ir.Node) -> None:
+    """dynq::Gelu, GeluTanh, Silu"""
+    x = trace.input(node, 0)
+    floats_only(x)
+    x = trace.dense(x)
+    out, number = trace.result(node.outputs[0], F32, x.shape), MAP_NAMES.index(_MAPS[node.op_type])
+    flat = (1, x.size)
+    call(
+        trace, _MAPS[node.op_type], kernels.map_step, kernels.MapStep, **_rows("map", flat, x, x.size * 4, out),
+        number=number,
+    )  # fmt: skip
+
+
+def softmax(trace: Trace, node: ir.Node) -> None:
+    """Softmax"""
+    x = trace.input(node, 0)
+    floats_only(x)
+    axis, last = axis_of(node, x.rank), x.rank - 1
+    order = [*(i for i in range(x.rank) if i != axis), axis]
+    if axis != last:  # brought to the end, and back
+        x = trace.memory(x)
+        x = x.view(tuple(x.shape[i] for i in order), tuple(x.strides[i] for i in order))
+    x, stride = matrix(trace, x)
+    value = node.outputs[0]
+    out = trace.result(value, F32, x.shape) if axis == last else trace.block(F32, x.shape)
+    call(
+        trace, "softmax", kernels.softmax_step, kernels.SoftmaxStep, **_rows("softmax", x.shape, x, stride, out),
+        mask=None, kind=0, axes=0,
+    )  # fmt: skip
+    if axis != last:
+        back = [order.index(i) for i in range(x.rank)]
+        trace.set(value, out.view(tuple(out.shape[i] for i in back), tuple(out.strides[i] for i in back)))
+
+
+LOWERINGS = {
+    "dynq::LayerNorm": norm, "dynq::RmsNorm": norm, "dynq::Gelu": function, "dynq::GeluTanh": function,
+    "dynq::Silu": function, "Softmax": softmax,
+}  # fmt: skip

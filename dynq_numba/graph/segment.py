@@ -1,0 +1,147 @@
+"""A segment of a plan: steps that run one after another without the interpreter, in memory laid out for them.
+
+    values   ─┬─ constants, feeds, results      each where it is
+              └─ blocks of the arena            those whose steps do not overlap share a slot
+
+An address is a word of the table and some bytes; sizes of slots and their places are numbers of the table, too. So the
+same segment serves every length that passes its guards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..kernels.program import run as program
+from .sizes import AnySize, Shape, Size, Sizes, hint, largest
+from .tensor import Storage, Tensor
+
+#: Blocks begin at cache lines.
+LINE = 64
+
+
+@dataclass(frozen=True)
+class Bits:
+    """A float32 in a word of a record."""
+
+    value: float
+
+    def __int__(self) -> int:
+        return int(np.float32(self.value).view(np.uint32))
+
+
+#: What a word of a record is: a number, a Size, the address of a tensor's first element, or of an array that is kept.
+Word = int | Size | Bits | Tensor | np.ndarray | None
+
+
+@dataclass
+class Step:
+    """One call of a compiled function."""
+
+    kernel: str
+    function: int
+    words: list[Word]
+    #: What of the graph it computes, for reports and errors.
+    nodes: tuple[str, ...] = ()
+    #: What its statuses mean, by number.
+    errors: dict[int, str] = field(default_factory=dict)
+    invariant: bool = True
+
+    def tensors(self) -> Iterator[Tensor]:
+        for word in self.words:
+            if isinstance(word, Tensor):
+                yield word
+
+
+@dataclass
+class Result:
+    """A result of the model: Python allocates it before the segment runs."""
+
+    position: int
+    dtype: np.dtype
+    shape: Shape
+    base: Size
+
+
+@dataclass(eq=False)
+class Segment:
+    """Steps, and the tables that `kernels.program.run` reads."""
+
+    #: What the arrays that are bound before it runs must be like; where the table has their words; its words in all.
+    key: tuple
+    first: int
+    table_words: int
+    steps: list[Step]
+    results: list[Result]
+    arena: Size
+    arena_bytes: AnySize
+    constants: list[tuple[int, int]]
+    #: The record of `kernels.program.run`, and a copy of the steps' records for every frame to fill.
+    words: np.ndarray
+    records: np.ndarray
+    kept: list[Any]
+    #: What Python does next, and where the plan goes on; None after the last segment.
+    tail: Any = None
+    after: Any = None
+    children: list[Segment] = field(default_factory=list)
+
+
+def assemble(
+    sizes: Sizes, steps: list[Step], blocks: Sequence[Storage], arena: Size
+) -> tuple[np.ndarray, np.ndarray, AnySize, list[Any]]:
+    """The record of a segment, its steps' records, the bytes of its arena, and what must live as long."""
+    total = lay_out(blocks)
+    kept: list[Any] = []
+    records: list[int] = []
+    patches: list[tuple[int, int, int]] = []
+    calls: list[tuple[int, int]] = []
+    zero = sizes.placed(0).index
+    for step in steps:
+        calls.append((step.function, 8 * len(records)))
+        for word in step.words:
+            if isinstance(word, Tensor):
+                storage = word.storage
+                assert storage is not None
+                place = sizes.placed(storage.start + word.offset)
+                patches.append((len(records), storage.base.index, place.index))
+                records.append(0)
+            elif isinstance(word, Size):
+                patches.append((len(records), word.index, zero))
+                records.append(0)
+            elif isinstance(word, np.ndarray):
+                kept.append(word)
+                records.append(word.ctypes.data)
+            else:
+                records.append(0 if word is None else int(word))
+    total = total if isinstance(total, int) else sizes.placed(total)
+    tables = [np.array(rows, np.int64).reshape(-1) for rows in (sizes.code, sizes.guards, patches, calls)]
+    places = [each.ctypes.data for each in tables]
+    words = program.Segment.array(
+        code=places[0], operations=len(sizes.code), guards=places[1], guard_count=len(sizes.guards),
+        patches=places[2], patch_count=len(patches), steps=places[3], step_count=len(calls),
+    )  # fmt: skip
+    return words, np.array(records, np.int64), total, [*kept, tables]
+
+
+def lay_out(blocks: Sequence[Storage]) -> AnySize:
+    """Give each block its place: those that no step needs at the same time share a slot. The bytes of all."""
+    slots: list[tuple[int, list[Storage]]] = []  # the last step of a slot, and its blocks
+    for block in sorted((each for each in blocks if each.last >= 0), key=lambda each: each.first):
+        wanted = hint(block.nbytes)
+        free = [i for i, (last, _) in enumerate(slots) if last < block.first]
+        if free:  # the one whose size fits best
+            best = min(free, key=lambda i: abs(hint(slots[i][1][0].nbytes) - wanted))
+            slots[best] = block.last, [*slots[best][1], block]
+        else:
+            slots.append((block.last, [block]))
+    total: AnySize = 0
+    for _, together in slots:
+        size: AnySize = 0
+        for block in together:
+            block.start = total
+            size = largest(size, block.nbytes)
+        total = total + (size + (LINE - 1)) // LINE * LINE
+    return total

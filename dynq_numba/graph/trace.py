@@ -1,0 +1,371 @@
+"""Planning: a graph is walked node by node, in the order of a run; each node's lowering adds steps to a segment.
+
+    node ──lowering──▶ a view, an expression, numbers that shapes are made of: nothing to do yet
+                  └──▶ steps on tensors
+
+A segment ends where Python has something to do: an operator without a kernel, numbers that decide how to go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+
+from .constants import Constants, captured
+from .segment import Result, Segment, Step, Word, assemble
+from .sizes import AnySize, Known, Shape, Sizes, product
+from .tensor import FOREVER, Storage, Tensor, dense_strides
+
+#: Constants up to this many elements are looked at for shapes and axes.
+SMALL = 4096
+
+
+class Unsupported(Exception):
+    """A node that no kernel computes; Python does."""
+
+
+class Wanted(Exception):
+    """A plan depends on numbers that are known only once the segment has run."""
+
+    def __init__(self, tensor: Tensor, dense: Tensor) -> None:
+        super().__init__("numbers that shapes are made of")
+        self.tensor, self.dense = tensor, dense
+
+
+@dataclass(frozen=True)
+class Body:
+    """Nodes that are left of a graph, and of which values in it the results of a node outside are."""
+
+    nodes: tuple[ir.Node, ...]
+    at: int = 0
+    results: tuple[tuple[ir.Value, ir.Value], ...] = ()
+
+
+@dataclass
+class State:
+    """How far a plan has come."""
+
+    values: dict[ir.Value, Tensor]
+    work: tuple[Body, ...]
+    known: Known
+    #: Positions of the results that are there already.
+    made: frozenset[int] = frozenset()
+    #: Where expressions and numbers that were needed in memory are.
+    memory: dict[Tensor, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Read:
+    """What Python does at the end of a segment: look at numbers."""
+
+    tensor: Tensor
+    dense: Tensor
+
+
+@dataclass
+class Run:
+    """What Python does at the end of a segment: compute a node."""
+
+    node: ir.Node
+    #: Its own, then those of outside that its branches read.
+    inputs: tuple[Tensor | None, ...]
+    reason: str
+    #: What computes it, once it has been asked for.
+    evaluate: Callable[[Sequence[np.ndarray | None]], list[np.ndarray]] | None = None
+
+
+class Weights:
+    """Of a session: constants as tensors, and what lowerings have packed of them. All plans share it."""
+
+    def __init__(self, model: ir.Model, sizes: Sizes, threads: int) -> None:
+        self.model, self.sizes, self.threads = model, sizes, threads
+        self.opset = model.opset_imports.get("", 0)
+        self.constants = Constants(self.opset)
+        #: Words of the table that are the same in every frame: where constants are.
+        self.addresses: list[tuple[int, int]] = []
+        self._tensors: dict[ir.Value, Tensor] = {}
+        self._packed: dict[Any, Any] = {}
+
+    def tensor(self, value: ir.Value) -> Tensor:
+        if value not in self._tensors:
+            self._tensors[value] = self.tensor_of(self.constants.weight(value))
+        return self._tensors[value]
+
+    def tensor_of(self, array: np.ndarray) -> Tensor:
+        """A constant. The array is kept."""
+        array = np.require(array, requirements=["C", "A"])
+        contents = None
+        if array.size <= SMALL and array.dtype.kind in "iub":
+            contents = array.astype(object)
+        base = self.sizes.variable(0)
+        tensor = Tensor(
+            array.dtype, array.shape, Storage(base, array.nbytes), 0, dense_strides(array.shape, array.itemsize),
+            contents=contents, array=array,
+        )  # fmt: skip
+        self.addresses.append((base.index, array.ctypes.data))
+        return tensor
+
+    def packed(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once for a key, which is a tuple of values of the graph and what else matters."""
+        if key not in self._packed:
+            self._packed[key] = make()
+        return self._packed[key]
+
+
+class Lowerings(NamedTuple):
+    """What adds steps to a trace; `lowering` has it."""
+
+    #: (trace, node): what a node needs.
+    lower: Callable[[Trace, ir.Node], None]
+    #: (trace, tensor, value): an expression or numbers in memory, as the value of the graph if one is given.
+    write: Callable[[Trace, Tensor, ir.Value | None], Tensor]
+    #: (trace, target, source)
+    copy: Callable[[Trace, Tensor, Tensor], None]
+
+
+class Trace:
+    """The segment that is being planned."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        lowerings: Lowerings,
+        state: State,
+        outputs: dict[ir.Value, int],
+        uses: dict[ir.Value, int],
+    ) -> None:
+        self._lowerings = lowerings
+        self.weights, self.sizes, self.state = weights, weights.sizes, state
+        self.outputs, self.uses = outputs, uses
+        self.steps: list[Step] = []
+        self.results: list[Result] = []
+        self._blocks: list[Storage] = []
+        self.arena = self.sizes.variable(0)
+        self._node: ir.Node | None = None
+
+    # -- what lowerings use ---------------------------------------------------------------------
+    def get(self, value: ir.Value | None) -> Tensor | None:
+        """A value's tensor; None where an input is left out."""
+        if value is None:
+            return None
+        if value in self.state.values:
+            return self.state.values[value]
+        return self.weights.tensor(value)
+
+    def input(self, node: ir.Node, i: int) -> Tensor:
+        """An input that must be there."""
+        tensor = self.optional(node, i)
+        if tensor is None:
+            raise Unsupported(f"input {i} is left out")
+        return tensor
+
+    def optional(self, node: ir.Node, i: int) -> Tensor | None:
+        return self.get(node.inputs[i]) if i < len(node.inputs) else None
+
+    def constant(self, node: ir.Node, i: int) -> np.ndarray:
+        """An input that must be the same in every run."""
+        array = self.input(node, i).array
+        if array is None:
+            raise Unsupported(f"input {i} is computed at run time")
+        return array
+
+    def set(self, value: ir.Value, tensor: Tensor) -> None:
+        self.state.values[value] = tensor
+
+    def numbers(self, tensor: Tensor) -> np.ndarray:
+        """What shapes are made of, an object array of ints and Sizes; ends the segment where they are not known yet."""
+        if tensor.contents is not None:
+            return tensor.contents
+        if tensor.array is not None:
+            return tensor.array.astype(object)
+        if tensor.dtype.kind not in "iub":
+            raise Unsupported("shapes depend on floats")
+        raise Wanted(tensor, self.dense(tensor))
+
+    def learn(self, tensor: Tensor, numbers: np.ndarray) -> None:
+        """The numbers of a tensor that was `Wanted` are known now."""
+        for value, known in self.state.values.items():
+            if known is tensor:
+                self.state.values[value] = replace(known, contents=numbers)
+
+    def ints(self, node: ir.Node, i: int) -> list[AnySize] | None:
+        """Numbers of an input, in a list; None where it is left out."""
+        tensor = self.optional(node, i)
+        return None if tensor is None else list(self.numbers(tensor).reshape(-1))
+
+    def block(self, dtype: np.dtype, shape: Shape) -> Tensor:
+        """Memory in the arena."""
+        storage = Storage(self.arena, product(shape) * dtype.itemsize, is_block=True)
+        self._blocks.append(storage)
+        return Tensor(dtype, shape, storage, 0, dense_strides(shape, dtype.itemsize))
+
+    def result(self, value: ir.Value, dtype: np.dtype, shape: Shape) -> Tensor:
+        """Memory for a value: the arena, or the array that the model gives back."""
+        tensor = self._output(value, dtype, shape) if value in self.outputs else self.block(dtype, shape)
+        self.set(value, tensor)
+        return tensor
+
+    def _output(self, value: ir.Value, dtype: np.dtype, shape: Shape) -> Tensor:
+        base = self.sizes.variable(0)
+        self.state.made |= {self.outputs[value]}
+        self.results.append(Result(self.outputs[value], dtype, shape, base))
+        return Tensor(
+            dtype, shape, Storage(base, product(shape) * dtype.itemsize), 0, dense_strides(shape, dtype.itemsize)
+        )
+
+    def step(self, kernel: str, function: int, words: Sequence[Word], **options: Any) -> None:
+        """Add a step."""
+        options.setdefault("nodes", () if self._node is None else (self._node.name or self._node.op_type,))
+        step = Step(kernel, function, list(words), **options)
+        for tensor in step.tensors():
+            assert tensor.storage is not None
+            tensor.storage.touch(len(self.steps))
+        self.steps.append(step)
+
+    def memory(self, tensor: Tensor, value: ir.Value | None = None) -> Tensor:
+        """The tensor in memory, with any strides; as the result `value` of the model, if it is one."""
+        if tensor.storage is not None:
+            return tensor
+        if tensor not in self.state.memory:
+            self.state.memory[tensor] = self._lowerings.write(self, tensor, value)
+        return self.state.memory[tensor]
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """The tensor in memory, its last axis contiguous."""
+        tensor = self.memory(tensor)
+        return tensor if tensor.has_rows() else self.dense(tensor)
+
+    def dense(self, tensor: Tensor) -> Tensor:
+        """The tensor in memory, without gaps."""
+        tensor = self.memory(tensor)
+        if tensor.is_dense():
+            return tensor
+        target = self.block(tensor.dtype, tensor.shape)
+        self._lowerings.copy(self, target, tensor)
+        return target
+
+    def once(self, value: ir.Value | None) -> bool:
+        """Whether a single node reads a value, and no caller."""
+        return value is not None and self.uses.get(value, 0) == 1 and value not in self.outputs
+
+    # -- the walk -------------------------------------------------------------------------------
+    def nodes(self) -> Iterator[ir.Node]:
+        """Nodes that are left, each removed from the work before it is given."""
+        while self.state.work:
+            *below, body = self.state.work
+            if body.at == len(body.nodes):
+                self.state.work = tuple(below)
+                for inner, outer in body.results:
+                    tensor = self.get(inner)
+                    assert tensor is not None
+                    self.set(outer, tensor)
+                continue
+            self.state.work = (*below, replace(body, at=body.at + 1))
+            yield body.nodes[body.at]
+
+    def _is_there(self, value: ir.Value) -> bool:
+        """Whether a result is known: a constant, or computed together with another node's."""
+        return not value.name or value in self.state.values or self.weights.constants.is_constant(value)
+
+    def enter(self, graph: ir.Graph, node: ir.Node) -> None:
+        """Go on with the nodes of a branch."""
+        pairs = zip(graph.outputs, node.outputs, strict=True)
+        self.state.work = (*self.state.work, Body(tuple(graph), 0, tuple(pairs)))
+
+    def run(self) -> Read | Run | None:
+        """Plan until the end of the segment; what Python does then."""
+        for node in self.nodes():
+            self._node = node
+            if all(self._is_there(each) for each in node.outputs):
+                continue
+            before, work = len(self.steps), self.state.work
+            try:
+                self._lowerings.lower(self, node)
+            except Wanted as wanted:
+                self.state.work = (*work[:-1], replace(work[-1], at=work[-1].at - 1))
+                return Read(wanted.tensor, wanted.dense)
+            except Unsupported as reason:
+                del self.steps[before:]
+                inputs = [self.get(each) for each in (*node.inputs, *captured(node))]
+                given = tuple(None if each is None else self.dense(each) for each in inputs)
+                return Run(node, given, str(reason))
+        self._node = None
+        self._finish()
+        return None
+
+    def _finish(self) -> None:
+        """Results that lie elsewhere are copied to where callers get them."""
+        for value, position in self.outputs.items():
+            if position not in self.state.made:
+                tensor = self.get(value)
+                assert tensor is not None
+                tensor = self.memory(tensor, value)
+                if position not in self.state.made:
+                    self._lowerings.copy(self, self._output(value, tensor.dtype, tensor.shape), tensor)
+
+    def segment(self, key: tuple, first: int, tail: Any) -> Segment:
+        """What was planned, ready to run."""
+        if tail is not None:
+            self._keep()
+            held = (tail.dense,) if isinstance(tail, Read) else tail.inputs
+            for tensor in held:
+                _hold(tensor)
+        words, records, total, kept = assemble(self.sizes, self.steps, self._blocks, self.arena)
+        after = None if tail is None else replace(self.state, known=self.sizes.known())
+        constants, table_words = list(self.sizes.constants), self.sizes.count
+        return Segment(
+            key, first, table_words, self.steps, self.results, self.arena, total, constants, words, records, kept, tail,
+            after,
+        )  # fmt: skip
+
+    def _keep(self) -> None:
+        """Blocks that later segments read live on; values that nobody reads any more are forgotten."""
+        read = set(self.outputs)
+        for body in self.state.work:
+            read.update(inner for inner, _ in body.results)
+            for node in body.nodes[body.at :]:
+                read.update(_reads(node))
+        there = self.state.memory
+        self.state.values = {
+            value: replace(there[tensor], contents=tensor.contents) if tensor in there else tensor
+            for value, tensor in self.state.values.items()
+            if value in read
+        }
+        self.state.memory = {}
+        for tensor in self.state.values.values():
+            _hold(tensor)
+
+
+def _hold(tensor: Tensor | None) -> None:
+    """Let what a tensor is read from live until the end of the run."""
+    if tensor is None:
+        return
+    if tensor.storage is not None:
+        tensor.storage.touch(FOREVER)
+    if tensor.expression is not None:
+        for operand in tensor.expression.operands:
+            _hold(operand)
+
+
+def _reads(node: ir.Node) -> Iterator[ir.Value]:
+    """Values that a node and its branches read."""
+    yield from (each for each in node.inputs if each is not None)
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            graph = attribute.as_graph()
+            for inner in graph:
+                yield from _reads(inner)
+            yield from graph.outputs
+
+
+def count_uses(graph: ir.Graph) -> dict[ir.Value, int]:
+    """How many nodes read each value, those of branches included."""
+    uses: dict[ir.Value, int] = {}
+    for node in graph:
+        for value in _reads(node):
+            uses[value] = uses.get(value, 0) + 1
+    return uses

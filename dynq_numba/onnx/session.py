@@ -1,0 +1,198 @@
+"""InferenceSession: runs a model, in ONNX Runtime's call shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+
+from ..arguments import checks
+from ..graph.lowering import KERNELS
+from ..graph.model import canonical
+from ..graph.plan import Plan
+from ..graph.report import Report, report_of
+from ..graph.supported import missing
+from . import files
+
+
+class NodeArg(NamedTuple):
+    """An input or output of a model, as ONNX Runtime describes it.
+
+    Attributes
+    ----------
+    name : str
+    type : str
+        Such as "tensor(float)".
+    shape : list of int, str or None
+        A length, the name of one that may vary, or None.
+    """
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+class InferenceSession:
+    """Runs an ONNX model: float32, quantized by `quantize`, or a mixture. ONNX Runtime's call shape.
+
+    The model is planned when it first runs, and again only where a run differs in more than lengths: another rank, a
+    length that becomes 1, another branch. A session may be used from many threads at the same time; they share weights
+    and plans.
+
+    Parameters
+    ----------
+    path_or_bytes : path, bytes, onnx.ModelProto or onnx_ir.Model
+        The model; opset 9 or newer.
+    threads : int, optional
+        The most threads a run uses, the calling one included. By default as many as pay for the work.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where it is no valid model. Where it has operators that nothing here computes: one error lists all of them.
+    OSError
+        From reading the file.
+
+    Notes
+    -----
+    Steps that run our kernels give the same bits for every batch, padding, number of threads and instruction set;
+    `report` says which do. Operators without a kernel are computed by onnx.reference, slowly.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from onnx import parser
+    >>> import dynq_numba as dq
+    >>> model = parser.parse_model('''<ir_version: 10, opset_import: ["": 21]>
+    ...     double (float[n] x) => (float[n] y) { y = Add (x, x) }''')
+    >>> session = dq.onnx.InferenceSession(model)
+    >>> session.run(None, {"x": np.array([1.0, 2.5], np.float32)})
+    [array([2., 5.], dtype=float32)]
+    """
+
+    def __init__(self, path_or_bytes: Any, threads: int | None = None) -> None:
+        count = 0 if threads is None else checks.thread_count("threads", threads)
+        model, _ = files.read(path_or_bytes)
+        self._model, _ = canonical(model)
+        absent = missing(self._model)
+        if absent:
+            raise ValueError(f"path_or_bytes has operators that nothing here computes: {', '.join(absent)}")
+        graph = self._model.graph
+        self._inputs, self._outputs = [[_argument(each) for each in values] for values in (graph.inputs, graph.outputs)]
+        self._types = [_dtype(value) for value in graph.inputs]
+        self._names = [each.name for each in self._outputs]
+        self._plan = Plan(self._model, KERNELS, count)
+
+    def run(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, np.ndarray],
+        out: Mapping[str, np.ndarray] | None = None,
+    ) -> list[np.ndarray]:
+        """Run the model.
+
+        Parameters
+        ----------
+        output_names : sequence of str, or None
+            Which results, in which order; None for all.
+        input_feed : mapping of str to array
+            An array for each input, of the model's type. Any strides; read-only arrays, too.
+        out : mapping of str to array, optional
+            Arrays that some results are written to: C contiguous, of the result's type and shape.
+
+        Returns
+        -------
+        list of array
+            New arrays, or those of `out`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what it was and what is allowed. Feeds are looked at before anything runs.
+        MemoryError
+            If there is too little memory.
+        """
+        feeds = self._feeds(input_feed)
+        wanted = self._names if output_names is None else list(output_names)
+        for name in wanted:
+            if name not in self._names:
+                raise ValueError(f"output_names must be of {', '.join(self._names)}; got {name!r}")
+        targets = {} if out is None else self._targets(out)
+        results = self._plan.run(feeds, targets)
+        if output_names is None:
+            return results
+        return [results[self._names.index(name)] for name in wanted]
+
+    def _feeds(self, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        if len(given) != len(self._inputs) or any(each.name not in given for each in self._inputs):
+            names = [each.name for each in self._inputs]
+            raise ValueError(f"input_feed must have {', '.join(names)}; got {', '.join(map(str, given)) or 'nothing'}")
+        feeds = []
+        for argument, dtype in zip(self._inputs, self._types, strict=True):
+            array = given[argument.name]
+            if isinstance(array, np.generic):
+                array = np.asarray(array)
+            elif not isinstance(array, np.ndarray):
+                array = checks.plain(argument.name, array, f"an array of {dtype}")
+            if array.dtype != dtype:
+                raise ValueError(f"{argument.name} must be of type {dtype}; got {array.dtype}")
+            if not _fits(array.shape, argument.shape):
+                raise ValueError(f"{argument.name} must have shape {_readable(argument.shape)}; got {array.shape}")
+            feeds.append(np.require(array, dtype, ["C", "A"]))
+        return feeds
+
+    def _targets(self, out: Mapping[str, np.ndarray]) -> dict[int, np.ndarray]:
+        targets = {}
+        for name, array in out.items():
+            if name not in self._names:
+                raise ValueError(f"out must have names of {', '.join(self._names)}; got {name!r}")
+            if not isinstance(array, np.ndarray) or not array.flags.c_contiguous or not array.flags.writeable:
+                raise ValueError(f"out[{name!r}] must be a writable C contiguous array; got {checks.describe(array)}")
+            targets[self._names.index(name)] = array
+        return targets
+
+    def get_inputs(self) -> list[NodeArg]:
+        """What the model takes, in order."""
+        return list(self._inputs)
+
+    def get_outputs(self) -> list[NodeArg]:
+        """What the model gives, in order."""
+        return list(self._outputs)
+
+    def report(self) -> Report:
+        """The steps of all that has run so far: kernel or Python, of which nodes, invariant or not.
+
+        Returns
+        -------
+        Report
+            Prints as a table.
+        """
+        return report_of(self._plan)
+
+
+def _dtype(value: ir.Value) -> np.dtype:
+    if value.dtype is None:
+        raise ValueError(f"input {value.name} must be a tensor of a known type")
+    return np.dtype(value.dtype.numpy())
+
+
+#: ONNX Runtime's names where they are not ONNX's.
+_TYPE_NAMES = {"FLOAT": "float", "DOUBLE": "double"}
+
+
+def _argument(value: ir.Value) -> NodeArg:
+    shape = [] if value.shape is None else [n if isinstance(n, int) else n.value for n in value.shape]
+    kind = "" if value.dtype is None else value.dtype.name
+    return NodeArg(value.name or "", f"tensor({_TYPE_NAMES.get(kind, kind.lower())})", shape)
+
+
+def _fits(shape: tuple[int, ...], declared: Sequence[int | str | None]) -> bool:
+    return len(shape) == len(declared) and all(
+        not isinstance(wanted, int) or wanted == n for n, wanted in zip(shape, declared, strict=True)
+    )
+
+
+def _readable(shape: Sequence[int | str | None]) -> str:
+    return f"({', '.join('?' if n is None else str(n) for n in shape)}{',' * (len(shape) == 1)})"

@@ -1,0 +1,306 @@
+"""InferenceSession: small models beside onnx.reference; shapes, branches, threads, errors."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import parser
+from onnx_models import in_reference, parsed
+
+import dynq_numba as dq
+from dynq_numba.onnx import InferenceSession, quantize
+
+F32 = np.float32
+
+
+def floats(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(F32)
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+def segments(session: InferenceSession) -> int:
+    return len(session._plan.segments())
+
+
+# -- shapes -------------------------------------------------------------------------------------
+ATTENTION_SHAPES = """
+    shape = Shape (x)
+    zero = Constant <value_ints: ints = [0]> ()
+    one = Constant <value_ints: ints = [1]> ()
+    two = Constant <value_ints: ints = [2]> ()
+    batch = Slice (shape, zero, one)
+    length = Slice (shape, one, two)
+    heads = Constant <value_ints: ints = [4, 8]> ()
+    split = Concat <axis: int = 0> (batch, length, heads)
+    four = Reshape (x, split)
+    turned = Transpose <perm: ints = [0, 2, 1, 3]> (four)
+    twice = Add (turned, turned)
+    back = Transpose <perm: ints = [0, 2, 1, 3]> (twice)
+    minus = Constant <value_ints: ints = [-1]> ()
+    flat = Concat <axis: int = 0> (batch, length, minus)
+    y = Reshape (back, flat)
+"""
+
+
+def test_one_plan_serves_every_length():
+    model = parsed("float[b, t, 32] x", "float[b, t, 32] y", ATTENTION_SHAPES)
+    session = InferenceSession(model)
+    for batch, length in ((2, 5), (3, 7), (2, 5), (9, 64), (4, 2)):
+        x = floats(batch, length, 32, seed=length)
+        assert same(session.run(None, {"x": x})[0], x + x)
+    assert segments(session) == 1
+
+
+def test_lengths_of_one_and_none_are_right():
+    session = InferenceSession(parsed("float[b, t, 32] x", "float[b, t, 32] y", ATTENTION_SHAPES))
+    for batch, length in ((2, 5), (1, 5), (1, 1), (2, 1), (0, 5), (3, 0), (2, 6)):
+        x = floats(batch, length, 32)
+        assert same(session.run(None, {"x": x})[0], x + x)
+    assert segments(session) <= 5
+
+
+def test_another_broadcast_is_another_plan():
+    session = InferenceSession(parsed("float[a, b] x, float[c, d] y", "float[e, f] z", "z = Mul (x, y)"))
+    for one, other in (((3, 4), (3, 4)), ((3, 4), (1, 4)), ((1, 4), (3, 4)), ((3, 1), (1, 4)), ((5, 6), (5, 6))):
+        x, y = floats(*one), floats(*other, seed=1)
+        assert same(session.run(None, {"x": x, "y": y})[0], x * y)
+    with pytest.raises(ValueError, match="do not fit"):
+        session.run(None, {"x": floats(3, 4), "y": floats(2, 4)})
+
+
+def test_slices_are_cut_to_the_axis():
+    body = "start = Constant <value_ints: ints = [START]> () end = Constant <value_ints: ints = [END]> () " \
+           "axis = Constant <value_ints: ints = [0]> () step = Constant <value_ints: ints = [STEP]> () " \
+           "y = Slice (x, start, end, axis, step)"  # fmt: skip
+    for start, end, step in (
+        (1, 4, 1),
+        (-3, 100, 1),
+        (0, -1, 2),
+        (5, 2, 1),
+        (-1, -100, -1),
+        (4, 0, -2),
+        (100, -100, -3),
+    ):
+        text = body.replace("START", str(start)).replace("END", str(end)).replace("STEP", str(step))
+        session = InferenceSession(parsed("float[n] x", "float[m] y", text))
+        for n in (7, 3, 1, 9):
+            x = floats(n)
+            assert same(session.run(None, {"x": x})[0], x[start:end:step]), (start, end, step, n)
+
+
+def test_shapes_from_an_input_are_looked_at():
+    session = InferenceSession(parsed("float[n] x, int64[r] shape", "float y", "y = Reshape (x, shape)"))
+    for shape in ((2, 6), (3, 4), (12,), (-1, 3), (2, 2, 3)):
+        x = floats(12)
+        assert same(session.run(None, {"x": x, "shape": np.array(shape)})[0], x.reshape(shape))
+
+
+def test_data_decide_a_shape():
+    body = """
+        zero = Constant <value_float: float = 0.0> ()
+        positive = Greater (x, zero)
+        found = NonZero (positive)
+        y = Add (found, found)
+    """
+    session = InferenceSession(parsed("float[n] x", "int64[1, m] y", body))
+    for seed in range(4):
+        x = floats(20 + seed, seed=seed)
+        assert same(session.run(None, {"x": x})[0], 2 * np.stack(np.nonzero(x > 0)))
+
+
+# -- branches and loops -------------------------------------------------------------------------
+BRANCHES = """
+<ir_version: 10, opset_import: ["": 21]>
+choose (bool c, float[n] x) => (float[n] y) {
+    y = If (c) <
+        then_branch = then () => (float[n] a) { a = Add (x, x) },
+        else_branch = otherwise () => (float[n] b) { b = Neg (x) }
+    >
+}
+"""
+
+
+def test_a_run_takes_its_branch():
+    session = InferenceSession(parser.parse_model(BRANCHES))
+    x = floats(9)
+    for condition in (True, False, True):
+        expected = x + x if condition else -x
+        assert same(session.run(None, {"c": np.array(condition), "x": x})[0], expected)
+
+
+LOOP = """
+<ir_version: 10, opset_import: ["": 21]>
+sum (int64 n, float[k] x) => (float[k] y) {
+    yes = Constant <value: tensor = bool {1}> ()
+    y = Loop (n, yes, x) <
+        body = step (int64 i, bool go, float[k] before) => (bool on, float[k] after) {
+            on = Identity (go)
+            after = Add (before, x)
+        }
+    >
+}
+"""
+
+
+def test_a_loop_reads_what_is_outside():
+    session = InferenceSession(parser.parse_model(LOOP))
+    x = np.arange(5, dtype=F32)
+    for count in (0, 1, 4):
+        assert same(session.run(None, {"n": np.array(count), "x": x})[0], x * (count + 1))
+
+
+# -- results ------------------------------------------------------------------------------------
+def test_results_are_the_caller_s():
+    session = InferenceSession(parsed("float[n] x", "float[n] y", "y = Neg (x)"))
+    x = floats(8)
+    first = session.run(None, {"x": x})[0]
+    kept = first.copy()
+    session.run(None, {"x": x + 1})
+    assert same(first, kept)
+    first[:] = 0
+    assert same(session.run(None, {"x": x})[0], kept)
+
+
+def test_a_result_that_is_an_input_or_a_constant_is_a_copy():
+    body = "y = Identity (x) z = Identity (w)"
+    session = InferenceSession(parsed("float[n] x", "float[n] y, float[2] z", body, w=floats(2)))
+    x = floats(3)
+    y, z = session.run(None, {"x": x})
+    assert same(y, x) and same(z, floats(2)) and not np.shares_memory(x, y)
+    y[:], z[:] = 0, 0
+    assert same(session.run(None, {"x": x})[1], floats(2))
+
+
+def test_chosen_results_in_the_order_asked_for():
+    session = InferenceSession(parsed("float[n] x", "float[n] y, float[n] z", "y = Neg (x) z = Abs (x)"))
+    x = floats(4)
+    z, y = session.run(["z", "y"], {"x": x})
+    assert same(y, -x) and same(z, abs(x))
+    assert [each.name for each in session.get_outputs()] == ["y", "z"]
+    assert session.get_inputs()[0] == ("x", "tensor(float)", ["n"])
+
+
+def test_results_go_where_they_are_asked_to():
+    session = InferenceSession(parsed("float[n] x", "float[n] y", "y = Neg (x)"))
+    x, y = floats(6), np.empty(6, F32)
+    assert session.run(None, {"x": x}, out={"y": y})[0] is y and same(y, -x)
+    for wrong in (np.empty(5, F32), np.empty(6), np.empty(12, F32)[::2]):
+        with pytest.raises(ValueError, match="out\\['y'\\]"):
+            session.run(None, {"x": x}, out={"y": wrong})
+    with pytest.raises(ValueError, match="names of y; got 'q'"):
+        session.run(None, {"x": x}, out={"q": y})
+
+
+# -- feeds --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("feeds,message", [
+    ({}, "input_feed must have x; got nothing"),
+    ({"z": floats(2, 3)}, "input_feed must have x; got z"),
+    ({"x": floats(2, 3), "z": floats(2, 3)}, "input_feed must have x; got x, z"),
+    ({"x": floats(2, 3).astype(np.float64)}, "x must be of type float32; got float64"),
+    ({"x": floats(2, 4)}, r"x must have shape \(n, 3\); got \(2, 4\)"),
+    ({"x": floats(3)}, r"x must have shape \(n, 3\); got \(3,\)"),
+])  # fmt: skip
+def test_bad_feeds_are_named(feeds, message):
+    session = InferenceSession(parsed("float[n, 3] x", "float[n, 3] y", "y = Neg (x)"))
+    with pytest.raises(ValueError, match=message):
+        session.run(None, feeds)
+
+
+def test_feeds_of_any_strides_and_read_only():
+    session = InferenceSession(parsed("float[n, m] x", "float[n, m] y", "y = Neg (x)"))
+    x = floats(6, 8)
+    x.flags.writeable = False
+    for view in (x, x.T, x[::2, ::-1], x[:0]):
+        assert same(session.run(None, {"x": view})[0], -view)
+
+
+def test_operators_that_nothing_computes_are_listed():
+    text = """<ir_version: 10, opset_import: ["": 21, "other": 1]>
+        graph (float[n] x) => (float[n] y) { a = other.First (x) b = other.Second (a) y = other.First (b) }"""
+    with pytest.raises(ValueError, match=r"nothing here computes: other.First, other.Second$"):
+        InferenceSession(parser.parse_model(text))
+
+
+def test_an_index_that_is_not_there():
+    session = InferenceSession(parsed("float[n, k] x, int64[m] i", "float[m, k] y", "y = Gather (x, i)"))
+    x = floats(5, 3)
+    assert same(session.run(None, {"x": x, "i": np.array([0, -1, 4])})[0], x[[0, -1, 4]])
+    with pytest.raises(ValueError, match="indices"):
+        session.run(None, {"x": x, "i": np.array([0, 5])})
+
+
+# -- promises -----------------------------------------------------------------------------------
+def network() -> onnx.ModelProto:
+    """A quantized network of linears, a norm and an activation."""
+    body = """
+        a = MatMul (x, w1)  b = Add (a, b1)  c = Gelu (b)  d = MatMul (c, w2)  e = Add (d, x)
+        y = LayerNormalization (e, scale, shift)
+    """
+    source = parsed(
+        "float[n, t, 48] x", "float[n, t, 48] y", body, w1=floats(48, 96), b1=floats(96), w2=floats(96, 48),
+        scale=floats(48, seed=1), shift=floats(48, seed=2),
+    )  # fmt: skip
+    return ir.to_proto(quantize(source).model)
+
+
+def test_bits_do_not_depend_on_the_batch_or_threads(isa):
+    model = network()
+    x = floats(5, 7, 48)
+    whole = InferenceSession(model, threads=1).run(None, {"x": x})[0]
+    two = InferenceSession(model, threads=2)
+    assert same(two.run(None, {"x": x})[0], whole)
+    for i in range(5):
+        assert same(two.run(None, {"x": x[i : i + 1]})[0], whole[i : i + 1])
+
+
+def test_many_threads_share_a_session():
+    session = InferenceSession(network())
+    inputs = [floats(1 + i % 4, 3 + i % 5, 48, seed=i) for i in range(24)]
+    expected = [session.run(None, {"x": x})[0] for x in inputs]
+    wrong: list[int] = []
+
+    def work() -> None:
+        for _ in range(6):
+            wrong.extend(i for i, x in enumerate(inputs) if not same(session.run(None, {"x": x})[0], expected[i]))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert not wrong
+
+
+def test_an_artifact_is_what_its_source_is():
+    model = network()
+    x = floats(2, 5, 48)
+    ours, theirs = InferenceSession(model).run(None, {"x": x})[0], in_reference(model, {"x": x})[0]
+    assert np.abs(ours - theirs).max() < 1e-5
+
+
+def test_the_report_says_what_computes_each_step():
+    session = InferenceSession(network())
+    assert "nothing has run yet" in str(session.report())
+    session.run(None, {"x": floats(1, 2, 48)})
+    report = session.report()
+    assert {"linear"} <= {step.kernel for step in report}
+    assert all(step.invariant == (not step.kernel.startswith("python")) for step in report)
+    assert f"{len(report)} steps by kernels" in str(report) or "in Python" in str(report)
+
+
+def test_linears_of_one_input_go_together():
+    weights = {f"w{i}": floats(64, 32, seed=i) for i in range(3)}
+    source = parsed("float[n, 64] x", "float[n, 32] a, float[n, 32] b, float[n, 32] c",
+                    "a = MatMul (x, w0) b = MatMul (x, w1) c = MatMul (x, w2)", **weights)  # fmt: skip
+    session = InferenceSession(ir.to_proto(quantize(source).model))
+    x = floats(4, 64, seed=9)
+    for result, weight in zip(session.run(None, {"x": x}), weights.values(), strict=True):
+        assert same(result, dq.linear(x, dq.pack_linear(weight.T, np.zeros(32, F32), granularity="per_channel")))
+    assert [step.kernel for step in session.report()] == ["linear_many"]
