@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from bench.publish import pages
+from dynq_numba.operators import ALL
 from dynq_numba.runtime import kernel_table
 from dynq_numba.runtime.isa import INSTRUCTION_SETS
 
@@ -16,6 +17,7 @@ def matrix() -> str:
     names = [isa.name for isa in INSTRUCTION_SETS]
     lines = [f"| operation | weights | {' | '.join(names)} |", "|---" * (2 + len(names)) + "|"]
     rows: dict[tuple[str, str], dict[str, str]] = {}
+    assert ALL  # whose kernels they are
     for kernel in kernel_table.kernels().values():
         weights = kernel.family.weights.format(bits=kernel.scheme.bits)
         cell = kernel.tile("×") if kernel.family.has_tile else "yes"

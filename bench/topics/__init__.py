@@ -12,7 +12,7 @@ from bench.harness.remote import Remote
 
 from .base import Topic, Way
 
-TOPICS = ("projections", "chain", "matmul", "rowwise", "attention", "conv", "recurrent", "minilm")
+TOPICS = ("projections", "chain", "matmul", "sgemm", "rowwise", "attention", "conv", "recurrent", "minilm")
 
 
 def topic(name: str) -> Topic:

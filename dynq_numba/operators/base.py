@@ -39,7 +39,7 @@ class Operator:
     #: What the documentation calls it, and says of it in a line.
     title: str
     about: str
-    #: Its public names, in the order of the documentation, and what they stand for.
+    #: Its public names, in the order of the documentation, and what they stand for. None: only programs use it.
     public: Mapping[str, Any]
     kernels: tuple[Family, ...] = ()
     #: What its functions are inside ``numba.njit``, and its packed objects.

@@ -33,6 +33,7 @@ from .isa import INSTRUCTION_SETS
 
 GRAMMAR = re.compile(
     r"(qd8_f32_q([cd]8w|c4w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
+    r"|f32_gemm_\d+x\d+__[a-z0-9]+"
     r"|qd8_f32_qc8w_(conv_\d+x\d+c[24]|lstm|gru|rnn)__[a-z0-9]+"
     r"|(f32|qd8|qr[48]w)(_f32|_qd8)?_[a-z_]+__[a-z0-9]+"
 )
@@ -56,6 +57,8 @@ class Family:
     schemes: tuple[Scheme, ...] = (EIGHT_BIT,)
     #: What the support matrix says of its weights; {bits} are those of the scheme.
     weights: str = "none"
+    #: How a set does the operation, where `InstructionSet.form` does not say it.
+    form: Callable[[InstructionSet], InstructionSet] | None = None
 
     @property
     def has_tile(self) -> bool:
@@ -80,13 +83,15 @@ class Kernel:
 
     @property
     def name(self) -> str:
-        tile = self.tile("x", f"c{self.form.k_per_word}")
+        tile = self.tile("x", f"c{self.form.k_per_word}" if self.form.k_per_word > 1 else "")
         stem = self.family.stem.format(bits=self.scheme.bits, scheme=self.scheme.name, tile=tile)
         return f"{stem}__{self.isa.name}"
 
     @property
     def form(self) -> InstructionSet:
         """How it multiplies on that instruction set."""
+        if self.family.form is not None:
+            return self.family.form(self.isa)
         return self.isa.form(self.operation, self.scheme.group, self.scheme.bits)
 
     def tile(self, by: str, more: str = "") -> str:

@@ -89,7 +89,7 @@ class Tile:
     unrolled step, `near` bytes further each time (0 and any address where there is nothing to bring).
     """
 
-    ARGUMENTS = (BYTES, BYTES, I64, BYTES, BYTES, BYTES, BYTES, I64, I64, I64, I64, BYTES, I64)
+    ARGUMENTS: tuple[ir.Type, ...] = (BYTES, BYTES, I64, BYTES, BYTES, BYTES, BYTES, I64, I64, I64, I64, BYTES, I64)
 
     def __init__(self, isa: InstructionSet, scheme: Scheme, output: Output, rows: int):
         self.isa, self.scheme, self.output, self.rows = isa, scheme, output, rows

@@ -40,6 +40,7 @@ from ..base.memory import (
     store_i32,
     store_u8,
 )
+from ..gemm.emit_columns import copy_columns
 from ..gemm.intrinsics import matrix_registers
 from ..gemm.pack import whole
 from ..gemm.tile import Scheme
@@ -55,7 +56,6 @@ from ..quantize.worker import fit
 from ..threads.partition import share
 from ..threads.tasks import tasks_of
 from .context import MatmulContext, Products
-from .emit_columns import copy_columns
 
 LEAST_NORMAL = np.finfo(np.float32).smallest_normal
 

@@ -37,7 +37,7 @@ def test_what_is_written_out_from_the_rows_is_up_to_date(path):
 
 def test_the_reference_has_a_page_for_each_row():
     pages = {path.stem for path in rows.REFERENCE.glob("*.md")}
-    assert pages == {operator.name for operator in ALL} | {"files", "process", "onnx"}
+    assert pages == {operator.name for operator in ALL if operator.public} | {"files", "process", "onnx"}
 
 
 def test_operators_stand_behind_those_that_they_are_made_of():
@@ -64,7 +64,7 @@ def test_the_kernel_table_is_made_of_the_rows():
 def test_a_row_is_whole(operator):
     assert operator.warm is not None and list(operator.warm())
     assert operator.kernels or operator.name == "chain"
-    assert operator.overloads or operator.name == "chain"
+    assert operator.overloads or operator.name == "chain" or not operator.public
     packed = {name for name in operator.public if name.startswith("Packed")}
     assert packed == {form.packed.__name__ for form in operator.saved.values()}
 
@@ -85,7 +85,7 @@ def test_an_operator_has_its_row_in_the_catalogue(operator):
     assert row.extremes or operator.name == "chain"
     for size in ("small", "middle"):
         named = {call.name.split(",")[0] for call in row.calls(size)}
-        assert named & {*operator.public, "chain", "matmul"}, f"no call of a public function: {named}"
+        assert named & {*operator.public, "chain", "matmul"} or not operator.public, f"no call: {named}"
     assert row.bench and all((ROOT / "bench" / "topics" / f"{name}.py").is_file() for name in row.bench)
 
 

@@ -123,7 +123,7 @@ def those(*operations):
     "edited, touched",
     [
         ("jit.py", lambda name: True),
-        ("emit_columns.py", those("matmul", "matmul_long")),
+        ("emit_columns.py", those("matmul", "matmul_long", "sgemm")),
         ("attention/context.py", those("attention", "attention_int8")),
         ("patches.py", those("conv")),
         ("emit_rotation.py", those("call")),

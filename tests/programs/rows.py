@@ -93,7 +93,8 @@ def packages(text: str) -> str:
 
 def table(text: str) -> str:
     """README.md: a row for each operator, with the names that users write."""
-    rows = [(row.title, [f"`{name}`" for name in row.public if shown(row, name)], row.about) for row in ALL]
+    public = [row for row in ALL if row.public]
+    rows = [(row.title, [f"`{name}`" for name in row.public if shown(row, name)], row.about) for row in public]
     lines = [f"| {title} | {', '.join(known)} | {about} |\n" for title, known, about in (*rows, *OTHERS)]
     start, end = "<!-- begin functions: make rows -->\n", "\n<!-- end functions -->"
     return between(text, start, end, "\n| | | |\n|---|---|---|\n" + "".join(lines))
@@ -134,7 +135,7 @@ def made() -> dict[Path, str]:
     package = ROOT / "dynq_numba"
     files = {package / "__init__.py": jitted, package / "names.py": names}
     files |= {ROOT / "pyproject.toml": packages, ROOT / "README.md": table}
-    pages = {REFERENCE / f"{operator.name}.md": page(operator) for operator in ALL}
+    pages = {REFERENCE / f"{operator.name}.md": page(operator) for operator in ALL if operator.public}
     return {path: make(path.read_text()) for path, make in files.items()} | pages
 
 

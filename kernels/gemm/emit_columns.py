@@ -1,4 +1,4 @@
-"""Columns of a float32 matrix as rows: 16 columns, 16 rows of them at a time (isa/transpose.py)."""
+"""Some columns of a float32 matrix: as rows, 16 × 16 values at a time (isa/transpose.py), and as they are."""
 
 from __future__ import annotations
 
@@ -56,12 +56,48 @@ def columns_function(module: ir.Module) -> ir.Function:
     return function
 
 
+def rows_function(module: ir.Module) -> ir.Function:
+    """void rows(source, stride, rows, count, target, apart): target[r][c] = source[r][c] for c < count ≤ 16.
+
+    Strides in bytes; a row is contiguous. Of every row of target 16 floats are written, in ascending order of rows:
+    zeros from `count` on, which the next row may overwrite. No byte of source beyond rows and columns is touched.
+    """
+    function, fresh = internal_function(module, "dynq_rows", VOID, ARGUMENTS)
+    if not fresh:
+        return function
+    source, stride, rows, count, target, apart = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    e = Emitter(builder)
+    some = e.first_lanes(LANES, count)
+
+    def row(state: list[ir.Value]) -> list[ir.Value]:
+        source, target = state
+        e.store(e.masked_load(FLOATS, source, some, 4), target, 4)
+        return [e.at(source, stride), e.at(target, apart)]
+
+    e.repeat(rows, [source, target], row)
+    builder.ret_void()
+    return function
+
+
 @intrinsic
 def copy_columns(typingctx, source, stride, rows, count, target, apart):
     """``columns_function``."""
 
     def codegen(context, builder, signature, args):
         builder.call(columns_function(builder.module), args)
+        return context.get_dummy_value()
+
+    p, n = types.voidptr, types.intp
+    return types.void(p, n, n, n, p, n), codegen
+
+
+@intrinsic
+def copy_rows(typingctx, source, stride, rows, count, target, apart):
+    """``rows_function``."""
+
+    def codegen(context, builder, signature, args):
+        builder.call(rows_function(builder.module), args)
         return context.get_dummy_value()
 
     p, n = types.voidptr, types.intp

@@ -1,0 +1,1 @@
+"""Float32 matrix products with a fixed order of sums."""
