@@ -78,6 +78,7 @@ bench: $(VENV)/.stamp-bench  ## ours beside every peer; fills in the pages (20 m
 bench-smoke: $(VENV)/.stamp-test  ## one quick round of every benchmark
 	@$(PY) -m bench roofline --smoke
 	@$(PY) -m bench exhaustive_activations --smoke
+	@$(PY) -m bench exhaustive_regions --smoke
 	@$(PY) -m bench matrix
 	@$(PY) -m pytest bench -q
 	@$(PY) -m bench linear --shapes 16,64,96 --only dynq numpy --rounds 1

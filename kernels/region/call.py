@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Sequence
+
 import numpy as np
 
-from ..base.context import Context, new_context
+from ..base.context import Context, Descriptor, new_context
 from ..base.jit import address, kernel
 from ..base.memory import WORKER_SIGNATURE
 from ..isa.base import InstructionSet
 from ..threads.pool import run, worthwhile
-from . import compiled
-from .context import RegionContext, RegionRecord
+from . import axes, compiled
+from .context import PartsContext, RegionRecord, record_of
 from .reference import Region
 from .rows import do_rows
 from .worker import UNIT, worker
@@ -23,12 +26,13 @@ PICOSECONDS = 1e-6
 
 @kernel
 def shared(record, rows, columns, threads):
-    """Run on several threads. 0."""
+    """Cut a call into tasks, for several threads. 0."""
+    record = Descriptor(record)
     wanted = max(PARTS * threads, rows * columns // TASK)
     row_tasks = min(rows, wanted)
     column_tasks = min((columns + UNIT - 1) // UNIT, (wanted + row_tasks - 1) // row_tasks)
     threads = min(threads, row_tasks * column_tasks)
-    context = new_context(RegionContext, threads)
+    context = new_context(PartsContext, threads)
     context.worker = record.worker
     context.pool = record.pool
     context.record = record
@@ -69,3 +73,18 @@ def constant_fields(region: Region, isa: InstructionSet, pool: int) -> dict[str,
         "leaves": len(region.leaves), "results": len(region.results),
         **{f"bytes_{i}": np.dtype(kind).itemsize for i, kind in enumerate(region.operands)},
     }  # fmt: skip
+
+
+def run_arrays(
+    region: Region, isa: InstructionSet, leaves: Sequence[np.ndarray], results: Sequence[np.ndarray], pool: int,
+    threads: int,
+) -> None:  # fmt: skip
+    """A call on arrays, from Python: for tests and tools. Leaves broadcast to the shape of the results."""
+    shape = results[0].shape
+    strides = [axes.broadcast_strides(leaf.shape, leaf.strides, len(shape)) for leaf in leaves]
+    words = record_of(len(region.operands)).array(
+        **constant_fields(region, isa, pool),
+        **axes.fields(shape, [*strides, *(result.strides for result in results)]),
+        **{f"address_{i}": array.ctypes.data for i, array in enumerate([*leaves, *results])},
+    )
+    ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)(step_address())(words.ctypes.data, threads)

@@ -10,10 +10,12 @@ this CPU with what it has, without its wider registers, and what every CPU has.
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 import llvmlite.binding as llvm
+from llvmlite.ir import Module
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
@@ -25,8 +27,8 @@ from .check import fault
 from .emit import module_of
 from .reference import OPERATORS, Region
 
-#: Addresses by region, as text, and target; and what keeps their code alive.
-_FUNCTIONS: dict[tuple[str, str, str], int] = {}
+#: Addresses by what the code is, as text, and its target; and what keeps it alive.
+_FUNCTIONS: dict[tuple[str, str, str], tuple[int, ...]] = {}
 _LIBRARIES: list[Any] = []
 #: Features of registers wider than 256 bits.
 _WIDE = ("avx512", "avx10", "amx", "evex512")
@@ -55,17 +57,47 @@ def _linker() -> llvm.LLJIT:
     return llvm.create_lljit_compiler(_machine("", ""))
 
 
-def _object_code(region: Region, name: str, target: tuple[str, str]) -> bytes:
+def _object_code(module: Module, target: tuple[str, str]) -> bytes:
     machine = _machine(*target)
-    module = llvm.parse_assembly(str(module_of(region, name, llvm.get_process_triple())))
-    module.verify()
-    return machine.emit_object(module)
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    return machine.emit_object(parsed)
 
 
-def _linked(name: str, code: bytes) -> int:
-    library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(name)
-    _LIBRARIES.append(library.link(_linker(), f"{name}_{len(_LIBRARIES)}"))
-    return _LIBRARIES[-1][name]
+def _linked(names: Sequence[str], code: bytes) -> tuple[int, ...]:
+    library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+    for name in names:
+        library.export_symbol(name)
+    _LIBRARIES.append(library.link(_linker(), f"library_{len(_LIBRARIES)}"))
+    return tuple(_LIBRARIES[-1][name] for name in names)
+
+
+def functions(what: str, build: Callable[[str, str], Module], isa: InstructionSet, *more: str) -> tuple[int, ...]:
+    """Addresses of the functions of a module; they live as long as the process.
+
+    `build` makes the module, from LLVM's triple and the name of its first function; the others are named by that and
+    what `more` has. `what` tells this module from every other.
+    """
+    found = (what, *target_of(isa))
+    addresses = _FUNCTIONS.get(found)
+    if addresses is None:
+        with handlers_held(), global_compiler_lock:
+            addresses = _FUNCTIONS.get(found) or _loaded(build, found, more)
+            _FUNCTIONS[found] = addresses
+    return addresses
+
+
+def _loaded(build: Callable[[str, str], Module], found: tuple[str, str, str], more: tuple[str, ...]) -> tuple[int, ...]:
+    key = repr((found, sources.digest(sources.modules_of(build, _loaded)), disk._VERSIONS)).encode()
+    name = f"region_{hashlib.sha256(key).hexdigest()[:24]}"
+    file, names = f"dynq-{name}.o", [name, *(name + end for end in more)]
+    for folder in disk.places():
+        code = disk._read(folder, file, key)
+        if code is not None:
+            return _linked(names, code)
+    code = _object_code(build(llvm.get_process_triple(), name), found[1:])
+    any(disk._write(folder, file, key, code) for folder in disk.places())
+    return _linked(names, code)
 
 
 def function(region: Region, isa: InstructionSet) -> int:
@@ -76,28 +108,9 @@ def function(region: Region, isa: InstructionSet) -> int:
     ValueError
         If the region is none: an operator that has no kernel, operands of other types than it takes, …
     """
-    found = (repr(region), *target_of(isa))
-    address = _FUNCTIONS.get(found)
-    if address is None:
-        if why := fault(region):
-            raise ValueError(f"no region: {why}")
-        with handlers_held(), global_compiler_lock:
-            address = _FUNCTIONS.get(found) or _loaded(region, found)
-            _FUNCTIONS[found] = address
-    return address
-
-
-def _loaded(region: Region, found: tuple[str, str, str]) -> int:
-    key = repr((found, sources.digest(sources.modules_of(module_of)), disk._VERSIONS)).encode()
-    name = f"region_{hashlib.sha256(key).hexdigest()[:24]}"
-    file = f"dynq-{name}.o"
-    for folder in disk.places():
-        code = disk._read(folder, file, key)
-        if code is not None:
-            return _linked(name, code)
-    code = _object_code(region, name, found[1:])
-    any(disk._write(folder, file, key, code) for folder in disk.places())
-    return _linked(name, code)
+    if why := fault(region):
+        raise ValueError(f"no region: {why}")
+    return functions(f"region {region!r}", partial(module_of, region), isa)[0]
 
 
 def cost(region: Region) -> int:

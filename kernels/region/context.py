@@ -50,7 +50,9 @@ def record_of(operands: int) -> type[RegionRecord]:
     return type(f"Region{operands}Record", (RegionRecord,), {"__annotations__": kinds, "__module__": __name__})
 
 
-class RegionContext(Context):
+class PartsContext(Context):
+    """A call that is cut into rows and columns; what it is about is in the record."""
+
     record: Pointer
     rows: int  # all axes but the innermost, as one
     columns: int

@@ -64,7 +64,7 @@ def region_function(module: ir.Module, region: Region, name: str) -> ir.Function
     return function
 
 
-def module_of(region: Region, name: str, triple: str) -> ir.Module:
+def module_of(region: Region, triple: str, name: str) -> ir.Module:
     """A module of this function alone."""
     module = ir.Module(name)
     module.triple = triple

@@ -30,7 +30,7 @@ from ..base.memory import (
     store_ptr,
     store_u8,
 )
-from .context import ADDRESS, AXES, OPERAND_WORDS, OPERANDS, STRIDES
+from .context import ADDRESS, AXES, OPERAND_WORDS, OPERANDS, STRIDES, RegionRecord
 from .context import BYTES as SIZE
 from .emit import LANES
 from .intrinsics import call_blocks
@@ -120,6 +120,7 @@ def do_row(record, places, pointers, steps, buffers, leaves, count, columns, who
 @kernel
 def do_rows(record, row, rows, column, columns):
     """`rows` > 0 rows from `row` on, of each `columns` > 0 from `column` on."""
+    record = RegionRecord(record)
     leaves = record.leaves
     count = leaves + record.results
     words = (8 * (3 * count + INNER) + ALIGN - 1) // ALIGN * ALIGN

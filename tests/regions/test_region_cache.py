@@ -24,12 +24,12 @@ import numpy as np
 import dynq_numba as dq
 from regions import of, run
 from dynq_numba.kernels.region import compiled
-emitted = compiled.module_of
+translate = compiled._object_code
 count = [0]
 def counted(*arguments):
     count[0] += 1
-    return emitted(*arguments)
-compiled.module_of = counted
+    return translate(*arguments)
+compiled._object_code = counted
 print(run(of("Swish", "float32"), (np.float32([1, -2]),), dq.available_isas()[0])[0].tobytes().hex(), count[0])
 """
 

@@ -1,27 +1,13 @@
-"""Regions as tests call them: from arrays to a record, through the step's address."""
+"""Regions as tests call them."""
 
 from __future__ import annotations
 
-import ctypes
-
 import numpy as np
 
-from dynq_numba.kernels.region import axes, call
-from dynq_numba.kernels.region.context import record_of
+from dynq_numba.kernels.region import call
 from dynq_numba.kernels.region.reference import Region
 from dynq_numba.runtime import isa as sets
 from dynq_numba.runtime import threads
-
-_STEP = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
-
-
-def record(region: Region, arrays, outs, isa: str) -> np.ndarray:
-    """The record of a call with these leaves and results."""
-    shape = outs[0].shape
-    strides = [axes.broadcast_strides(a.shape, a.strides, len(shape)) for a in arrays] + [out.strides for out in outs]
-    addresses = {f"address_{i}": a.ctypes.data for i, a in enumerate([*arrays, *outs])}
-    fixed = call.constant_fields(region, sets._lookup(isa, "isa"), threads.POOL)
-    return record_of(len(region.operands)).array(**fixed, **axes.fields(shape, strides), **addresses)
 
 
 def run(region: Region, arrays, isa: str, threads_wanted: int = 1, outs=None) -> list[np.ndarray]:
@@ -30,8 +16,7 @@ def run(region: Region, arrays, isa: str, threads_wanted: int = 1, outs=None) ->
     if outs is None:
         outs = [np.empty(shape, kind) for kind in region.operands[len(region.leaves) :]]
     threads.ready(threads_wanted)
-    words = record(region, arrays, outs, isa)
-    assert _STEP(call.step_address())(words.ctypes.data, threads_wanted) == 0
+    call.run_arrays(region, sets._lookup(isa, "isa"), arrays, outs, threads.POOL, threads_wanted)
     return outs
 
 
