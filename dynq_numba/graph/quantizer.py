@@ -23,6 +23,7 @@ from .constants import Constants, source
 from .layers import KINDS, Found, LayerKind, Replacement, Unfit
 from .layers.embedding import Embedding
 from .model import DOMAIN, VERSION
+from .names import Names, nodes
 from .receipt import Entry, Receipt
 from .recipe import FLOAT, Recipe, Rule
 
@@ -58,12 +59,12 @@ class _Quantizer:
     def __init__(self, model: ir.Model, recipe: Recipe):
         self.model, self.recipe = model, recipe
         self.constants = Constants(model.opset_imports[""])
-        self.order = {node: i for i, node in enumerate(_nodes(model))}
+        self.order = {node: i for i, node in enumerate(nodes(model))}
         self.entries: list[tuple[int, Entry]] = []
         self.seen: set[ir.Value] = set()
         self.stored: dict[bytes, ir.Value] = {}
         self.tables: dict[bytes, _Table] = {}
-        self.names = _taken_names(model)
+        self.names = Names(model)
 
     def run(self, progress: Progress) -> Receipt:
         layers = [(kind, found) for kind in KINDS for found in self.find(kind)]
@@ -150,7 +151,7 @@ class _Quantizer:
                 tensor = array if isinstance(array, ir.TensorProtocol) else ir.tensor(np.ascontiguousarray(array))
                 content = hashlib.sha256(f"{tensor.dtype} {tensor.shape}".encode() + tensor.tobytes()).digest()
                 if content not in self.stored:
-                    name = self.unused(f"{base}.{role}")
+                    name = self.names.unused(f"{base}.{role}")
                     shape, kind = ir.Shape(tensor.shape.numpy()), ir.TensorType(tensor.dtype)
                     value = ir.Value(name=name, shape=shape, type=kind, const_value=tensor)
                     tensor.name = name
@@ -161,15 +162,6 @@ class _Quantizer:
             else:
                 values.append(given)
         return values, fresh
-
-    def unused(self, name: str) -> str:
-        """The name, or one made from it that nothing in the model has."""
-        candidate, count = name, 1
-        while candidate in self.names:
-            count += 1
-            candidate = f"{name}_{count}"
-        self.names.add(candidate)
-        return candidate
 
     def insert(self, made: Replacement, inputs: list[ir.Value], found: Found, dtype: np.dtype) -> None:
         """The call with what stands around it, in the place of the layer."""
@@ -193,10 +185,10 @@ class _Quantizer:
             results[0] = node.outputs[0]
             after.append(node)
         for node in (*before, *after):
-            node.name = self.unused(f"{_label(found)}.{node.op_type}")
+            node.name = self.names.unused(f"{_label(found)}.{node.op_type}")
         for node in (*before, call, *after):
             for value in node.outputs:  # onnx_ir's own names may be those of an outer scope
-                value.name = self.unused(f"{_label(found)}.{node.op_type}.y")
+                value.name = self.names.unused(f"{_label(found)}.{node.op_type}.y")
         assert old.graph is not None
         ir.convenience.replace_nodes_and_values(
             old.graph, old, [*reversed(found.absorbed), found.node], [*before, call, *after], old.outputs, results
@@ -216,20 +208,6 @@ class _Quantizer:
                     self.seen.add(value)
                     entry = _entry(node, value, array)
                     self.entries.append((place, replace(entry, reason=f"{node.op_type} is not quantized")))
-
-
-def _nodes(model: ir.Model) -> Iterator[ir.Node]:
-    """All nodes, those of subgraphs too."""
-    return iter(ir.traversal.RecursiveGraphIterator(model.graph))
-
-
-def _taken_names(model: ir.Model) -> set[str]:
-    """Names of all values and nodes, in all scopes."""
-    names = {node.name for node in _nodes(model)}
-    for graph in model.graphs():
-        names |= {value.name for value in (*graph.inputs, *graph.initializers.values())}
-        names |= {value.name for node in graph for value in node.outputs}
-    return {name for name in names if name}
 
 
 def _names(found: Found) -> list[str]:

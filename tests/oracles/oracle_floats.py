@@ -39,8 +39,10 @@ def softmax(x, mask=None):
         return y, 1.01 * relative * y + 2.0**-126.3
 
 
-def norm(x, weight, bias, residual, eps, centred):
+def norm(x, weight, bias, residual, eps, centred, added=None):
     """Value and bound of float32 arrays; the sum x + residual is one rounding, and exact from there.
+
+    `added` is A where sums have another order than ours.
 
     The mean is off by δ = (A + 1) U mean|v|. That moves every deviation by δ, and their squares' mean by δ² (the terms
     of first order cancel). Each square meets 3 roundings (twice its deviation's, its own) and A additions, their mean
@@ -53,12 +55,13 @@ def norm(x, weight, bias, residual, eps, centred):
     bias = np.zeros(k) if bias is None else bias.astype(np.float64)
     eps = np.float64(F32(eps))
     mean = v.mean(axis=-1, keepdims=True) if centred else np.zeros_like(v[..., :1])
-    delta = (additions(k) + 1) * U * np.abs(v).mean(axis=-1, keepdims=True) if centred else 0.0
+    added = additions(k) if added is None else added
+    delta = (added + 1) * U * np.abs(v).mean(axis=-1, keepdims=True) if centred else 0.0
     d = v - mean
     sigma = np.sqrt((d * d).mean(axis=-1, keepdims=True) + eps)
     n = d / sigma
     y = n * weight + bias
-    relative = (additions(k) + 5) / 2 * U + (delta / sigma) ** 2 + 2 * U
+    relative = (added + 5) / 2 * U + (delta / sigma) ** 2 + 2 * U
     bound = np.abs(weight) * (delta / sigma + np.abs(n) * (relative + 3 * U)) + U * np.abs(y)
     return y, 1.01 * bound + (4 + np.abs(weight)) * TINY * (1 + 1 / sigma)
 

@@ -1,0 +1,70 @@
+"""What exporters write, as calls of functions of ours: a session knows them by name, and runs its kernels.
+
+    canonical model ─▶ constants folded ─▶ rewrites/, one after the other ─▶ the same model, of fewer nodes
+
+| function of domain dynq | inputs | outputs | kernel |
+|---|---|---|---|
+| `LayerNorm` | x [..., K], weight [K], bias [K], eps [] | y | dq.layer_norm |
+| `LayerNorm_residual` | x, residual, weight, bias, eps | y, sum | the same with residual and sum_out |
+| `RmsNorm` | x [..., K], weight [K], eps [] | y | dq.rms_norm |
+| `RmsNorm_residual` | x, residual, weight, eps | y, sum | the same with residual and sum_out |
+| `Gelu`, `GeluTanh`, `Silu` | x | y | dq.gelu, dq.silu |
+| `Attention` | q [B, H, S, D], k [B, H, T, D], v [B, H, T, Dv], scale [] | y [B, H, S, Dv] | dq.attention |
+| `Attention_bias` | the same, and bias, broadcast to [B, H, S, T] | y | dq.attention with mask |
+| `FloatLinear` | x [..., K], weight [K, N], bias [N] | y | |
+| `FloatConv_⟨attributes⟩` | x [N, C, …], weight [O, C/g, …], bias [O] | y | |
+
+x, q, k, v, residual and bias of attention vary; the others are constant. Attention of three axes, without B, is
+`Attention_3d…`. `…_8` multiplies in 8 bits. Linears and convolutions, also those of layers/, take suffixes
+(`functions.parse`): `⟨base⟩[_⟨activation⟩][_residual]`; residual is their last input.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from .names import nodes
+from .rewrites import Editor, NoMatch, Note, rewrites
+from .rewrites.base import identifier, label
+from .rewrites.fold import fold, lift
+
+
+def optimise(model: ir.Model, *, attention_bits: int = 32) -> list[Note]:
+    """Rewrite the model in place; gives what became of each node that a rewrite looked at.
+
+    Parameters
+    ----------
+    model : ir.Model
+        As `canonical` gives it, quantized or not.
+    attention_bits : int
+        32, or 8 for products of attention in 8-bit integers.
+    """
+    if attention_bits not in (8, 32):
+        raise ValueError(f"attention_bits must be 8 or 32; got {attention_bits}")
+    lift(model)
+    _infer_shapes(model)
+    edit, notes = Editor(model), []
+    fold(edit)
+    for rewrite in rewrites(attention_bits):
+        for node in list(nodes(model)):
+            if node.graph is None or identifier(node) not in rewrite.anchors:
+                continue
+            name = label(node)
+            try:
+                notes.append(Note(rewrite.name, name, result=rewrite.rewrite(node, edit)))
+            except NoMatch as why:
+                if str(why):
+                    notes.append(Note(rewrite.name, name, str(why)))
+    common.RemoveUnusedNodesPass()(model)
+    common.RemoveUnusedFunctionsPass()(model)
+    return notes
+
+
+def _infer_shapes(model: ir.Model) -> None:
+    """Shapes and types as onnx infers them: those that exporters wrote beside values are sometimes wrong."""
+    for node in nodes(model):
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = None
+    common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)

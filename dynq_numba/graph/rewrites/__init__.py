@@ -1,0 +1,25 @@
+"""Rewrites of graphs; a new one is a file of this folder and a row here."""
+
+from .activations import Activations
+from .affine import Affine
+from .attention import Attention
+from .base import Editor, NoMatch, Note, Rewrite
+from .conv import Conv
+from .flattened import Flattened
+from .gemm import Gemm
+from .identities import Identities
+from .linear import Linear
+from .norms import Norms
+from .post_ops import Activation, Residual
+from .residual_norms import ResidualNorms
+
+
+def rewrites(attention_bits: int = 32) -> tuple[Rewrite, ...]:
+    """In the order in which they are done: each finds what those before it have made."""
+    return (
+        Identities(), Flattened(), Gemm(), Affine(), Norms(), Activations(), Attention(attention_bits), Linear(),
+        Conv(), Activation(), Residual(), ResidualNorms(),
+    )  # fmt: skip
+
+
+__all__ = ["Editor", "NoMatch", "Note", "Rewrite", "rewrites"]

@@ -1,0 +1,239 @@
+"""Scaled dot-product attention around a Softmax: dq.attention.
+
+    Attention[_3d][_bias][_8]   q [B, H, S, D], k [B, H, T, D], v [B, H, T, Dv], scale [], bias (to [B, H, S, T])
+                                y [B, H, S, Dv] = softmax(q · kᵀ · scale + bias) · v        (`_3d`: without B)
+
+    q ─ scale? ─┐                                                   v ─┐
+                MatMul ─ scale? ─ mask* ─ Softmax ─ NaN to 0? ─ Dropout? ─ MatMul ─▶ y
+    k ─ scale? ─ Transpose ─ scale? ─┘
+
+A scale is Mul or Div by a constant, in any of these places and in several; a mask is an Add, or a Where with a number
+below -1000 for keys that are not seen. All masks together become one bias. A row that sees no key (all -inf) is zeros,
+as dq.attention has it; a plain softmax makes NaN of it. A row for which a Where leaves no key but a finite number
+weighs its keys by their scores, where the exporter's weighs them equally.
+
+The Transposes and Reshapes around q, k, v and y stay: they are views. In `_8` our kernel multiplies in 8 bits; the body
+is the float meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from ..functions import function
+from .base import Editor, NoMatch, Rewrite, identifier, label
+from .shapes import is_axis, parts
+
+#: What a Where must put in the place of a score to be a mask.
+HIDDEN = -1000.0
+
+_BODY = """
+    scaled = Mul (q, scale)
+    turned = Transpose <perm: ints = [PERM]> (k)
+    SCORES = MatMul (scaled, turned)
+MASK    last = Constant <value_ints: ints = [-1]> ()
+    largest = ReduceMax (scores, last)
+    never = Constant <value_float: float = -inf> ()
+    zero = Constant <value_float: float = 0.0> ()
+    blind = Equal (largest, never)
+    shares = Softmax <axis: int = -1> (scores)
+    weights = Where (blind, zero, shares)
+    y = MatMul (weights, v)
+"""
+
+
+def attention(rank: int, bias: bool, bits: int) -> ir.Function:
+    """The function for inputs of that rank."""
+    perm = [*range(rank - 2), rank - 1, rank - 2]
+    body = _BODY.replace("PERM", ", ".join(map(str, perm))).replace("SCORES", "products" if bias else "scores")
+    body = body.replace("MASK", "    scores = Add (products, bias)\n" if bias else "")
+    name = "Attention" + "_3d" * (rank == 3) + "_bias" * bias + "_8" * (bits == 8)
+    return function(name, "q, k, v, scale, bias" if bias else "q, k, v, scale", body)
+
+
+@dataclass
+class _Scores:
+    """q · kᵀ · factor + bias, of which q and k may still have to be made."""
+
+    q: ir.Value
+    k: ir.Value
+    factor: float
+    bias: ir.Value | None = None
+    nodes: list[ir.Node] = field(default_factory=list)
+
+
+class Attention(Rewrite):
+    name = "attention"
+    anchors = ("Softmax",)
+
+    def __init__(self, bits: int = 32) -> None:
+        self.bits = bits
+
+    def rewrite(self, node: ir.Node, edit: Editor) -> str:
+        scores, last = node.inputs[0], _product(node, edit)
+        assert scores is not None
+        rank = edit.rank(scores)
+        if rank not in (3, 4):
+            raise NoMatch(f"the scores have {rank} axes; attention has 3 or 4")
+        if node.attributes.get_int("axis", -1) not in (-1, rank - 1):
+            raise NoMatch(f"softmax along axis {node.attributes.get_int('axis', -1)} of {rank}")
+        edit.check_float(scores)
+        v = last.inputs[1]
+        assert v is not None
+        found = _scores(scores, edit)
+        for role, value in (("q", found.q), ("k", found.k), ("v", v)):
+            if edit.rank(value) != rank:
+                raise NoMatch(f"{role} has {edit.rank(value)} axes, the scores have {rank}")
+            if edit.constants.is_constant(value):
+                raise NoMatch(f"{role} is constant")
+        scale = edit.constant(f"{label(last)}.scale", np.float32(found.factor))
+        inputs = [found.q, found.k, v, scale, *([] if found.bias is None else [found.bias])]
+        call = edit.call(attention(rank, found.bias is not None, self.bits), inputs, last)
+        edit.replace(last.outputs, call.outputs, [*found.nodes, call], last)
+        return call.op_type
+
+
+def _product(softmax: ir.Node, edit: Editor) -> ir.Node:
+    """The MatMul of the weights with v."""
+    weights = softmax.outputs[0]
+    users = {use.node for use in weights.uses()}
+    guards = [user for user in users if identifier(user) == "IsNaN"]
+    if len(users) == 2 and guards:  # NaN to 0: a row that sees no key
+        (where,) = users - set(guards)
+        chosen = edit.only_user(guards[0].outputs[0])
+        whole = where is chosen and identifier(where) == "Where" and where.inputs[2] is weights
+        if whole and edit.scalar(where.inputs[1]) == 0:
+            weights = where.outputs[0]
+    user = edit.only_user(weights)
+    if user is None:
+        raise NoMatch(f"the weights {weights.name} are used in several places, or a result of the graph")
+    if identifier(user) != "MatMul" or user.inputs[0] is not weights:
+        raise NoMatch(f"{identifier(user)} takes the weights, where attention has a MatMul with v")
+    return user
+
+
+def _scores(value: ir.Value, edit: Editor) -> _Scores:
+    """What is known of scores, from the mask back to q and k."""
+    node = value.producer()
+    if node is None:
+        raise NoMatch(f"the scores {value.name} are given, not computed of q and k")
+    kind = identifier(node)
+    if kind == "MatMul":
+        return _matmul(node, edit)
+    if kind in ("Mul", "Div"):
+        inner, factor = _unscaled(value, edit)
+        found = _scores(inner, edit) if inner is not value else None
+        if found is None or found.bias is not None:
+            raise NoMatch(f"{kind} of scores, not by a constant, or after a mask")
+        found.factor *= factor
+        return found
+    if kind == "Add":
+        for one, other in ((0, 1), (1, 0)):
+            term, bias = node.inputs[one], node.inputs[other]
+            if term is not None and bias is not None and _leads_to_product(term, edit):
+                found = _scores(term, edit)
+                if found.bias is not None:
+                    found.nodes.append(edit.node("Add", [found.bias, bias], like=bias))
+                    bias = found.nodes[-1].outputs[0]
+                found.bias = bias
+                return found
+        raise NoMatch(f"no side of Add {label(node)} is q · kᵀ")
+    if kind == "Where":
+        return _where(node, edit)
+    raise NoMatch(f"{kind} gives the scores, which attention has from MatMul, Mul, Div, Add and Where")
+
+
+def _where(node: ir.Node, edit: Editor) -> _Scores:
+    """Where (seen, scores, hidden) or Where (unseen, hidden, scores): a bias of 0 and hidden."""
+    condition, *choices = node.inputs
+    numbers = [edit.scalar(each) for each in choices]
+    if (numbers[0] is None) == (numbers[1] is None):
+        raise NoMatch(f"Where {label(node)} does not choose between scores and a number")
+    place = 0 if numbers[0] is not None else 1
+    hidden, inner = numbers[place], choices[1 - place]
+    assert hidden is not None and inner is not None
+    if not hidden <= HIDDEN:
+        raise NoMatch(f"Where {label(node)} puts {hidden} in the place of scores; a mask has at most {HIDDEN}")
+    condition = _unexpanded(condition, inner, edit)
+    found = _scores(inner, edit)
+    kept = edit.constant("zero", np.float32(0)) if found.bias is None else found.bias
+    chosen = [kept, kept]
+    chosen[place] = edit.constant("hidden", np.float32(hidden))
+    found.nodes.append(edit.node("Where", [condition, *chosen], like=inner))
+    found.bias = found.nodes[-1].outputs[0]
+    return found
+
+
+def _unexpanded(mask: ir.Value | None, scores: ir.Value, edit: Editor) -> ir.Value | None:
+    """A mask before it was expanded to the shape of the scores, which are then not needed for it."""
+    expand = edit.maker(mask, "Expand")
+    shape = None if expand is None else edit.maker(expand.inputs[1], "Shape")
+    whole = shape is not None and shape.inputs[0] is scores and not shape.attributes
+    return expand.inputs[0] if expand is not None and whole else mask
+
+
+def _leads_to_product(value: ir.Value, edit: Editor) -> bool:
+    """Whether q · kᵀ is behind scales and masks: a MatMul of two values that vary."""
+    node = value.producer()
+    while node is not None and identifier(node) in ("Mul", "Div", "Add", "Where"):
+        if identifier(node) in ("Add", "Where"):
+            return any(each is not None and _leads_to_product(each, edit) for each in node.inputs)
+        varying = edit.operand(node)
+        node = None if varying is None else varying[0].producer()
+    return node is not None and identifier(node) == "MatMul" and not any(map(edit.constants.is_constant, node.inputs))
+
+
+def _unscaled(value: ir.Value, edit: Editor) -> tuple[ir.Value, float]:
+    """The value before it was multiplied or divided by numbers, and their product."""
+    factor = 1.0
+    while (node := edit.maker(value, "Mul", "Div")) is not None:
+        pair = edit.operand(node)
+        number = None if pair is None else edit.scalar(pair[1])
+        if pair is None or number is None or (node.op_type == "Div" and (pair[1] is not node.inputs[1] or not number)):
+            break
+        value, factor = pair[0], factor * (number if node.op_type == "Mul" else 1 / number)
+    return value, factor
+
+
+def _matmul(node: ir.Node, edit: Editor) -> _Scores:
+    q, turned = node.inputs
+    assert q is not None and turned is not None
+    q, factor = _unscaled(q, edit)
+    turned, more = _unscaled(turned, edit)
+    source, perm = _transposed(turned, edit)
+    source, most = _unscaled(source, edit)
+    perm = [*perm[:-2], perm[-1], perm[-2]]
+    found = _Scores(q, source, factor * more * most)
+    if perm != sorted(perm):  # a view; none is needed where k was transposed for the product
+        view = edit.node("Transpose", [source], {"perm": perm}, like=source)
+        view.outputs[0].shape = None if source.shape is None else ir.Shape([source.shape[i] for i in perm])
+        found.k, found.nodes = view.outputs[0], [view]
+    return found
+
+
+def _transposed(turned: ir.Value, edit: Editor) -> tuple[ir.Value, list[int]]:
+    """What was transposed, and how; the value itself where nothing was.
+
+    Also k that was made a stack of matrices for it: [B, H, T, D] ─▶ [B·H, T, D] ─▶ [B·H, D, T] ─▶ [B, H, D, T].
+    """
+    rank = edit.rank(turned)
+    transpose = edit.maker(turned, "Transpose")
+    if transpose is not None and transpose.inputs[0] is not None:
+        return transpose.inputs[0], list(transpose.attributes.get_ints("perm", list(reversed(range(rank)))))
+    plain = (turned, list(range(rank)))
+    unstack = edit.maker(turned, "Reshape")
+    transpose = None if unstack is None else edit.maker(unstack.inputs[0], "Transpose")
+    stack = None if transpose is None else edit.maker(transpose.inputs[0], "Reshape")
+    k = None if stack is None else stack.inputs[0]
+    if unstack is None or transpose is None or stack is None or k is None or k.shape is None or len(k.shape) != rank:
+        return plain
+    stacked, unstacked = parts(stack.inputs[1], edit), parts(unstack.inputs[1], edit)
+    if stacked is None or unstacked is None or len(stacked) != 3 or len(unstacked) != rank:
+        return plain
+    perm = [*range(rank - 2), rank - 1, rank - 2]
+    same = [*zip(stacked[1:], (rank - 2, rank - 1), strict=True), *zip(unstacked, perm, strict=True)]
+    whole = all(is_axis(part, k, axis, edit) for part, axis in same)
+    return (k, perm) if whole and list(transpose.attributes.get_ints("perm", ())) == [0, 2, 1] else plain

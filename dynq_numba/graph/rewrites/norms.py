@@ -1,0 +1,126 @@
+"""Layer norm and RMS norm over the last axis, in any spelling: dq.layer_norm, dq.rms_norm.
+
+    LayerNorm   x [..., K], weight [K], bias [K], eps []    y = (x - mean) / √(variance + eps) · weight + bias
+    RmsNorm     x [..., K], weight [K], eps []              y = x / √(mean x² + eps) · weight
+
+A region (regions.py) is a norm if it is one on rows of random numbers. Its parameters come out of it: eps is one of its
+constants, the bias is what it makes of zeros, and the weight is what it makes of the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+
+from ..functions import function
+from .base import Editor, NoMatch, Rewrite, label
+from .regions import Region, epsilon, layer_norm, regions_around, rms_norm
+
+_SCALED = """
+    squares = Mul (centred, centred)
+    variance = ReduceMean (squares, axes)
+    steady = Add (variance, eps)
+    deviation = Sqrt (steady)
+    normal = Div (centred, deviation)
+"""
+_CENTRED = """
+    axes = Constant <value_ints: ints = [-1]> ()
+    mean = ReduceMean (TOTAL, axes)
+    centred = Sub (TOTAL, mean)
+""" + _SCALED + """
+    scaled = Mul (normal, weight)
+    y = Add (scaled, bias)
+"""  # fmt: skip
+_PLAIN = """
+    axes = Constant <value_ints: ints = [-1]> ()
+    centred = Identity (TOTAL)
+""" + _SCALED + """
+    y = Mul (normal, weight)
+"""  # fmt: skip
+#: Parameters of each function, in their order, and its body on TOTAL.
+NORMS = {"LayerNorm": ("weight, bias, eps", _CENTRED), "RmsNorm": ("weight, eps", _PLAIN)}
+#: Of float64 arithmetic: nothing but the order of operations may differ.
+TOLERANCE = 1e-9
+
+
+def norm(name: str, *, residual: bool = False) -> ir.Function:
+    """One of NORMS; with `residual` of the sum of two, which is its second result."""
+    parameters, body = NORMS[name]
+    if not residual:
+        return function(name, f"x, {parameters}", body.replace("TOTAL", "x"))
+    body = "\n    sum = Add (x, residual)" + body.replace("TOTAL", "sum")
+    return function(f"{name}_residual", f"x, residual, {parameters}", body, "y, sum")
+
+
+class Norms(Rewrite):
+    name = "norm"
+    anchors = (
+        "LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization",
+        "ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2",
+    )  # fmt: skip
+
+    def rewrite(self, node: ir.Node, edit: Editor) -> str:
+        regions = [region for region in regions_around(node, edit) if _reductions(region) <= 2]
+        for name, meaning in (("LayerNorm", layer_norm), ("RmsNorm", rms_norm)):
+            for region in regions:
+                found = _parameters(region, meaning, edit)
+                if found is not None and (name == "LayerNorm" or not found[1].any()):
+                    edit.check_float(region.x)
+                    return _replace(name, region, *found, edit)
+        raise NoMatch(
+            "no layer or RMS norm over the last axis is computed around it" if regions else
+            "what it is part of depends on several values, or not along the last axis, or is used in between"
+        )  # fmt: skip
+
+
+def _reductions(region: Region) -> int:
+    """How many means it takes, the same one once: two make a norm, and a third would be one of its result."""
+    return len({node.inputs[0] for node in region.nodes if node.op_type.startswith("Reduce")})
+
+
+def _replace(name: str, region: Region, weight: np.ndarray, bias: np.ndarray, eps: float, edit: Editor) -> str:
+    base = label(region.nodes[0])
+    parameters = {"weight": np.float32(weight), "bias": np.float32(bias), "eps": np.float32(eps)}
+    wanted = NORMS[name][0].split(", ")
+    inputs = [edit.constant(f"{base}.{each}", parameters[each]) for each in wanted]
+    call = edit.call(norm(name), [region.x, *inputs], region.nodes[0])
+    edit.replace([region.y], call.outputs, [call], region.nodes[0])
+    return name
+
+
+def _parameters(
+    region: Region, meaning: Callable[[np.ndarray, float], np.ndarray], edit: Editor
+) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """weight [K], bias [K] and eps with which the region is this norm, or None."""
+    try:
+        arrays = region.constants(edit)
+        k = _width(region, arrays, edit)
+        bias = region.compute(np.zeros((1, k)), edit)
+    except NoMatch:
+        return None
+    numbers = {float(array.reshape(())) for array in arrays if array.size == 1 and array.dtype.kind == "f"}
+    numbers |= {epsilon(node) for node in region.nodes if node.op_type.endswith("Normalization")}
+    signs = np.where(np.arange(k) % 2, 1.0, -1.0)[None]
+    rows = np.random.default_rng(0).standard_normal((4, k)) * [[1e-3], [1], [30], [1e-5]] + [[0], [2], [-9], [0]]
+    got = region.compute(rows, edit)
+    if bias.shape != (1, k) or got.shape != rows.shape or not np.isfinite(got).all():
+        return None
+    for eps in sorted(each for each in numbers if 0 < each < 1):
+        weight = (region.compute(signs, edit) - bias) / meaning(signs, eps)
+        want = meaning(rows, eps)
+        bound = TOLERANCE * (np.abs(weight) * (1 + np.abs(want)) + np.abs(bias) + 1e-9)
+        if (np.abs(want * weight + bias - got) <= bound).all():
+            return weight[0], bias[0], eps
+    return None
+
+
+def _width(region: Region, arrays: list[np.ndarray], edit: Editor) -> int:
+    """K: that of a parameter, or of x."""
+    widths = {array.shape[-1] for array in arrays if array.ndim and array.shape[-1] > 1}
+    dims = edit.dims(region.x)
+    widths |= {dims[-1]} if dims and isinstance(dims[-1], int) else set()
+    if len(widths) != 1:
+        raise NoMatch(f"the last axis of {region.x.name} is not known")
+    return int(widths.pop())
