@@ -304,3 +304,26 @@ def test_linears_of_one_input_go_together():
     for result, weight in zip(session.run(None, {"x": x}), weights.values(), strict=True):
         assert same(result, dq.linear(x, dq.pack_linear(weight.T, np.zeros(32, F32), granularity="per_channel")))
     assert [step.kernel for step in session.report()] == ["linear_many"]
+
+
+# -- float32 products ---------------------------------------------------------------------------
+@pytest.mark.parametrize("one,other", [
+    ((5, 7), (7, 3)), ((2, 5, 7), (7, 3)), ((2, 3, 5, 7), (2, 3, 7, 4)), ((1, 3, 5, 7), (2, 1, 7, 4)), ((7,), (7, 3)),
+    ((2, 5, 7), (7,)), ((7,), (7,)), ((0, 7), (7, 3)), ((5, 0), (0, 3)),
+])  # fmt: skip
+def test_products_of_what_a_run_brings(one, other):
+    axes = [", ".join(f"{name}{i}" for i in range(len(shape))) for name, shape in (("a", one), ("b", other))]
+    session = InferenceSession(parsed(f"float[{axes[0]}] x, float[{axes[1]}] y", "float z", "z = MatMul (x, y)"))
+    x, y = floats(*one), floats(*other, seed=1)
+    z = session.run(None, {"x": x, "y": y})[0]
+    exact = x.astype(np.float64) @ y.astype(np.float64)
+    assert z.shape == exact.shape and np.allclose(z, exact, rtol=1e-5, atol=1e-5)
+    assert [step.kernel for step in session.report()] in (["sgemm"], [])
+
+
+def test_a_float_layer_is_invariant():
+    session = InferenceSession(parsed("float[n, 70] x", "float[n, 33] y", "y = MatMul (x, w)", w=floats(70, 33)))
+    x = floats(9, 70, seed=1)
+    whole = session.run(None, {"x": x})[0]
+    assert all(same(session.run(None, {"x": x[i : i + 1]})[0], whole[i : i + 1]) for i in range(9))
+    assert [step.kernel for step in session.report()] == ["sgemm"]

@@ -1,0 +1,144 @@
+"""Products in float32: MatMul, Gemm and dynq::FloatLinear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ...kernels.sgemm.call import product_step
+from ...kernels.sgemm.context import AXES, Product
+from ...operators.sgemm.backend import multiplier
+from ...operators.sgemm.pack import pack_matrix
+from ...runtime import isa, kernel_table
+from ...runtime.post_ops import post_ops_address
+from ..functions import parse
+from ..segment import Word
+from ..sizes import Shape, product
+from ..tensor import Tensor, broadcast, broadcast_strides, same
+from ..trace import Trace, Unsupported
+from .base import F32, call, floats_only
+from .linear import matrix
+
+
+def matmul(trace: Trace, node: ir.Node) -> None:
+    """MatMul"""
+    a, b = trace.input(node, 0), trace.input(node, 1)
+    floats_only(a, b)
+    if b.array is not None and b.rank == 2 and a.rank > 1:
+        out = trace.result(node.outputs[0], F32, (*a.shape[:-1], b.shape[1]))
+        _constant(trace, node, a, b, out)
+        return
+    a, b = trace.memory(a), trace.memory(b)
+    if a.rank == 1:
+        a = a.view((1, *a.shape), (0, *a.strides))
+    if b.rank == 1:
+        b = b.view((*b.shape, 1), (*b.strides, 0))
+    batch = broadcast([a.shape[:-2], b.shape[:-2]])
+    if len(batch) > AXES:
+        raise Unsupported(f"MatMul with {len(batch)} leading axes")
+    shape = (*batch, *([] if trace.input(node, 0).rank == 1 else [a.shape[-2]]),
+             *([] if trace.input(node, 1).rank == 1 else [b.shape[-1]]))  # fmt: skip
+    m, n = a.shape[-2], b.shape[-1]
+    out = trace.result(node.outputs[0], F32, shape)
+    whole = out.view((*batch, m, n), (*out.strides[: len(batch)], n * 4, 4))
+    _product(trace, batch, m, n, a.shape[-1], a, b, whole)
+
+
+def linear(trace: Trace, node: ir.Node) -> None:
+    """dynq::FloatLinear with its activation and residual"""
+    name = parse(node.op_type)
+    x, weight = trace.input(node, 0), trace.input(node, 1)
+    floats_only(x)
+    shape = (*x.shape[:-1], weight.shape[1])
+    residual = trace.input(node, 3) if name.residual else None
+    if residual is not None and not (residual.rank == len(shape) and all(map(same, residual.shape, shape))):
+        raise Unsupported("the residual has another shape")
+    bias = np.ascontiguousarray(trace.constant(node, 2), np.float32)
+    out = trace.result(node.outputs[0], F32, shape)
+    _constant(trace, node, x, weight, out, bias=bias, residual=residual, activation=name.activation)
+
+
+def gemm(trace: Trace, node: ir.Node) -> None:
+    """Gemm without factors, of a constant B and C, or none"""
+    a, b = trace.input(node, 0), trace.constant(node, 1)
+    floats_only(a, trace.input(node, 1))
+    if node.attributes.get_float("alpha", 1.0) != 1 or node.attributes.get_float("beta", 1.0) != 1:
+        raise Unsupported("Gemm with alpha or beta")
+    weight = trace.input(node, 1)
+    if node.attributes.get_int("transB", 0):
+        weight = trace.weights.packed(("turned", node.inputs[1]), lambda: trace.weights.tensor_of(b.T))
+    a = trace.memory(a)
+    if node.attributes.get_int("transA", 0):
+        a = a.view(a.shape[::-1], a.strides[::-1])
+    bias, n = None, weight.shape[1]
+    if trace.optional(node, 2) is not None:
+        given = trace.constant(node, 2)
+        if given.size not in (1, n) or (given.ndim == 2 and given.shape[0] != 1):
+            raise Unsupported("C is more than a row")
+        bias = np.ascontiguousarray(np.broadcast_to(given.reshape(-1), (n,)), np.float32)  # type: ignore[arg-type]
+    _constant(trace, node, a, weight, trace.result(node.outputs[0], F32, (a.shape[0], n)), bias=bias)
+
+
+def _constant(
+    trace: Trace,
+    node: ir.Node,
+    x: Tensor,
+    weight: Tensor,
+    out: Tensor,
+    bias: np.ndarray | None = None,
+    residual: Tensor | None = None,
+    activation: str | None = None,
+) -> None:
+    """x times a constant matrix, which is packed once; all leading axes of x are rows."""
+    array = weight.array
+    assert array is not None
+    form = kernel_table.kernel_for("sgemm", isa.active()).form
+    panels = trace.weights.packed(("sgemm", node.inputs[1], array.shape), lambda: pack_matrix(array, form))
+    rows, stride = matrix(trace, x)
+    m, k = product(x.shape[:-1]), x.shape[-1]
+    a = rows.view((m, k), (stride, 4))
+    n = weight.shape[1]
+    whole = out.view((m, n), (n * 4, 4))
+    if residual is not None:
+        residual, residual_stride = matrix(trace, residual)
+        residual = residual.view((m, n), (residual_stride, 4))
+    _product(trace, (), m, n, k, a, panels, whole, bias, residual, activation)
+
+
+def _product(
+    trace: Trace,
+    batch: Shape,
+    m: Any,
+    n: Any,
+    k: Any,
+    a: Tensor,
+    b: Tensor | np.ndarray,
+    out: Tensor,
+    bias: np.ndarray | None = None,
+    residual: Tensor | None = None,
+    activation: str | None = None,
+) -> None:
+    """The step."""
+    missing = AXES - len(batch)
+    fields: dict[str, Word] = dict.fromkeys(Product.kinds, 0)
+    fields |= {f"axis_{i}": length for i, length in enumerate((1,) * missing + tuple(batch))}
+    tensors = {"a": a, "out": out} | ({"b": b} if isinstance(b, Tensor) else {})
+    tensors |= {} if residual is None else {"residual": residual}
+    for name, tensor in tensors.items():
+        fields[name], fields[f"{name}_row"] = tensor, tensor.strides[-2]
+        strides = broadcast_strides(tensor, (*batch, *tensor.shape[-2:]))[: len(batch)]
+        fields |= {f"{name}_{i}": stride for i, stride in enumerate(strides, missing)}
+    fields |= {
+        "m": m, "n": n, "k": k, "a_column": a.strides[-1], "multiplier": multiplier(isa.active()), "bias": bias,
+        "post_ops": post_ops_address(activation, None, residual is not None),
+    }  # fmt: skip
+    if isinstance(b, Tensor):
+        fields["b_column"] = b.strides[-1]
+    else:
+        fields |= {"b": b, "packed": 1}
+    call(trace, "sgemm", product_step, Product, **fields)
+
+
+LOWERINGS = {"MatMul": matmul, "Gemm": gemm, "dynq::FloatLinear": linear}
