@@ -20,13 +20,13 @@ from dynq_numba.kernels.linear.emit_rotation import BLOCKS
 from dynq_numba.operators.embedding.api import OPERATIONS
 from dynq_numba.operators.linear import packed, schemes
 from dynq_numba.operators.quantize import api as quantize
-from dynq_numba.operators.recurrent import pack as recurrent
+from dynq_numba.operators.recurrent import options, pack
 
 ROOT = Path(__file__).parents[2]
 ALLOWED = {
     "Activation": ACTIVATIONS, "Bits": schemes.LIMITS, "Granularity": ("auto", *schemes.GRANULARITIES),
     "XGranularity": packed.X_GRANULARITIES, "GroupSize": schemes.GROUP_SIZES, "Rotation": BLOCKS,
-    "Layout": recurrent.ORDERS["lstm"], "Direction": recurrent.DIRECTIONS, "BagMode": OPERATIONS,
+    "Layout": pack.ORDERS["lstm"], "Direction": options.DIRECTIONS, "BagMode": OPERATIONS,
 }  # fmt: skip
 
 
