@@ -152,20 +152,18 @@ def prepare(packed: type, slot: str) -> None:
     capsule = core._multiarray_umath._ARRAY_API
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    words = python.PROCESS
-    for word, thing in (
-        (python.ARRAY, np.ndarray), (python.FLOAT32, np.dtype(np.float32)), (python.INT, int), (python.TUPLE, tuple),
-        (python.LIST, list),
-        (python.NONE, None),
-        (python.PACKED, packed), (python.OUT, sys.intern("out")), (python.THREADS, sys.intern("threads")),
-        (python.ACTIVATION, sys.intern("activation")),
-    ):  # fmt: skip
-        words[word] = id(thing)
-        _kept.append(thing)
-    words[python.NEW] = _word(pointer(capsule, None) + 8 * _PYARRAY_NEW)
-    words[python.INTERPRET] = _interpreter()
-    words[python.PLACE] = _place(packed, slot)
-    words[python.ON] = 1
+    objects = {
+        "array_class": np.ndarray, "float32": np.dtype(np.float32), "int_class": int, "none": None,
+        "tuple_class": tuple, "list_class": list, "packed_class": packed,
+        **{name: sys.intern(name) for name in ("out", "threads", "activation")},
+    }  # fmt: skip
+    _kept.extend(objects.values())
+    python.Process.fill(
+        python.PROCESS, **{name: id(thing) for name, thing in objects.items()},
+        held_at=_place(packed, slot), new_array=_word(pointer(capsule, None) + 8 * _PYARRAY_NEW),
+        interpreter=_interpreter(),
+    )  # fmt: skip
+    python.Process.fill(python.PROCESS, on=1)  # behind the others
 
 
 _names: list[str] = []
@@ -176,7 +174,7 @@ def know_post_ops(activation: str, post_ops: int) -> None:
     name = sys.intern(activation)
     with _filing:
         if name not in _names:
-            entry = python.NAMED + 2 * len(_names)
+            entry = python.Process.size + 2 * len(_names)
             _names.append(name)
             python.PROCESS[entry + 1] = post_ops
             python.PROCESS[entry] = id(name)

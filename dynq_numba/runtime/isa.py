@@ -16,7 +16,7 @@ from ..kernels.isa.avx2 import AVX2
 from ..kernels.isa.base import InstructionSet
 from ..kernels.isa.portable import PORTABLE
 from ..kernels.isa.vnni import AVX512VNNI, AVXVNNI
-from ..kernels.objects.cpython import ON, PROCESS
+from ..kernels.objects.cpython import PROCESS, Process
 from . import cpu
 
 #: Best first. A new instruction set is a file in kernels/isa and a row here.
@@ -154,7 +154,7 @@ def force_isa(name: str) -> AbstractContextManager[None]:
 def _forcing(isa: InstructionSet) -> Iterator[None]:
     global ever_forced
     ever_forced = True
-    PROCESS[ON] = 0
+    PROCESS[Process.on] = 0
     token = _forced.set(isa)
     try:
         yield

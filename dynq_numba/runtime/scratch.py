@@ -6,17 +6,18 @@ import os
 
 import numpy as np
 
-from ..kernels.threads.scratch import LINE, SLOTS
+from ..kernels.base.memory import ALIGN
+from ..kernels.threads.scratch import SLOTS, Kept
 from .memory import aligned_zeros
 
-_ROOM = aligned_zeros(8 * SLOTS * LINE).view(np.int64).reshape(SLOTS, LINE)
+_ROOM = aligned_zeros(SLOTS * ALIGN).view(np.int64).reshape(SLOTS, -1)
 #: Address of the slots.
 ADDRESS = _ROOM.ctypes.data
 
 
 def _forget() -> None:
     """In a child: forget the slots. The parent's threads cannot give them back, and may have left one half changed."""
-    _ROOM[_ROOM[:, 0] != 0] = 0
+    _ROOM[_ROOM[:, Kept.taken] != 0] = 0
 
 
 if hasattr(os, "register_at_fork"):

@@ -28,6 +28,7 @@ from ..kernels.base.jit import JIT_ENABLED, address, entry
 from ..kernels.base.limits import MAX_THREADS
 from ..kernels.objects.view import ADDRESS
 from ..kernels.threads import pool as parallel
+from ..kernels.threads.pool import Pool
 from . import quota
 from .memory import aligned_zeros
 from .signatures import WORD
@@ -72,7 +73,7 @@ def get_num_threads() -> int:
     >>> get_num_threads() >= 1
     True
     """
-    return _SEEN[parallel.SETTING]
+    return _SEEN[Pool.setting]
 
 
 def set_num_threads(threads: int) -> None:
@@ -98,26 +99,26 @@ def set_num_threads(threads: int) -> None:
     1
     >>> set_num_threads(before)
     """
-    _WORDS[parallel.SETTING] = checks.thread_count("threads", threads)
+    _WORDS[Pool.setting] = checks.thread_count("threads", threads)
 
 
 def helpers() -> int:
     """How many there are."""
-    return _SEEN[parallel.HELPERS]
+    return _SEEN[Pool.helpers]
 
 
 def ready(threads: int = 0) -> None:
     """See that a call on `threads` threads (0: the default) finds its helpers."""
-    if _SEEN[parallel.HELPERS] + 1 < (threads or _SEEN[parallel.SETTING]) and _open:
-        _start((threads or _SEEN[parallel.SETTING]) - 1)
+    if _SEEN[Pool.helpers] + 1 < (threads or _SEEN[Pool.setting]) and _open:
+        _start((threads or _SEEN[Pool.setting]) - 1)
 
 
 def _start(count: int) -> None:
     global _changes
     if _changes is None:
         # All are compiled before one is used: handlers that fork meanwhile have nothing to compile themselves.
-        _WORDS[parallel.LIFE] = address(parallel.serve, (types.voidptr,))
-        _WORDS[parallel.AWAIT] = address(parallel.await_helpers, (types.voidptr, types.int64))
+        _WORDS[Pool.serve] = address(parallel.serve, (types.voidptr,))
+        _WORDS[Pool.await_helpers] = address(parallel.await_helpers, (types.voidptr, types.int64))
         hold, release = entry(parallel.hold, (ADDRESS,)), entry(parallel.release, (ADDRESS,))
         _changes = entry(parallel.start, (ADDRESS, WORD)), hold, release
     _changes[0](_WORDS, count)
@@ -131,7 +132,7 @@ def _hold() -> None:
 
 
 def _release() -> None:
-    if _changes is not None and _SEEN[parallel.HELD]:
+    if _changes is not None and _SEEN[Pool.held]:
         _changes[2](_WORDS)
     global_compiler_lock.release()
 
@@ -148,7 +149,7 @@ def _close() -> None:
     stop()
 
 
-_WORDS[parallel.SETTING] = default_threads()
+_WORDS[Pool.setting] = default_threads()
 atexit.register(_close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_release)

@@ -31,8 +31,10 @@ Pointer = int
 Float = int
 #: A word that is used by its address, which is what the attribute gives.
 Slot = int
+#: A Slot with which a cache line begins.
+Line = int
 _KINDS = {"int": (types.int64, I64), "Pointer": (types.voidptr, BYTES), "Float": (types.float32, F32),
-          "Slot": (types.voidptr, None)}  # fmt: skip
+          "Slot": (types.voidptr, None), "Line": (types.voidptr, None)}  # fmt: skip
 
 
 class RecordType(types.Type):
@@ -54,10 +56,16 @@ class Record:
     size: ClassVar[int] = 0
 
     def __init_subclass__(cls) -> None:
-        own = {name: _KINDS[kind] for name, kind in inspect.get_annotations(cls).items()}
+        own: dict[str, tuple] = {}
         first = cls.size
+        for name, kind in inspect.get_annotations(cls).items():
+            while kind == "Line" and (first + len(own)) * 8 % ALIGN:
+                own[f"_{first + len(own)}"] = _KINDS["int"]
+            own[name] = _KINDS[kind]
         cls.kinds, cls.size = {**cls.kinds, **own}, first + len(own)
         for place, name in enumerate(own, first):
+            if hasattr(Record, name):
+                raise TypeError(f"{cls.__name__}.{name} would hide what every record has")
             setattr(cls, name, place)
         kind = RecordType(cls)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..base.context import LINE, Context, new_context
 from ..base.jit import kernel
-from ..base.memory import copy_bytes, insist, is_null, load_int, load_ptr, offset, stack_bytes, stack_zeros
+from ..base.memory import copy_bytes, insist, is_null, load_ptr, offset, stack_bytes, stack_zeros
 from ..linear.call import micros_of, start
 from ..linear.context import LinearContext
 from ..objects.cpython import ITEMS, data_of, stride
@@ -12,7 +12,7 @@ from ..rowwise.call import run_rows
 from ..rowwise.context import RowsContext
 from ..rowwise.entry import WORTH_US as ROWS_WORTH_US
 from ..threads.partition import WORTH_US, rows_in_blocks
-from ..threads.pool import SETTING, run, worthwhile
+from ..threads.pool import Pool, run, worthwhile
 from ..threads.scratch import borrow, give_back
 from .context import CONTEXT_BYTES, VALUE_BYTES, ChainContext, ChainProgram, Value
 from .worker import after, fill, steps_of
@@ -59,7 +59,7 @@ def one_step(step, contexts, m, threads, pool, most):
 def by_steps(program, values, m, scratch, threads):
     """The steps one after another, each on all rows. Whether there was enough memory."""
     pool = program.pool
-    most = threads if threads > 0 else load_int(pool, SETTING)
+    most = threads if threads > 0 else Pool(pool).setting
     contexts = stack_zeros(CONTEXT_BYTES * program.most + 8 * LINE * most)
     step, left = steps_of(program), program.steps
     while left > 0:

@@ -7,7 +7,6 @@ from ..base.memory import address_value, is_null, load_int, load_ptr, null, stac
 from ..objects.cpython import (
     ITEMS,
     LENGTH,
-    ON,
     data_of,
     descriptor_of,
     dimension,
@@ -24,7 +23,7 @@ from ..objects.cpython import (
     stride,
 )
 from ..threads.partition import worthwhile_threads
-from ..threads.pool import HELPERS, SETTING
+from ..threads.pool import Pool
 from .call import micros_of
 from .context import Weight
 from .many import linear_many_into, together
@@ -64,9 +63,9 @@ def attempt(words, x, sequence, weights, results, post_ops, threads):
         store_ptr(table, i, descriptor)
         store_ptr(table, 2 * weights + i, weight)
         micros += micros_of(m, descriptor)
-    pool = Weight(load_ptr(table, 0)).pool
-    wanted = threads if threads > 0 else min(worthwhile_threads(micros), load_int(pool, SETTING))
-    if load_int(pool, HELPERS) + 1 < wanted or not together(table, weights):
+    pool = Pool(Weight(load_ptr(table, 0)).pool)
+    wanted = threads if threads > 0 else min(worthwhile_threads(micros), pool.setting)
+    if pool.helpers + 1 < wanted or not together(table, weights):
         return OTHER
     for i in range(weights):
         out = new_matrix(words, m, Weight(load_ptr(table, i)).n)
@@ -91,7 +90,7 @@ def attempt(words, x, sequence, weights, results, post_ops, threads):
 def linear_many_vectorcall(function, arguments, count, names):
     """vectorcallfunc of `linear_many`; `function` does every other case."""
     words = process_words()
-    if load_int(words, ON) != 1 or count & COUNT_MASK != 2:
+    if words.on != 1 or count & COUNT_MASK != 2:
         return interpret(words, function, arguments, count, names)
     plain, _, threads, post_ops = options(words, arguments, names, False)
     x, sequence = load_ptr(arguments, 0), load_ptr(arguments, 1)

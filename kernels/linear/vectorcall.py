@@ -12,17 +12,12 @@ from ..base.jit import kernel
 from ..base.limits import MAX_THREADS
 from ..base.memory import address_value, is_null, load_i32, load_int, load_ptr, null
 from ..objects.cpython import (
-    ACTIVATION,
     FLAGS,
     ITEMS,
     LENGTH,
-    NAMED,
-    NONE,
-    ON,
-    OUT,
     PROCESS,
-    THREADS,
     WRITEABLE,
+    Process,
     data_of,
     descriptor_of,
     dimension,
@@ -39,10 +34,12 @@ from ..objects.cpython import (
     stride,
 )
 from ..threads.partition import worthwhile_threads
-from ..threads.pool import HELPERS, SETTING
+from ..threads.pool import Pool
 from .call import linear_into, micros_of
 from .context import Weight
 
+#: The first word of the pairs behind the process words.
+NAMED = Process.size
 #: The top bit of a vectorcall's count says something else.
 COUNT_MASK = (1 << 63) - 1
 #: Microseconds of work from which other Python threads are let run meanwhile: handing them the lock and taking it back
@@ -80,18 +77,18 @@ def options(words, arguments, names, has_out):
     out, threads, post_ops = null(), 0, null()
     for i in range(0 if is_null(names) else load_int(names, LENGTH // 8)):
         name, value = load_ptr(names, ITEMS // 8 + i), load_ptr(arguments, 2 + i)
-        if has_out and same(name, load_ptr(words, OUT)):
-            out = null() if same(value, load_ptr(words, NONE)) else value
-        elif same(name, load_ptr(words, THREADS)):
-            threads = 0 if same(value, load_ptr(words, NONE)) else integer(words, value)
-            if not (same(value, load_ptr(words, NONE)) or 1 <= threads <= MAX_THREADS):
+        if has_out and same(name, words.out):
+            out = null() if same(value, words.none) else value
+        elif same(name, words.threads):
+            threads = 0 if same(value, words.none) else integer(words, value)
+            if not (same(value, words.none) or 1 <= threads <= MAX_THREADS):
                 return False, out, threads, post_ops
-        elif same(name, load_ptr(words, ACTIVATION)):
+        elif same(name, words.activation):
             post_ops = null()
             for entry in range(NAMED, PROCESS.size, 2):
                 if same(value, load_ptr(words, entry)):
                     post_ops = load_ptr(words, entry + 1)
-            if is_null(post_ops) and not same(value, load_ptr(words, NONE)):
+            if is_null(post_ops) and not same(value, words.none):
                 return False, out, threads, post_ops
         else:
             return False, out, threads, post_ops
@@ -119,7 +116,7 @@ def compute(x, m, x_stride, out, out_stride, descriptor, post_ops, threads):
 def linear_vectorcall(function, arguments, count, names):
     """vectorcallfunc of `linear`; `function` does every other case."""
     words = process_words()
-    if load_int(words, ON) != 1 or count & COUNT_MASK != 2:
+    if words.on != 1 or count & COUNT_MASK != 2:
         return interpret(words, function, arguments, count, names)
     plain, given, threads, post_ops = options(words, arguments, names, True)
     x, descriptor = load_ptr(arguments, 0), Weight(descriptor_of(words, load_ptr(arguments, 1)))
@@ -129,9 +126,9 @@ def linear_vectorcall(function, arguments, count, names):
     if not takes(x, descriptor) or m == 0:
         return interpret(words, function, arguments, count, names)
     micros = micros_of(m, descriptor)
-    pool = descriptor.pool
-    wanted = threads if threads > 0 else min(worthwhile_threads(micros), load_int(pool, SETTING))
-    if load_int(pool, HELPERS) + 1 < wanted or not (is_null(given) or fits(words, given, m, n, x)):
+    pool = Pool(descriptor.pool)
+    wanted = threads if threads > 0 else min(worthwhile_threads(micros), pool.setting)
+    if pool.helpers + 1 < wanted or not (is_null(given) or fits(words, given, m, n, x)):
         return interpret(words, function, arguments, count, names)  # which starts the helpers
     out = new_matrix(words, m, n) if is_null(given) else given
     if is_null(out):

@@ -15,7 +15,7 @@ from numba.extending import NativeValue, make_attribute_wrapper, models, registe
 from ..base.jit import kernel
 from ..base.limits import MAX_THREADS
 from ..base.memory import BYTES, address_value, load_i32, load_ptr
-from .cpython import ARRAY, COUNT, DTYPE, FLAGS, FLOAT32, NONE, TYPE, WRITEABLE, data_of, dimension, same, stride
+from .cpython import COUNT, DTYPE, FLAGS, TYPE, WRITEABLE, Known, data_of, dimension, same, stride
 from .cpython import integer as integer_of
 
 C_CONTIGUOUS = 0x1
@@ -46,15 +46,15 @@ def _unbox_object(kind, value, c):
 
 @kernel
 def is_none(words, value):
-    return same(value, load_ptr(words, NONE))
+    return same(value, Known(words).none)
 
 
 @kernel
 def is_floats(words, value):
     """Whether an object is a float32 array of at least one dimension, exactly of numpy's type."""
     return (
-        same(load_ptr(value, TYPE // 8), load_ptr(words, ARRAY))
-        and same(load_ptr(value, DTYPE // 8), load_ptr(words, FLOAT32))
+        same(load_ptr(value, TYPE // 8), Known(words).array_class)
+        and same(load_ptr(value, DTYPE // 8), Known(words).float32)
         and load_i32(value, COUNT // 4) > 0
     )
 

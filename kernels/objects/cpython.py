@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 
 from ..base.jit import kernel
 from ..base.memory import BYTES, I32, I64, is_null, load_i32, load_int, load_ptr, null, offset
+from ..base.record import Pointer, Record, RecordType
 from .view import DATA, DIMENSIONS, STRIDES
 
 #: Of every object, in bytes: where its type is; of an array, where dimensions' count, element type and flags are.
@@ -28,13 +29,35 @@ WRITEABLE = 0x400
 #: Of tuples and lists: where the length is; of a tuple, where its items are, of a list, where their address is.
 LENGTH, ITEMS, LISTED = 16, tuple.__basicsize__, 24
 
-#: Process words. Addresses of objects: the types of arrays, of float32, int, tuple and list, None, the class of packed
-#: weights, names of arguments. Of functions: numpy's PyArray_New, and what runs a function in Python. PLACE: at which
-#: byte of a packed weight its descriptor's array is. ON: 1 while vectorcall kernels may be used. From NAMED on, pairs:
-#: the name of an activation, and its post-ops.
-(ARRAY, FLOAT32, INT, TUPLE, LIST, NONE, PACKED, OUT, THREADS, ACTIVATION, NEW, INTERPRET, PLACE, ON, NAMED) = range(15)
-#: Where they are; compiled code finds them by name.
-PROCESS = np.zeros(NAMED + 2 * 16, np.int64)
+
+class Known(Record):
+    """Addresses of objects by which arguments are told apart."""
+
+    array_class: Pointer
+    float32: Pointer  # a dtype
+    int_class: Pointer
+    none: Pointer
+
+
+class Process(Known):
+    """The process words."""
+
+    tuple_class: Pointer
+    list_class: Pointer
+    packed_class: Pointer  # of packed weights
+    held_at: int  # at which byte of a packed weight its descriptor's array is
+    out: Pointer  # names of arguments
+    threads: Pointer
+    activation: Pointer
+    new_array: Pointer  # numpy's function PyArray_New
+    interpreter: Pointer  # the function that runs a function in Python
+    on: int  # 1 while vectorcall kernels may be used
+
+
+#: Behind the process words are pairs: the name of an activation, and its post-ops.
+MOST_NAMED = 16
+PROCESS = np.zeros(Process.size + 2 * MOST_NAMED, np.int64)
+#: By this name compiled code finds them.
 _NAME = "dynq_process_words"
 llvmlite.binding.add_symbol(_NAME, PROCESS.ctypes.data)
 
@@ -46,13 +69,13 @@ VECTORCALL = (types.voidptr, types.voidptr, types.intp, types.voidptr)
 
 @intrinsic
 def process_words(typingctx):
-    """Address of PROCESS."""
+    """Where PROCESS is."""
 
     def codegen(context, builder, signature, args):
         words = cgutils.add_global_variable(builder.module, ir.ArrayType(I64, PROCESS.size), _NAME)
         return builder.bitcast(words, BYTES)
 
-    return types.voidptr(), codegen
+    return RecordType(Process)(), codegen
 
 
 @intrinsic
@@ -72,8 +95,8 @@ def interpret(typingctx, words, function, arguments, count, names):
     def codegen(context, builder, signature, args):
         words, *arguments = args
         kind = ir.FunctionType(BYTES, [value.type for value in arguments])
-        base = builder.bitcast(words, kind.as_pointer().as_pointer())
-        return builder.call(builder.load(builder.gep(base, [ir.Constant(I64, INTERPRET)])), arguments)
+        function = Process.load(builder, words, "interpreter")
+        return builder.call(builder.bitcast(function, kind.as_pointer()), arguments)
 
     p = types.voidptr
     return p(p, p, p, types.intp, p), codegen
@@ -88,8 +111,7 @@ def new_matrix(typingctx, words, rows, columns):
         dimensions = builder.alloca(I64, size=2)
         for axis, value in enumerate(shape):
             builder.store(value, builder.gep(dimensions, [ir.Constant(I64, axis)]))
-        base = builder.bitcast(words, BYTES.as_pointer())
-        new, subtype = (builder.load(builder.gep(base, [ir.Constant(I64, i)])) for i in (NEW, ARRAY))
+        new, subtype = (Process.load(builder, words, name) for name in ("new_array", "array_class"))
         none, zero = ir.Constant(BYTES, None), ir.Constant(I32, 0)
         arguments = [
             subtype, ir.Constant(I32, 2), builder.bitcast(dimensions, BYTES), ir.Constant(I32, _NPY_FLOAT), none, none,
@@ -158,15 +180,15 @@ def _as_long(typingctx, value):
 @kernel
 def integer(words, value):
     """The value of an int, -1 where the object is none or its value is beyond 64 bits."""
-    return _as_long(value) if same(load_ptr(value, TYPE // 8), load_ptr(words, INT)) else -1
+    return _as_long(value) if same(load_ptr(value, TYPE // 8), Known(words).int_class) else -1
 
 
 @kernel
 def is_matrix(words, value):
     """Whether an object is a float32 matrix, exactly of numpy's type."""
     return (
-        same(load_ptr(value, TYPE // 8), load_ptr(words, ARRAY))
-        and same(load_ptr(value, DTYPE // 8), load_ptr(words, FLOAT32))
+        same(load_ptr(value, TYPE // 8), Known(words).array_class)
+        and same(load_ptr(value, DTYPE // 8), Known(words).float32)
         and load_i32(value, COUNT // 4) == 2
     )
 
@@ -175,9 +197,9 @@ def is_matrix(words, value):
 def items_of(words, sequence):
     """Address of the items of a tuple or a list; NULL where the object is neither."""
     kind = load_ptr(sequence, TYPE // 8)
-    if same(kind, load_ptr(words, TUPLE)):
+    if same(kind, words.tuple_class):
         return offset(sequence, ITEMS)
-    return load_ptr(sequence, LISTED // 8) if same(kind, load_ptr(words, LIST)) else null()
+    return load_ptr(sequence, LISTED // 8) if same(kind, words.list_class) else null()
 
 
 @kernel
@@ -198,9 +220,9 @@ def data_of(array):
 @kernel
 def descriptor_of(words, value):
     """The descriptor of a PackedLinear, or NULL where the object is none, or none that is complete."""
-    if not same(load_ptr(value, TYPE // 8), load_ptr(words, PACKED)):
+    if not same(load_ptr(value, TYPE // 8), words.packed_class):
         return null()
-    held = load_ptr(value, load_int(words, PLACE) // 8)
-    if is_null(held) or not same(load_ptr(held, TYPE // 8), load_ptr(words, ARRAY)):
+    held = load_ptr(value, words.held_at // 8)
+    if is_null(held) or not same(load_ptr(held, TYPE // 8), words.array_class):
         return null()
     return data_of(held)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ..base.jit import kernel
 from ..base.memory import load_i32, load_int, load_ptr, null, offset, stack_zeros, store_int
+from ..base.record import Pointer
 from ..objects.arguments import (
     apart,
     c_contiguous,
@@ -24,26 +25,32 @@ from ..objects.arguments import (
     thread_count,
     writeable,
 )
-from ..objects.cpython import ARRAY, COUNT, DTYPE, NAMED, TYPE, data_of, dimension, integer, same, stride
+from ..objects.cpython import COUNT, DTYPE, TYPE, Known, data_of, dimension, integer, same, stride
 from ..objects.view import DIMENSIONS
-from ..threads.pool import HELPERS, worthwhile
+from ..threads.pool import Pool, worthwhile
 from .call import map_into, norm_into, rotary_into, softmax_into
 
-#: Words of an operation's descriptor beyond those of objects/cpython.py: its worker, the pool, how many values one
-#: thread does in a microsecond, and numpy's dtypes of booleans and positions.
-WORKER, POOL, RATE, BOOL, INT64 = range(NAMED, NAMED + 5)
-DESCRIPTOR_WORDS = INT64 + 1
 #: Least microseconds to give a thread.
 WORTH_US = 1.0
+
+
+class RowwiseDescriptor(Known):
+    """An operation on an instruction set, and what its entry tells arguments apart by."""
+
+    worker: Pointer
+    pool: Pointer
+    rate: int  # values that one thread does in a microsecond
+    boolean: Pointer  # dtypes of a mask and of positions
+    int64: Pointer
 
 
 @kernel
 def threads_for(words, threads, values, trusted):
     """Threads of a call on this many values; 0 where that is for Python to decide."""
-    wanted, pool = thread_count(words, threads), load_ptr(words, POOL)
+    wanted, pool = thread_count(words, threads), words.pool
     if wanted == 0:
-        wanted = worthwhile(pool, 0, values / load_int(words, RATE), WORTH_US)
-    return wanted if 0 < wanted and (trusted or wanted <= load_int(pool, HELPERS) + 1) else 0
+        wanted = worthwhile(pool, 0, values / words.rate, WORTH_US)
+    return wanted if 0 < wanted and (trusted or wanted <= Pool(pool).helpers + 1) else 0
 
 
 @kernel
@@ -76,7 +83,7 @@ def stride_or_zero(words, value):
 @kernel
 def mask_kind(words, mask, x):
     """1 for a boolean mask, 2 for float32: rows of x's length, the other axes broadcast to x's. Any other: -1."""
-    if not same(load_ptr(mask, TYPE // 8), load_ptr(words, ARRAY)):
+    if not same(load_ptr(mask, TYPE // 8), words.array_class):
         return -1
     axes = load_i32(mask, COUNT // 4)
     more = load_i32(x, COUNT // 4) - axes
@@ -85,7 +92,7 @@ def mask_kind(words, mask, x):
     for axis in range(axes - 1):
         if dimension(mask, axis) != 1 and dimension(mask, axis) != dimension(x, axis + more):
             return -1
-    kind = 1 if same(load_ptr(mask, DTYPE // 8), load_ptr(words, BOOL)) else 2
+    kind = 1 if same(load_ptr(mask, DTYPE // 8), words.boolean) else 2
     contiguous = stride(mask, axes - 1) == (1 if kind == 1 else 4) or columns_of(x) == 1
     if columns_of(mask) != columns_of(x) or not contiguous or not (kind == 1 or is_floats(words, mask)):
         return -1
@@ -106,7 +113,7 @@ def unfit(words, x, out, columns, trusted):
 @kernel
 def softmax_entry(x, mask, out, threads, words, trusted):
     """`mask` has no byte of `out`."""
-    x, mask, out, threads, words = x.at, mask.at, out.at, threads.at, words.data
+    x, mask, out, threads, words = x.at, mask.at, out.at, threads.at, RowwiseDescriptor(words.data)
     if not (trusted or is_floats(words, x)):
         return 1
     rows, k = rows_of(x), columns_of(x)
@@ -125,7 +132,7 @@ def softmax_entry(x, mask, out, threads, words, trusted):
                 store_int(strides, axis, stride(mask, axis - more))
     softmax_into(
         data_of(x), row_stride(x), rows, k, kind, data_or_null(words, mask), load_ptr(x, DIMENSIONS // 8), strides,
-        axes, data_of(out), row_stride(out), load_ptr(words, WORKER), load_ptr(words, POOL), count,
+        axes, data_of(out), row_stride(out), words.worker, words.pool, count,
     )  # fmt: skip
     return 0
 
@@ -134,7 +141,7 @@ def softmax_entry(x, mask, out, threads, words, trusted):
 def norm_entry(x, weight, bias, residual, total, out, eps, threads, words, trusted):
     """Both norms; an rms_norm has no bias. A bias needs a weight, and a total a residual."""
     x, weight, bias, residual, total, out = x.at, weight.at, bias.at, residual.at, total.at, out.at
-    threads, words = threads.at, words.data
+    threads, words = threads.at, RowwiseDescriptor(words.data)
     if not (trusted or is_floats(words, x)):
         return 1
     rows, k = rows_of(x), columns_of(x)
@@ -161,8 +168,8 @@ def norm_entry(x, weight, bias, residual, total, out, eps, threads, words, trust
     norm_into(
         data_of(x), row_stride(x), rows, k, data_or_null(words, weight), data_or_null(words, bias),
         data_or_null(words, residual), stride_or_zero(words, residual), data_or_null(words, total),
-        stride_or_zero(words, total), data_of(out), row_stride(out), eps, load_int(words, WORKER),
-        load_int(words, POOL), count,
+        stride_or_zero(words, total), data_of(out), row_stride(out), eps, words.worker,
+        words.pool, count,
     )  # fmt: skip
     return 0
 
@@ -170,7 +177,7 @@ def norm_entry(x, weight, bias, residual, total, out, eps, threads, words, trust
 @kernel
 def map_entry(number, x, out, threads, words, trusted):
     """A function of one operand."""
-    x, out, threads, words = x.at, out.at, threads.at, words.data
+    x, out, threads, words = x.at, out.at, threads.at, RowwiseDescriptor(words.data)
     if not (trusted or is_floats(words, x)):
         return 1
     rows, k = rows_of(x), columns_of(x)
@@ -181,7 +188,7 @@ def map_entry(number, x, out, threads, words, trusted):
         return 1
     map_into(
         number, data_of(x), row_stride(x), data_of(x), row_stride(x), rows, k, data_of(out), row_stride(out),
-        load_ptr(words, WORKER), load_ptr(words, POOL), count,
+        words.worker, words.pool, count,
     )  # fmt: skip
     return 0
 
@@ -189,7 +196,7 @@ def map_entry(number, x, out, threads, words, trusted):
 @kernel
 def pair_entry(number, x, second, out, threads, words, trusted):
     """A function of two operands; where `second` is None, they are the halves of x's rows."""
-    x, second, out, threads, words = x.at, second.at, out.at, threads.at, words.data
+    x, second, out, threads, words = x.at, second.at, out.at, threads.at, RowwiseDescriptor(words.data)
     if not (trusted or is_floats(words, x)):
         return 1
     halves = is_none(words, second)
@@ -210,7 +217,7 @@ def pair_entry(number, x, second, out, threads, words, trusted):
         return 1
     map_into(
         number, data_of(x), row_stride(x), other, other_stride, rows, k, data_of(out), row_stride(out),
-        load_ptr(words, WORKER), load_ptr(words, POOL), count,
+        words.worker, words.pool, count,
     )  # fmt: skip
     return 0
 
@@ -219,13 +226,13 @@ def pair_entry(number, x, second, out, threads, words, trusted):
 def places(words, positions, rows, period, limit):
     """How many int64 positions there are, one per row or one for each of the last axis but one, all below `limit`; 0:
     they are others."""
-    if not (same(load_ptr(positions, TYPE // 8), load_ptr(words, ARRAY)) and c_contiguous(positions)):
+    if not (same(load_ptr(positions, TYPE // 8), words.array_class) and c_contiguous(positions)):
         return 0
     count = 1
     for axis in range(load_i32(positions, COUNT // 4)):
         count *= dimension(positions, axis)
     plain = count == rows or (count == period and load_i32(positions, COUNT // 4) == 1)
-    if not plain or not same(load_ptr(positions, DTYPE // 8), load_ptr(words, INT64)):
+    if not plain or not same(load_ptr(positions, DTYPE // 8), words.int64):
         return 0
     given = data_of(positions)
     for i in range(count):
@@ -238,7 +245,7 @@ def places(words, positions, rows, period, limit):
 def rotary_entry(x, cos, sin, positions, start, interleaved, out, threads, words, trusted):
     """`positions` as `places` says, or None: then row r stands at start + r % (the last axis but one)."""
     x, cos, sin, positions, start = x.at, cos.at, sin.at, positions.at, start.at
-    out, threads, words = out.at, threads.at, words.data
+    out, threads, words = out.at, threads.at, RowwiseDescriptor(words.data)
     if not (trusted or (is_floats(words, x) and is_floats(words, cos) and is_floats(words, sin))):
         return 1
     rows, k, half, axes = rows_of(x), columns_of(x), columns_of(cos), load_i32(x, COUNT // 4)
@@ -265,6 +272,6 @@ def rotary_entry(x, cos, sin, positions, start, interleaved, out, threads, words
     rotary_into(
         data_of(x), row_stride(x), rows, k, data_of(cos), data_of(sin), row_stride(cos), half,
         data_or_null(words, positions), period, first, interleaved, data_of(out), row_stride(out),
-        load_ptr(words, WORKER), load_ptr(words, POOL), count,
+        words.worker, words.pool, count,
     )  # fmt: skip
     return 0

@@ -24,8 +24,8 @@ Helpers are threads of the system, made here: they need nothing of the interpret
 its end, nor a signal's handler can meet one half started. `start`, `hold` and `release` are each one call of compiled
 code, in which no handler of the calling thread runs: a handler finds the pool as they leave it.
 
-The pool is some int64 words shared by all threads of the process (dynq_numba/runtime/threads.py owns
-them). GATE holds four 16-bit fields, so that one compare-and-swap enters:
+The process has one pool, a record (dynq_numba/runtime/threads.py owns it). Its gate holds four 16-bit fields, so that
+one compare-and-swap enters:
 
     ┌ unused ┬ limit: helpers wanted, 0 when closed ┬ taken: helpers that entered ┬ inside ┐
 
@@ -54,18 +54,34 @@ from ..base.context import LINE, Context
 from ..base.cores import core, leave, move, thread_id, thread_time
 from ..base.jit import kernel
 from ..base.limits import MAX_THREADS
-from ..base.memory import call_worker, load_int, load_ptr, store_int, store_ptr
+from ..base.memory import call_worker, load_int, store_int
+from ..base.record import Line, Pointer, Record, Slot
 
-#: The pool's words: what helpers look at, and where the caller runs; who has the pool; how many sleep; what seldom
-#: changes: how many there are, what threads=None means, when a short call last did without, whether a caller sleeps
-#: until a helper leaves, and whether one is being brought to another core; the addresses of `serve` and
-#: `await_helpers`; who may start and end helpers; their names; the system's number of the helper inside as each worker.
-SIGNAL, GATE, JOB, STOP, CORE = range(5)
-OWNER, SLEEPERS = LINE, 2 * LINE
-HELPERS, SETTING, LAST, AWAITED, MOVING = range(3 * LINE, 3 * LINE + 5)
-LIFE, AWAIT, CHANGING, HELD = range(4 * LINE, 4 * LINE + 4)
-NAMES = 5 * LINE
-INSIDE = NAMES + MAX_THREADS
+
+class Pool(Record):
+    """What the threads share. Words that different threads write often have a cache line each."""
+
+    signal: Slot  # how many calls have opened the gate; helpers sleep on it
+    gate: Slot  # above
+    job: Pointer  # the context of the call
+    stop: Slot  # 1: helpers end
+    core: int  # where the caller runs
+    owner: Line  # 1 while a call, or `hold`, has the helpers
+    sleepers: Line  # how many helpers sleep
+    last: Line  # when a short call last did without helpers, in nanoseconds
+    awaited: Slot  # 1 while the caller sleeps until a helper leaves
+    moving: Slot  # 1 while a helper is brought to another core
+    helpers: int  # how many there are
+    setting: int  # threads of a call that does not say
+    changing: Line  # 1 while helpers are started or ended
+    held: Slot  # how many `hold` have no `release` yet
+    serve: Pointer  # the addresses of these functions
+    await_helpers: Pointer
+    names: Line  # of the helpers, for `join_thread`: MAX_THREADS words
+
+
+#: Behind the names each worker has a cache line: the system's number of the helper that is inside as this worker, or 0.
+INSIDE = Pool.names + MAX_THREADS
 POOL_WORDS = INSIDE + LINE * MAX_THREADS
 
 _FIELD = 16
@@ -89,22 +105,22 @@ def run(context, threads):
     An error cannot leave a function that is called by address. What one worker could not start, for lack of memory,
     the others do; if tasks are left at the end, no worker had enough memory.
     """
-    worker, pool = context.worker, context.pool
-    if threads == 1 or exchange(pool, OWNER, 1) != 0:
+    worker, pool = context.worker, Pool(context.pool)
+    if threads == 1 or exchange(pool.owner, 0, 1) != 0:
         call_worker(worker, context, 0)
     else:
-        store_int(pool, CORE, core())
-        store_ptr(pool, JOB, context)
-        store_release(pool, GATE, (threads - 1) << _LIMIT)
-        fetch_add(pool, SIGNAL, 1)
+        pool.core = core()
+        pool.job = context
+        store_release(pool.gate, 0, (threads - 1) << _LIMIT)
+        fetch_add(pool.signal, 0, 1)
         missing = asleep(pool, threads - 1)
         if missing > 0:
-            futex_wake(pool, SIGNAL, missing)
+            futex_wake(pool.signal, 0, missing)
         call_worker(worker, context, 0)
-        taken = fetch_and(pool, GATE, _COUNT) >> _FIELD & _COUNT
-        if load_acquire(pool, GATE) != 0:
-            call_worker(load_ptr(pool, AWAIT), pool, taken)
-        store_release(pool, OWNER, 0)
+        taken = fetch_and(pool.gate, 0, _COUNT) >> _FIELD & _COUNT
+        if load_acquire(pool.gate, 0) != 0:
+            call_worker(pool.await_helpers, pool, taken)
+        store_release(pool.owner, 0, 0)
     return context.done == context.tasks
 
 
@@ -114,33 +130,35 @@ def await_helpers(pool, taken):
 
     One that has no core gets the caller's, which sleeps meanwhile.
     """
+    pool = Pool(pool)
     due = now() + PATIENCE_NS
-    while load_acquire(pool, GATE) != 0:
+    while load_acquire(pool.gate, 0) != 0:
         pause()
         if now() < due:
             continue
         thread = stalled(pool, taken)
         if thread != 0:
-            exchange(pool, AWAITED, 1)
+            exchange(pool.awaited, 0, 1)
             bring(pool, thread)
-            gate = load_acquire(pool, GATE)
+            gate = load_acquire(pool.gate, 0)
             if gate != 0:
-                futex_wait(pool, GATE, gate)
-            store_release(pool, AWAITED, 0)
+                futex_wait(pool.gate, 0, gate)
+            store_release(pool.awaited, 0, 0)
         due = now() + PATIENCE_NS
 
 
 @kernel
 def bring(pool, thread):
     """Bring a helper to this core. One is moved at a time: what the other read of its cores would be half a move."""
-    if exchange(pool, MOVING, 1) == 0:
+    if exchange(pool.moving, 0, 1) == 0:
         move(thread, core())
-        store_release(pool, MOVING, 0)
+        store_release(pool.moving, 0, 0)
 
 
 @kernel
 def stalled(pool, taken):
     """The number of a helper that is inside and does not run; 0 when all do."""
+    pool = Pool(pool)
     for index in range(1, taken + 1):
         place = INSIDE + LINE * index
         thread = load_acquire(pool, place)
@@ -157,8 +175,8 @@ def stalled(pool, taken):
 @kernel
 def asleep(pool, wanted):
     """How many sleeping helpers would have to wake for `wanted` to be there; not above 0 when enough are awake."""
-    sleepers = load_acquire(pool, SLEEPERS)
-    return min(sleepers, wanted - (load_int(pool, HELPERS) - sleepers))
+    sleepers = load_acquire(pool.sleepers, 0)
+    return min(sleepers, wanted - (pool.helpers - sleepers))
 
 
 @kernel
@@ -170,8 +188,8 @@ def worth_waking(pool, threads, micros):
     if micros >= WAKE_US or asleep(pool, threads - 1) <= 0:
         return True
     time = now()
-    last = load_int(pool, LAST)
-    store_release(pool, LAST, time)
+    last = load_int(pool.last, 0)
+    store_release(pool.last, 0, time)
     return time - last < SPIN_NS
 
 
@@ -183,67 +201,70 @@ def worthwhile(pool, threads, micros, least):
     """
     if threads != 0:
         return threads
+    pool = Pool(pool)
     wanted = int(micros / least)
     if wanted > 1:
-        wanted = min(wanted, load_int(pool, SETTING))
+        wanted = min(wanted, pool.setting)
     return wanted if wanted > 1 and worth_waking(pool, wanted, micros) else 1
 
 
 @kernel
 def enter(pool):
     """This helper's worker index if the gate lets it in, else 0."""
-    gate = load_acquire(pool, GATE)
+    gate = load_acquire(pool.gate, 0)
     while (gate >> _FIELD) & _COUNT < gate >> _LIMIT:
-        if compare_exchange(pool, GATE, gate, gate + _ENTER):
+        if compare_exchange(pool.gate, 0, gate, gate + _ENTER):
             return ((gate >> _FIELD) & _COUNT) + 1
-        gate = load_acquire(pool, GATE)
+        gate = load_acquire(pool.gate, 0)
     return 0
 
 
 @kernel
 def apart(pool):
     """See that this helper is on another core than the caller; False where it may run on no other."""
-    caller = load_int(pool, CORE)
-    if core() != caller or caller < 0 or exchange(pool, MOVING, 1) != 0:
+    pool = Pool(pool)
+    caller = pool.core
+    if core() != caller or caller < 0 or exchange(pool.moving, 0, 1) != 0:
         return True
     left = leave(caller)
-    store_release(pool, MOVING, 0)
+    store_release(pool.moving, 0, 0)
     return left
 
 
 @kernel
 def await_signal(pool, seen, until):
-    """Return once SIGNAL is no longer `seen`: spin until that time, then sleep. Returns until when to spin next."""
+    """Return once the signal is no longer `seen`: spin until that time, then sleep. Returns until when to spin next."""
     while now() < until and apart(pool):
         for _ in range(PAUSES):
-            if load_acquire(pool, SIGNAL) != seen:
+            if load_acquire(pool.signal, 0) != seen:
                 return until
             pause()
-    while load_acquire(pool, SIGNAL) == seen:
-        fetch_add(pool, SLEEPERS, 1)
-        futex_wait(pool, SIGNAL, seen)
-        fetch_add(pool, SLEEPERS, -1)
+    while load_acquire(pool.signal, 0) == seen:
+        fetch_add(pool.sleepers, 0, 1)
+        futex_wait(pool.signal, 0, seen)
+        fetch_add(pool.sleepers, 0, -1)
     return now() + SPIN_NS
 
 
 @kernel
 def serve(pool):
-    """A helper's life: wait for a signal, join the call that gave it, until STOP."""
+    """A helper's life: wait for a signal, join the call that gave it, until it is stopped."""
+    pool = Pool(pool)
     thread, until = thread_id(), now() + SPIN_NS
     while True:
-        seen = load_acquire(pool, SIGNAL)
-        if load_acquire(pool, STOP) != 0:
+        seen = load_acquire(pool.signal, 0)
+        if load_acquire(pool.stop, 0) != 0:
             return
         apart(pool)
         index = enter(pool)
         if index > 0:
             store_release(pool, INSIDE + LINE * index, thread)
-            context = Context(load_ptr(pool, JOB))
+            context = Context(pool.job)
             call_worker(context.worker, context, index)
             store_release(pool, INSIDE + LINE * index, 0)
-            fetch_add(pool, GATE, -1)
-            if load_acquire(pool, AWAITED) != 0:
-                futex_wake(pool, GATE, 1)
+            fetch_add(pool.gate, 0, -1)
+            if load_acquire(pool.awaited, 0) != 0:
+                futex_wake(pool.gate, 0, 1)
             until = now() + SPIN_NS
         until = await_signal(pool, seen, until)
 
@@ -255,40 +276,40 @@ def start(words, wanted):
     Nothing is done while another thread changes them, or while they are held for a fork. `words` is the pool, as for
     `hold` and `release`.
     """
-    pool = words.data
-    if exchange(pool, CHANGING, 1) != 0:
+    pool = Pool(words.data)
+    if exchange(pool.changing, 0, 1) != 0:
         return
-    store_int(pool, CORE, core())
-    count = load_int(pool, HELPERS)
-    while count < wanted and start_thread(pool, NAMES + count, load_ptr(pool, LIFE), pool):
+    pool.core = core()
+    count = pool.helpers
+    while count < wanted and start_thread(pool.names, count, pool.serve, pool):
         count += 1
-        store_int(pool, HELPERS, count)
-    store_release(pool, CHANGING, 0)
+        pool.helpers = count
+    store_release(pool.changing, 0, 0)
 
 
 @kernel
 def hold(words):
     """Take the pool once the call that has it ends, and end the helpers, until `release`. The same thread may again."""
-    pool = words.data
-    if load_int(pool, HELD) == 0:
-        while exchange(pool, CHANGING, 1) != 0:
+    pool = Pool(words.data)
+    if load_int(pool.held, 0) == 0:
+        while exchange(pool.changing, 0, 1) != 0:
             give_way()
-        while exchange(pool, OWNER, 1) != 0:
+        while exchange(pool.owner, 0, 1) != 0:
             give_way()
-        store_release(pool, STOP, 1)
-        fetch_add(pool, SIGNAL, 1)
-        futex_wake(pool, SIGNAL, MAX_THREADS)
-        for helper in range(load_int(pool, HELPERS)):
-            join_thread(pool, NAMES + helper)
-        store_int(pool, HELPERS, 0)
-    fetch_add(pool, HELD, 1)
+        store_release(pool.stop, 0, 1)
+        fetch_add(pool.signal, 0, 1)
+        futex_wake(pool.signal, 0, MAX_THREADS)
+        for helper in range(pool.helpers):
+            join_thread(pool.names, helper)
+        pool.helpers = 0
+    fetch_add(pool.held, 0, 1)
 
 
 @kernel
 def release(words):
     """The end of what `hold` began: calls may have the pool again, and start helpers."""
-    pool = words.data
-    if fetch_add(pool, HELD, -1) == 1:
-        store_int(pool, STOP, 0)
-        store_release(pool, OWNER, 0)
-        store_release(pool, CHANGING, 0)
+    pool = Pool(words.data)
+    if fetch_add(pool.held, 0, -1) == 1:
+        store_int(pool.stop, 0, 0)
+        store_release(pool.owner, 0, 0)
+        store_release(pool.changing, 0, 0)

@@ -9,7 +9,7 @@ from numba.core.errors import TypingError
 
 from dynq_numba.kernels.base.context import Context, new_context
 from dynq_numba.kernels.base.memory import data_ptr, load_int, offset
-from dynq_numba.kernels.base.record import Float, Pointer, Record, Slot, bytes_of
+from dynq_numba.kernels.base.record import Float, Line, Pointer, Record, Slot, bytes_of
 from dynq_numba.kernels.threads.tasks import tasks_of
 
 
@@ -27,6 +27,18 @@ class Part(Image):
 def test_a_record_has_the_places_of_its_base():
     assert (Image.pixels, Image.height, Image.scale, Image.size) == (0, 1, 2, 3)
     assert (Part.pixels, Part.height, Part.scale, Part.first, Part.slot, Part.size) == (0, 1, 2, 3, 4, 5)
+
+
+def test_a_line_begins_a_cache_line():
+    class Lines(Part):
+        third: Line
+        fourth: int
+        fifth: Line
+
+    class First(Record):
+        only: Line
+
+    assert (Lines.third, Lines.fourth, Lines.fifth, Lines.size) == (8, 9, 16, 17) and (First.only, First.size) == (0, 1)
 
 
 def test_python_fills_by_name_and_forgets_none():

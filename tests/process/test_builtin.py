@@ -30,9 +30,9 @@ def quickly(monkeypatch):
     """The quick paths are there and on, whatever tests before did."""
     dq.linear_many(np.ones((1, 1)), [dq.pack_linear(np.ones((1, 1)))])
     monkeypatch.setattr(isa, "ever_forced", False)
-    python.PROCESS[python.ON] = 1
+    python.PROCESS[python.Process.on] = 1
     yield
-    python.PROCESS[python.ON] = 0
+    python.PROCESS[python.Process.on] = 0
     isa.ever_forced = True
 
 
@@ -290,10 +290,10 @@ def test_others_run_during_a_long_call(quickly, rng):
 
 def test_forcing_a_set_turns_it_off_for_good(rng):
     with dq.force_isa("portable"):
-        assert python.PROCESS[python.ON] == 0
+        assert python.PROCESS[python.Process.on] == 0
         w = layer(rng)
         assert "portable" in repr(w)
-    assert python.PROCESS[python.ON] == 0
+    assert python.PROCESS[python.Process.on] == 0
 
 
 STRANGE = """

@@ -15,6 +15,7 @@ from dynq_numba.kernels.base import cores
 from dynq_numba.kernels.base.atomics import fetch_add, futex_wake, load_acquire
 from dynq_numba.kernels.base.memory import data_ptr
 from dynq_numba.kernels.threads import pool as parallel
+from dynq_numba.kernels.threads.pool import Pool
 
 ALLOWED = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
 pytestmark = [
@@ -41,8 +42,8 @@ def await_helpers(words, taken):
 
 @numba.njit(nogil=True)
 def leave_gate(words):
-    fetch_add(data_ptr(words), parallel.GATE, -1)
-    futex_wake(data_ptr(words), parallel.GATE, 1)
+    fetch_add(Pool(data_ptr(words)).gate, 0, -1)
+    futex_wake(Pool(data_ptr(words)).gate, 0, 1)
 
 
 @numba.njit(nogil=True)
@@ -130,11 +131,11 @@ def test_who_may_run_on_one_core_only_stays():
     def run():
         os.sched_setaffinity(0, ALLOWED[-1:])
         words = np.zeros(parallel.POOL_WORDS, np.int64)
-        words[parallel.CORE] = ALLOWED[-1]
+        words[Pool.core] = ALLOWED[-1]
         left = leave(ALLOWED[-1]), apart(words)
-        words[parallel.MOVING] = 1  # another is being moved: it will try again
+        words[Pool.moving] = 1  # another is being moved: it will try again
         assert apart(words)
-        words[parallel.MOVING], words[parallel.CORE] = 0, -1  # the system does not say where the caller runs
+        words[Pool.moving], words[Pool.core] = 0, -1  # the system does not say where the caller runs
         return *left, apart(words), sorted(os.sched_getaffinity(0))
 
     assert in_thread(run) == (False, False, True, ALLOWED[-1:])
@@ -182,15 +183,15 @@ def test_a_helper_inside_that_runs_is_left_alone():
 
 def test_a_caller_sleeps_until_the_helper_that_does_not_run_has_left():
     words = np.zeros(parallel.POOL_WORDS, np.int64)
-    words[parallel.GATE], seen = 1, []
+    words[Pool.gate], seen = 1, []
     ready, over = threading.Event(), threading.Event()
 
     def helper():
         words[parallel.INSIDE + parallel.LINE] = threading.get_native_id()
         ready.set()
-        while not words[parallel.AWAITED]:
+        while not words[Pool.awaited]:
             time.sleep(0.01)  # does not run meanwhile
-        seen.append(words[parallel.GATE])
+        seen.append(words[Pool.gate])
         leave_gate(words)
         over.wait()
         seen.append(sorted(os.sched_getaffinity(0)))
@@ -202,7 +203,7 @@ def test_a_caller_sleeps_until_the_helper_that_does_not_run_has_left():
     await_helpers(words, 1)
     over.set()
     thread.join()
-    assert words[parallel.GATE] == words[parallel.AWAITED] == words[parallel.MOVING] == 0
+    assert words[Pool.gate] == words[Pool.awaited] == words[Pool.moving] == 0
     assert seen == [1, ALLOWED]
 
 

@@ -97,7 +97,7 @@ def worthwhile(words, threads, micros):
 
 def test_a_call_has_as_many_threads_as_have_work_for_each():
     words = np.zeros(parallel.POOL_WORDS, np.int64)
-    words[parallel.SETTING] = 4
+    words[parallel.Pool.setting] = 4
     assert [worthwhile(words, 0, micros) for micros in (0.5, 1.9, 2.1, 90.0)] == [1, 1, 2, 4]
     assert [worthwhile(words, threads, 0.5) for threads in (1, 3, 9)] == [1, 3, 9], "what the caller asks for is done"
 
@@ -185,7 +185,7 @@ def test_columns_are_shared_from_more_work_on_than_rows():
     """Each thread quantizes all rows then, so what rows are shared for is not enough (bench.small_calls)."""
     assert partition.least_micros(4 * 14, 14) == partition.WORTH_US < partition.least_micros(4 * 14 - 1, 14)
     words = np.zeros(parallel.POOL_WORDS, np.int64)
-    words[parallel.SETTING], words[parallel.HELPERS] = 2, 1
+    words[parallel.Pool.setting], words[parallel.Pool.helpers] = 2, 1
     m, n, k = 32, 128, 128  # 1.7 times as slow on two threads as on one
     micros = partition.estimate(m, n, k, n * k)
     assert worthwhile_of(words, micros, partition.least_micros(m, 14)) == 1

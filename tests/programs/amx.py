@@ -16,7 +16,7 @@ import pytest
 
 import dynq_numba as dq
 from dynq_numba import cli
-from dynq_numba.kernels.threads import pool
+from dynq_numba.kernels.threads.pool import Pool
 from dynq_numba.runtime import isa as sets
 from dynq_numba.runtime import threads
 
@@ -49,7 +49,7 @@ def in_many_threads():
 def helpers_first():
     """Helpers that run before the process may use the registers."""
     threads.ready(2)
-    assert threads._WORDS[pool.HELPERS] >= 1
+    assert threads._WORDS[Pool.helpers] >= 1
     assert sets._sets.cache_info().currsize == 0
     x, weight, want = product()
     w = dq.pack_linear(weight)

@@ -26,7 +26,7 @@ import numpy as np
 from cases import files
 from cases.base import bits
 
-from dynq_numba.kernels.threads.scratch import BLOCK
+from dynq_numba.kernels.threads.scratch import Kept
 from dynq_numba.runtime import scratch
 
 free = ctypes.CDLL(None).free
@@ -43,8 +43,8 @@ def size() -> int:
 def empty() -> None:
     """Free the scratch memory that is kept for later calls."""
     for slot in scratch._ROOM:
-        if slot[0] == 0 and slot[BLOCK]:
-            free(int(slot[BLOCK]))
+        if slot[Kept.taken] == 0 and slot[Kept.block]:
+            free(int(slot[Kept.block]))
             slot[:] = 0
 
 
@@ -94,7 +94,7 @@ def main(names: list[str]) -> None:
         base = size()
         errors = Counter(filter(None, starve(run)))
         empty()
-        grown, busy = size() - base, int(np.count_nonzero(scratch._ROOM[:, 0]))
+        grown, busy = size() - base, int(np.count_nonzero(scratch._ROOM[:, Kept.taken]))
         report[call.name] = {"errors": errors, "grown": grown, "same": bits(run()) == before, "busy": busy}
         print(call.name, report[call.name], file=sys.stderr, flush=True)
     print(json.dumps(report))

@@ -15,7 +15,6 @@ from numba import types
 
 from ...kernels.base.jit import JIT_ENABLED, entry
 from ...kernels.objects.arguments import OBJECT
-from ...kernels.objects.cpython import ARRAY, FLOAT32, INT, NONE
 from ...kernels.objects.view import ADDRESS
 from ...kernels.rowwise import entry as floats_entry
 from ...kernels.rowwise import reference as reference_floats
@@ -42,14 +41,14 @@ _ENTRIES = {
 def _operation(name: str) -> tuple[Callable, np.ndarray]:
     """The entry of an operation and its descriptor."""
     worker = "map" if name == "pair" else name
-    words = np.zeros(floats_entry.DESCRIPTOR_WORDS, np.int64)
-    for word, thing in (
-        (ARRAY, np.ndarray), (FLOAT32, np.dtype(np.float32)), (INT, int), (NONE, None),
-        (floats_entry.BOOL, np.dtype(np.bool_)), (floats_entry.INT64, np.dtype(np.int64)),
-    ):  # fmt: skip
-        words[word] = id(thing)
-    words[floats_entry.WORKER] = kernel_table.worker_address(worker, isa.active())
-    words[floats_entry.POOL], words[floats_entry.RATE] = threads.POOL, RATES[worker]
+    objects = {
+        "array_class": np.ndarray, "float32": np.dtype(np.float32), "int_class": int, "none": None,
+        "boolean": np.dtype(np.bool_), "int64": np.dtype(np.int64),
+    }  # fmt: skip
+    words = floats_entry.RowwiseDescriptor.array(
+        worker=kernel_table.worker_address(worker, isa.active()), pool=threads.POOL, rate=RATES[worker],
+        **{name: id(thing) for name, thing in objects.items()},
+    )  # fmt: skip
     return entry(*_ENTRIES[name]), words
 
 

@@ -183,12 +183,11 @@ def borrow_and_give_back(slots, counts, given):
 
 
 def test_scratch_is_kept_where_it_is_not_too_large():
-    slots = np.zeros(scratch.SLOT_WORDS, np.int64)
-    first, line = slots.reshape(-1, scratch.LINE), scratch.LINE
+    slots, kept = np.zeros((scratch.SLOTS, scratch.Kept.lines() // 8), np.int64), scratch.Kept
     assert list(borrow_and_give_back(slots, np.array([100, 50, 200]), 3)) == [0, 0, 0]
-    assert list(first[0, [0, scratch.BYTES]]) == [0, 200] and first[0, scratch.BLOCK] != 0
-    assert list(borrow_and_give_back(slots, np.array([10, 20]), 0)) == [0, line]
-    assert list(borrow_and_give_back(slots, np.array([scratch.KEPT + 1]), 1)) == [2 * line]
-    assert not first[2].any()
+    assert list(slots[0, [kept.taken, kept.bytes]]) == [0, 200] and slots[0, kept.block] != 0
+    assert list(borrow_and_give_back(slots, np.array([10, 20]), 0)) == [0, 1]
+    assert list(borrow_and_give_back(slots, np.array([scratch.KEPT + 1]), 1)) == [2]
+    assert not slots[2].any()
     many = borrow_and_give_back(slots, np.full(scratch.SLOTS, 8), 0)
-    assert list(many[-2:]) == [-1, -1] and many[-3] == (scratch.SLOTS - 1) * line
+    assert list(many[-2:]) == [-1, -1] and many[-3] == scratch.SLOTS - 1

@@ -18,7 +18,7 @@ def plan_of(layer, times, batch, threads):
 def planned(hidden, batch, times, threads=0, *, cores=2, gates=4, inputs=64, directions=1, phases=1):
     """(groups of rows, parts of a step, threads) on a machine of so many cores, whose helpers are awake."""
     room = np.zeros(pool.POOL_WORDS, np.int64)
-    room[pool.SETTING], room[pool.HELPERS] = cores, cores - 1
+    room[pool.Pool.setting], room[pool.Pool.helpers] = cores, cores - 1
     layer = LayerDescriptor.array(
         sequence_worker=0, pool=room.ctypes.data, inputs=inputs, hidden=hidden, state=hidden, directions=directions,
         gate_columns=gates * padded(hidden), phases=phases, has_cells=0,
