@@ -79,6 +79,11 @@ def out_array(out: Any, ndim: int | None = None, element: Any = types.float32, n
     return True
 
 
+def result_function(has_out: bool) -> Callable:
+    """(out, shape, dtype) -> the array that a call returns."""
+    return arrays.given_result if has_out else arrays.new_result
+
+
 def rows_function(array: types.Array) -> Callable:
     return arrays.view_rows if array.layout == "C" and array.dtype == types.float32 else arrays.as_rows
 

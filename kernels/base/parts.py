@@ -84,7 +84,9 @@ class PartLibrary(JITCodeLibrary):
         return self
 
 
-class _PartCompiler(Compiler):
+class PartCompiler(Compiler):
+    """Compiles a function as a part."""
+
     def compile_extra(self, function: Any) -> Any:
         self.state.library = PartLibrary(self.state.targetctx.codegen(), function.__qualname__)
         return super().compile_extra(function)
@@ -150,7 +152,7 @@ def part(function: Any, variant: str, options: dict[str, Any]) -> Kernel:
     """`function` as a part, kept on disk; `variant` says what it closed over."""
     made = Kernel(
         function, targetoptions=options | {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True},
-        pipeline_class=_PartCompiler,
+        pipeline_class=PartCompiler,
     )  # fmt: skip
     made._cache, made.variant = _PartCache(function, variant), variant
     return made

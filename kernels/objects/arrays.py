@@ -52,6 +52,26 @@ def overlap(a, b):
     return first_a < first_b + b.size * b.itemsize and first_b < first_a + a.size * a.itemsize
 
 
+@kernel
+def new_result(out, shape, dtype):
+    """A new array for a result, where no `out` is given."""
+    return np.empty(shape, dtype)
+
+
+@kernel
+def given_result(out, shape, dtype):
+    """The `out` that is given, of the result's shape; the caller has checked its dtype."""
+    if out.shape != shape:
+        raise ValueError("out must have the shape of the result")
+    return out
+
+
+@kernel
+def apart(target, read):
+    """`target`, or new memory of its shape where it shares a byte with what is read while it is written."""
+    return np.empty(target.shape, target.dtype) if overlap(target, read) else target
+
+
 @intrinsic
 def _copy(typingctx, to, start, count):
     """memcpy(to, start, count)"""

@@ -16,7 +16,7 @@ from ...kernels.attention.emit import max_vectors
 from ...kernels.attention.reference import LONGEST
 from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, insist, keep, null
 from ...kernels.objects import arrays
-from ...njit.arguments import absent, address_of, out_array, value_type
+from ...njit.arguments import absent, address_of, out_array, result_function, value_type
 from ...njit.overloads import overload_of
 from ...runtime import isa, kernel_table
 from .api import attention
@@ -33,6 +33,7 @@ def _floats(name: str, array: Any) -> Callable:
 
 
 WORDS = AttentionDescriptor.size
+TOO_LONG = f"q must have a last dimension of at most {LONGEST} where bits is 8"
 
 
 @overload_of(attention)
@@ -61,7 +62,7 @@ def attention_overload(  # type: ignore[no-untyped-def]
     target = isa.active()
     kind = OPERATIONS[8 if in_integers else None]
     worker = address_of(kernel_table.kernel_for(kind, target).worker(), WORKER_SIGNATURE)
-    vectors = max_vectors(target)
+    vectors, result_of = max_vectors(target), result_function(has_out)
 
     def run(q, k, v, mask=None, causal=False, scale=None, key_lengths=None, bits=None, out=None, threads=None):  # type: ignore[no-untyped-def]
         batch, heads, rows, dim = q.shape
@@ -74,10 +75,9 @@ def attention_overload(  # type: ignore[no-untyped-def]
         if in_integers and bits != 8:
             raise ValueError("bits must be 8 or None")
         if in_integers and dim > LONGEST:
-            raise ValueError("q must have a last dimension of at most 1040 where bits is 8")
+            raise ValueError(TOO_LONG)
         shape = (batch, heads, rows, v.shape[3])
-        if has_out and out.shape != shape:
-            raise ValueError("out must have shape [B, H, S, Dv]")
+        y = result_of(out, shape, np.float32)
         queries, keys, values = queries_of(q), keys_of(k), values_of(v)
         chosen = mask_of(mask, (batch, heads, rows, k.shape[2]))
         seen = lengths_of(key_lengths, batch, k.shape[2])
@@ -85,7 +85,7 @@ def attention_overload(  # type: ignore[no-untyped-def]
         words = np.zeros(WORDS, np.int64)
         descriptor = AttentionDescriptor(data_ptr(words))
         descriptor.worker, descriptor.most_vectors, descriptor.decodes = worker(), vectors, not in_integers
-        target = np.empty(shape, np.float32)
+        target = np.empty(shape, np.float32) if has_out else y
         strides = (chosen.strides[0], chosen.strides[1], chosen.strides[2])
         insist(attend_into(
             queries, keys, values, target, data_ptr(chosen), mask_bytes, strides,
@@ -94,9 +94,8 @@ def attention_overload(  # type: ignore[no-untyped-def]
         keep(chosen)
         keep(seen)
         keep(words)
-        if has_out:
-            arrays.deliver(target, out)
-            return out
-        return target
+        arrays.deliver(target, y)
+        keep(target)
+        return y
 
     return run

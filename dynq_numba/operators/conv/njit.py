@@ -13,7 +13,7 @@ from ...kernels.base.memory import POST_OPS_SIGNATURE, data_ptr, keep, null
 from ...kernels.conv.call import convolve_into, output_size
 from ...kernels.conv.context import ConvDescriptor
 from ...kernels.objects import arrays
-from ...njit.arguments import address_of, float_array, literal, out_array, threads_function
+from ...njit.arguments import address_of, float_array, literal, out_array, result_function, threads_function
 from ...njit.overloads import overload_of
 from ...njit.types import PackedType
 from ...runtime.post_ops import post_ops_kernel
@@ -47,7 +47,7 @@ def conv_overload(x, w, activation=None, out=None, threads=None):  # type: ignor
     name, has_out = literal("activation", activation, (*ACTIVATIONS, None), None), out_array(out, x.ndim)
     post_ops = post_ops_kernel(name, None, False)
     address = null if post_ops is None else address_of(post_ops, POST_OPS_SIGNATURE)
-    count_of = threads_function(threads)
+    count_of, result_of = threads_function(threads), result_function(has_out)
     as_it_is = x.layout == "C" and x.dtype == types.float32
 
     def run(x, w, activation=None, out=None, threads=None):  # type: ignore[no-untyped-def]
@@ -65,14 +65,8 @@ def conv_overload(x, w, activation=None, out=None, threads=None):  # type: ignor
         shape = lead + ((d.outputs, high, wide) if plane else (d.outputs, wide))
         count = count_of(threads)
         source = x if as_it_is else np.ascontiguousarray(x).astype(np.float32)
-        if has_out:
-            y = out
-            if y.shape != shape:
-                raise ValueError("out must have the shape of the result")
-            target = np.empty(shape, np.float32) if arrays.overlap(y, source) else y
-        else:
-            y = np.empty(shape, np.float32)
-            target = y
+        y = result_of(out, shape, np.float32)
+        target = arrays.apart(y, source) if has_out else y
         convolve_into(data_ptr(source), images, height, width, data_ptr(target), d, address(), count)
         keep(source)
         keep(words)

@@ -18,7 +18,7 @@ from ...kernels.embedding import call as kernels
 from ...kernels.embedding.context import Table
 from ...kernels.gemm.tile import Scheme
 from ...kernels.objects import arrays
-from ...njit.arguments import absent, address_of, float_array, literal, out_array, threads_function
+from ...njit.arguments import absent, address_of, float_array, literal, out_array, result_function, threads_function
 from ...njit.overloads import overload_of
 from ...njit.types import PackedType
 from ...runtime import isa, kernel_table
@@ -57,20 +57,15 @@ def _prepared(packed: Any, ids: Any, operation: str) -> Any:
 def embedding_overload(ids, packed, out=None, threads=None):  # type: ignore[no-untyped-def]
     worker = _prepared(packed, ids, "embedding")
     has_out, count_of = out_array(out), threads_function(threads)
+    result_of = result_function(has_out)
 
     def run(ids, packed, out=None, threads=None):  # type: ignore[no-untyped-def]
         descriptor = packed.descriptor
         count = count_of(threads)
         shape = ids.shape + (descriptor[COLUMNS],)  # noqa: RUF005 - numba knows no stars
         flat = np.ascontiguousarray(ids).reshape(ids.size)
-        if has_out:
-            y = out
-            if y.shape != shape:
-                raise ValueError("out must have the shape of ids with the table's columns as last axis")
-            target = np.empty(shape, np.float32) if arrays.overlap(y, flat) else y
-        else:
-            y = np.empty(shape, np.float32)
-            target = y
+        y = result_of(out, shape, np.float32)
+        target = arrays.apart(y, flat) if has_out else y
         bad = kernels.first_outside(data_ptr(flat), flat.itemsize, flat.size, descriptor[ROWS])
         if bad != FINE:
             raise IndexError("ids must be from 0 to the table's last row; position and id:", bad, flat[bad])
@@ -81,8 +76,7 @@ def embedding_overload(ids, packed, out=None, threads=None):  # type: ignore[no-
         keep(flat)
         keep(target)
         keep(descriptor)
-        if has_out:
-            arrays.deliver(target, y)
+        arrays.deliver(target, y)
         return y
 
     return run
@@ -96,6 +90,7 @@ def embedding_bag_overload(  # type: ignore[no-untyped-def]
     worker = _prepared(packed, ids, OPERATIONS[name])
     mean, last = int(name == "mean"), literal("include_last_offset", include_last_offset, (True, False), False)
     has_out, weighted, count_of = out_array(out), not absent(weights), threads_function(threads)
+    result_of = result_function(has_out)
     if weighted:
         float_array("weights", weights)
         if name != "sum":
@@ -122,13 +117,8 @@ def embedding_bag_overload(  # type: ignore[no-untyped-def]
         if bad != FINE:
             raise ValueError("offsets must begin with 0, ascend and end within ids; position:", bad)
         shape = (bags, descriptor[COLUMNS])
-        if has_out:
-            y = out
-            if y.shape != shape:
-                raise ValueError("out must have a row for each bag, and the table's columns")
-        else:
-            y = np.empty(shape, np.float32)
-        target = np.empty(shape, np.float32) if has_out and arrays.overlap(y, flat) else y
+        y = result_of(out, shape, np.float32)
+        target = arrays.apart(y, flat) if has_out else y
         bad = kernels.first_outside(data_ptr(flat), flat.itemsize, flat.size, descriptor[ROWS])
         if bad != FINE:
             raise IndexError("ids must be from 0 to the table's last row; position and id:", bad, flat[bad])
@@ -148,8 +138,7 @@ def embedding_bag_overload(  # type: ignore[no-untyped-def]
         keep(values)
         keep(target)
         keep(descriptor)
-        if has_out:
-            arrays.deliver(target, y)
+        arrays.deliver(target, y)
         return y
 
     return run

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import register_jitable
 
 from ...kernels.activations.jitted import ACTIVATIONS
 from ...kernels.base.memory import POST_OPS_SIGNATURE, data_ptr, keep, null
@@ -32,10 +31,11 @@ from ...njit.arguments import (
     float_array,
     literal,
     out_array,
+    result_function,
     rows_function,
     threads_function,
 )
-from ...njit.overloads import overload_of
+from ...njit.overloads import jitable, overload_of
 from ...njit.types import PackedType
 from ...runtime.post_ops import post_ops_kernel
 from .api import linear
@@ -74,11 +74,11 @@ def linear_overload(x, w, activation=None, residual=None, epilogue=None, out=Non
         user = epilogue.dispatcher
     post_ops = post_ops_kernel(name, user, has_residual)
     address = null if post_ops is None else address_of(post_ops, POST_OPS_SIGNATURE)
-    count_of = threads_function(threads)
+    count_of, result_of = threads_function(threads), result_function(has_out)
     x_rows = rows_function(x)
     residual_rows = rows_function(residual if has_residual else x)
 
-    @register_jitable
+    @jitable
     def product(x, w, residual, out, threads):  # type: ignore[no-untyped-def]
         descriptor = w.descriptor
         weight = Weight(data_ptr(descriptor))
@@ -86,12 +86,7 @@ def linear_overload(x, w, activation=None, residual=None, epilogue=None, out=Non
         if x.shape[-1] != k:
             raise ValueError("x must have as many columns as the packed weight")
         shape = x.shape[:-1] + (n,)  # noqa: RUF005 - numba knows no stars
-        if has_out:
-            y = out
-            if y.shape != shape:
-                raise ValueError("out must have the shape of x with the weight's rows as last axis")
-        else:
-            y = np.empty(shape, np.float32)
+        y = result_of(out, shape, np.float32)
         count = count_of(threads)
         rows = x_rows(x, k)
         target = arrays.view_rows(y, n)
@@ -99,16 +94,16 @@ def linear_overload(x, w, activation=None, residual=None, epilogue=None, out=Non
             if residual.shape != shape:
                 raise ValueError("residual must have the result's shape")
             addend = residual_rows(residual, n)
-            if has_out and (arrays.overlap(y, rows) or arrays.overlap(y, addend)):
-                target = np.empty((rows.shape[0], n), np.float32)
+            if has_out:
+                target = arrays.apart(arrays.apart(target, rows), addend)
             call.linear_into(
                 data_ptr(rows), rows.shape[0], rows.strides[0], data_ptr(target), target.strides[0],
                 data_ptr(addend), addend.strides[0], weight, address(), count,
             )  # fmt: skip
             keep(addend)
         else:
-            if has_out and arrays.overlap(y, rows):
-                target = np.empty((rows.shape[0], n), np.float32)
+            if has_out:
+                target = arrays.apart(target, rows)
             call.linear_into(
                 data_ptr(rows), rows.shape[0], rows.strides[0], data_ptr(target), target.strides[0],
                 null(), 0, weight, address(), count,

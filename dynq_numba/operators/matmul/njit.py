@@ -16,7 +16,7 @@ from ...kernels.matmul import call as matmul_call
 from ...kernels.matmul import integer
 from ...kernels.matmul.context import MatmulDescriptor, Products
 from ...kernels.objects import arrays
-from ...njit.arguments import address_of, float_array, out_array, rows_function, value_type
+from ...njit.arguments import address_of, float_array, out_array, result_function, rows_function, value_type
 from ...njit.overloads import overload_of
 from ...runtime import cpu, isa, kernel_table
 from .api import matmul, quantized_matmul
@@ -24,6 +24,7 @@ from .integer import matmul_integer
 
 L2_BYTES = cpu.l2_bytes()
 WORDS, SIZES = MatmulDescriptor.size, Products.size
+TOO_LONG = f"a must have at most {MAX_K:,} columns in compiled code"
 
 
 @overload_of(matmul, quantized_matmul)
@@ -36,7 +37,7 @@ def matmul_overload(a, b, out=None):  # type: ignore[no-untyped-def]
     kernel = kernel_table.kernel_for("matmul", isa.active())
     nr, k_per_word = kernel.form.columns, kernel.form.k_per_word
     worker = address_of(kernel.worker(), WORKER_SIGNATURE)
-    a_rows, b_rows = rows_function(a), rows_function(b)
+    a_rows, b_rows, result_of = rows_function(a), rows_function(b), result_function(has_out)
 
     def run(a, b, out=None):  # type: ignore[no-untyped-def]
         m, k, n = a.shape[ndim - 2], a.shape[ndim - 1], b.shape[ndim - 1]
@@ -46,20 +47,13 @@ def matmul_overload(a, b, out=None):  # type: ignore[no-untyped-def]
         if not fits:
             raise ValueError("b must have as many rows as a has columns, and a's leading dimensions")
         if k > MAX_K:
-            raise ValueError("a must have at most 65,793 columns in compiled code")
+            raise ValueError(TOO_LONG)
         shape = a.shape[:-1] + (n,)  # noqa: RUF005 - numba knows no stars
-        if has_out:
-            y = out
-            if y.shape != shape:
-                raise ValueError("out must have the shape of the product")
-        else:
-            y = np.empty(shape, np.float32)
+        y = result_of(out, shape, np.float32)
         left, right, products = a_rows(a, k), b_rows(b, n), 1
         for axis in range(ndim - 2):
             products *= a.shape[axis]
-        result = y
-        if has_out and (arrays.overlap(y, left) or arrays.overlap(y, right)):
-            result = np.empty(shape, np.float32)
+        target = arrays.apart(arrays.apart(y, left), right) if has_out else y
         sizes, words = np.zeros(SIZES, np.int64), np.zeros(WORDS, np.int64)
         given = (m, n, k, 1, products, 4 * k, 4 * n, 4, 4 * n, 0, 4 * m * k, 0, 4 * k * n, 0, 4 * m * n)
         for i in range(SIZES):
@@ -67,13 +61,13 @@ def matmul_overload(a, b, out=None):  # type: ignore[no-untyped-def]
         descriptor = MatmulDescriptor(data_ptr(words))
         descriptor.worker, descriptor.nr, descriptor.k_per_word = worker(), nr, k_per_word
         descriptor.l2_bytes = L2_BYTES
-        matmul_call.matmul_into(data_ptr(left), data_ptr(right), data_ptr(result), data_ptr(sizes), descriptor, 1)
+        matmul_call.matmul_into(data_ptr(left), data_ptr(right), data_ptr(target), data_ptr(sizes), descriptor, 1)
         keep(left)
         keep(right)
         keep(sizes)
         keep(words)
-        arrays.deliver(result, y)
-        keep(result)
+        arrays.deliver(target, y)
+        keep(target)
         return y
 
     return run

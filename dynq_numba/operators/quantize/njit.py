@@ -12,7 +12,7 @@ from numba.core.errors import TypingError
 from ...kernels.base.memory import WORKER_SIGNATURE, data_ptr, insist, keep, null
 from ...kernels.objects import arrays
 from ...kernels.quantize import call as conversion
-from ...njit.arguments import address_of, float_array, literal, out_array, rows_function
+from ...njit.arguments import address_of, float_array, literal, out_array, result_function, rows_function
 from ...njit.overloads import overload_of
 from ...runtime import cpu, isa, kernel_table
 from . import api as quantization
@@ -31,6 +31,7 @@ def quantize_overload(x, granularity="per_token", dtype="uint8", symmetric=False
     rows_of = rows_function(x)
     result = quantization.Quantized
     has_out = out_array(out, element=types.int8 if signed else types.uint8)
+    result_of = result_function(has_out)
     worker = address_of(kernel_table.kernel_for("quantize", isa.active()).worker(), WORKER_SIGNATURE)
 
     def run(x, granularity="per_token", dtype="uint8", symmetric=False, axis=-1, out=None):  # type: ignore[no-untyped-def]
@@ -39,14 +40,8 @@ def quantize_overload(x, granularity="per_token", dtype="uint8", symmetric=False
             rows = rows.reshape((1, x.size))
         scale = np.empty(rows.shape[0], np.float32)
         zero = np.empty(rows.shape[0], kind)
-        if has_out:
-            data = out
-            if data.shape != x.shape:
-                raise ValueError("out must have the shape of x")
-            target = np.empty(x.shape, kind) if arrays.overlap(data, rows) else data
-        else:
-            data = np.empty(x.shape, kind)
-            target = data
+        data = result_of(out, x.shape, kind)
+        target = arrays.apart(data, rows) if has_out else data
         insist(conversion.quantize_into(
             data_ptr(rows), rows.strides[0], rows.shape[0], rows.shape[1], data_ptr(target), rows.shape[1],
             data_ptr(scale), data_ptr(zero), 1 if symmetric else 0, flip, worker(), null(), LAST_CACHE, 1,
@@ -54,8 +49,7 @@ def quantize_overload(x, granularity="per_token", dtype="uint8", symmetric=False
         keep(rows)
         keep(scale)
         keep(zero)
-        if has_out:
-            arrays.deliver(target, data)
+        arrays.deliver(target, data)
         keep(target)
         if per_token:
             return result(data, scale.reshape(x.shape[:-1]), zero.reshape(x.shape[:-1]), -1)
@@ -72,6 +66,7 @@ def dequantize_overload(q, out=None):  # type: ignore[no-untyped-def]
         raise TypingError(f"q.data must be an int8 or uint8 array; got {q.types[0]}")
     fits = arrays.scale_fits if q.types[1].ndim else arrays.one_scale
     has_out = out_array(out)
+    result_of = result_function(has_out)
     flip = 128 if q.types[0].dtype == types.int8 else 0
     worker = address_of(kernel_table.kernel_for("dequantize", isa.active()).worker(), WORKER_SIGNATURE)
 
@@ -85,14 +80,8 @@ def dequantize_overload(q, out=None):  # type: ignore[no-untyped-def]
         data = np.ascontiguousarray(q.data)
         scale = np.ascontiguousarray(q.scale).astype(np.float32)
         zero = np.ascontiguousarray(q.zero_point).astype(np.int32)
-        if has_out:
-            y = out
-            if y.shape != data.shape:
-                raise ValueError("out must have the shape of q.data")
-            target = np.empty(data.shape, np.float32) if arrays.overlap(y, data) else y
-        else:
-            y = np.empty(data.shape, np.float32)
-            target = y
+        y = result_of(out, data.shape, np.float32)
+        target = arrays.apart(y, data) if has_out else y
         k = data.size // max(1, scale.size)
         conversion.dequantize_into(
             data_ptr(data), k, scale.size, k, data_ptr(target), 4 * k, data_ptr(scale), data_ptr(zero), 4, flip,
@@ -101,8 +90,7 @@ def dequantize_overload(q, out=None):  # type: ignore[no-untyped-def]
         keep(data)
         keep(scale)
         keep(zero)
-        if has_out:
-            arrays.deliver(target, y)
+        arrays.deliver(target, y)
         keep(target)
         return y
 

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import register_jitable
 
 from ...kernels.base.memory import data_ptr, keep, null
 from ...kernels.objects import arrays
 from ...kernels.rowwise import call as floats_call
 from ...kernels.rowwise.intrinsics import MAP_NAMES
-from ...njit.arguments import absent, float_array, literal, out_array, rows_function
-from ...njit.overloads import overload_of
+from ...njit.arguments import absent, float_array, literal, out_array, result_function, rows_function
+from ...njit.overloads import jitable, overload_of
 from . import elementwise
 from . import rotary as rotaries
 from .njit_norms import given_array, place_for, worker_of
@@ -25,15 +24,11 @@ def _map_run(name: str, x: Any, out: Any) -> Callable:
     """``run(x, out)`` of a function of one operand."""
     float_array("x", x)
     has_out, rows_of = out_array(out), rows_function(x)
+    result_of = result_function(has_out)
     worker, number = worker_of("map"), MAP_NAMES.index(name)
 
     def run(x, out):  # type: ignore[no-untyped-def]
-        if has_out:
-            y = out
-            if y.shape != x.shape:
-                raise ValueError("out must have the shape of x")
-        else:
-            y = np.empty(x.shape, np.float32)
+        y = result_of(out, x.shape, np.float32)
         if x.size == 0:
             return y
         k = x.shape[-1]
@@ -48,7 +43,7 @@ def _map_run(name: str, x: Any, out: Any) -> Callable:
         keep(target)
         return y
 
-    return register_jitable(run)
+    return jitable(run)
 
 
 @overload_of(elementwise.gelu, prefer_literal=True)
@@ -76,6 +71,7 @@ def silu_overload(x, out=None, threads=None):  # type: ignore[no-untyped-def]
 def swiglu_overload(gate, up=None, out=None, threads=None):  # type: ignore[no-untyped-def]
     float_array("gate", gate)
     has_up, has_out = given_array("up", up, False), out_array(out)
+    result_of = result_function(has_out)
     rows_of, up_of = rows_function(gate), rows_function(up if has_up else gate)
     worker, number = worker_of("map"), MAP_NAMES.index("swiglu")
 
@@ -90,12 +86,7 @@ def swiglu_overload(gate, up=None, out=None, threads=None):  # type: ignore[no-u
             if wide % 2 != 0:
                 raise ValueError("gate must have an even last axis where up is None")
         shape = gate.shape[:-1] + (k,)  # noqa: RUF005 - numba knows no stars
-        if has_out:
-            y = out
-            if y.shape != shape:
-                raise ValueError("out must have the shape of the gate's part")
-        else:
-            y = np.empty(shape, np.float32)
+        y = result_of(out, shape, np.float32)
         if y.size == 0:
             return y
         rows, result = rows_of(gate, wide), arrays.view_rows(y, k)
@@ -125,6 +116,7 @@ def rotary_overload(  # type: ignore[no-untyped-def]
         if name != "x" and value.ndim != 2:
             raise TypingError(f"{name} must have 2 dimensions; got {value}")
     has_positions, has_out, rows_of = not absent(positions), out_array(out), rows_function(x)
+    result_of = result_function(has_out)
     if has_positions and not (isinstance(positions, types.Array) and isinstance(positions.dtype, types.Integer)):
         raise TypingError(f"positions must be an array of integers; got {positions}")
     worker = worker_of("rotary")
@@ -138,12 +130,7 @@ def rotary_overload(  # type: ignore[no-untyped-def]
             raise ValueError("sin must have the shape of cos")
         if 2 * half > k:
             raise ValueError("cos must have at most half as many columns as x")
-        if has_out:
-            y = out
-            if y.shape != x.shape:
-                raise ValueError("out must have the shape of x")
-        else:
-            y = np.empty(x.shape, np.float32)
+        y = result_of(out, x.shape, np.float32)
         if x.size == 0:
             return y
         rows, result = rows_of(x, k), arrays.view_rows(y, k)

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import register_jitable
 
 from ...kernels.base.memory import WORKER_SIGNATURE, address_value, data_ptr, keep, null
 from ...kernels.objects import arrays
 from ...kernels.rowwise import call as floats_call
 from ...kernels.rowwise.worker import WORKERS
-from ...njit.arguments import absent, address_of, float_array, literal, out_array, rows_function
-from ...njit.overloads import overload_of
+from ...njit.arguments import absent, address_of, float_array, literal, out_array, result_function, rows_function
+from ...njit.overloads import jitable, overload_of
 from . import norms as floats
 
 
@@ -37,21 +36,21 @@ def worker_of(name: str) -> Callable:
     return address_of(WORKERS[name], WORKER_SIGNATURE)
 
 
-@register_jitable
+@jitable
 def place_for(out, read):  # type: ignore[no-untyped-def]
     """Where to write rows: `out` itself, unless it overlaps what is read without being the same."""
     same = address_value(data_ptr(out)) == address_value(data_ptr(read)) and out.size == read.size
     return np.empty(out.shape, np.float32) if arrays.overlap(out, read) and not same else out
 
 
-@register_jitable
+@jitable
 def _vector(values, k, name_and_shape):  # type: ignore[no-untyped-def]
     if values.shape != (k,):
         raise ValueError(name_and_shape)
     return np.ascontiguousarray(values).astype(np.float32)
 
 
-@register_jitable
+@jitable
 def _ones(values, k, name_and_shape):  # type: ignore[no-untyped-def]
     return np.ones(k, np.float32)
 
@@ -62,6 +61,7 @@ def softmax_overload(x, mask=None, axis=-1, out=None, threads=None):  # type: ig
     if literal("axis", axis, (-1,), -1) != -1:
         raise TypingError("axis must be -1 in compiled code")
     has_mask, has_out = not absent(mask), out_array(out)
+    result_of = result_function(has_out)
     rows_of, worker = rows_function(x), worker_of("softmax")
     boolean = has_mask and isinstance(mask, types.Array) and mask.dtype == types.boolean
     if has_mask and not boolean:
@@ -70,12 +70,7 @@ def softmax_overload(x, mask=None, axis=-1, out=None, threads=None):  # type: ig
 
     def run(x, mask=None, axis=-1, out=None, threads=None):  # type: ignore[no-untyped-def]
         k = x.shape[-1]
-        if has_out:
-            y = out
-            if y.shape != x.shape:
-                raise ValueError("out must have the shape of x")
-        else:
-            y = np.empty(x.shape, np.float32)
+        y = result_of(out, x.shape, np.float32)
         if x.size == 0:
             return y
         rows, result = rows_of(x, k), arrays.view_rows(y, k)
@@ -110,6 +105,7 @@ def _norm_run(name: str, x: Any, weight: Any, bias: Any, residual: Any, sum_out:
     has_weight, has_bias = given_array("weight", weight, False), given_array("bias", bias, False)
     has_residual = given_array("residual", residual, False)
     has_sum, has_out = out_array(sum_out, name="sum_out"), out_array(out)
+    result_of = result_function(has_out)
     if has_sum and not has_residual:
         raise TypingError("sum_out needs a residual")
     rows_of, residual_of = rows_function(x), rows_function(residual if has_residual else x)
@@ -123,12 +119,7 @@ def _norm_run(name: str, x: Any, weight: Any, bias: Any, residual: Any, sum_out:
             raise ValueError("eps must be finite in float32 and not negative")
         weights = weight_of(weight, k, "weight must have the length of x's last axis")
         biases = bias_of(bias, k, "bias must have the length of x's last axis")
-        if has_out:
-            y = out
-            if y.shape != x.shape:
-                raise ValueError("out must have the shape of x")
-        else:
-            y = np.empty(x.shape, np.float32)
+        y = result_of(out, x.shape, np.float32)
         if has_residual:  # noqa: SIM102 - numba prunes plain conditions only
             if residual.shape != x.shape:
                 raise ValueError("residual must have the shape of x")
@@ -175,7 +166,7 @@ def _norm_run(name: str, x: Any, weight: Any, bias: Any, residual: Any, sum_out:
         keep(target)
         return y
 
-    return register_jitable(run)
+    return jitable(run)
 
 
 @overload_of(floats.layer_norm)
