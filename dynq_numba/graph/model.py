@@ -35,7 +35,7 @@ def canonical(model: ir.Model) -> tuple[ir.Model, list[str]]:
     common.InlinePass(lambda function: not (ours and function.domain == DOMAIN))(model)
     if version < OPSET:
         model = _raised(model)
-    return model, notes + _true_outputs(model)
+    return model, notes
 
 
 def _weights_as_constants(model: ir.Model) -> list[str]:
@@ -88,7 +88,7 @@ def _relaxed(proto: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def _true_outputs(model: ir.Model) -> list[str]:
+def with_true_outputs(model: ir.Model) -> list[str]:
     """Correct shapes that exporters declared of outputs and the graph does not give: the checker refuses them."""
     copy = model.clone()
     common.RemoveInitializersFromInputsPass()(copy)

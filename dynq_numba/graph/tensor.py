@@ -116,6 +116,11 @@ def is_equal(a: AnySize, b: AnySize) -> bool:
     return same(a, b) or bool(a == b)
 
 
+def alike(a: Shape, b: Shape) -> bool:
+    """Whether two shapes are equal in all runs that use the plan."""
+    return len(a) == len(b) and all(map(is_equal, a, b))
+
+
 def broadcast(shapes: Sequence[Shape]) -> Shape:
     """ONNX's (and numpy's) common shape of several."""
     result: list[AnySize] = []

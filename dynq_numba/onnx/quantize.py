@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from ..graph.model import RECEIPT, canonical
+from ..graph.model import RECEIPT, canonical, with_true_outputs
 from ..graph.quantizer import Progress, quantize_graph
 from ..graph.receipt import Receipt
 from ..graph.recipe import FLOAT, NOT_INCLUDED, Recipe, Rule, Scheme, patterns, read_recipe
@@ -121,6 +121,7 @@ def quantize(
         files.check_place(out)
     found, digest = files.read(model)
     found, notes = canonical(found)
+    notes += with_true_outputs(found)
     receipt = quantize_graph(found, Recipe(rules, default, patterns("include", include)), progress)
     receipt.source_sha256, receipt.notes = digest, notes + receipt.notes
     receipt.recipe = {"rules": [asdict(rule) | {"ops": list(rule.ops)} for rule in [*rules, *default]]}

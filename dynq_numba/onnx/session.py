@@ -10,7 +10,8 @@ import onnx_ir as ir
 
 from ..arguments import checks
 from ..graph.lowering import KERNELS
-from ..graph.model import canonical
+from ..graph.model import RECEIPT, canonical
+from ..graph.optimise import optimise
 from ..graph.plan import Plan
 from ..graph.report import Report, report_of
 from ..graph.supported import missing
@@ -76,6 +77,8 @@ class InferenceSession:
         count = 0 if threads is None else checks.thread_count("threads", threads)
         model, _ = files.read(path_or_bytes)
         self._model, _ = canonical(model)
+        quantized = RECEIPT in self._model.metadata_props
+        self._notes = optimise(self._model, attention_bits=8 if quantized else 32)
         absent = missing(self._model)
         if absent:
             raise ValueError(f"path_or_bytes has operators that nothing here computes: {', '.join(absent)}")

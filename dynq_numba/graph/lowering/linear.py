@@ -20,8 +20,8 @@ from ...operators.linear.packed import PackedLinear
 from ...runtime import isa, kernel_table
 from ...runtime.post_ops import post_ops_address
 from ..functions import Name, parse
-from ..sizes import product
-from ..tensor import Tensor, is_one, same
+from ..sizes import Shape, product
+from ..tensor import Tensor, alike, broadcast, broadcast_strides, is_one, same
 from ..trace import Trace, Unsupported
 from .base import F32, call, floats_only, function_of
 
@@ -34,9 +34,7 @@ def linear(trace: Trace, node: ir.Node) -> None:
     together = beside(trace, node, name)
     layouts = [_layout(trace, each) for each in together]
     shapes = [(*x.shape[:-1], layout.n) for layout in layouts]
-    residual = trace.input(node, len(node.inputs) - 1) if name.residual else None
-    if residual is not None and not (residual.rank == len(shapes[0]) and all(map(same, residual.shape, shapes[0]))):
-        raise Unsupported("the residual has another shape")
+    residual = spread(trace, trace.input(node, len(node.inputs) - 1), shapes[0]) if name.residual else None
     x, stride = matrix(trace, x)
     residual, residual_stride = (None, 0) if residual is None else matrix(trace, residual)
     outs = [trace.result(each.outputs[0], F32, shape) for each, shape in zip(together, shapes, strict=True)]
@@ -75,6 +73,16 @@ def _layout(trace: Trace, node: ir.Node) -> Any:
     layout = weight._layout()
     layout.prepare()
     return layout
+
+
+def spread(trace: Trace, tensor: Tensor, shape: Shape) -> Tensor:
+    """What is added to a result of this shape, as a tensor of that shape."""
+    if alike(tensor.shape, shape):
+        return tensor
+    if not alike(broadcast([tensor.shape, shape]), shape):
+        raise Unsupported("what is added has a larger shape")
+    tensor = trace.memory(tensor)
+    return trace.dense(tensor.view(shape, broadcast_strides(tensor, shape)))
 
 
 def matrix(trace: Trace, tensor: Tensor) -> tuple[Tensor, Any]:

@@ -14,12 +14,11 @@ from ...operators.sgemm.pack import pack_matrix
 from ...runtime import isa, kernel_table
 from ...runtime.post_ops import post_ops_address
 from ..functions import parse
-from ..segment import Word
 from ..sizes import Shape, product
-from ..tensor import Tensor, broadcast, broadcast_strides, same
+from ..tensor import Tensor, broadcast, broadcast_strides
 from ..trace import Trace, Unsupported
 from .base import F32, call, floats_only
-from .linear import matrix
+from .linear import matrix, spread
 
 
 def matmul(trace: Trace, node: ir.Node) -> None:
@@ -52,9 +51,7 @@ def linear(trace: Trace, node: ir.Node) -> None:
     x, weight = trace.input(node, 0), trace.input(node, 1)
     floats_only(x)
     shape = (*x.shape[:-1], weight.shape[1])
-    residual = trace.input(node, 3) if name.residual else None
-    if residual is not None and not (residual.rank == len(shape) and all(map(same, residual.shape, shape))):
-        raise Unsupported("the residual has another shape")
+    residual = spread(trace, trace.input(node, 3), shape) if name.residual else None
     bias = np.ascontiguousarray(trace.constant(node, 2), np.float32)
     out = trace.result(node.outputs[0], F32, shape)
     _constant(trace, node, x, weight, out, bias=bias, residual=residual, activation=name.activation)
@@ -122,7 +119,7 @@ def _product(
 ) -> None:
     """The step."""
     missing = AXES - len(batch)
-    fields: dict[str, Word] = dict.fromkeys(Product.kinds, 0)
+    fields: dict[str, Any] = dict.fromkeys(Product.kinds, 0)
     fields |= {f"axis_{i}": length for i, length in enumerate((1,) * missing + tuple(batch))}
     tensors = {"a": a, "out": out} | ({"b": b} if isinstance(b, Tensor) else {})
     tensors |= {} if residual is None else {"residual": residual}

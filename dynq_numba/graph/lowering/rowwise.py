@@ -13,10 +13,10 @@ from ...operators.rowwise.backend import RATES
 from ...runtime import isa, kernel_table, threads
 from ..functions import parse
 from ..sizes import Shape, product
-from ..tensor import Tensor, same
-from ..trace import Trace, Unsupported
+from ..tensor import Tensor
+from ..trace import Trace
 from .base import F32, axis_of, call, floats_only
-from .linear import matrix
+from .linear import matrix, spread
 
 NO_ROWS: dict[str, Any] = {"residual": None, "residual_stride": 0, "total": None, "total_stride": 0}
 
@@ -44,9 +44,8 @@ def norm(trace: Trace, node: ir.Node) -> None:
     total = None
     if name.residual:
         other = trace.input(node, 1)
-        if other.rank != x.rank or not all(map(same, other.shape, x.shape)) or other.dtype != F32:
-            raise Unsupported("what is added has another shape")
-        other, stride = matrix(trace, other)
+        floats_only(other)
+        other, stride = matrix(trace, spread(trace, other, x.shape))
         fields |= {"residual": other, "residual_stride": stride}
     rows, x_stride = matrix(trace, x)
     out = trace.result(node.outputs[0], F32, x.shape)
