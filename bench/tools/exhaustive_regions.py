@@ -1,6 +1,6 @@
 """The worst error of the functions of kernels/region/reference_functions.py over all 2^32 float32 inputs.
 
-    python -m bench exhaustive_regions [log softplus sin cos]
+    python -m bench exhaustive_regions [log softplus sin cos] [--negative]         the last: x < 0 alone
 
 Errors are in ulp of the float64 result, as in exhaustive_activations. Takes minutes for each function, so no test runs
 it; its figures stand in reference_functions.py. What runs is the compiled code, on the set in force.
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
     errors, results = np.empty(BLOCK), np.empty(BLOCK, np.float32)
     for name in [name for name in argv if name in ORACLES] or ORACLES:
         region, compare = Region(("float32",), ((name.capitalize(), (0,), "float32"),), (1,)), worst_of(ORACLES[name])
-        for label, first in (("x ≥ 0", 0), ("x < 0", SIGN)):
+        for label, first in (("x ≥ 0", 0), ("x < 0", SIGN))["--negative" in argv :]:
             worst, where = 0.0, np.float32(0)
             for block in range(first, first + last, BLOCK):
                 x = np.arange(block, block + BLOCK, dtype=np.uint64).astype(np.uint32).view(np.float32)

@@ -98,12 +98,12 @@ def _zero(like: Values) -> Any:
     return like.dtype.type(0)
 
 
-def _maximum(a: Values, b: Values) -> Values:
+def maximum(a: Values, b: Values) -> Values:
     larger = np.where(a > b, a, b)
     return larger if a.dtype.kind != "f" else np.where(np.isnan(a), a, larger)
 
 
-def _minimum(a: Values, b: Values) -> Values:
+def minimum(a: Values, b: Values) -> Values:
     smaller = np.where(a < b, a, b)
     return smaller if a.dtype.kind != "f" else np.where(np.isnan(a), a, smaller)
 
@@ -226,8 +226,8 @@ OPERATORS: dict[str, Operator] = {
     "Floor": _of(np.floor, 1, _REAL),
     "Ceil": _of(np.ceil, 1, _REAL),
     "Round": _of(np.rint, 1, _REAL),
-    "Min": Operator(_joined(_minimum), _MANY, _NUMBER),
-    "Max": Operator(_joined(_maximum), _MANY, _NUMBER),
+    "Min": Operator(_joined(minimum), _MANY, _NUMBER),
+    "Max": Operator(_joined(maximum), _MANY, _NUMBER),
     "Sum": Operator(_joined(np.add), _MANY, _REAL),
     "Mean": Operator(lambda *x: reduce(np.add, x) / x[0].dtype.type(len(x)), _MANY, _REAL, cost=120),
     "Clip": _of(_clip, 3, _NUMBER),

@@ -21,7 +21,7 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in PATHS}
 SHARED = {
     "base": "", "isa": "base", "objects": "base", "threads": "base", "activations": "base", "gemm": "base isa quantize",
     "program": "base",
-    "region": "base isa threads activations",
+    "region": "base isa threads activations", "reduce": "base isa threads region",
 }  # fmt: skip
 #: What any of them may.
 KERNELS = {name: set(text.split()) for name, text in (SHARED | {n: r.imports for n, r in cases.ROWS.items()}).items()}

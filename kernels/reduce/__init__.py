@@ -1,0 +1,1 @@
+"""Reductions over any axes, with an order of operations that is fixed."""

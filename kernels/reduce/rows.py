@@ -1,0 +1,119 @@
+"""Rows of a reduction's call, for every reduction the same code: where values are, and what is no whole block.
+
+    the last axis is reduced   one result after another: blocks of LANES values of its run are combined lane by lane
+    it is kept                 up to COLUMNS results at once: their totals in a buffer, with value k of each
+
+What is not side by side in memory, and what is no whole block, is first copied to a buffer, amid neutral elements.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..base.jit import kernel
+from ..base.memory import load_int, offset, stack_bytes
+from ..region.rows import copy
+from .context import KEPT, ReduceRecord
+from .intrinsics import call_combine, call_finish, call_fold
+from .reference import LANES
+
+#: Results whose totals are kept at once; a multiple of LANES.
+COLUMNS = 512
+BLOCK = 8 * LANES
+FIRST_KEPT, X_KEPT, OUT_KEPT = ReduceRecord.kept_0, ReduceRecord.x_kept_0, ReduceRecord.out_kept_0
+
+
+@kernel
+def place(record, index, axes, strides):
+    """Bytes to the `index`th of the first `axes` kept axes."""
+    moved = 0
+    for axis in range(axes - 1, -1, -1):
+        size = load_int(record, FIRST_KEPT + axis)
+        if size > 1:
+            moved += index % size * load_int(record, strides + axis)
+            index //= size
+    return moved
+
+
+@kernel
+def add_run(record, run, n, stride, k, total, buffer):
+    """Combine n values, the first of which is value k of its result."""
+    size, done = record.bytes, 0
+    if k % LANES == 0 and stride == size and n >= LANES:
+        call_combine(record.across, run, total, n // LANES)
+        done = n // LANES * LANES
+    while done < n:
+        lane = (k + done) % LANES
+        part = min(LANES - lane, n - done)
+        copy(buffer, size, record.neutral, 0, size, LANES)
+        copy(offset(buffer, lane * size), size, offset(run, done * stride), stride, size, part)
+        call_combine(record.across, buffer, total, 1)
+        done += part
+
+
+@kernel
+def across_rows(record, row, rows):
+    """Results of a reduced last axis."""
+    size, outer, middle, n = record.bytes, record.reduced_0, record.reduced_1, record.reduced_2
+    total = stack_bytes(2 * BLOCK)
+    buffer = offset(total, BLOCK)
+    for index in range(row, row + rows):
+        x = offset(record.x, place(record, index, KEPT, X_KEPT))
+        copy(total, size, record.neutral, 0, size, LANES)
+        for i in range(outer):
+            for j in range(middle):
+                run = offset(x, i * record.x_reduced_0 + j * record.x_reduced_1)
+                add_run(record, run, n, record.x_reduced_2, (i * middle + j) * n, total, buffer)
+        call_fold(record.fold, total, total)
+        if record.finishes != 0:
+            call_finish(record.finish, total, 1, np.float32(outer * middle * n))
+        copy(offset(record.out, place(record, index, KEPT, OUT_KEPT)), size, total, size, size, 1)
+
+
+@kernel
+def add_columns(record, x, stride, columns, totals, buffer):
+    """Combine a value of each column."""
+    size, done = record.bytes, 0
+    if stride == size and columns >= LANES:
+        call_combine(record.along, x, totals, columns // LANES)
+        done = columns // LANES * LANES
+    while done < columns:
+        part = min(LANES, columns - done)
+        copy(buffer, size, offset(x, done * stride), stride, size, part)
+        call_combine(record.along, buffer, offset(totals, done * size), 1)
+        done += part
+
+
+@kernel
+def along_columns(record, row, rows, column, columns):
+    """Results of a kept last axis."""
+    size, outer, middle, inner = record.bytes, record.reduced_0, record.reduced_1, record.reduced_2
+    stride, out_stride = record.x_kept_3, record.out_kept_3
+    buffer = stack_bytes(BLOCK + 8 * COLUMNS)
+    totals = offset(buffer, BLOCK)
+    copy(buffer, size, record.neutral, 0, size, LANES)
+    for index in range(row, row + rows):
+        x = offset(record.x, place(record, index, KEPT - 1, X_KEPT))
+        out = offset(record.out, place(record, index, KEPT - 1, OUT_KEPT))
+        for first in range(column, column + columns, COLUMNS):
+            count = min(COLUMNS, column + columns - first)
+            blocks = (count + LANES - 1) // LANES
+            copy(totals, size, record.neutral, 0, size, blocks * LANES)
+            for i in range(outer):
+                for j in range(middle):
+                    for k in range(inner):
+                        moved = i * record.x_reduced_0 + j * record.x_reduced_1 + k * record.x_reduced_2
+                        add_columns(record, offset(x, first * stride + moved), stride, count, totals, buffer)
+            if record.finishes != 0:
+                call_finish(record.finish, totals, blocks, np.float32(outer * middle * inner))
+            copy(offset(out, first * out_stride), out_stride, totals, size, size, count)
+
+
+@kernel
+def do_results(record, row, rows, column, columns):
+    """Part of the results: of `rows` > 0 rows from `row` on, `columns` > 0 from `column` on."""
+    record = ReduceRecord(record)
+    if record.last != 0:
+        across_rows(record, row, rows)
+    else:
+        along_columns(record, row, rows, column, columns)
