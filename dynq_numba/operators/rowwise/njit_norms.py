@@ -43,15 +43,20 @@ def place_for(out, read):  # type: ignore[no-untyped-def]
     return np.empty(out.shape, np.float32) if arrays.overlap(out, read) and not same else out
 
 
-@jitable
-def _vector(values, k, name_and_shape):  # type: ignore[no-untyped-def]
-    if values.shape != (k,):
-        raise ValueError(name_and_shape)
-    return np.ascontiguousarray(values).astype(np.float32)
+def _vector_function(name: str, given: bool) -> Callable:
+    """(values, k) -> k float32: a contiguous copy of what is given, else ones."""
+    wrong = f"{name} must have the length of x's last axis"
+
+    def vector(values, k):  # type: ignore[no-untyped-def]
+        if values.shape != (k,):
+            raise ValueError(wrong)
+        return np.ascontiguousarray(values).astype(np.float32)
+
+    return jitable(vector) if given else _ones
 
 
 @jitable
-def _ones(values, k, name_and_shape):  # type: ignore[no-untyped-def]
+def _ones(values, k):  # type: ignore[no-untyped-def]
     return np.ones(k, np.float32)
 
 
@@ -109,7 +114,7 @@ def _norm_run(name: str, x: Any, weight: Any, bias: Any, residual: Any, sum_out:
     if has_sum and not has_residual:
         raise TypingError("sum_out needs a residual")
     rows_of, residual_of = rows_function(x), rows_function(residual if has_residual else x)
-    weight_of, bias_of = _vector if has_weight else _ones, _vector if has_bias else _ones
+    weight_of, bias_of = _vector_function("weight", has_weight), _vector_function("bias", has_bias)
     affine = has_weight or has_bias
     worker = worker_of(name)
 
@@ -117,8 +122,8 @@ def _norm_run(name: str, x: Any, weight: Any, bias: Any, residual: Any, sum_out:
         k = x.shape[-1]
         if not 0 <= eps <= floats.MAX_EPS:
             raise ValueError("eps must be finite in float32 and not negative")
-        weights = weight_of(weight, k, "weight must have the length of x's last axis")
-        biases = bias_of(bias, k, "bias must have the length of x's last axis")
+        weights = weight_of(weight, k)
+        biases = bias_of(bias, k)
         y = result_of(out, x.shape, np.float32)
         if has_residual:  # noqa: SIM102 - numba prunes plain conditions only
             if residual.shape != x.shape:
