@@ -12,7 +12,10 @@ from bench.harness.remote import Remote
 
 from .base import Topic, Way
 
-TOPICS = ("projections", "chain", "matmul", "sgemm", "rowwise", "attention", "conv", "recurrent", "minilm")
+TOPICS = (
+    "projections", "chain", "matmul", "sgemm", "rowwise", "attention", "conv", "sconv", "pooling", "recurrent",
+    "minilm",
+)  # fmt: skip
 
 
 def topic(name: str) -> Topic:

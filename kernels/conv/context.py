@@ -1,4 +1,4 @@
-"""What is known of a packed convolution, and what its worker is told."""
+"""What is known of a packed convolution, and what its workers are told."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from ..base.context import Context, Descriptor
 from ..base.record import Pointer
 
 
-class ConvDescriptor(Descriptor):
-    """Of a packed weight and an instruction set (dynq_numba/operators/conv/backend.py)."""
+class ConvGeometry(Descriptor):
+    """How a kernel moves over images, and the tile that multiplies."""
 
-    quantize: Pointer  # the worker of `quantize`
-    last_cache: int
+    slots: Pointer  # slots of scratch (threads/scratch.py)
     l2_bytes: int
-    weights: Pointer  # the row panels [groups][words of padded K][R], one after another
-    rows: Pointer  # [3][outputs]: int32 Σ q, float32 scale, float32 bias
     outputs: int
     channels: int
     groups: int
@@ -29,18 +26,24 @@ class ConvDescriptor(Descriptor):
     dilate_x: int
     nr: int
     mr: int
+
+
+class ConvDescriptor(ConvGeometry):
+    """Of a packed weight and an instruction set (dynq_numba/operators/conv/backend.py)."""
+
+    quantize: Pointer  # the worker of `quantize`
+    last_cache: int
+    weights: Pointer  # the row panels [groups][words of padded K][R], one after another
+    rows: Pointer  # [3][outputs]: int32 Σ q, float32 scale, float32 bias
     k_per_word: int
     words: int  # words of k to multiply
-    slots: Pointer  # slots of scratch (threads/scratch.py)
 
 
-class ConvContext(Context):
-    """Of a call. Pixels come in units of PIXELS."""
+class ImageContext(Context):
+    """Of a call that goes over images."""
 
     descriptor: Pointer
-    x: Pointer  # the images in bytes
-    scales: Pointer  # of each image
-    zeros: Pointer
+    x: Pointer
     out: Pointer
     post_ops: Pointer  # or NULL
     height: int
@@ -49,4 +52,11 @@ class ConvContext(Context):
     out_width: int
     chunks: int  # tasks that share the pixels of an image
     parts: int  # tasks that share the row panels of a group
-    largest: int  # units of the largest task
+    largest: int  # units of pixels of the largest task
+
+
+class ConvContext(ImageContext):
+    """Of quantized images, in bytes. Pixels come in units of PIXELS."""
+
+    scales: Pointer  # of each image
+    zeros: Pointer

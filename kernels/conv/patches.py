@@ -19,7 +19,7 @@ import numpy as np
 from ..base.jit import kernel
 from ..base.memory import load_u8, offset, store_int, store_u8
 from ..isa.base import InstructionSet
-from .context import ConvDescriptor
+from .context import ConvGeometry
 from .emit import PIXELS, SHIFTS, pack_patches, shift_rows
 
 #: Bytes of planes that are laid out at once: they stay in L1 until they are packed.
@@ -29,7 +29,7 @@ PLANES = 1 << 14
 @kernel
 def is_direct(context):
     """Whether the image itself serves as planes."""
-    d = ConvDescriptor(context.descriptor)
+    d = ConvGeometry(context.descriptor)
     steps = d.k_wide * d.step_x * d.step_y
     around = d.top + d.bottom + d.left + d.right
     return steps == 1 and around == 0
@@ -46,7 +46,7 @@ def planes_bytes(context):
     """Bytes that the planes of a task take at most, and what is read and written beyond them."""
     if is_direct(context):
         return 0
-    d = ConvDescriptor(context.descriptor)
+    d = ConvGeometry(context.descriptor)
     channels, step_y = d.channels // d.groups, d.step_y
     reach, out_width = (d.k_high - 1) * d.dilate_y, context.out_width
     pixels = context.largest * PIXELS
@@ -134,7 +134,7 @@ def patch_packer(isa: InstructionSet) -> Callable:
     @kernel(variant=isa.name)
     def lay_out(context, image, zero, first, count, channels, panels, panel_stride, planes, offsets):
         """Patches of `count` pixels from the `first` on, of `channels` channels from `image` on, into panels."""
-        d = ConvDescriptor(context.descriptor)
+        d = ConvGeometry(context.descriptor)
         k_high, k_wide, dilate_x = d.k_high, d.k_wide, d.dilate_x
         step_y, step_x, top, left = d.step_y, d.step_x, d.top, d.left
         height, width, out_width = context.height, context.width, context.out_width

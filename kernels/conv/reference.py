@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -10,6 +11,14 @@ from ..base.exact import F32, exact_product
 from ..quantize.reference import quantize_rows, row_parameters
 
 Pair = tuple[int, int]
+
+
+def taps_of(padded: np.ndarray, taps: Pair, sizes: list[int], stride: Pair, dilation: Pair) -> Iterator[np.ndarray]:
+    """For every tap (ky, kx) in order, what it meets of [N, C, H, W] (with its padding): [N, C, *sizes]."""
+    across = [slice(0, (size - 1) * step + 1, step) for size, step in zip(sizes, stride, strict=True)]
+    for ky in range(taps[0]):
+        for kx in range(taps[1]):
+            yield padded[:, :, ky * dilation[0] :, kx * dilation[1] :][:, :, across[0], across[1]]
 
 
 def convolve(
@@ -34,12 +43,7 @@ def convolve(
     with np.errstate(all="ignore"):
         for g in range(groups):
             of, part = slice(g * each, (g + 1) * each), padded[:, g * own : (g + 1) * own]
-            patches = np.stack([
-                part[:, :, ky * dilation[0] :, kx * dilation[1] :][
-                    :, :, : (sizes[0] - 1) * stride[0] + 1 : stride[0], : (sizes[1] - 1) * stride[1] + 1 : stride[1]
-                ]
-                for ky in range(k_high) for kx in range(k_wide)
-            ], axis=2)  # fmt: skip
+            patches = np.stack([*taps_of(part, (k_high, k_wide), sizes, stride, dilation)], axis=2)
             matrices = patches.reshape(images, own * k_high * k_wide, math.prod(sizes))
             for n in range(images):
                 acc = exact_product(q[of].reshape(each, -1), matrices[n].T)

@@ -62,6 +62,31 @@ def naive(x, weight, bias, **options):
     return y, bound * (1 + 2.0**-20), real + bias[:, None, None]
 
 
+def naive_float(x, weight, bias, **options):
+    """(float32 result, bound of its distance from the float64 convolution, that one): a chain of fma for each output.
+
+    K fma in a row: each rounds once what |bias| + Σ |x w| bounds, (1 + U)^K - 1 of it in all.
+    """
+    step, around, apart, groups = geometry(weight, **options)
+    outputs, own, k_high, k_wide = weight.shape
+    padded = np.pad(x, ((0, 0), (0, 0), *around))
+    high = (padded.shape[2] - apart[0] * (k_high - 1) - 1) // step[0] + 1
+    wide = (padded.shape[3] - apart[1] * (k_wide - 1) - 1) // step[1] + 1
+    y = np.empty((len(x), outputs, high, wide), F32)
+    y[...] = bias[:, None, None]
+    real, size = y.astype(np.float64), np.abs(y).astype(np.float64)
+    first = np.arange(outputs) // (outputs // groups) * own
+    for c, ky, kx in np.ndindex(own, k_high, k_wide):
+        rows = padded[:, first + c, ky * apart[0] :][:, :, : (high - 1) * step[0] + 1 : step[0]]
+        met = rows[:, :, :, kx * apart[1] :][:, :, :, : (wide - 1) * step[1] + 1 : step[1]]
+        w = np.broadcast_to(weight[:, c, ky, kx][:, None, None], met.shape)
+        y = oracle.fma(met, w, y)
+        product = met.astype(np.float64) * w
+        real, size = real + product, size + np.abs(product)
+    k = weight[0].size
+    return y, k * oracle.U / (1 - k * oracle.U) * size * (1 + 2.0**-20), real
+
+
 def problem(rng, shape, size, images=1, groups=1):
     x = rng.standard_normal((images, shape[1] * groups, *size)) * 2.0 ** rng.integers(-9, 9)
     weight = rng.standard_normal(shape) * 2.0 ** rng.integers(-5, 5, (shape[0], *(1,) * (len(shape) - 1)))

@@ -125,7 +125,7 @@ def those(*operations):
         ("jit.py", lambda name: True),
         ("emit_columns.py", those("matmul", "matmul_long", "sgemm")),
         ("attention/context.py", those("attention", "attention_int8")),
-        ("patches.py", those("conv")),
+        ("conv/patches.py", those("conv", "sconv", "sconv_depthwise", "pooling")),
         ("emit_rotation.py", those("call")),
         ("post_ops.py", those("post_ops")),
         ("weights.py", those("quantize_weight", "search_groups")),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from ...arguments.geometry import Geometry
 from ...kernels.activations.reference import ACTIVATIONS
 from ...kernels.base.jit import address, entry
 from ...kernels.base.memory import POST_OPS_SIGNATURE
@@ -25,25 +26,8 @@ from ...runtime.memory import aligned_zeros
 from ...runtime.post_ops import post_ops_kernel
 from ...runtime.signatures import WORD
 
-Pair = tuple[int, int]
 #: Multiply-adds from which a second thread may pay.
 FOR_TWO = int(2 * convolution_call.WORTH_US * MACS_PER_US)
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How a kernel moves over an image, of two dimensions."""
-
-    stride: Pair
-    padding: tuple[Pair, Pair]
-    dilation: Pair
-    groups: int
-
-    def output(self, size: Pair, taps: Pair) -> Pair:
-        """Height and width of the result; not above 0 where the kernel does not fit in."""
-        along = zip(size, self.padding, taps, self.dilation, self.stride, strict=True)
-        high, wide = ((n + sum(around) - d * (k - 1) - 1) // step + 1 for n, around, k, d, step in along)
-        return high, wide
 
 
 @cache

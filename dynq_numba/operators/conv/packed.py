@@ -10,11 +10,11 @@ import numpy as np
 
 from ...arguments import checks
 from ...arguments.checks import F32
+from ...arguments.geometry import Geometry
 from ...kernels.gemm.pack import MAX_K
 from ...runtime import isa, threads
 from ..linear import schemes
 from . import backend
-from .backend import Geometry
 
 #: Spatial arguments: an integer, or one for each spatial dimension; padding also a pair for each.
 Sizes = int | Sequence[int]

@@ -1,0 +1,1 @@
+"""Float32 convolution with a fixed order of sums."""
