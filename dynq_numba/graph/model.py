@@ -61,11 +61,16 @@ def _raised(model: ir.Model) -> ir.Model:
     except Exception as error:  # the converter has several kinds
         version = model.opset_imports.get("")
         raise ValueError(f"model of opset {version} cannot be raised to {OPSET} by onnx: {error}") from error
-    for value in list(raised.graph.inputs)[own:]:
-        raised.graph.inputs.remove(value)
-        value.const_value = weights[value.name or ""]
-        raised.graph.register_initializer(value)
+    _weights_back(raised, own, weights)
     return raised
+
+
+def _weights_back(model: ir.Model, own: int, weights: dict[str, ir.TensorProtocol]) -> None:
+    """Make the inputs behind the first `own` initializers again."""
+    for value in list(model.graph.inputs)[own:]:
+        model.graph.inputs.remove(value)
+        value.const_value = weights[value.name or ""]
+        model.graph.register_initializer(value)
 
 
 def _weights_led_past(model: ir.Model) -> dict[str, ir.TensorProtocol]:
@@ -80,6 +85,32 @@ def _weights_led_past(model: ir.Model) -> dict[str, ir.TensorProtocol]:
             value.shape = ir.Shape(tensor.shape.numpy())
             graph.inputs.append(value)
     return weights
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Shapes and types of all values as onnx infers them, in place of those that exporters wrote beside them."""
+    own, weights = len(model.graph.inputs), _weights_led_past(model)
+    try:
+        proto = onnx.shape_inference.infer_shapes(_relaxed(ir.to_proto(model)), data_prop=True)
+    finally:
+        _weights_back(model, own, weights)
+    _take_shapes(model.graph, proto.graph)
+
+
+def _take_shapes(graph: ir.Graph, proto: onnx.GraphProto) -> None:
+    """Those of a graph's nodes, and of the graphs in them."""
+    known = {info.name: info.type for info in proto.value_info}
+    for node, theirs in zip(graph, proto.node, strict=True):
+        for value in node.outputs:
+            found = known.get(value.name or "")
+            if found is not None:
+                value.type = ir.serde.deserialize_type_proto_for_type(found)
+                value.shape = ir.serde.deserialize_type_proto_for_shape(found)
+            elif not value.is_graph_output():
+                value.shape = None
+        for attribute in theirs.attribute:
+            if attribute.HasField("g"):
+                _take_shapes(node.attributes[attribute.name].as_graph(), attribute.g)
 
 
 def _relaxed(proto: onnx.ModelProto) -> onnx.ModelProto:

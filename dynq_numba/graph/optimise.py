@@ -24,7 +24,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from .names import nodes
+from .model import infer_shapes
 from .rewrites import Editor, NoMatch, Note, rewrites
 from .rewrites.base import identifier, label
 from .rewrites.fold import fold, lift
@@ -43,11 +43,11 @@ def optimise(model: ir.Model, *, attention_bits: int = 32) -> list[Note]:
     if attention_bits not in (8, 32):
         raise ValueError(f"attention_bits must be 8 or 32; got {attention_bits}")
     lift(model)
-    _infer_shapes(model)
-    edit, notes = Editor(model), []
+    infer_shapes(model)
+    edit, notes, graphs = Editor(model), [], list(model.graphs())
     fold(edit)
     for rewrite in rewrites(attention_bits):
-        for node in list(nodes(model)):
+        for node in [node for graph in graphs for node in graph]:
             if node.graph is None or identifier(node) not in rewrite.anchors:
                 continue
             name = label(node)
@@ -59,12 +59,3 @@ def optimise(model: ir.Model, *, attention_bits: int = 32) -> list[Note]:
     common.RemoveUnusedNodesPass()(model)
     common.RemoveUnusedFunctionsPass()(model)
     return notes
-
-
-def _infer_shapes(model: ir.Model) -> None:
-    """Shapes and types as onnx infers them: those that exporters wrote beside values are sometimes wrong."""
-    for node in nodes(model):
-        for value in node.outputs:
-            if not value.is_graph_output():
-                value.shape = None
-    common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)

@@ -11,6 +11,7 @@ erf that they write loses all digits of 1 + erf where x is far below 0; the form
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -42,8 +43,8 @@ class Activations(Rewrite):
             for name, meaning in _MEANINGS.items():
                 if got.shape == _POINTS.shape and (np.abs(got - meaning(_POINTS)) <= TOLERANCE * np.abs(_POINTS)).all():
                     edit.check_float(region.x)
-                    made = function(NAMES[name], "x", ACTIVATIONS[name])
-                    call = edit.call(made, [region.x], region.nodes[0])
+                    make = partial(function, NAMES[name], "x", ACTIVATIONS[name])
+                    call = edit.call(NAMES[name], make, [region.x], region.nodes[0])
                     edit.replace([region.y], call.outputs, [call], region.nodes[0])
                     return call.op_type
         raise NoMatch("no GELU or SiLU of one value is computed around it, or it is used in between")

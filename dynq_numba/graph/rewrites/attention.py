@@ -19,6 +19,7 @@ is the float meaning.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -45,12 +46,12 @@ MASK    last = Constant <value_ints: ints = [-1]> ()
 """
 
 
-def attention(rank: int, bias: bool, bits: int) -> ir.Function:
-    """The function for inputs of that rank."""
+def attention(name: str) -> ir.Function:
+    """The function of that name."""
+    rank, bias = 3 if "_3d" in name else 4, "_bias" in name
     perm = [*range(rank - 2), rank - 1, rank - 2]
     body = _BODY.replace("PERM", ", ".join(map(str, perm))).replace("SCORES", "products" if bias else "scores")
     body = body.replace("MASK", "    scores = Add (products, bias)\n" if bias else "")
-    name = "Attention" + "_3d" * (rank == 3) + "_bias" * bias + "_8" * (bits == 8)
     return function(name, "q, k, v, scale, bias" if bias else "q, k, v, scale", body)
 
 
@@ -91,7 +92,8 @@ class Attention(Rewrite):
                 raise NoMatch(f"{role} is constant")
         scale = edit.constant(f"{label(last)}.scale", np.float32(found.factor))
         inputs = [found.q, found.k, v, scale, *([] if found.bias is None else [found.bias])]
-        call = edit.call(attention(rank, found.bias is not None, self.bits), inputs, last)
+        name = "Attention" + "_3d" * (rank == 3) + "_bias" * (found.bias is not None) + "_8" * (self.bits == 8)
+        call = edit.call(name, partial(attention, name), inputs, last)
         edit.replace(last.outputs, call.outputs, [*found.nodes, call], last)
         return call.op_type
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..constants import Constants
-from ..model import DOMAIN, VERSION
+from ..model import DOMAIN, SMALL_BYTES, VERSION
 from ..names import Names
 
 #: Of a dimension: its number, the symbol that the model's author gave it, or None where nothing is known.
@@ -73,7 +72,7 @@ class Editor:
         self.opset = model.opset_imports[""]
         self.constants = Constants(self.opset)
         self.names = Names(model)
-        self._stored: dict[bytes, ir.Value] = {}
+        self._stored: dict[Any, ir.Value] = {}
 
     # -- looking --------------------------------------------------------------------------------
     def array(self, value: ir.Value | None) -> np.ndarray | None:
@@ -134,17 +133,19 @@ class Editor:
 
     # -- changing -------------------------------------------------------------------------------
     def constant(self, name: str, array: np.ndarray | np.floating) -> ir.Value:
-        """An initializer; each content is stored once."""
-        array = np.ascontiguousarray(array).reshape(np.shape(array))  # which makes a vector of a number
-        content = hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).digest()
-        if content not in self._stored:
-            tensor = ir.tensor(array, name=self.names.unused(name))
-            value = ir.Value(
-                name=tensor.name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-            )
-            self.model.graph.register_initializer(value)
+        """An initializer. Small ones of the same content are one; a large one may be a view of another's memory."""
+        content = None
+        if array.nbytes <= SMALL_BYTES:
+            content = (array.dtype, array.shape, array.tobytes())
+            if content in self._stored:
+                return self._stored[content]
+        tensor = ir.Tensor(np.asarray(array), name=self.names.unused(name))
+        shape = ir.Shape(array.shape)
+        value = ir.Value(name=tensor.name, shape=shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self.model.graph.register_initializer(value)
+        if content is not None:
             self._stored[content] = value
-        return self._stored[content]
+        return value
 
     def node(
         self, op_type: str, inputs: Sequence[ir.Value | None], attributes: dict[str, Any] | None = None,
@@ -158,17 +159,26 @@ class Editor:
             made.outputs[0].dtype = like.dtype
         return made
 
-    def call(self, function: ir.Function, inputs: Sequence[ir.Value | None], like: ir.Node) -> ir.Node:
-        """A call of a function of ours, not yet in a graph, with the name and notes of the node it stands for."""
-        function.opset_imports[""] = self.opset
-        self.model.functions.setdefault(function.identifier(), function)
-        self.model.opset_imports[DOMAIN] = VERSION
+    def call(
+        self, name: str, make: Callable[[], ir.Function], inputs: Sequence[ir.Value | None], like: ir.Node
+    ) -> ir.Node:
+        """A call of a function of ours, not yet in a graph, with the name and notes of the node it stands for.
+
+        The function is made where the model has none of that name yet.
+        """
+        function = self.model.functions.get((DOMAIN, name, ""))
+        if function is None:
+            function = make()
+            assert function.name == name
+            function.opset_imports[""] = self.opset
+            self.model.functions[function.identifier()] = function
+            self.model.opset_imports[DOMAIN] = VERSION
         made = ir.Node(
-            DOMAIN, function.name, inputs, num_outputs=len(function.outputs), name=like.name,
+            DOMAIN, name, inputs, num_outputs=len(function.outputs), name=like.name,
             doc_string=like.doc_string, metadata_props=dict(like.metadata_props),
         )  # fmt: skip
         for i, value in enumerate(made.outputs):
-            value.name = self.names.unused(f"{like.name or function.name}.{function.outputs[i].name}")
+            value.name = self.names.unused(f"{like.name or name}.{function.outputs[i].name}")
             value.dtype = FLOAT
         return made
 

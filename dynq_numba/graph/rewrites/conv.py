@@ -8,6 +8,7 @@ The geometry is what the attributes strides, dilations, pads and group of the Co
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -45,11 +46,15 @@ class Conv(Rewrite):
             "group": node.attributes.get_int("group", 1),
         }
         name = f"FloatConv_{hashlib.sha256(repr(geometry).encode()).hexdigest()[:8]}"
-        made = function(name, "x, weight, bias", "    y = Conv (x, weight, bias)\n")
-        made[0].attributes.update({each.name: each for each in ir.convenience.convert_attributes(geometry)})
-        call = edit.call(made, [x, weight, bias], node)
+        call = edit.call(name, partial(_function, name, geometry), [x, weight, bias], node)
         edit.replace(node.outputs, call.outputs, [call], node)
         return call.op_type
+
+
+def _function(name: str, geometry: dict[str, list[int] | int]) -> ir.Function:
+    made = function(name, "x, weight, bias", "    y = Conv (x, weight, bias)\n")
+    made[0].attributes.update({each.name: each for each in ir.convenience.convert_attributes(geometry)})
+    return made
 
 
 def _pads(node: ir.Node, axes: int) -> list[int]:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import onnx_ir as ir
 
@@ -35,7 +37,7 @@ class Linear(Rewrite):
         assert isinstance(n, int)
         end, bias = _bias(node, n, edit)
         bias_value = edit.constant(f"{weight.name}.bias", np.zeros(n, np.float32)) if bias is None else bias
-        call = edit.call(function("FloatLinear", "x, weight, bias", _BODY), [x, weight, bias_value], node)
+        call = edit.call("FloatLinear", partial(function, "FloatLinear", "x, weight, bias", _BODY), [x, weight, bias_value], node)
         edit.replace(end.outputs, call.outputs, [call], end)
         return call.op_type
 

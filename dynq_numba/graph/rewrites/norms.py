@@ -10,6 +10,7 @@ constants, the bias is what it makes of zeros, and the weight is what it makes o
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -85,7 +86,7 @@ def _replace(name: str, region: Region, weight: np.ndarray, bias: np.ndarray, ep
     parameters = {"weight": np.float32(weight), "bias": np.float32(bias), "eps": np.float32(eps)}
     wanted = NORMS[name][0].split(", ")
     inputs = [edit.constant(f"{base}.{each}", parameters[each]) for each in wanted]
-    call = edit.call(norm(name), [region.x, *inputs], region.nodes[0])
+    call = edit.call(name, partial(norm, name), [region.x, *inputs], region.nodes[0])
     edit.replace([region.y], call.outputs, [call], region.nodes[0])
     return name
 

@@ -78,18 +78,19 @@ class Residual(Rewrite):
 def _extend(layer: ir.Node, node: ir.Node, activation: str | None, residual: ir.Value | None, edit: Editor) -> str:
     """The call of the layer with post-ops, in the place of the node that was the last of them."""
     function = edit.model.functions[layer.op_identifier()]
-    made = with_post_ops(function, activation, residual is not None)
+    name = Name(parse(layer.op_type).base, activation, residual is not None)
     inputs = [*layer.inputs, *([] if residual is None else [residual])]
-    call = edit.call(made, inputs, layer)
+    call = edit.call(str(name), lambda: with_post_ops(function, name), inputs, layer)
     edit.replace(node.outputs, call.outputs, [call], node)
     return call.op_type
 
 
-def with_post_ops(function: ir.Function, activation: str | None, residual: bool) -> ir.Function:
-    """The function, followed by an activation, where it has none yet, and by the sum with a residual."""
-    proto, known = ir.serde.serialize_function(function), parse(function.name)
-    steps = {"activation": ACTIVATIONS[activation]} if activation is not None and known.activation is None else {}
-    if residual:
+def with_post_ops(function: ir.Function, name: Name) -> ir.Function:
+    """The function, followed by the activation that is in the name and not yet in it, and by the sum with a residual."""
+    proto, steps = ir.serde.serialize_function(function), {}
+    if name.activation is not None and parse(function.name).activation is None:
+        steps["activation"] = ACTIVATIONS[name.activation]
+    if name.residual:
         steps["residual"] = "    y = Add (x, residual)\n"
         proto.input.append("residual")
     for step, text in steps.items():
@@ -100,5 +101,5 @@ def with_post_ops(function: ir.Function, activation: str | None, residual: bool)
             node.input[:] = [names.get(each, f"{step}_{each}") for each in node.input]
             node.output[:] = [names.get(each, f"{step}_{each}") for each in node.output]
             proto.node.append(node)
-    proto.name = str(Name(known.base, activation, residual))
+    proto.name = str(name)
     return ir.serde.deserialize_function(proto)

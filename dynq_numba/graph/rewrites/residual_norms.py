@@ -8,6 +8,8 @@ A sum that a linear takes as its residual does not come here (post_ops.py).
 
 from __future__ import annotations
 
+from functools import partial
+
 import onnx_ir as ir
 
 from .base import Editor, NoMatch, Rewrite
@@ -28,6 +30,7 @@ class ResidualNorms(Rewrite):
         if any(map(edit.constants.is_constant, (x, residual))) or not edit.may_equal(x, residual):
             raise NoMatch(f"one of {x.name} and {residual.name} is constant, or their shapes differ")
         inputs = [x, residual, *(each for each in parameters if each is not None)]
-        call = edit.call(norm(node.op_type, residual=True), inputs, node)
+        make = partial(norm, node.op_type, residual=True)
+        call = edit.call(f"{node.op_type}_residual", make, inputs, node)
         edit.replace([node.outputs[0], total], call.outputs, [call], add)
         return call.op_type
