@@ -98,8 +98,8 @@ def source(value: ir.Value) -> ir.Value:
 
 
 def run_node(node: ir.Node, given: Sequence[np.ndarray | None], opset: int) -> list[np.ndarray]:
-    """What onnx.reference gives for one node of arrays; None where an input is left out."""
-    return evaluator(node, given, opset)(given)
+    """All results that onnx.reference gives for one node of arrays, named or not; None where an input is left out."""
+    return evaluator(node, given, opset, every=True)(given)
 
 
 def captured(node: ir.Node) -> list[ir.Value]:
@@ -125,15 +125,17 @@ def _graphs(node: ir.Node) -> list[ir.Graph]:
 
 
 def evaluator(
-    node: ir.Node, given: Sequence[np.ndarray | None], opset: int, functions: Sequence[onnx.FunctionProto] = ()
+    node: ir.Node, given: Sequence[np.ndarray | None], opset: int, functions: Sequence[onnx.FunctionProto] = (),
+    *, every: bool = False,
 ) -> Callable[[Sequence[np.ndarray | None]], list[np.ndarray]]:
     """A function that computes a node by onnx.reference on arrays of the types of these.
 
-    They are its inputs, None where one is left out, and then what it reads of outside (`captured`).
+    They are its inputs, None where one is left out, and then what it reads of outside (`captured`). It gives the
+    results that have a name, or `every` one.
     """
     outer = [value.name or "" for value in captured(node)]
     inputs = [f"i{i}" if array is not None else "" for i, array in enumerate(given[: len(node.inputs)])]
-    outputs = [f"o{i}" if value.name else "" for i, value in enumerate(node.outputs)]
+    outputs = [f"o{i}" if every or value.name else "" for i, value in enumerate(node.outputs)]
     proto = ir.serde.serialize_node(node)
     del proto.input[:], proto.output[:]
     proto.input.extend(inputs)

@@ -15,9 +15,11 @@ import pytest
 from onnx_models import in_onnxruntime, parsed
 from three_ways import check_calls
 
+from dynq_numba.graph import quantizer
 from dynq_numba.graph.functions import Name, parse
 from dynq_numba.graph.model import canonical
 from dynq_numba.graph.optimise import optimise
+from dynq_numba.onnx import quantize
 
 FILES = Path(__file__).parent / "files"
 RNG = np.random.default_rng(0)
@@ -63,6 +65,14 @@ def test_an_exported_file(name):
     feeds = {"x": IMAGE} if name.startswith("conv") else {"x": X, "mask": MASK if "rms" not in name else X[::-1]}
     feeds = {each.name: feeds[each.name] for each in source.graph.input}
     assert optimised(source, feeds)[0] == Counter(EXPORTED[name].split())
+
+
+@pytest.mark.parametrize("name", ["bert_13", "bert_17", "bert_dynamo"])
+def test_around_quantized_layers(name, monkeypatch):
+    monkeypatch.setattr(quantizer, "LEAST", 1)
+    made = ir.to_proto(quantize(FILES / f"{name}.onnx").model)
+    functions, _, _ = optimised(made, {"x": X, "mask": MASK}, attention_bits=8)
+    assert functions == Counter(LAYER.replace("FloatLinear", "Linear").replace("_bias", "_bias_8").split())
 
 
 # -- spellings in text --------------------------------------------------------------------------

@@ -116,6 +116,17 @@ def _batch_norm_terms(source: onnx.ModelProto) -> float:
     return largest
 
 
+def _of_bytes(q: Array, k: Array, v: Array, scale: Array) -> Array:
+    """What products in 8-bit integers may add to the error of attention; ρ is at most 1."""
+    q = np.abs(F64(q) * scale)
+    k, keys, largest = np.abs(F64(k)), k.shape[-2], np.abs(F64(v)).max((-1, -2), keepdims=True)
+    q_sum, k_sum = q.sum(-1).max(-1)[..., None, None], k.sum(-1).max(-1)[..., None, None]
+    q_most, k_most = q.max((-1, -2), keepdims=True), k.max((-1, -2), keepdims=True)
+    delta = 1.01 * (q_sum * k_most + k_sum * q_most + q.shape[-1] * q_most * k_most / 254) / 254
+    blocks = math.ceil(keys / 64)
+    return largest * (delta + 1 / 254 + min(64, keys) / 510 + 2.0**-16 * (blocks + 1))
+
+
 def truth(
     call: ir.Node, inputs: list[Array], function: onnx.FunctionProto, source: onnx.ModelProto
 ) -> list[tuple[Array, Array, Array]]:
@@ -135,6 +146,8 @@ def truth(
         y, bound = TRUE[{"Gelu": "gelu", "GeluTanh": "gelu_tanh", "Silu": "silu"}[call.op_type]](F64(inputs[0]))
     elif name.base.startswith("Attention"):
         y, bound = _attention(inputs)
+        if call.op_type.endswith("_8"):
+            return [(y, bound + _of_bytes(*inputs[:4]), bound)]
     elif name.base.startswith("FloatConv"):
         y, bound = _float_conv(inputs, function, name.activation, source)
     elif name.base == "FloatLinear":
@@ -156,7 +169,8 @@ def ours(call: ir.Node, inputs: list[Array]) -> list[Array] | None:
         return [y] if total is None else [y, total]
     if name.base.startswith("Attention"):
         q, k, v, scale, *bias = inputs
-        return [dq.attention(q, k, v, scale=float(scale), mask=bias[0] if bias else None)]
+        bits = 8 if call.op_type.endswith("_8") else None
+        return [dq.attention(q, k, v, scale=float(scale), mask=bias[0] if bias else None, bits=bits)]
     if call.op_type in ("Gelu", "GeluTanh"):
         return [dq.gelu(inputs[0], approximate="tanh" if call.op_type == "GeluTanh" else None)]
     if call.op_type == "Silu":

@@ -36,8 +36,10 @@ class Linear(Rewrite):
         n = shape[1]
         assert isinstance(n, int)
         end, bias = _bias(node, n, edit)
-        bias_value = edit.constant(f"{weight.name}.bias", np.zeros(n, np.float32)) if bias is None else bias
-        call = edit.call("FloatLinear", partial(function, "FloatLinear", "x, weight, bias", _BODY), [x, weight, bias_value], node)
+        if bias is None:
+            bias = edit.constant(f"{weight.name}.bias", np.zeros(n, np.float32))
+        make = partial(function, "FloatLinear", "x, weight, bias", _BODY)
+        call = edit.call("FloatLinear", make, [x, weight, bias], node)
         edit.replace(end.outputs, call.outputs, [call], end)
         return call.op_type
 

@@ -86,7 +86,7 @@ def _extend(layer: ir.Node, node: ir.Node, activation: str | None, residual: ir.
 
 
 def with_post_ops(function: ir.Function, name: Name) -> ir.Function:
-    """The function, followed by the activation that is in the name and not yet in it, and by the sum with a residual."""
+    """The function, followed by the activation that is in the name and not yet in it, and by the residual's sum."""
     proto, steps = ir.serde.serialize_function(function), {}
     if name.activation is not None and parse(function.name).activation is None:
         steps["activation"] = ACTIVATIONS[name.activation]
