@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 from onnx_models import in_onnxruntime, in_reference
+from three_ways import check_calls
 
+from dynq_numba.graph.model import canonical
+from dynq_numba.graph.optimise import optimise
 from dynq_numba.kernels.linear.reference import linear as meaning
 from dynq_numba.onnx import quantize
 from examples.fetch import ASSETS, FetchError, fetch
@@ -56,6 +60,26 @@ def test_a_model_of_others(name):
             assert [array.shape for array in got] == [array.shape for array in want]
             a, b = (np.concatenate([np.float64(array).ravel() for array in arrays]) for arrays in (want, got))
             assert 0 < 1 - a @ b / np.sqrt((a @ a) * (b @ b)) < loss
+
+
+#: Of the float models: feeds, and the functions that fusion finds.
+FUSED = {
+    "rapidocr": ({"x": RNG.standard_normal((1, 3, 48, 32)).astype(np.float32)}, {
+        "FloatConv": 31, "FloatConv_silu": 5, "FloatConv_relu": 2, "LayerNorm": 5, "FloatLinear": 3,
+        "FloatLinear_residual": 4, "FloatLinear_silu": 2, "Attention": 2,
+    }),
+    "sequence": (MODELS["sequence"][1], {"FloatConv": 1, "FloatConv_relu": 4, "FloatConv_sigmoid": 1}),
+    "half": (MODELS["half"][1], {"FloatConv": 1, "FloatConv_relu": 4, "FloatConv_sigmoid": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_what_fusion_makes_of_it(name):
+    feeds, functions = FUSED[name]
+    model, _ = canonical(ir.load(path_of(name)))
+    source = ir.to_proto(model)
+    optimise(model)
+    assert Counter(check_calls(source, model, feeds)) == functions
 
 
 # onnx.reference stops in magika, also in its source: a Squeeze of an axis that is not there.

@@ -94,19 +94,19 @@ def _attention(inputs: list[Array]) -> tuple[Array, Array]:
 
 
 def _float_conv(
-    inputs: list[Array], function: onnx.FunctionProto, activation: str | None, source: onnx.ModelProto
+    inputs: list[Array], function: onnx.FunctionProto, activation: str | None, folded: float
 ) -> tuple[Array, Array]:
     """The sum has a rounding for each product and term; a batch norm in the source four more, of its own terms."""
     made = ir.serde.deserialize_function(function)
     x, weight, bias = map(F64, inputs)
-    sizes = run_node(made[0], [np.abs(x), np.abs(weight), np.abs(bias)], 21)[0] + _batch_norm_terms(source)
+    sizes = run_node(made[0], [np.abs(x), np.abs(weight), np.abs(bias)], 21)[0] + folded
     error = (weight[0].size + 6) * U * sizes
     return _post_ops(run_node(made[0], [x, weight, bias], 21)[0], error, activation, None)
 
 
-def _batch_norm_terms(source: onnx.ModelProto) -> float:
+def _batch_norm_terms(source: onnx.ModelProto, values: dict[str, Array]) -> float:
     """The largest |mean · g| + |beta| that is folded."""
-    arrays = {each.name: numpy_helper.to_array(each) for each in source.graph.initializer}
+    arrays = values | {each.name: numpy_helper.to_array(each) for each in source.graph.initializer}
     largest = 0.0
     for node in source.graph.node:
         if node.op_type == "BatchNormalization":
@@ -128,7 +128,7 @@ def _of_bytes(q: Array, k: Array, v: Array, scale: Array) -> Array:
 
 
 def truth(
-    call: ir.Node, inputs: list[Array], function: onnx.FunctionProto, source: onnx.ModelProto
+    call: ir.Node, inputs: list[Array], function: onnx.FunctionProto, folded: float
 ) -> list[tuple[Array, Array, Array]]:
     """Of each result: in float64, and how far our kernel, and how far numpy may be off."""
     name = parse(call.op_type)
@@ -149,7 +149,7 @@ def truth(
         if call.op_type.endswith("_8"):
             return [(y, bound + _of_bytes(*inputs[:4]), bound)]
     elif name.base.startswith("FloatConv"):
-        y, bound = _float_conv(inputs, function, name.activation, source)
+        y, bound = _float_conv(inputs, function, name.activation, folded)
     elif name.base == "FloatLinear":
         y, bound = _float_linear(inputs, name.activation, name.residual)
     else:
@@ -197,6 +197,7 @@ def all_values(model: onnx.ModelProto, feeds: dict[str, Array]) -> dict[str, Arr
 def check_calls(source: onnx.ModelProto, made: ir.Model, feeds: dict[str, Array]) -> list[str]:
     """Compare all calls of `made`, which a rewrite of `source` gave; the names of the functions, without hashes."""
     values, compared = all_values(source, feeds), []
+    folded = _batch_norm_terms(source, values)
     for name, value in made.graph.initializers.items():
         assert value.const_value is not None
         values[name] = value.const_value.numpy()
@@ -214,7 +215,7 @@ def check_calls(source: onnx.ModelProto, made: ir.Model, feeds: dict[str, Array]
             feed = dict(zip(function.input, inputs, strict=True))
             body = ReferenceEvaluator(function).run(None, feed, attributes={})
         kernel = ours(node, inputs)
-        for i, (want, bound, loose) in enumerate(truth(node, inputs, function, source)):
+        for i, (want, bound, loose) in enumerate(truth(node, inputs, function, folded)):
             replaced = values.get(node.outputs[i].name or "")
             for way, got, most in (
                 ("nodes", replaced, loose), ("body", body[i], loose), ("kernel", kernel and kernel[i], bound)
