@@ -66,11 +66,15 @@ class Result:
     base: Size
 
 
+#: Of arrays: where the table has the address, and the lengths of how many axes behind it.
+Places = Sequence[tuple[int, int]]
+
+
 @dataclass(eq=False)
 class Segment:
     """Steps, and the tables that `kernels.program.run` reads."""
 
-    #: What the arrays that are bound before it runs must be like; where the table has their words; its words in all.
+    #: What the arrays that it begins with must be like; where the table has their words; its words in all.
     key: tuple
     first: int
     table_words: int
@@ -90,7 +94,7 @@ class Segment:
 
 
 def assemble(
-    sizes: Sizes, steps: list[Step], blocks: Sequence[Storage], arena: Size
+    sizes: Sizes, steps: list[Step], blocks: Sequence[Storage], arrays: Places, results: Places
 ) -> tuple[np.ndarray, np.ndarray, AnySize, list[Any]]:
     """The record of a segment, its steps' records, the bytes of its arena, and what must live as long."""
     total = lay_out(blocks)
@@ -117,11 +121,13 @@ def assemble(
             else:
                 records.append(0 if word is None else int(word))
     total = total if isinstance(total, int) else sizes.placed(total)
-    tables = [np.array(rows, np.int64).reshape(-1) for rows in (sizes.code, sizes.guards, patches, calls)]
+    rows = (sizes.code, sizes.guards, patches, calls, arrays, results)
+    tables = [np.array(each, np.int64).reshape(-1) for each in rows]
     places = [each.ctypes.data for each in tables]
     words = program.Segment.array(
         code=places[0], operations=len(sizes.code), guards=places[1], guard_count=len(sizes.guards),
         patches=places[2], patch_count=len(patches), steps=places[3], step_count=len(calls),
+        arrays=places[4], array_count=len(arrays), results=places[5], result_count=len(results),
     )  # fmt: skip
     return words, np.array(records, np.int64), total, [*kept, tables]
 

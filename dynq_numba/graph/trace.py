@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .constants import Constants, captured
-from .segment import Result, Segment, Step, Word, assemble
+from .segment import Places, Result, Segment, Step, Word, assemble
 from .sizes import AnySize, Known, Shape, Sizes, product
 from .tensor import FOREVER, Storage, Tensor, dense_strides
 
@@ -307,14 +307,15 @@ class Trace:
                 if position not in self.state.made:
                     self._lowerings.copy(self, self._output(value, tensor.dtype, tensor.shape), tensor)
 
-    def segment(self, key: tuple, first: int, tail: Any) -> Segment:
-        """What was planned, ready to run."""
+    def segment(self, key: tuple, first: int, arrays: Places, tail: Any) -> Segment:
+        """What was planned, ready to run on arrays like `key`, which are bound at `arrays`."""
         if tail is not None:
             self._keep()
             held = (tail.dense,) if isinstance(tail, Read) else tail.inputs
             for tensor in held:
                 _hold(tensor)
-        words, records, total, kept = assemble(self.sizes, self.steps, self._blocks, self.arena)
+        results = [(result.base.index, 0) for result in self.results]
+        words, records, total, kept = assemble(self.sizes, self.steps, self._blocks, arrays, results)
         after = None if tail is None else replace(self.state, known=self.sizes.known())
         constants, table_words = list(self.sizes.constants), self.sizes.count
         return Segment(

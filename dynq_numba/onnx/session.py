@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import onnx_ir as ir
@@ -84,7 +84,7 @@ class InferenceSession:
             raise ValueError(f"path_or_bytes has operators that nothing here computes: {', '.join(absent)}")
         graph = self._model.graph
         self._inputs, self._outputs = [[_argument(each) for each in values] for values in (graph.inputs, graph.outputs)]
-        self._types = [_dtype(value) for value in graph.inputs]
+        self._wanted = [_wanted(value, each.shape) for value, each in zip(graph.inputs, self._inputs, strict=True)]
         self._names = [each.name for each in self._outputs]
         self._plan = Plan(self._model, KERNELS, count)
 
@@ -128,23 +128,40 @@ class InferenceSession:
             return results
         return [results[self._names.index(name)] for name in wanted]
 
-    def _feeds(self, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        if len(given) != len(self._inputs) or any(each.name not in given for each in self._inputs):
-            names = [each.name for each in self._inputs]
-            raise ValueError(f"input_feed must have {', '.join(names)}; got {', '.join(map(str, given)) or 'nothing'}")
+    def _feeds(self, given: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        """The arrays in the model's order, as plans take them."""
         feeds = []
-        for argument, dtype in zip(self._inputs, self._types, strict=True):
-            array = given[argument.name]
-            if isinstance(array, np.generic):
-                array = np.asarray(array)
-            elif not isinstance(array, np.ndarray):
-                array = checks.plain(argument.name, array, f"an array of {dtype}")
-            if array.dtype != dtype:
-                raise ValueError(f"{argument.name} must be of type {dtype}; got {array.dtype}")
-            if not _fits(array.shape, argument.shape):
-                raise ValueError(f"{argument.name} must have shape {_readable(argument.shape)}; got {array.shape}")
-            feeds.append(np.require(array, dtype, ["C", "A"]))
-        return feeds
+        for name, dtype, rank, fixed in self._wanted:
+            array = given.get(name)
+            if type(array) is np.ndarray and array.dtype == dtype and array.ndim == rank:
+                flags, shape = array.flags, array.shape
+                if flags.c_contiguous and flags.aligned and all(shape[axis] == n for axis, n in fixed):
+                    feeds.append(array)
+                    continue
+            feeds.append(self._feed(given, name, dtype))
+        if len(given) != len(feeds):
+            self._refuse(given)
+        return tuple(feeds)
+
+    def _feed(self, given: Mapping[str, Any], name: str, dtype: np.dtype) -> np.ndarray:
+        """An array that is not plain, or an error."""
+        if name not in given:
+            self._refuse(given)
+        array = given[name]
+        if isinstance(array, np.generic):
+            array = np.asarray(array)
+        elif not isinstance(array, np.ndarray):
+            array = checks.plain(name, array, f"an array of {dtype}")
+        if array.dtype != dtype:
+            raise ValueError(f"{name} must be of type {dtype}; got {array.dtype}")
+        declared = next(each.shape for each in self._inputs if each.name == name)
+        if not _fits(array.shape, declared):
+            raise ValueError(f"{name} must have shape {_readable(declared)}; got {array.shape}")
+        return np.require(np.asarray(array), requirements=["C", "A"])
+
+    def _refuse(self, given: Mapping[str, Any]) -> NoReturn:
+        names = [each.name for each in self._inputs]
+        raise ValueError(f"input_feed must have {', '.join(names)}; got {', '.join(map(str, given)) or 'nothing'}")
 
     def _targets(self, out: Mapping[str, np.ndarray]) -> dict[int, np.ndarray]:
         targets = {}
@@ -175,10 +192,12 @@ class InferenceSession:
         return report_of(self._plan)
 
 
-def _dtype(value: ir.Value) -> np.dtype:
+def _wanted(value: ir.Value, shape: list[Any]) -> tuple[str, np.dtype, int, list[tuple[int, int]]]:
+    """Name, type, axes and fixed lengths of an input."""
     if value.dtype is None:
         raise ValueError(f"input {value.name} must be a tensor of a known type")
-    return np.dtype(value.dtype.numpy())
+    fixed = [(axis, n) for axis, n in enumerate(shape) if isinstance(n, int)]
+    return value.name or "", np.dtype(value.dtype.numpy()), len(shape), fixed
 
 
 #: ONNX Runtime's names where they are not ONNX's.

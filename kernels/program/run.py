@@ -15,9 +15,10 @@ from __future__ import annotations
 from enum import IntEnum
 
 from ..base.jit import kernel
-from ..base.memory import call_step, load_int, load_ptr, offset, store_int
+from ..base.memory import call_step, load_int, load_ptr, offset, store_int, store_ptr
 from ..base.record import Pointer, Record
 from ..base.status import FINE
+from ..objects.cpython import ITEMS, data_of, dimension
 
 
 class Operation(IntEnum):
@@ -51,6 +52,10 @@ class Segment(Record):
     patch_count: int
     steps: Pointer
     step_count: int
+    arrays: Pointer  # (place in the table, axes) of each array that it begins with, and of each result
+    array_count: int
+    results: Pointer
+    result_count: int
 
 
 @kernel
@@ -77,9 +82,21 @@ def computed(operation, a, b):
 
 
 @kernel
-def prepare(segment, table):
-    """Compute the sizes of a segment. Whether its guards hold, so that it may run."""
+def bind(arrays, table, places, count):
+    """Write where each of a tuple of arrays lies, and the lengths of its axes: table[place] and the words behind it."""
+    items = offset(arrays, ITEMS)
+    for i in range(count):
+        array, place = load_ptr(items, i), load_int(places, 2 * i)
+        store_ptr(table, place, data_of(array))
+        for axis in range(load_int(places, 2 * i + 1)):
+            store_int(table, place + 1 + axis, dimension(array, axis))
+
+
+@kernel
+def prepare(segment, table, arrays):
+    """Bind the arrays that a segment begins with, and compute its sizes. Whether its guards hold: it may run."""
     segment, table = Segment(segment.data), table.data
+    bind(arrays.at, table, segment.arrays, segment.array_count)
     code, guards = segment.code, segment.guards
     for i in range(segment.operations):
         a, b = load_int(table, load_int(code, 4 * i + 1)), load_int(table, load_int(code, 4 * i + 2))
@@ -91,9 +108,10 @@ def prepare(segment, table):
 
 
 @kernel
-def run(segment, table, records, threads):
-    """Fill the records of a prepared segment, and call its steps; see STATUSES."""
+def run(segment, table, records, results, threads):
+    """Bind the arrays of results, fill the records of a prepared segment, and call its steps; see STATUSES."""
     segment, table, records = Segment(segment.data), table.data, records.data
+    bind(results.at, table, segment.results, segment.result_count)
     patches, steps = segment.patches, segment.steps
     for i in range(segment.patch_count):
         base, more = load_int(table, load_int(patches, 3 * i + 1)), load_int(table, load_int(patches, 3 * i + 2))
