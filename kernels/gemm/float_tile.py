@@ -4,7 +4,7 @@
 
 The drawing of tile.py applies, with one k in a word. Operands:
 
-    a        [K][R]              the tile's rows; a single row of consecutive values is that without packing
+    a        [K][R]              the tile's rows, packed; or up to STRIDED rows where they are, with any strides
     b        [K][NR] a panel     rows of NR floats, `word_stride` bytes apart; panels, `panel_stride` bytes apart. So it
                                  is packed ([panels][K][NR]), or a matrix with contiguous rows in place
     start    what sums begin with, like out, `start_stride` bytes between rows: a bias for all rows (0), or out itself,
@@ -23,6 +23,7 @@ Models: BLIS (one tile, K in blocks whose sums continue in C), XNNPACK's f32-gem
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 
 from llvmlite import ir
@@ -35,6 +36,8 @@ from ..isa.intrinsics import switch
 from .panel import LINE
 from .tile import UNROLL, Output, Scheme, Tile
 
+#: Rows up to which a tile can read a in place: each has an address of its own, and registers for more would be spilled.
+STRIDED = 8
 #: How many words ahead a tile of several rows prefetches b.
 AHEAD = 64
 
@@ -47,7 +50,7 @@ class FloatTile(Tile):
     `words` (K) may be 0; of `panels` ≥ 1 panels the last has `last` valid columns.
     """
 
-    ARGUMENTS = (BYTES, BYTES, I64, I64, BYTES, I64, BYTES, I64, I64, I64, I64)
+    ARGUMENTS: tuple[ir.Type, ...] = (BYTES, BYTES, I64, I64, BYTES, I64, BYTES, I64, I64, I64, I64)
 
     def __init__(self, isa: InstructionSet, rows: int):
         super().__init__(isa, Scheme(), Output.DEQUANTIZED, rows)
@@ -60,8 +63,10 @@ class FloatTile(Tile):
     def emit(self, function: ir.Function) -> None:
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         e = Emitter(builder)
-        _, b, _, _, start, _, out, _, panels, _, _ = function.args
-        state = [b, start, out, panels]
+        b, start, out, panels = (function.args[i] for i in (1, 4, 6, 8))
+        # Even a load of no lane is slow where no memory is: 25 ns each.
+        there = builder.select(builder.icmp_unsigned("==", start, ir.Constant(BYTES, None)), out, start)
+        state = [b, there, out, panels]
         for across in sorted({self.across, 1}, reverse=True):
             times = builder.sdiv(state[-1], ir.Constant(I64, across))
             state = e.repeat(times, state, partial(self.panels, e, function.args, across))
@@ -69,7 +74,7 @@ class FloatTile(Tile):
 
     def panels(self, e: Emitter, args: tuple, across: int, state: list[ir.Value]) -> list[ir.Value]:
         """`across` neighbouring panels: start, multiply, store."""
-        a, _, word_stride, words, given, start_stride, _, stride, _, panel_stride, last = args
+        a, _, word_stride, words, given, start_stride, _, stride, _, panel_stride, last, *_ = args
         b, start, corner, left = state
         builder, nr = e.builder, self.isa.columns
         streams, valid = [b], []
@@ -102,6 +107,13 @@ class FloatTile(Tile):
             start = e.at(start, stride)
         return sums
 
+    def row_place(self, e: Emitter, a: ir.Value, r: int) -> ir.Value:
+        """Where the value of row r is, of the word at `a`."""
+        return e.at(a, 4 * r)
+
+    def next_word(self, e: Emitter, a: ir.Value) -> ir.Value:
+        return e.at(a, 4 * self.rows)
+
     def products(
         self,
         e: Emitter,
@@ -126,18 +138,18 @@ class FloatTile(Tile):
                 for line in range(0, 4 * isa.columns, LINE):
                     e.prefetch(e.at(edge, line), write=True)
                 edge = builder.select(builder.icmp_unsigned("==", edge, bottom), edge, e.at(edge, stride))
-            for u in range(unroll):
+            for _ in range(unroll):
                 loads = [e.at(stream, 4 * isa.lanes * v) for stream in streams for v in range(VECTORS)]
                 weights = [e.load(isa.packed_weights, pointer, 4) for pointer in loads]
                 for r in range(rows):
-                    word = isa.activations(e, e.load(I32, e.at(a, 4 * (u * rows + r)), 4))
+                    word = isa.activations(e, e.load(I32, self.row_place(e, a, r), 4))
                     for i, weight in enumerate(weights):
                         acc[r * width + i] = isa.dot(e, acc[r * width + i], word, weight)
                 if tall:
                     for line in range(0, 4 * isa.columns, LINE):
                         e.prefetch(e.at(e.at(streams[0], ahead), line))
-                streams = [e.at(stream, word_stride) for stream in streams]
-            return [e.at(a, 4 * unroll * rows), edge, *streams, *acc]
+                a, streams = self.next_word(e, a), [e.at(stream, word_stride) for stream in streams]
+            return [a, edge, *streams, *acc]
 
         state = [a, corner, *streams, *acc]
         state = e.repeat(builder.sdiv(words, ir.Constant(I64, UNROLL)), state, lambda s: step(s, UNROLL))
@@ -145,15 +157,54 @@ class FloatTile(Tile):
         return state[2 + count :]
 
 
+class StridedTile(FloatTile):
+    """The same with rows of a in place, `a_row` bytes apart, values of k `a_column` apart: two more arguments."""
+
+    ARGUMENTS = (*FloatTile.ARGUMENTS, I64, I64)
+
+    def __init__(self, isa: InstructionSet, rows: int):
+        super().__init__(isa, rows)
+        self.name = f"dynq_f32_{rows}x{isa.columns}_strided__{isa.name}"
+
+    def emit(self, function: ir.Function) -> None:
+        *_, a_row, self.a_column = function.args
+        e = Emitter(ir.IRBuilder(function.append_basic_block("rows")))
+        # Opaque: LLVM would compute addresses from each other, load all rows before it multiplies, and spill.
+        self.offsets = [e.opaque(e.builder.mul(a_row, ir.Constant(I64, r))) for r in range(self.rows)]
+        super().emit(function)
+        e.builder.branch(function.blocks[1])
+
+    def row_place(self, e: Emitter, a: ir.Value, r: int) -> ir.Value:
+        return e.at(a, self.offsets[r])
+
+    def next_word(self, e: Emitter, a: ir.Value) -> ir.Value:
+        return e.opaque(e.at(a, self.a_column))
+
+
 @cache
-def float_strip(isa: Float32) -> object:
-    """``strip(rows, <FloatTile.ARGUMENTS>)``: the tile of that height (1 … max_rows) over a strip of panels."""
-    functions = {height: FloatTile(isa, height).function for height in range(1, isa.max_rows + 1)}
+def packed_strip(isa: Float32) -> Callable:
+    """``strip(rows, <FloatTile.ARGUMENTS>)``: the tile of that height (STRIDED + 1 … max_rows) over some panels."""
+    functions = {height: FloatTile(isa, height).function for height in range(STRIDED + 1, isa.max_rows + 1)}
 
     @intrinsic
     def strip(
         typingctx, rows, a, b, word_stride, words, start, start_stride, out, out_stride, panels, panel_stride, last
     ):  # fmt: skip
         return switch(functions, list(FloatTile.ARGUMENTS))
+
+    return strip
+
+
+@cache
+def strided_strip(isa: Float32) -> Callable:
+    """``strip(rows, <StridedTile.ARGUMENTS>)``: the same for 1 … STRIDED rows in place."""
+    functions = {height: StridedTile(isa, height).function for height in range(1, min(STRIDED, isa.max_rows) + 1)}
+
+    @intrinsic
+    def strip(
+        typingctx, rows, a, b, word_stride, words, start, start_stride, out, out_stride, panels, panel_stride, last,
+        a_row, a_column,
+    ):  # fmt: skip
+        return switch(functions, list(StridedTile.ARGUMENTS))
 
     return strip

@@ -108,9 +108,10 @@ class Emitter:
         return self.call(f"llvm.fma.{lanes}f32", a.type, [a, b, c])
 
     def opaque(self, value: ir.Value) -> ir.Value:
-        """The value, of which LLVM knows nothing: empty assembly, no instruction."""
+        """The vector, integer or address, of which LLVM knows nothing: empty assembly, no instruction."""
         kind = ir.FunctionType(value.type, [value.type])
-        return self.builder.call(ir.InlineAsm(kind, "", "=x,0", side_effect=False), [value])
+        where = "=x,0" if isinstance(value.type, ir.VectorType) else "=r,0"
+        return self.builder.call(ir.InlineAsm(kind, "", where, side_effect=False), [value])
 
     def call(self, name: str, result: ir.Type, args: list[ir.Value]) -> ir.Value:
         kind = ir.FunctionType(result, [a.type for a in args])

@@ -5,7 +5,7 @@
                  for each block of K
                      pack the strip's panels of b              unless they are packed, or few rows read them in place
                      for each row panel (≤ MR rows)
-                         pack it                               it stays in L1 for the strip
+                         pack it                               unless tiles of ≤ STRIDED rows read it in place
                          tiles: sums start at the bias, or go on from out
                          after the last block: post-ops        while the output strip is in L1
 
@@ -15,8 +15,9 @@
            │  │      │          b  │  │████│  │               (gemm/emit_columns.py), other rows are copied
            └──┴──────┘             └──┴────┴──┘
 
-Where a row panel has one row of consecutive values, it is read in place. Sums that wait in out between two blocks of K
-are float32, as in registers: nothing depends on the cut.
+A packed row panel stays in L1 for the strip. Tall ones spare reads of b from L2; where b's block fits in L1, rows in
+place are faster. Sums that wait in out between two blocks of K are float32, as in registers, so nothing depends on the
+cut.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ import numpy as np
 
 from ..base.jit import kernel
 from ..base.memory import ALIGN, aligned, call_post_ops, is_null, load_f32, null, offset, stack_bytes, store_f32
-from ..gemm.emit_columns import LANES, copy_columns, copy_rows
-from ..gemm.float_tile import float_strip
+from ..gemm.emit_columns import LANES, copy_rows, interleave_rows
+from ..gemm.float_tile import STRIDED, packed_strip, strided_strip
 from ..isa.float32 import Float32
 from ..threads.partition import share
 from ..threads.scratch import borrow, give_back
@@ -38,6 +39,8 @@ from .context import Multiplier, Product, ProductContext
 
 #: Scratch up to this size is taken from the stack.
 STACK_BYTES = 32768
+#: Bytes of b that stay in L1 while rows of a are read in place.
+NEAR_BYTES = 24576
 #: Rows of a packed side that packing may write behind the last.
 SLACK = LANES
 
@@ -46,7 +49,8 @@ SLACK = LANES
 def pack_side(source, across, along, count, k, width, target):
     """target [k][width] of `count` rows of a, or columns of b, `across` bytes apart; values of k are `along` apart.
 
-    Columns from `count` on are zeros. Behind the last row up to SLACK rows and LANES floats may be written, too.
+    What stands in columns from `count` on does not matter. Up to SLACK rows and LANES floats behind the last may be
+    written, too.
     """
     if along != 4 and across != 4:
         for i in range(k):
@@ -59,11 +63,7 @@ def pack_side(source, across, along, count, k, width, target):
     for c in range(0, width, LANES):
         some = min(LANES, count - c)
         if along == 4 and some > 0:
-            for first in range(0, k, LANES):
-                copy_columns(
-                    offset(source, c * across + 4 * first), across, some, min(LANES, k - first),
-                    offset(target, 4 * (first * width + c)), 4 * width,
-                )  # fmt: skip
+            interleave_rows(offset(source, c * across), across, some, k, offset(target, 4 * c), 4 * width)
         else:
             copy_rows(offset(source, 4 * c), along, k, some, offset(target, 4 * c), 4 * width)
 
@@ -71,7 +71,8 @@ def pack_side(source, across, along, count, k, width, target):
 @cache
 def product_worker(isa: Float32) -> Callable:
     """The worker of a float32 form."""
-    strip, nr, tallest = float_strip(isa), isa.columns, isa.max_rows
+    packed_tiles, strided_tiles, nr, tallest = packed_strip(isa), strided_strip(isa), isa.columns, isa.max_rows
+    short = min(STRIDED, tallest)
 
     @kernel(variant=isa.name)
     def multiply(context, a, b, out, residual, rows, begin, count, k_from, depth, a_scratch, b_scratch):
@@ -92,21 +93,26 @@ def product_worker(isa: Float32) -> Callable:
                 panel = offset(b_scratch, p * panel_stride)
                 pack_side(source, b_column, b_row, min(nr, width - p * nr), depth, nr, panel)
         bias, post_ops = g.bias, g.post_ops
-        row_panels = (rows + tallest - 1) // tallest
+        most = short if 4 * depth * width <= NEAR_BYTES else tallest
+        row_panels = (rows + most - 1) // most
         for p in range(row_panels):
             first, height = share(p, row_panels, rows)
-            packed = offset(a, first * a_row + k_from * a_column)
-            if height > 1 or a_column != 4:
-                pack_side(packed, a_row, a_column, height, depth, height, a_scratch)
-                packed = a_scratch
+            source = offset(a, first * a_row + k_from * a_column)
             corner = offset(out, first * out_row + 4 * nr * begin)
             start, start_stride = corner, out_row
             if k_from == 0:
                 start, start_stride = null() if is_null(bias) else offset(bias, 4 * nr * begin), 0
-            strip(
-                height, packed, weights, word_stride, depth, start, start_stride, corner, out_row, count, panel_stride,
-                last,
-            )  # fmt: skip
+            if height <= short:
+                strided_tiles(
+                    height, source, weights, word_stride, depth, start, start_stride, corner, out_row, count,
+                    panel_stride, last, a_row, a_column,
+                )  # fmt: skip
+            else:
+                pack_side(source, a_row, a_column, height, depth, height, a_scratch)
+                packed_tiles(
+                    height, a_scratch, weights, word_stride, depth, start, start_stride, corner, out_row, count,
+                    panel_stride, last,
+                )  # fmt: skip
             if k_from + depth == k and not is_null(post_ops):
                 addend = offset(residual, first * residual_row + 4 * nr * begin)
                 call_post_ops(post_ops, corner, out_row, addend, residual_row, height, width)
@@ -121,7 +127,9 @@ def product_worker(isa: Float32) -> Callable:
         k_block, wide, in_place = context.k_block, context.strip_panels, context.in_place
         most = 1 if in_place else min(wide, (panels + column_tasks - 1) // column_tasks)
         b_bytes = 0 if packed else 4 * nr * (k_block * most + SLACK)
-        needed = ALIGN + b_bytes + 4 * min(tallest, m) * (k_block + SLACK) + 4 * LANES
+        needed = ALIGN + b_bytes
+        if m > short:
+            needed += 4 * tallest * (k_block + SLACK) + 4 * LANES
         small, slot = needed <= STACK_BYTES, -1
         if small:
             allocated = stack_bytes(needed)
