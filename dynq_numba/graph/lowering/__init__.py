@@ -14,14 +14,28 @@ from ..functions import parse
 from ..model import DOMAIN
 from ..tensor import Tensor
 from ..trace import Lowerings, Trace, Unsupported
-from . import attention, control, conv, copies, elementwise, linear, normalization, products, recurrent, rowwise, views
+from . import (
+    attention,
+    control,
+    conv,
+    copies,
+    elementwise,
+    linear,
+    normalization,
+    products,
+    recurrent,
+    reductions,
+    rowwise,
+    views,
+)
 from .numbers import folded
 
 Lowering = Callable[[Trace, ir.Node], None]
 #: By operator of ONNX, or "dynq::" and the first part of a function's name.
 LOWERINGS: dict[str, Lowering] = {}
 for _module in (
-    attention, control, conv, copies, elementwise, linear, normalization, products, recurrent, rowwise, views,
+    attention, control, conv, copies, elementwise, linear, normalization, products, recurrent, reductions, rowwise,
+    views,
 ):  # fmt: skip
     LOWERINGS |= _module.LOWERINGS
 
