@@ -6,7 +6,10 @@
     bits = 4                             # 8, 4, or 32: stays float32
     group_size = 32                      # what shares a scale: or granularity = "per_channel" or "per_tensor"
 
-A rule that matches no layer is an error: it is a typing mistake, or the model has changed.
+    attention = 32                       # at the top: bits of the products in attention, 8 unless given
+
+A rule that matches no layer is an error: it is a typing mistake, or the model has changed. The products of attention
+are of two activations: no weight is stored for them. Our session alone multiplies them in 8 bits.
 """
 
 from __future__ import annotations
@@ -17,13 +20,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..arguments import checks
 from ..operators.linear.schemes import GRANULARITIES, GROUP_SIZES
 
 FLOAT = 32
 BITS = (8, 4, FLOAT)
+ATTENTION_BITS = (8, FLOAT)
 #: Of 4 bits, one scale per channel loses too much (docs/NUMERICS.md); so there groups are the default.
 GROUP_OF_4_BITS = 32
 _KEYS = ("match", "op", "bits", "granularity", "group_size")
@@ -78,8 +82,16 @@ def _found(match: str, names: Iterable[str]) -> bool:
     return any(re.search(match, name) for name in names)
 
 
-def read_recipe(source: str | PathLike[str] | Mapping[str, Any] | None) -> list[Rule]:
-    """The rules of a TOML file, or of what one holds as a mapping.
+class Given(NamedTuple):
+    """What a recipe says."""
+
+    rules: list[Rule]
+    #: Bits of the products of attention, if it says so.
+    attention: int | None = None
+
+
+def read_recipe(source: str | PathLike[str] | Mapping[str, Any] | None) -> Given:
+    """What a TOML file says, or a mapping like one.
 
     Raises
     ------
@@ -87,7 +99,7 @@ def read_recipe(source: str | PathLike[str] | Mapping[str, Any] | None) -> list[
         Naming the file, the rule and what is allowed.
     """
     if source is None:
-        return []
+        return Given([])
     if isinstance(source, Mapping):
         given, name = source, "recipe"
     else:
@@ -96,9 +108,13 @@ def read_recipe(source: str | PathLike[str] | Mapping[str, Any] | None) -> list[
             given = tomllib.loads(Path(source).read_text("utf-8"))
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"recipe {name}: {error}") from error
-    if set(given) - {"rule"} or not isinstance(given.get("rule", []), list):
-        raise ValueError(f"recipe {name}: holds [[rule]] tables only; got {', '.join(sorted(given))}")
-    return [_rule(f"recipe {name}, rule {i}", each) for i, each in enumerate(given.get("rule", []), 1)]
+    if set(given) - {"rule", "attention"} or not isinstance(given.get("rule", []), list):
+        raise ValueError(f"recipe {name}: holds attention and [[rule]] tables only; got {', '.join(sorted(given))}")
+    attention = given.get("attention")
+    if attention not in (None, *ATTENTION_BITS):
+        raise ValueError(f"recipe {name}: attention must be 8 or 32; got {checks.describe(attention)}")
+    rules = [_rule(f"recipe {name}, rule {i}", each) for i, each in enumerate(given.get("rule", []), 1)]
+    return Given(rules, attention)
 
 
 def _rule(where: str, given: Any) -> Rule:

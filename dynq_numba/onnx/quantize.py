@@ -17,6 +17,8 @@ from ..graph.recipe import FLOAT, NOT_INCLUDED, Recipe, Rule, Scheme, patterns, 
 from . import files
 
 #: Reasons that are a user's own will, with which `strict` is content.
+#: Operators that attention is recognised by.
+_ATTENTION = ("Softmax", "Attention")
 _EXCLUDED, _FLOATS, _NO_CONV = "excluded", "bits=32", "convolutions are quantized with conv=True"
 
 
@@ -108,10 +110,9 @@ def quantize(
     """
     if require_coverage is not None:
         _fraction("require_coverage", require_coverage)
-    rules = [
-        *(Rule(Scheme.of(FLOAT), match, reason=_EXCLUDED) for match in patterns("exclude", exclude)),
-        *read_recipe(recipe),
-    ]
+    given = read_recipe(recipe)
+    excluded = [Rule(Scheme.of(FLOAT), match, reason=_EXCLUDED) for match in patterns("exclude", exclude)]
+    rules = [*excluded, *given.rules]
     default = [Rule(Scheme.of(bits, granularity, group_size), reason=_FLOATS)]
     if default[0].scheme not in (Scheme(), Scheme.of(FLOAT)):  # what has one way only keeps it
         default.insert(0, Rule(Scheme(), ops=("Gather", "LSTM", "GRU", "RNN", "Conv")))
@@ -124,7 +125,12 @@ def quantize(
     notes += with_true_outputs(found)
     receipt = quantize_graph(found, Recipe(rules, default, patterns("include", include)), progress)
     receipt.source_sha256, receipt.notes = digest, notes + receipt.notes
-    receipt.recipe = {"rules": [asdict(rule) | {"ops": list(rule.ops)} for rule in [*rules, *default]]}
+    attention = given.attention or (FLOAT if bits == FLOAT else 8)
+    written = [asdict(rule) | {"ops": list(rule.ops)} for rule in [*rules, *default]]
+    receipt.recipe = {"rules": written, "attention": attention}
+    nodes = ir.traversal.RecursiveGraphIterator(found.graph)
+    if attention != FLOAT and any(node.op_type in _ATTENTION for node in nodes):
+        receipt.notes.append(f"attention: our session multiplies in {attention} bits, other runtimes in float32")
     _insist(receipt, strict, require_coverage)
     found.metadata_props[RECEIPT] = receipt.to_json()
     receipt.model = found

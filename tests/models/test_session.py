@@ -327,3 +327,24 @@ def test_a_float_layer_is_invariant():
     whole = session.run(None, {"x": x})[0]
     assert all(same(session.run(None, {"x": x[i : i + 1]})[0], whole[i : i + 1]) for i in range(9))
     assert [step.kernel for step in session.report()] == ["sgemm"]
+
+
+# -- attention ----------------------------------------------------------------------------------
+def test_a_recipe_says_how_attention_multiplies():
+    body = """
+        kt = Transpose <perm: ints = [0, 1, 3, 2]> (k)
+        products = MatMul (q, kt)
+        factor = Constant <value_float: float = 0.25> ()
+        scores = Mul (products, factor)
+        shares = Softmax (scores)
+        y = MatMul (shares, v)
+    """
+    kind = "float[b, 2, t, 16]"
+    source = parsed(f"{kind} q, {kind} k, {kind} v", f"{kind} y", body)
+    feeds = {name: floats(2, 2, 9, 16, seed=i) for i, name in enumerate("qkv")}
+    for recipe, bits, kernel in ((None, 8, "attention 8 bits"), ({"attention": 32}, None, "attention")):
+        session = InferenceSession(ir.to_proto(quantize(source, recipe=recipe).model))
+        expected = dq.attention(*feeds.values(), scale=0.25, bits=bits)
+        assert same(session.run(None, feeds)[0], expected)
+        assert [step.kernel for step in session.report()] == [kernel]
+    assert InferenceSession(source).run(None, feeds)[0].tobytes() == expected.tobytes()
