@@ -84,6 +84,7 @@ WEIGHTS = {
     "three": F32(3).reshape(()), "root2": F32(2**0.5).reshape(()), "half_root": F32(0.5**0.5).reshape(()),
     "share": F32(0.044715).reshape(()), "c": F32((2 / np.pi) ** 0.5).reshape(()), "k": F32(1 / 16).reshape(()),
     "quick": F32(1.702).reshape(()), "w1": RNG.standard_normal((16, 16)).astype(F32),
+    "w4": RNG.standard_normal((16, 16, 1, 1)).astype(F32),
 }  # fmt: skip
 _MEAN = "m = ReduceMean <keepdims = 1> (x, last) d = Sub (x, m) "
 _TANH = "t = Tanh (u) t1 = Add (t, one) "
@@ -128,6 +129,9 @@ SPELLINGS = {
     "a bias on the left": ("FloatLinear_gelu", "p = MatMul (x, w1) l = Add (b, p) y = Gelu (l)"),
     "a residual of two linears": ("FloatLinear_residual FloatLinear",
         "p = MatMul (x, w1) q = MatMul (x, w1) y = Add (p, q)"),
+    "a convolution and a residual": ("FloatConv_silu_residual",
+        "u = Unsqueeze (x, last) v = Transpose <perm = [0, 2, 1, 3]> (u) f = Conv (v, w4) s = Sigmoid (f) "
+        "g = Mul (f, s) a = Add (g, v) t = Transpose <perm = [0, 2, 1, 3]> (a) y = Squeeze (t, last)"),
     "relu and a residual": ("FloatLinear_relu_residual", "p = MatMul (x, w1) r = Relu (p) y = Add (x, r)"),
 }  # fmt: skip
 
@@ -138,7 +142,8 @@ def test_a_spelling(case):
     source = parsed("float[n, t, 16] x", "float[n, t, 16] y", body, **WEIGHTS)
     functions, model, _ = optimised(source, {"x": X})
     assert functions == Counter(names.split())
-    assert len(list(model.graph)) == len(names.split()) + 3 * (case == "a sum before, used twice")
+    around = {"a sum before, used twice": 3, "a convolution and a residual": 4}.get(case, 0)
+    assert len(list(model.graph)) == len(names.split()) + around
 
 
 QKV = "float[n, 2, t, 8] q, float[n, 2, u, 8] k, float[n, 2, u, 4] v, {} bias"

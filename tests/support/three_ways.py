@@ -98,10 +98,10 @@ def _float_conv(
 ) -> tuple[Array, Array]:
     """The sum has a rounding for each product and term; a batch norm in the source four more, of its own terms."""
     made = ir.serde.deserialize_function(function)
-    x, weight, bias = map(F64, inputs)
+    x, weight, bias, *residual = map(F64, inputs)
     sizes = run_node(made[0], [np.abs(x), np.abs(weight), np.abs(bias)], 21)[0] + folded
     error = (weight[0].size + 6) * U * sizes
-    return _post_ops(run_node(made[0], [x, weight, bias], 21)[0], error, activation, None)
+    return _post_ops(run_node(made[0], [x, weight, bias], 21)[0], error, activation, *(residual or [None]))
 
 
 def _batch_norm_terms(source: onnx.ModelProto, values: dict[str, Array]) -> float:

@@ -2,14 +2,16 @@
 
     ⟨layer⟩[_⟨activation⟩][_residual]    y = activation(layer) + residual
 
-    Linear, LinearLong, LinearGroup⟨g⟩, FloatLinear    activation and residual
-    Conv_…, FloatConv_…                                activation
+    Linear, LinearLong, LinearGroup⟨g⟩, FloatLinear, FloatConv_…    activation and residual
+    Conv_…                                                          activation
 
 `residual` is the last input. Fused unless its shape is known to differ from the layer's result. Where dimensions are
 not known here, whoever runs it looks at them: a residual that broadcasts is no residual, and the body still right.
 """
 
 from __future__ import annotations
+
+import re
 
 import onnx_ir as ir
 
@@ -18,7 +20,8 @@ from ..functions import function as of_text
 from ..model import DOMAIN
 from .base import Editor, NoMatch, Rewrite, identifier, label
 
-_LINEAR = ("Linear", "LinearLong", "FloatLinear")
+#: Layers that take a residual, and those that do not, by the first part of their names.
+_WITH_RESIDUAL, _WITHOUT = re.compile(r"(Linear(Long|Group\d+)?|FloatLinear|FloatConv_.*)"), re.compile(r"Conv_.*")
 #: Of an activation that follows, the name that our kernels have for it.
 _FOLLOWING = {
     "dynq.Gelu": "gelu", "dynq.GeluTanh": "gelu_tanh", "dynq.Silu": "silu",
@@ -26,14 +29,12 @@ _FOLLOWING = {
 }  # fmt: skip
 
 
-def takes_post_ops(node: ir.Node) -> str | None:
-    """What a call is of, "linear" or "conv", if it is of one of them."""
+def takes_residual(node: ir.Node) -> bool | None:
+    """Of a call of a linear or a convolution whether it takes a residual, too; None of any other node."""
     if node.domain != DOMAIN:
         return None
     base = parse(node.op_type).base
-    if base in _LINEAR or base.startswith("LinearGroup"):
-        return "linear"
-    return "conv" if base.startswith(("Conv_", "FloatConv_")) else None
+    return True if _WITH_RESIDUAL.fullmatch(base) else False if _WITHOUT.fullmatch(base) else None
 
 
 class Activation(Rewrite):
@@ -42,7 +43,7 @@ class Activation(Rewrite):
 
     def rewrite(self, node: ir.Node, edit: Editor) -> str:
         layer = None if node.inputs[0] is None else node.inputs[0].producer()
-        if layer is None or takes_post_ops(layer) is None:
+        if layer is None or takes_residual(layer) is None:
             raise NoMatch("no linear or convolution with constant weights is in front of it")
         if edit.only_user(layer.outputs[0]) is not node:
             raise NoMatch("the result of the layer in front is used elsewhere, too")
@@ -56,11 +57,11 @@ class Residual(Rewrite):
     anchors = ("Add",)
 
     def rewrite(self, node: ir.Node, edit: Editor) -> str:
-        reason = "no linear with constant weights is in front of it"
+        reason = "no layer with constant weights that takes a residual is in front of it"
         for one, other in ((0, 1), (1, 0)):
             value, residual = node.inputs[one], node.inputs[other]
             layer = None if value is None else value.producer()
-            if value is None or residual is None or layer is None or takes_post_ops(layer) != "linear":
+            if value is None or residual is None or layer is None or not takes_residual(layer):
                 continue
             if edit.only_user(value) is not node:
                 reason = f"the result of {label(layer)} is used elsewhere, too"
