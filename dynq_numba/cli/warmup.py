@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import time
 
 from .base import Command, positive
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="ONNX models: compile what they need, only")
+    parser.add_argument("--input", metavar="NPZ", help="an array for each input of the model (default: zeros)")
     parser.add_argument("--quiet", action="store_true", help="print one line only")
     parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes that compile at the same time")
 
 
 def _run(args: argparse.Namespace) -> None:
+    if args.models or args.input:
+        _models(args)
+        return
     from ..kernels.base.jit import cache_directory
     from ..warming import warmup
 
@@ -21,12 +27,39 @@ def _run(args: argparse.Namespace) -> None:
     print(f"ready in {seconds:.1f} s; kernels are kept in {cache_directory() or 'memory only: no writable place'}")
 
 
+def _models(args: argparse.Namespace) -> None:
+    """Run each model once: that compiles its kernels and regions into the disk cache."""
+    import numpy as np
+
+    from ..kernels.base.jit import cache_directory
+    from ..onnx import InferenceSession
+    from ..onnx.session import zeros_for
+
+    if args.input and len(args.models) != 1:
+        raise ValueError(f"--input is for one model; got {len(args.models)}")
+    for path in args.models:
+        begun = time.perf_counter()
+        session = InferenceSession(path)
+        if args.input:
+            with np.load(args.input, allow_pickle=False) as file:
+                feeds = {name: file[name] for name in file.files}
+        else:
+            feeds = zeros_for(session)
+        try:
+            session.run(None, feeds)
+        except ValueError as error:
+            raise ValueError(f"{path} does not run on zeros; give --input: {error}") from error
+        seconds = time.perf_counter() - begun
+        print(f"{path} ready in {seconds:.1f} s; kernels are kept in {cache_directory() or 'memory only'}")
+
+
 WARMUP = Command(
     "warmup", "compile every kernel ahead, into the disk cache",
     (
         ("dynq warmup", "compile everything for this machine into the cache (in a container's build step)"),
         ("dynq warmup --quiet", "the same, without the list"),
         ("dynq warmup --jobs 4", "in four processes at the same time"),
+        ("dynq warmup model.int8.onnx", "what this model needs, only"),
     ),
     _arguments, _run,
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import onnx
 import onnx_ir as ir
 from onnx import version_converter
@@ -36,6 +38,15 @@ def canonical(model: ir.Model) -> tuple[ir.Model, list[str]]:
     if version < OPSET:
         model = _raised(model)
     return model, notes
+
+
+def attention_bits(model: ir.Model) -> int:
+    """Of the products of attention in our session: what the recipe says, if the model is an artifact of ours."""
+    try:
+        bits = json.loads(model.metadata_props.get(RECEIPT, "{}"))["recipe"].get("attention", 8)
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
+        return 32
+    return 8 if bits == 8 else 32
 
 
 def _weights_as_constants(model: ir.Model) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .plan import Plan
-from .trace import Read, Run
+from .trace import Read, Run, sources
 
 #: Operators of onnx.reference that only move values, or compare and count: their bits cannot depend on anything.
 _EXACT = {
@@ -62,8 +62,8 @@ def report_of(plan: Plan) -> Report:
         report += [ReportStep(step.kernel, step.nodes, step.invariant, "") for step in segment.steps]
         tail = segment.tail
         if isinstance(tail, Run):
-            name = tail.node.name or tail.node.op_type
-            report.append(ReportStep(f"python {tail.node.op_type}", (name,), tail.node.op_type in _EXACT, tail.reason))
+            names = sources(tail.node)
+            report.append(ReportStep(f"python {tail.node.op_type}", names, tail.node.op_type in _EXACT, tail.reason))
         elif isinstance(tail, Read):
             report.append(ReportStep("python", (), True, "shapes or branches depend on numbers that were computed"))
     return report

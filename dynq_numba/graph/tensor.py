@@ -40,6 +40,8 @@ class Expression:
     operands: tuple[Tensor, ...]
     #: Further operands, the same in every run: attributes.
     options: tuple[Any, ...] = ()
+    #: Nodes of the graph that it stands for.
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(eq=False, frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .constants import Constants, captured
+from .rewrites.base import fused_from, label
 from .segment import Places, Result, Segment, Step, Word, assemble
 from .sizes import AnySize, Known, Shape, Sizes, product
 from .tensor import FOREVER, Storage, Tensor, dense_strides
@@ -219,7 +220,7 @@ class Trace:
 
     def step(self, kernel: str, function: int, words: Sequence[Word], **options: Any) -> None:
         """Add a step."""
-        options.setdefault("nodes", () if self._node is None else (self._node.name or self._node.op_type,))
+        options.setdefault("nodes", () if self._node is None else sources(self._node))
         step = Step(kernel, function, list(words), **options)
         for tensor in step.tensors():
             assert tensor.storage is not None
@@ -339,6 +340,11 @@ class Trace:
         self.state.memory = {}
         for tensor in self.state.values.values():
             _hold(tensor)
+
+
+def sources(node: ir.Node) -> tuple[str, ...]:
+    """The nodes of the model that a node stands for."""
+    return tuple(fused_from(node)) or (label(node),)
 
 
 def _hold(tensor: Tensor | None) -> None:

@@ -17,17 +17,11 @@ except ImportError as error:
 from ..graph.receipt import Entry, Receipt
 from ..graph.report import Report, ReportStep
 from .inspection import inspect
+from .optimisation import Note, optimise
 from .quantize import CoverageError, quantize
 from .session import InferenceSession, NodeArg
 
 __all__ = [
-    "CoverageError",
-    "Entry",
-    "InferenceSession",
-    "NodeArg",
-    "Receipt",
-    "Report",
-    "ReportStep",
-    "inspect",
-    "quantize",
-]
+    "CoverageError", "Entry", "InferenceSession", "NodeArg", "Note", "Receipt", "Report", "ReportStep", "inspect",
+    "optimise", "quantize",
+]  # fmt: skip

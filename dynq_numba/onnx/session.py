@@ -10,11 +10,9 @@ import onnx_ir as ir
 
 from ..arguments import checks
 from ..graph.lowering import KERNELS
-from ..graph.model import RECEIPT, canonical
+from ..graph.model import attention_bits, canonical
 from ..graph.optimise import optimise
 from ..graph.plan import Plan
-from ..graph.receipt import Receipt
-from ..graph.recipe import ATTENTION_BITS
 from ..graph.report import Report, report_of
 from ..graph.supported import missing
 from . import files
@@ -79,7 +77,7 @@ class InferenceSession:
         count = 0 if threads is None else checks.thread_count("threads", threads)
         model, _ = files.read(path_or_bytes)
         self._model, _ = canonical(model)
-        self._notes = optimise(self._model, attention_bits=_attention_bits(self._model))
+        self._notes = optimise(self._model, attention_bits=attention_bits(self._model))
         absent = missing(self._model)
         if absent:
             raise ValueError(f"path_or_bytes has operators that nothing here computes: {', '.join(absent)}")
@@ -193,20 +191,24 @@ class InferenceSession:
         return report_of(self._plan)
 
 
+#: Lengths that a model leaves open, in `zeros_for`.
+_OPEN = 8
+
+
+def zeros_for(session: InferenceSession) -> dict[str, np.ndarray]:
+    """Feeds of zeros; lengths that the model leaves open are all the same."""
+    return {
+        name: np.zeros([n if isinstance(n, int) else _OPEN for n in argument.shape], dtype)
+        for (name, dtype, _, _), argument in zip(session._wanted, session.get_inputs(), strict=True)
+    }
+
+
 def _wanted(value: ir.Value, shape: list[Any]) -> tuple[str, np.dtype, int, list[tuple[int, int]]]:
     """Name, type, axes and fixed lengths of an input."""
     if value.dtype is None:
         raise ValueError(f"input {value.name} must be a tensor of a known type")
     fixed = [(axis, n) for axis, n in enumerate(shape) if isinstance(n, int)]
     return value.name or "", np.dtype(value.dtype.numpy()), len(shape), fixed
-
-
-def _attention_bits(model: ir.Model) -> int:
-    """What the recipe says, if the model is an artifact of ours."""
-    if RECEIPT not in model.metadata_props:
-        return 32
-    bits = Receipt.from_json(model.metadata_props[RECEIPT]).recipe.get("attention", 8)
-    return bits if bits in ATTENTION_BITS else 32
 
 
 #: ONNX Runtime's names where they are not ONNX's.

@@ -21,7 +21,7 @@ from ...kernels.region.reference import OPERATORS, Region
 from ...runtime import isa, threads
 from ..segment import Word
 from ..tensor import Expression, Tensor, broadcast, broadcast_strides, same
-from ..trace import Trace, Unsupported
+from ..trace import Trace, Unsupported, sources
 from .base import BOOL, dtype_of
 from .copies import merged
 
@@ -63,7 +63,9 @@ def elementwise(trace: Trace, node: ir.Node) -> None:
             left -= weight
         else:
             operands[i] = trace.memory(tensor, values[i])
-    trace.set(node.outputs[0], Tensor(dtype, shape, expression=Expression(name, tuple(operands), options)))
+    trace.set(
+        node.outputs[0], Tensor(dtype, shape, expression=Expression(name, tuple(operands), options, sources(node)))
+    )
 
 
 def _name(node: ir.Node) -> str:
@@ -113,7 +115,8 @@ def materialised(trace: Trace, tensor: Tensor, value: ir.Value | None = None) ->
     """The values of an expression, written by one step."""
     leaves: list[Tensor] = []
     operations: list[tuple] = []
-    _build(trace, tensor, leaves, operations)
+    nodes: list[str] = []
+    _build(trace, tensor, leaves, operations, nodes)
     count = len(leaves)
     renumbered = tuple(
         (name, tuple(_place(each, count) for each in operands), kind) for name, operands, kind in operations
@@ -137,7 +140,12 @@ def materialised(trace: Trace, tensor: Tensor, value: ir.Value | None = None) ->
     for i, each in enumerate((*leaves, out)):
         fields[f"address_{i}"] = each
     words = [fields[name] for name in record_of(count + 1).kinds]
-    trace.step("region " + "·".join(name for name, _, _ in operations), kernels.step_address(), words)
+    trace.step(
+        "region " + "·".join(name for name, _, _ in operations),
+        kernels.step_address(),
+        words,
+        nodes=tuple(dict.fromkeys(nodes)),
+    )
     return out
 
 
@@ -145,7 +153,7 @@ def materialised(trace: Trace, tensor: Tensor, value: ir.Value | None = None) ->
 _Place = tuple[str, Any]
 
 
-def _build(trace: Trace, tensor: Tensor, leaves: list[Tensor], operations: list[tuple]) -> _Place:
+def _build(trace: Trace, tensor: Tensor, leaves: list[Tensor], operations: list[tuple], nodes: list[str]) -> _Place:
     if tensor in trace.state.memory:
         tensor = trace.state.memory[tensor]
     if tensor.array is not None and tensor.array.size == 1:
@@ -156,8 +164,9 @@ def _build(trace: Trace, tensor: Tensor, leaves: list[Tensor], operations: list[
             leaves.append(tensor)
         return "leaf", leaves.index(tensor)
     expression = tensor.expression
-    operands = [_build(trace, each, leaves, operations) for each in expression.operands]
+    operands = [_build(trace, each, leaves, operations, nodes) for each in expression.operands]
     operands += [("constant", (np.asarray(option).dtype.name, option.item())) for option in expression.options]
+    nodes.extend(expression.nodes)
     operations.append((expression.operator, tuple(operands), tensor.dtype.name))
     return "operation", len(operations) - 1
 

@@ -22,7 +22,7 @@ from ...runtime.post_ops import post_ops_address
 from ..functions import Name, parse
 from ..sizes import Shape, product
 from ..tensor import Tensor, alike, broadcast, broadcast_strides, is_one, same
-from ..trace import Trace, Unsupported
+from ..trace import Trace, Unsupported, sources
 from .base import F32, call, floats_only, function_of
 
 
@@ -41,7 +41,7 @@ def linear(trace: Trace, node: ir.Node) -> None:
     rows, post_ops = product(x.shape[:-1]), post_ops_address(name.activation, None, residual is not None)
     if len(together) > 1:
         words = [x, rows, stride, len(layouts), post_ops, *(layout.descriptor for layout in layouts), *outs]
-        names = tuple(each.name or each.op_type for each in together)
+        names = tuple(name for each in together for name in sources(each))
         trace.step("linear_many", function_of(kernels.linear_many_step), words, nodes=names)
         return
     call(

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..tensor import Expression, Tensor
-from ..trace import Trace, Unsupported
+from ..trace import Trace, Unsupported, sources
 from .base import F32, floats_only
 
 
@@ -27,7 +27,7 @@ def batch_norm(trace: Trace, node: ir.Node) -> None:
         x = trace.memory(x, node.inputs[0])
     tensor = x
     for operator, operand in (("Sub", mean), ("Mul", factor), ("Add", bias)):
-        tensor = Tensor(F32, x.shape, expression=Expression(operator, (tensor, constant(operand))))
+        tensor = Tensor(F32, x.shape, expression=Expression(operator, (tensor, constant(operand)), (), sources(node)))
     trace.set(node.outputs[0], tensor)
 
 

@@ -1,0 +1,69 @@
+"""dynq run, dynq inspect --why and --graph, dynq warmup MODEL."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx_models import in_reference, parsed
+
+from dynq_numba.cli import main
+from dynq_numba.onnx import optimise
+
+
+@pytest.fixture
+def model():
+    weight = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)
+    body = "h = MatMul (x, w) gate = Sigmoid (h) y = Mul (h, gate)"
+    return parsed("float[m, 64] x", "float[m, 32] y", body, w=weight)
+
+
+@pytest.fixture
+def path(tmp_path, model):
+    onnx.save(model, tmp_path / "model.onnx")
+    np.savez(tmp_path / "x.npz", x=np.ones((3, 64), np.float32))
+    return tmp_path / "model.onnx"
+
+
+def test_run_writes_results_by_name(path, model, capsys):
+    given, made = path.with_name("x.npz"), path.with_name("y.npz")
+    assert main(["run", str(path), "--input", str(given), "--output", str(made), "--report", "--repeat", "3"]) == 0
+    with np.load(made) as file:
+        assert np.allclose(file["y"], in_reference(model, {"x": np.ones((3, 64), np.float32)})[0], rtol=1e-5)
+    out = capsys.readouterr().out
+    assert "y: float32 [3, 32]" in out and "steps by kernels, 0 in Python" in out and "median of 3 runs" in out
+    assert sorted(each.name for each in path.parent.iterdir()) == ["model.onnx", "x.npz", "y.npz"]
+
+
+def test_run_says_what_is_wrong_in_one_line(path, capsys):
+    np.savez(path.with_name("bad.npz"), z=np.ones(3))
+    for wrong, message in ((["--input", str(path.with_name("bad.npz"))], "input_feed must have x; got z"),
+                           (["--input", str(path.with_name("none.npz"))], "No such file")):  # fmt: skip
+        assert main(["run", str(path), *wrong, "--output", str(path.with_name("y.npz"))]) == 1
+        assert message in capsys.readouterr().err and not path.with_name("y.npz").exists()
+
+
+def test_inspect_says_why_and_writes_the_graph(path, model, capsys):
+    optimised = path.with_name("optimised.onnx")
+    assert main(["inspect", str(path), "--why", "h", "--graph", str(optimised)]) == 0
+    assert "became" in capsys.readouterr().out
+    made = onnx.load(optimised)
+    onnx.checker.check_model(made, full_check=True)
+    assert [node.domain for node in made.graph.node] == ["dynq"]
+    x = np.random.default_rng(1).standard_normal((4, 64)).astype(np.float32)
+    assert np.allclose(in_reference(made, {"x": x})[0], in_reference(model, {"x": x})[0], rtol=1e-4, atol=1e-5)
+    assert main(["inspect", str(path), "--why", "nobody"]) == 1
+    assert "'nobody'" in capsys.readouterr().err
+
+
+def test_optimise_leaves_the_model_as_it_is(model):
+    before = model.SerializeToString()
+    assert any(note.result for note in optimise(model)) and model.SerializeToString() == before
+
+
+def test_warmup_compiles_what_a_model_needs(path, capsys):
+    assert main(["warmup", str(path)]) == 0
+    assert "model.onnx ready in" in capsys.readouterr().out
+    assert main(["warmup", str(path), "--input", str(path.with_name("x.npz"))]) == 0
+    assert main(["warmup", str(path), str(path), "--input", str(path.with_name("x.npz"))]) == 1
+    assert "--input is for one model; got 2" in capsys.readouterr().err
