@@ -56,7 +56,16 @@ def columns_function(module: ir.Module) -> ir.Function:
     return function
 
 
-def _gathered(e: Emitter, rows: list[ir.Value]) -> list[ir.Value]:
+def sixteen(e: Emitter, source: ir.Value, stride: ir.Value, rows: ir.Value) -> list[ir.Value]:
+    """Where 16 rows begin; from `rows` ≥ 1 on, the last one again."""
+    starts = [source]
+    for r in range(1, LANES):
+        more = e.builder.icmp_signed("<", ir.Constant(I64, r), rows)
+        starts.append(e.at(starts[-1], e.builder.select(more, stride, ir.Constant(I64, 0))))
+    return starts
+
+
+def gathered(e: Emitter, rows: list[ir.Value]) -> list[ir.Value]:
     """The columns of 16 rows of 16 in memory. Quarters of registers are put together by loads: with `transposed`, whose
     shuffles all need the same unit, this takes 1.5 times as long on a Sapphire Rapids."""
     columns = []
@@ -85,16 +94,13 @@ def interleave_function(module: ir.Module) -> ir.Function:
     source, stride, rows, count, target, apart = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     e = Emitter(builder)
-    starts = [source]
-    for r in range(1, LANES):
-        more = builder.icmp_signed("<", ir.Constant(I64, r), rows)
-        starts.append(e.at(starts[-1], builder.select(more, stride, ir.Constant(I64, 0))))
+    starts = sixteen(e, source, stride, rows)
 
     def block(state: list[ir.Value], mask: ir.Value | None) -> list[ir.Value]:
         at, target = state
         places = [e.at(start, at) for start in starts]
         if mask is None:
-            columns = _gathered(e, places)
+            columns = gathered(e, places)
         else:
             columns = transposed(e, [e.masked_load(FLOATS, place, mask, 4) for place in places])
         for column in columns:

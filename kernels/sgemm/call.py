@@ -82,6 +82,7 @@ def product_step(product, threads):
     context.k_block = k_block
     context.strip_panels = max(4, d.l2_bytes // 2 // (4 * nr * k_block))
     context.in_place = in_place
+    context.dots = m == 1 and g.packed == 0 and g.b_row == 4 and g.b_column != 4
     return 0 if run(Context(context), threads) else 1
 
 

@@ -68,3 +68,4 @@ class ProductContext(Context):
     k_block: int  # how much of K a tile goes through at a time
     strip_panels: int  # panels that use one row panel while it is in L1
     in_place: int  # whether panels of b are read where they are
+    dots: int  # whether there is one row, and columns of b lie along K (gemm/emit_dots.py)

@@ -30,6 +30,7 @@ import numpy as np
 from ..base.jit import kernel
 from ..base.memory import ALIGN, aligned, call_post_ops, is_null, load_f32, null, offset, stack_bytes, store_f32
 from ..gemm.emit_columns import LANES, copy_rows, interleave_rows
+from ..gemm.emit_dots import dots
 from ..gemm.float_tile import STRIDED, packed_strip, strided_strip
 from ..isa.float32 import Float32
 from ..threads.partition import share
@@ -83,7 +84,9 @@ def product_worker(isa: Float32) -> Callable:
         width = min(n - begin * nr, count * nr)
         last = width - (count - 1) * nr
         weights, word_stride, panel_stride = b_scratch, 4 * nr, 4 * nr * depth
-        if g.packed:
+        if context.dots:
+            weights = offset(b, 4 * k_from + begin * nr * b_column)
+        elif g.packed:
             weights, panel_stride = offset(b, 4 * nr * (begin * k + k_from)), 4 * nr * k
         elif context.in_place and last == nr:
             weights, word_stride, panel_stride = offset(b, k_from * b_row + 4 * nr * begin), b_row, 4 * nr
@@ -102,7 +105,9 @@ def product_worker(isa: Float32) -> Callable:
             start, start_stride = corner, out_row
             if k_from == 0:
                 start, start_stride = null() if is_null(bias) else offset(bias, 4 * nr * begin), 0
-            if height <= short:
+            if context.dots:
+                dots(source, a_column, weights, b_column, width, depth, start, corner)
+            elif height <= short:
                 strided_tiles(
                     height, source, weights, word_stride, depth, start, start_stride, corner, out_row, count,
                     panel_stride, last, a_row, a_column,
@@ -126,7 +131,7 @@ def product_worker(isa: Float32) -> Callable:
         row_tasks, column_tasks, panels = context.row_tasks, context.column_tasks, context.panels
         k_block, wide, in_place = context.k_block, context.strip_panels, context.in_place
         most = 1 if in_place else min(wide, (panels + column_tasks - 1) // column_tasks)
-        b_bytes = 0 if packed else 4 * nr * (k_block * most + SLACK)
+        b_bytes = 0 if packed or context.dots else 4 * nr * (k_block * most + SLACK)
         needed = ALIGN + b_bytes
         if m > short:
             needed += 4 * tallest * (k_block + SLACK) + 4 * LANES

@@ -82,6 +82,16 @@ def test_any_strides(isa, ways, m, rng):
     same(multiplied(laid_out(a, ways[0]), laid_out(b, ways[1])), chains(a, b), ways)
 
 
+def test_one_row_times_columns_that_lie_along_k(isa, rng):
+    """As queries and keys of a decoder: nothing is packed."""
+    for k, n in combinations((1, 15, 16, 17, 33, 600, 1030), (2, 15, 16, 31, 32, 33, 70)):
+        a, bias = rng.standard_normal((3, 1, k), F32), rng.standard_normal(n, F32)
+        b = laid_out(rng.standard_normal((3, k, n), F32), "columns")
+        for threads in (1, 2):
+            same(multiplied(a, b, bias, threads=threads), chains(a, b, bias), (k, n, threads))
+        same(multiplied(laid_out(a, "apart"), b), chains(a, b), (k, n))
+
+
 def test_columns(isa, rng):
     """A single column of b: done as the transposed product."""
     a, b = rng.standard_normal((3, 70, 90), F32), rng.standard_normal((3, 90, 1), F32)
