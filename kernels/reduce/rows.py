@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..base.jit import kernel
-from ..base.memory import load_int, offset, stack_bytes
-from ..region.rows import copy
+from ..base.memory import copy_bytes, load_int, offset, stack_bytes
+from ..region.rows import copy, fill
 from .context import KEPT, ReduceRecord
 from .intrinsics import call_combine, call_finish, call_fold
 from .reference import LANES
@@ -36,8 +36,8 @@ def place(record, index, axes, strides):
 
 
 @kernel
-def add_run(record, run, n, stride, k, total, buffer):
-    """Combine n values, the first of which is value k of its result."""
+def add_run(record, run, n, stride, k, total, buffer, neutral):
+    """Combine n values, the first of which is value k of its result; `neutral` is a block of neutral elements."""
     size, done = record.bytes, 0
     if k % LANES == 0 and stride == size and n >= LANES:
         call_combine(record.across, run, total, n // LANES)
@@ -45,7 +45,7 @@ def add_run(record, run, n, stride, k, total, buffer):
     while done < n:
         lane = (k + done) % LANES
         part = min(LANES - lane, n - done)
-        copy(buffer, size, record.neutral, 0, size, LANES)
+        copy_bytes(buffer, neutral, size * LANES)
         copy(offset(buffer, lane * size), size, offset(run, done * stride), stride, size, part)
         call_combine(record.across, buffer, total, 1)
         done += part
@@ -55,15 +55,16 @@ def add_run(record, run, n, stride, k, total, buffer):
 def across_rows(record, row, rows):
     """Results of a reduced last axis."""
     size, outer, middle, n = record.bytes, record.reduced_0, record.reduced_1, record.reduced_2
-    total = stack_bytes(2 * BLOCK)
-    buffer = offset(total, BLOCK)
+    total = stack_bytes(3 * BLOCK)
+    buffer, neutral = offset(total, BLOCK), offset(total, 2 * BLOCK)
+    fill(neutral, record.neutral, size, LANES)
     for index in range(row, row + rows):
         x = offset(record.x, place(record, index, KEPT, X_KEPT))
-        copy(total, size, record.neutral, 0, size, LANES)
+        copy_bytes(total, neutral, size * LANES)
         for i in range(outer):
             for j in range(middle):
                 run = offset(x, i * record.x_reduced_0 + j * record.x_reduced_1)
-                add_run(record, run, n, record.x_reduced_2, (i * middle + j) * n, total, buffer)
+                add_run(record, run, n, record.x_reduced_2, (i * middle + j) * n, total, buffer, neutral)
         call_fold(record.fold, total, total)
         if record.finishes != 0:
             call_finish(record.finish, total, 1, np.float32(outer * middle * n))
@@ -91,14 +92,14 @@ def along_columns(record, row, rows, column, columns):
     stride, out_stride = record.x_kept_3, record.out_kept_3
     buffer = stack_bytes(BLOCK + 8 * COLUMNS)
     totals = offset(buffer, BLOCK)
-    copy(buffer, size, record.neutral, 0, size, LANES)
+    fill(buffer, record.neutral, size, LANES)
     for index in range(row, row + rows):
         x = offset(record.x, place(record, index, KEPT - 1, X_KEPT))
         out = offset(record.out, place(record, index, KEPT - 1, OUT_KEPT))
         for first in range(column, column + columns, COLUMNS):
             count = min(COLUMNS, column + columns - first)
             blocks = (count + LANES - 1) // LANES
-            copy(totals, size, record.neutral, 0, size, blocks * LANES)
+            fill(totals, record.neutral, size, blocks * LANES)
             for i in range(outer):
                 for j in range(middle):
                     for k in range(inner):

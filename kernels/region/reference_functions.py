@@ -10,7 +10,9 @@ All inside in float64: what is wrong there is far below a float32's last bit, so
 rare cases its neighbour. Only operations that IEEE 754 defines, no fused multiply-add: the same bits on every machine.
 Polynomials are Taylor's; the first term left out is below 2^-42 of the result (log, pow), 2^-32 (softplus).
 
-tests/regions/test_region_operators.py holds log, pow, sin and cos to 0.501 ulp, softplus to 4.
+Worst error in ulp of the float64 value, over all finite inputs, by `python -m bench exhaustive_regions`:
+    log 0.500000    softplus 2.974, which is the exponential's    sin, cos 0.500000 (x ≥ 0)
+tests/regions/test_region_operators.py holds pow, which has too many inputs, to 0.501 on a sample.
 Special values are those of C's functions.
 """
 

@@ -58,6 +58,23 @@ def copy(to, to_stride, source, source_stride, size, count):
 
 
 @kernel
+def fill(to, source, size, count):
+    """`count` times the value of 1, 4 or 8 bytes at `source`, side by side."""
+    if size == 4:
+        word = load_i32(source, 0)
+        for i in range(count):
+            store_i32(to, i, word)
+    elif size == 8:
+        number = load_int(source, 0)
+        for i in range(count):
+            store_int(to, i, number)
+    else:
+        byte = load_u8(source, 0)
+        for i in range(count):
+            store_u8(to, i, byte)
+
+
+@kernel
 def operand_of(record, i):
     return offset(record, OPERANDS + 8 * OPERAND_WORDS * i)
 
@@ -90,8 +107,7 @@ def do_row(record, places, pointers, steps, buffers, leaves, count, columns, who
     function = record.function
     for i in range(leaves):
         if load_int(steps, i) == 0:
-            copy(offset(buffers, i * BUFFER), load_int(operand_of(record, i), SIZE), load_ptr(places, i), 0,
-                 load_int(operand_of(record, i), SIZE), LANES)  # fmt: skip
+            fill(offset(buffers, i * BUFFER), load_ptr(places, i), load_int(operand_of(record, i), SIZE), LANES)
     if whole > 0:
         for i in range(count):
             still = load_int(steps, i) == 0
