@@ -20,6 +20,7 @@ from . import (
     conv,
     copies,
     elementwise,
+    images,
     linear,
     normalization,
     products,
@@ -34,8 +35,8 @@ Lowering = Callable[[Trace, ir.Node], None]
 #: By operator of ONNX, or "dynq::" and the first part of a function's name.
 LOWERINGS: dict[str, Lowering] = {}
 for _module in (
-    attention, control, conv, copies, elementwise, linear, normalization, products, recurrent, reductions, rowwise,
-    views,
+    attention, control, conv, copies, elementwise, images, linear, normalization, products, recurrent, reductions,
+    rowwise, views,
 ):  # fmt: skip
     LOWERINGS |= _module.LOWERINGS
 

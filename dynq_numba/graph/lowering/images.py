@@ -1,0 +1,143 @@
+"""Float32 convolutions and pooling of images and sequences: Conv, dynq::FloatConv_…, MaxPool, AveragePool, Global…."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from ...arguments.geometry import Geometry, Pair
+from ...kernels.pooling import call as pooling
+from ...kernels.pooling.context import GlobalPooling, Pooling
+from ...kernels.sconv.call import convolution_step
+from ...kernels.sconv.context import FloatConv
+from ...operators.sconv.pack import FloatConvWeight
+from ...runtime import isa, kernel_table, scratch, threads
+from ...runtime.post_ops import post_ops_address
+from ..functions import parse
+from ..sizes import AnySize, product
+from ..tensor import Tensor
+from ..trace import Trace, Unsupported
+from .base import F32, attribute_ints, call, floats_only
+from .linear import spread
+
+
+def conv(trace: Trace, node: ir.Node) -> None:
+    """Conv of a constant weight, and dynq::FloatConv with its activation and residual"""
+    said, activation, residual = node, None, None
+    if node.op_type != "Conv":
+        name = parse(node.op_type)
+        said = next(each for each in trace.weights.model.functions[node.op_identifier()] if each.op_type == "Conv")
+        activation, residual = name.activation, trace.input(node, 3) if name.residual else None
+    x, weight = _image(trace, node), trace.constant(node, 1)
+    floats_only(trace.input(node, 1))
+    bias = None if trace.optional(node, 2) is None else trace.constant(node, 2)
+    taps = _pair(weight.shape[2:], 1)
+    stride, padding, dilation = _geometry(said, weight.ndim - 2)
+    geometry = Geometry(stride, padding, dilation, said.attributes.get_int("group", 1))
+    if x.shape[1] != weight.shape[1] * geometry.groups or weight.shape[0] % geometry.groups:
+        raise Unsupported("the channels do not fit the weight")
+    w = trace.weights.packed(
+        ("sconv", node.inputs[1], node.inputs[2] if bias is not None else None, geometry),
+        lambda: FloatConvWeight(weight.reshape(*weight.shape[:2], *taps), bias, geometry, isa.active()),
+    )
+    high, wide = _lengths(x, taps, stride, padding, dilation)
+    shape = (x.shape[0], weight.shape[0], *([high] if x.rank == 4 else []), wide)
+    if residual is not None:
+        residual = trace.dense(spread(trace, residual, shape))
+    call(
+        trace, w.operation, convolution_step, FloatConv, **w.fields, x=x, images=x.shape[0],
+        height=x.shape[2] if x.rank == 4 else 1, width=x.shape[-1], out=trace.result(node.outputs[0], F32, shape),
+        residual=residual, post_ops=post_ops_address(activation, None, residual is not None),
+    )  # fmt: skip
+
+
+def pool(trace: Trace, node: ir.Node) -> None:
+    """MaxPool without indices, AveragePool"""
+    x, taken = _image(trace, node), attribute_ints(node, "kernel_shape") or []
+    if any(each.name and each.uses() for each in node.outputs[1:]):
+        raise Unsupported("indices of the largest values")
+    taps = _pair(taken, 1)
+    stride, padding, dilation = _geometry(node, len(taken))
+    ceil_mode = bool(node.attributes.get_int("ceil_mode", 0))
+    high, wide = _lengths(x, taps, stride, padding, dilation, ceil_mode)
+    shape = (*x.shape[:2], *([high] if x.rank == 4 else []), wide)
+    call(
+        trace, "pooling", pooling.pooling_step, Pooling, **_common("pooling", node), slots=scratch.ADDRESS, x=x,
+        out=trace.result(node.outputs[0], F32, shape), planes=product(x.shape[:2]),
+        height=x.shape[2] if x.rank == 4 else 1, width=x.shape[-1], out_height=high, out_width=wide,
+        k_high=taps[0], k_wide=taps[1], step_y=stride[0], step_x=stride[1], top=padding[0][0], bottom=padding[0][1],
+        left=padding[1][0], right=padding[1][1], dilate_y=dilation[0], dilate_x=dilation[1],
+        count_padding=node.attributes.get_int("count_include_pad", 0),
+    )  # fmt: skip
+
+
+def global_pool(trace: Trace, node: ir.Node) -> None:
+    """GlobalMaxPool, GlobalAveragePool"""
+    x = trace.input(node, 0)
+    floats_only(x)
+    if x.rank < 3:
+        raise Unsupported(f"{x.rank} axes")
+    x = trace.dense(x)
+    values = product(x.shape[2:])
+    if values == 0:
+        raise Unsupported("images without a pixel")
+    out = trace.result(node.outputs[0], F32, (*x.shape[:2], *(1,) * (x.rank - 2)))
+    call(
+        trace, "global_pooling", pooling.global_pooling_step, GlobalPooling, **_common("global_pooling", node), x=x,
+        out=out, planes=product(x.shape[:2]), values=values,
+    )  # fmt: skip
+
+
+def _common(operation: str, node: ir.Node) -> dict[str, int]:
+    worker = kernel_table.worker_address(operation, isa.active())
+    return {"worker": worker, "pool": threads.POOL, "average": int("Average" in node.op_type)}
+
+
+def _image(trace: Trace, node: ir.Node) -> Tensor:
+    """Its first input, [N, C, H, W] or [N, C, W], one value behind the other."""
+    x = trace.input(node, 0)
+    floats_only(x)
+    if x.rank not in (3, 4):
+        raise Unsupported(f"{x.rank - 2} spatial axes")
+    return trace.dense(x)
+
+
+def _pair(values: tuple[int, ...] | list[int], missing: int) -> Pair:
+    """Of two spatial axes; a sequence is an image of one row."""
+    across = values[-1]
+    return (values[0], across) if len(values) == 2 else (missing, across)
+
+
+def _geometry(node: ir.Node, axes: int) -> tuple[Pair, tuple[Pair, Pair], Pair]:
+    """Stride, padding and dilation of two spatial axes, from a node's attributes."""
+    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        raise Unsupported("auto_pad")
+    ones = [1] * axes
+    pads = attribute_ints(node, "pads", [0] * 2 * axes) or []
+    stride, dilation = (_pair(attribute_ints(node, name, ones) or ones, 1) for name in ("strides", "dilations"))
+    before, after = (_pair(half, 0) for half in (pads[:axes], pads[axes:]))
+    if min(*before, *after) < 0:
+        raise Unsupported("negative padding")
+    return stride, ((before[0], after[0]), (before[1], after[1])), dilation
+
+
+def _lengths(
+    x: Tensor, taps: Pair, stride: Pair, padding: tuple[Pair, Pair], dilation: Pair, ceil_mode: bool = False
+) -> tuple[AnySize, AnySize]:
+    """Height and width of the result."""
+    found: list[AnySize] = []
+    size = x.shape[2:] if x.rank == 4 else (1, *x.shape[2:])
+    for n, k, step, (before, after), apart in zip(size, taps, stride, padding, dilation, strict=True):
+        room = n + (before + after - apart * (k - 1) - 1)
+        if room < 0:
+            raise Unsupported("the kernel is larger than the image")
+        count = (room + (step - 1 if ceil_mode else 0)) // step + 1
+        if ceil_mode and (count - 1) * step >= n + before:
+            count = count - 1
+        found.append(count)
+    return found[0], found[1]
+
+
+LOWERINGS = {
+    "Conv": conv, "dynq::FloatConv": conv, "MaxPool": pool, "AveragePool": pool,
+    "GlobalMaxPool": global_pool, "GlobalAveragePool": global_pool,
+}  # fmt: skip

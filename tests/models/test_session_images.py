@@ -1,0 +1,105 @@
+"""InferenceSession on images: convolutions and pooling by kernels, bit for bit; one plan for every size."""
+
+import numpy as np
+import pytest
+from onnx import helper, numpy_helper
+from onnx_models import in_reference
+
+from dynq_numba.arguments.geometry import Geometry
+from dynq_numba.onnx import InferenceSession
+from dynq_numba.operators.pooling import backend as pooling
+from dynq_numba.operators.sconv import backend
+from dynq_numba.operators.sconv.pack import FloatConvWeight
+from dynq_numba.runtime import isa
+
+F32 = np.float32
+
+
+def model(nodes, weights, axes):
+    """A model of x, with free lengths, to y."""
+    value = helper.make_tensor_value_info
+    kept = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    x, y = value("x", 1, ["n", "c", *axes]), value("y", 1, [None] * (2 + len(axes)))
+    graph = helper.make_graph(nodes, "g", [x], [y], kept)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape, F32)
+
+
+def natively(session):
+    """Whether no step is Python's."""
+    return not any(step.kernel.startswith("python") for step in session.report())
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((9, 4, 3, 3), {"pads": [1, 1, 1, 1]}),
+        ((8, 1, 5, 5), {"pads": [2, 1, 0, 2], "strides": [2, 1], "group": 4}),
+        ((9, 4, 1, 1), {}),
+        ((6, 2, 3, 2), {"dilations": [2, 3], "group": 2}),
+    ],
+)
+def test_convolutions_of_every_size_by_one_plan(shape, options):
+    weights = {"w": normal(1, *shape), "b": normal(2, shape[0])}
+    made = model([helper.make_node("Conv", ["x", "w", "b"], ["y"], **options)], weights, ["h", "w"])
+    session = InferenceSession(made)
+    pads = options.get("pads", [0] * 4)
+    geometry = Geometry(
+        tuple(options.get("strides", (1, 1))), ((pads[0], pads[2]), (pads[1], pads[3])),
+        tuple(options.get("dilations", (1, 1))), options.get("group", 1),
+    )  # fmt: skip
+    packed = FloatConvWeight(weights["w"], weights["b"], geometry, isa.active())
+    for n, high, wide in ((1, 9, 8), (2, 20, 31), (1, 7, 64)):
+        x = normal(3, n, shape[1] * geometry.groups, high, wide)
+        found = session.run(None, {"x": x})[0]
+        assert np.array_equal(found, backend.convolve(x, packed))
+        np.testing.assert_allclose(found, in_reference(made, {"x": x})[0], rtol=0, atol=1e-4)
+    assert natively(session) and len(session._plan.segments()) == 1
+
+
+def test_sequences_activations_and_residuals():
+    weights = {"w": normal(1, 8, 8, 3), "b": normal(2, 8)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Add", ["r", "x"], ["s"]),
+        helper.make_node("MaxPool", ["s"], ["m"], kernel_shape=[3], strides=[2], ceil_mode=1),
+        helper.make_node("GlobalAveragePool", ["m"], ["y"]),
+    ]
+    made = model(nodes, weights, ["w"])
+    session = InferenceSession(made)
+    for n, wide in ((1, 10), (3, 65)):
+        x = normal(3, n, 8, wide)
+        np.testing.assert_allclose(session.run(None, {"x": x})[0], in_reference(made, {"x": x})[0], rtol=0, atol=1e-5)
+    assert natively(session)
+
+
+@pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
+def test_pooling_of_every_size_by_one_plan(kind):
+    options = {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 1, 1], "ceil_mode": 1}
+    session = InferenceSession(model([helper.make_node(kind, ["x"], ["y"], **options)], {}, ["h", "w"]))
+    for n, c, high, wide in ((1, 3, 9, 9), (2, 5, 21, 35)):
+        x = normal(4, n, c, high, wide)
+        ours = pooling.pool(
+            x, (3, 2), average=kind == "AveragePool", stride=(2, 2), padding=((1, 1), (0, 1)), ceil_mode=True
+        )
+        assert np.array_equal(session.run(None, {"x": x})[0], ours)
+    assert natively(session)
+
+
+def test_what_no_kernel_does_python_does():
+    weights = {"w": normal(1, 3, 2, 3, 3)}
+    made = model([helper.make_node("Conv", ["x", "w"], ["y"], auto_pad="SAME_UPPER")], weights, ["h", "w"])
+    x = normal(2, 1, 2, 6, 7)
+    found = InferenceSession(made).run(None, {"x": x})[0]
+    np.testing.assert_allclose(found, in_reference(made, {"x": x})[0], rtol=0, atol=1e-5)
+
+
+def test_wrong_channels_are_no_kernels():
+    session = InferenceSession(model([helper.make_node("Conv", ["x", "w"], ["y"])], {"w": normal(1, 3, 2, 3, 3)}, "hw"))
+    assert session.run(None, {"x": normal(2, 1, 2, 6, 7)})[0].shape == (1, 3, 4, 5)
+    with pytest.raises(ValueError, match="inconsistencies"):
+        session.run(None, {"x": normal(2, 1, 5, 6, 7)})
