@@ -2,10 +2,10 @@
 
     y[c] = fma(a[K-1], b[c][K-1], … fma(a[0], b[c][0], start[c]))       the chains of float_tile.py
 
-          16 columns, 16 values of k each         16 vectors, one for each k
-        b[c+0]  │ k … k+15 │                      ┌ 16 columns ┐
-        …       │          │  ── interleaved ──▶  │ k          │  acc = fma(a[k], ·, acc), one after another
-        b[c+15] │          │     in registers     │ …          │
+          16 columns, 4 values of k each          4 vectors, one for each k
+        b[c+0]  │ k … k+3 │                      ┌ 16 columns ┐
+        …       │         │  ── interleaved ──▶  │ k          │  acc = fma(a[k], ·, acc), one after another
+        b[c+15] │         │     in registers     │ …          │
 
 Bounds: nothing is read beyond K, the columns and start's; nothing is written beyond out's.
 """
@@ -18,8 +18,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ..isa.emitter import BYTES, F32, I32, I64, VOID, Emitter, internal_function
-from .emit_columns import FLOATS, LANES, gathered, sixteen
+from ..isa.emitter import BYTES, F32, I64, VOID, Emitter, internal_function
+from .emit_columns import FLOATS, LANES, by_fours, sixteen
 
 ARGUMENTS = [BYTES, I64, BYTES, I64, I64, I64, BYTES, BYTES]
 
@@ -51,30 +51,16 @@ def dots_function(module: ir.Module) -> ir.Function:
             there = e.first_lanes(LANES, builder.select(none, zero, rest))
             sums.append(e.masked_load(FLOATS, e.at(start, 4 * LANES * group), there, 4))
 
-        def times(state: list[ir.Value], values: list[list[ir.Value]]) -> list[ir.Value]:
+        def times(values: list[list[ir.Value]], state: list[ir.Value]) -> list[ir.Value]:
             """The next values of k: those of each group."""
-            at, a, *sums = state
+            a, *sums = state
             for i in range(len(values[0])):
                 factor = e.splat(e.load(F32, a, 4), LANES)
                 sums = [e.fma(factor, own[i], total) for own, total in zip(values, sums, strict=True)]
                 a = e.at(a, a_column)
-            return [builder.add(at, ir.Constant(I64, 4 * len(values[0]))), a, *sums]
+            return [a, *sums]
 
-        def block(state: list[ir.Value]) -> list[ir.Value]:
-            return times(state, [gathered(e, [e.at(row, state[0]) for row in own]) for own in rows])
-
-        def single(state: list[ir.Value]) -> list[ir.Value]:
-            values = []
-            for own in rows:
-                value: ir.Value = ir.Constant(FLOATS, ir.Undefined)
-                for r, row in enumerate(own):
-                    one = e.load(F32, e.at(row, state[0]), 4)
-                    value = builder.insert_element(value, one, ir.Constant(I32, r))
-                values.append([value])
-            return times(state, values)
-
-        state = e.repeat(builder.sdiv(k, ir.Constant(I64, LANES)), [zero, a, *sums], block)
-        _, _, *sums = e.repeat(builder.srem(k, ir.Constant(I64, LANES)), state, single)
+        _, *sums = by_fours(e, k, rows, [a, *sums], times)
         for group, (total, mask) in enumerate(zip(sums, masks, strict=True)):
             e.masked_store(total, e.at(out, 4 * LANES * group), mask, 4)
         columns = LANES * groups

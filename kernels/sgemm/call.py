@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..base.context import Context, new_context
 from ..base.jit import kernel
 from ..base.memory import copy_bytes, is_null, stack_bytes
+from ..base.status import FINE, NO_MEMORY
 from ..threads.partition import COLUMNS_WORTH_US, PARTS, WORTH_US, cut
 from ..threads.pool import run, worthwhile
 from .context import Multiplier, Product, ProductContext
@@ -48,7 +49,7 @@ def turn(g):
 
 @kernel
 def product_step(product, threads):
-    """Do what a Product says; `threads` 0 chooses. 0, or 1 where there is too little memory."""
+    """Do what a Product says; `threads` 0 chooses. A status."""
     g = Product(product)
     if is_column(g):
         space = stack_bytes(PRODUCT_BYTES)
@@ -59,7 +60,7 @@ def product_step(product, threads):
     m, n, k = g.m, g.n, g.k
     products = g.axis_0 * g.axis_1 * g.axis_2 * g.axis_3
     if m == 0 or n == 0 or products == 0:
-        return 0
+        return FINE
     nr, mr = d.nr, d.mr
     panels = (n + nr - 1) // nr
     least = WORTH_US if products > 1 or m >= 4 * mr else COLUMNS_WORTH_US
@@ -83,10 +84,4 @@ def product_step(product, threads):
     context.strip_panels = max(4, d.l2_bytes // 2 // (4 * nr * k_block))
     context.in_place = in_place
     context.dots = m == 1 and g.packed == 0 and g.b_row == 4 and g.b_column != 4
-    return 0 if run(Context(context), threads) else 1
-
-
-@kernel
-def product_entry(product, threads):
-    """`product_step` for Python."""
-    return product_step(product.data, threads)
+    return FINE if run(Context(context), threads) else NO_MEMORY

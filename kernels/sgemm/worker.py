@@ -42,16 +42,13 @@ from .context import Multiplier, Product, ProductContext
 STACK_BYTES = 32768
 #: Bytes of b that stay in L1 while rows of a are read in place.
 NEAR_BYTES = 24576
-#: Rows of a packed side that packing may write behind the last.
-SLACK = LANES
 
 
 @kernel
 def pack_side(source, across, along, count, k, width, target):
     """target [k][width] of `count` rows of a, or columns of b, `across` bytes apart; values of k are `along` apart.
 
-    What stands in columns from `count` on does not matter. Up to SLACK rows and LANES floats behind the last may be
-    written, too.
+    What stands in columns from `count` on does not matter. Up to LANES floats behind the last row may be written, too.
     """
     if along != 4 and across != 4:
         for i in range(k):
@@ -131,10 +128,10 @@ def product_worker(isa: Float32) -> Callable:
         row_tasks, column_tasks, panels = context.row_tasks, context.column_tasks, context.panels
         k_block, wide, in_place = context.k_block, context.strip_panels, context.in_place
         most = 1 if in_place else min(wide, (panels + column_tasks - 1) // column_tasks)
-        b_bytes = 0 if packed or context.dots else 4 * nr * (k_block * most + SLACK)
+        b_bytes = 0 if packed or context.dots else 4 * nr * k_block * most
         needed = ALIGN + b_bytes
         if m > short:
-            needed += 4 * tallest * (k_block + SLACK) + 4 * LANES
+            needed += 4 * (tallest * k_block + LANES)
         small, slot = needed <= STACK_BYTES, -1
         if small:
             allocated = stack_bytes(needed)

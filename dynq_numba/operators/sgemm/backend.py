@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from ...kernels.base.jit import address, entry
+from ...kernels.base.jit import address
 from ...kernels.base.memory import NO_MEMORY, WORKER_SIGNATURE
+from ...kernels.base.status import FINE
 from ...kernels.isa.base import InstructionSet
-from ...kernels.objects.view import ADDRESS
 from ...kernels.sgemm import call, reference
 from ...kernels.sgemm.context import AXES, Multiplier, Product
 from ...runtime import cpu, isa, kernel_table, scratch, threads
 from ...runtime.backend import choose
-from ...runtime.signatures import WORD
 from .pack import pack_matrix
 
 
@@ -37,9 +37,9 @@ def step_address() -> int:
 
 
 @cache
-def step_entry() -> Callable[[np.ndarray, int], int]:
-    """The step for Python, on a Product."""
-    return entry(call.product_entry, (ADDRESS, WORD))
+def step() -> Callable[[int, int], int]:
+    """The step for Python, of a Product's address and threads. Not an entry: that would be compiled for this alone."""
+    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)(step_address())
 
 
 def record(
@@ -84,7 +84,8 @@ def _compiled(
     target = isa.active()
     threads.ready(count)
     panels = pack_matrix(b, kernel_table.kernel_for("sgemm", target).form) if packed else None
-    if step_entry()(record(a, b, out, target=target, bias=bias, panels=panels), count):
+    words = record(a, b, out, target=target, bias=bias, panels=panels)
+    if step()(words.ctypes.data, count) != FINE:
         raise MemoryError(NO_MEMORY)
 
 

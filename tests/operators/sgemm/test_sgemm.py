@@ -1,6 +1,5 @@
 """Float32 products: bit for bit one chain of fma for each sum, however it is cut, packed or laid out in memory."""
 
-import ctypes
 from itertools import product as combinations
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 
 import dynq_numba as dq
 from dynq_numba.kernels.activations import reference as activations
+from dynq_numba.kernels.base.status import FINE
 from dynq_numba.kernels.isa.float32 import float32
 from dynq_numba.kernels.sgemm import call, reference
 from dynq_numba.operators.sgemm import backend
@@ -162,7 +162,7 @@ def test_post_ops_and_strides_of_rows(isa, activation, with_residual, rng):
         x, w.T, room[:, :n], target=target, bias=bias, panels=panels, residual=residual if with_residual else None,
         post_ops=post_ops_address(activation, None, with_residual),
     )  # fmt: skip
-    assert backend.step_entry()(given, 2) == 0
+    assert backend.step()(given.ctypes.data, 2) == FINE
     expected = chains(x, w.T, bias)
     if activation:
         expected = activations.ACTIVATIONS[activation](expected)
@@ -190,8 +190,7 @@ def test_sets_of_one_width_share_their_kernels():
 def test_the_step_is_reached_by_its_address(rng):
     a, b, out = rng.standard_normal((3, 8), F32), rng.standard_normal((8, 5), F32), np.zeros((3, 5), F32)
     given = backend.record(a, b, out, target=sets.active())
-    step = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)(backend.step_address())
-    assert step(given.ctypes.data, 0) == 0
+    assert backend.step()(given.ctypes.data, 0) == FINE
     same(out, chains(a, b), "by address")
 
 
