@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx_ir as ir
 
 from ...arguments.geometry import Geometry, Pair
@@ -87,7 +89,7 @@ def global_pool(trace: Trace, node: ir.Node) -> None:
     )  # fmt: skip
 
 
-def _common(operation: str, node: ir.Node) -> dict[str, int]:
+def _common(operation: str, node: ir.Node) -> dict[str, Any]:
     worker = kernel_table.worker_address(operation, isa.active())
     return {"worker": worker, "pool": threads.POOL, "average": int("Average" in node.op_type)}
 
