@@ -13,8 +13,8 @@ help:  ## show this list
 	@echo "make TARGET [PYTHON=python3] [ARGS=...]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/.stamp-demo  ## a real sentence-embedding model, int8 beside float32
-	@$(PY) -m examples.minilm $(ARGS)
+demo: $(VENV)/.stamp-demo  ## a real ONNX model: quantized by `dynq quantize`, run beside ONNX Runtime
+	@$(PY) -m examples.onnx_model $(ARGS)
 
 # Kernels of the instruction sets $(1) are compiled first, so that workers find them: the quick tier meets few of those of
 # portable. What does not stand a busy machine runs behind the others. 5 is pytest's status where nothing was to be run.

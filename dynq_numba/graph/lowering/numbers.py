@@ -102,6 +102,8 @@ def _reshape(node: ir.Node, given: list) -> np.ndarray | None:
 
 
 def _slice(node: ir.Node, given: list) -> np.ndarray | None:
+    if any(isinstance(n, Size) for ends in given[1:3] for n in ends.reshape(-1)):
+        return None  # of a table, by a length that varies: a view, not a plan for each length
     data, starts, ends = (given[0], _ints(given[1]).tolist(), _ints(given[2]).tolist())
     axes = _ints(given[3]).tolist() if len(given) > 3 and given[3] is not None else list(range(len(starts)))
     steps = _ints(given[4]).tolist() if len(given) > 4 and given[4] is not None else [1] * len(starts)
