@@ -102,6 +102,12 @@ def run_node(node: ir.Node, given: Sequence[np.ndarray | None], opset: int) -> l
     return evaluator(node, given, opset, every=True)(given)
 
 
+def run_function(function: ir.Function, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What onnx.reference gives for the body of a function."""
+    feeds = {value.name or "": array for value, array in zip(function.inputs, arrays, strict=True)}
+    return list(ReferenceEvaluator(ir.serde.serialize_function(function)).run(None, feeds, attributes={}))
+
+
 def captured(node: ir.Node) -> list[ir.Value]:
     """Values of outside that the branches or the body of a node read."""
     found: dict[ir.Value, None] = {}

@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
 from onnx_ir.passes import common
 
-from .constants import Constants, source
+from .constants import Constants, run_function, source
 from .layers import KINDS, Found, LayerKind, Replacement, Unfit
 from .layers.embedding import Embedding
 from .model import DOMAIN, VERSION
@@ -234,11 +233,9 @@ def _digest(array: np.ndarray) -> bytes:
 def _body(made: Replacement, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """What the function's body gives in onnx.reference."""
     varying = iter(inputs)
-    feeds: dict[str, Any] = {}
-    for value, given in zip(made.function.inputs, made.inputs, strict=True):
-        array = next(varying) if not isinstance(given, tuple) else given[1]
-        feeds[value.name or ""] = array.numpy() if isinstance(array, ir.TensorProtocol) else array
-    return list(ReferenceEvaluator(ir.serde.serialize_function(made.function)).run(None, feeds, attributes={}))
+    arrays: list[Any] = [given[1] if isinstance(given, tuple) else next(varying) for given in made.inputs]
+    arrays = [array.numpy() if isinstance(array, ir.TensorProtocol) else array for array in arrays]
+    return run_function(made.function, arrays)
 
 
 def _distance(ours: Sequence[np.ndarray], floats: Sequence[np.ndarray]) -> float:

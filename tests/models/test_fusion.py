@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx_models import in_onnxruntime, parsed
+from onnx_models import in_onnxruntime, in_reference, parsed
 from three_ways import check_calls
 
 from dynq_numba.graph import quantizer
@@ -25,6 +25,7 @@ FILES = Path(__file__).parent / "files"
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 5, 16)).astype(np.float32)
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+IDS = np.array([[0, 69, 7, -1, 70]])
 IMAGE = RNG.standard_normal((2, 3, 8, 10)).astype(np.float32)
 
 
@@ -210,6 +211,19 @@ def test_a_row_that_sees_no_key_is_zeros_in_the_body_too():
     bias = np.ones((2, 1, 5, 6), bool)
     bias[1, 0, 2] = False
     assert optimised(source, {**QKV_FEEDS, "bias": bias})[0] == Counter([_BIAS])
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_linear_of_one_hot_rows_is_a_lookup_with_the_same_bits(quantized):
+    body = "u = Unsqueeze (ids, last) e = Equal (u, numbers) x = Cast <to = 1> (e) p = MatMul (x, table) y = Add (p, b)"
+    more = {"numbers": np.arange(70).reshape(1, 1, 70), "table": RNG.standard_normal((70, 16)).astype(F32)}
+    source = parsed("int64[n, t] ids", "float[n, t, 16] y", body, **WEIGHTS, **more)
+    if quantized:
+        source = ir.to_proto(quantize(source).model)
+    functions, model, _ = optimised(source, {"ids": IDS})
+    assert not functions and not model.functions and not any(node.op_type == "MatMul" for node in model.graph)
+    got, want = (in_reference(each, {"ids": IDS})[0] for each in (ir.to_proto(model), source))
+    assert np.array_equal(got, want) and np.array_equal(got[0, 3:], np.stack([got[0, 4]] * 2))
 
 
 #: Body, the node asked about, and why it stays.

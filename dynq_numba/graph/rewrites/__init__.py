@@ -10,6 +10,7 @@ from .gemm import Gemm
 from .identities import Identities
 from .linear import Linear
 from .norms import Norms
+from .one_hot import OneHot
 from .post_ops import Activation, Residual
 from .residual_norms import ResidualNorms
 
@@ -18,7 +19,7 @@ def rewrites(attention_bits: int = 32) -> tuple[Rewrite, ...]:
     """In the order in which they are done: each finds what those before it have made."""
     return (
         Identities(), Flattened(), Gemm(), Affine(), Norms(), Activations(), Attention(attention_bits), Linear(),
-        Conv(), Activation(), Residual(), ResidualNorms(),
+        OneHot(), Conv(), Activation(), Residual(), ResidualNorms(),
     )  # fmt: skip
 
 
