@@ -24,8 +24,8 @@ MOST_INSIDE = 1_800_000_000
 ALIGNMENT = 4096
 
 
-def read(model: Any) -> tuple[ir.Model, str]:
-    """A model from a path, bytes, ModelProto or onnx_ir.Model (both are copied), and the sha256 of what was given.
+def read(model: Any) -> ir.Model:
+    """A model from a path, bytes, ModelProto or onnx_ir.Model, of which the last two are copied.
 
     Raises
     ------
@@ -36,19 +36,31 @@ def read(model: Any) -> tuple[ir.Model, str]:
     """
     if isinstance(model, (bytes, bytearray, memoryview)):
         data = bytes(model)
-        return _valid("model", lambda: onnx.load_model_from_string(data)), hashlib.sha256(data).hexdigest()
+        return _valid("model", lambda: onnx.load_model_from_string(data))
     if isinstance(model, (ir.Model, onnx.ModelProto)):
-        proto = ir.to_proto(_mapped(model.clone())) if isinstance(model, ir.Model) else copy.deepcopy(model)
-        data = proto.SerializeToString(deterministic=True)
-        return _valid("model", lambda: proto), hashlib.sha256(data).hexdigest()
+        proto = _copied(model)
+        return _valid("model", lambda: proto)
     if not isinstance(model, (str, PathLike)):
         raise TypeError(
             f"model must be a path, bytes, onnx.ModelProto or onnx_ir.Model; got {checks.describe(model)}"
         )
     path = Path(model)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return _valid(str(path), lambda: path), digest
+    path.open("rb").close()  # an error of the system's, if it cannot be read
+    return _valid(str(path), lambda: path)
+
+
+def digest(model: Any) -> str:
+    """The sha256 of what `read` takes."""
+    if isinstance(model, (ir.Model, onnx.ModelProto)):
+        model = _copied(model).SerializeToString(deterministic=True)
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        return hashlib.sha256(model).hexdigest()
+    with Path(model).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _copied(model: ir.Model | onnx.ModelProto) -> onnx.ModelProto:
+    return ir.to_proto(_mapped(model.clone())) if isinstance(model, ir.Model) else copy.deepcopy(model)
 
 
 def _valid(name: str, source: Callable[[], Any]) -> ir.Model:

@@ -42,6 +42,6 @@ def inspect(model: Any) -> Receipt:
     >>> print(inspect(model).summary())
     0 of 0 weights quantized, 100.0% of their bytes; 0.0 kB -> 0.0 kB
     """
-    found, _ = files.read(model)
+    found = files.read(model)
     text = found.metadata_props.get(RECEIPT)
     return quantize(found, bits=32) if text is None else Receipt.from_json(text)

@@ -47,7 +47,7 @@ def optimise(model: Any, out: str | PathLike[str] | None = None) -> list[Note]:
     """
     if out is not None:
         files.check_place(out)
-    found, _ = files.read(model)
+    found = files.read(model)
     found, _ = canonical(found)
     notes = rewritten(found, attention_bits=attention_bits(found))
     if out is not None:

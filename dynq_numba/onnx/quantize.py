@@ -120,7 +120,7 @@ def quantize(
         default.insert(0, Rule(Scheme.of(FLOAT), ops=("Conv",), reason=_NO_CONV))
     if out is not None:
         files.check_place(out)
-    found, digest = files.read(model)
+    found, digest = files.read(model), files.digest(model)
     found, notes = canonical(found)
     notes += with_true_outputs(found)
     receipt = quantize_graph(found, Recipe(rules, default, patterns("include", include)), progress)

@@ -75,7 +75,7 @@ class InferenceSession:
 
     def __init__(self, path_or_bytes: Any, threads: int | None = None) -> None:
         count = 0 if threads is None else checks.thread_count("threads", threads)
-        model, _ = files.read(path_or_bytes)
+        model = files.read(path_or_bytes)
         self._model, _ = canonical(model)
         self._notes = optimise(self._model, attention_bits=attention_bits(self._model))
         absent = missing(self._model)

@@ -52,6 +52,22 @@ def panel_bytes(
     return -(-(integers + scales) // 64) * 64
 
 
+def pack_words(q: np.ndarray, columns: int, slab: int, k_per_word: int, stride: int, panels: np.ndarray) -> None:
+    """`pack_panels` of 8 bits without groups: whole words are moved, by numpy, some ten times as fast."""
+    (n, k), word = q.shape, np.dtype(f"i{k_per_word}")
+    words = -(-k // k_per_word)
+    if k % k_per_word or not q.flags.c_contiguous:
+        whole = np.zeros((n, words * k_per_word), np.int8)
+        whole[:, :k] = q
+        q = whole
+    source = q.view(word)
+    target = panels.view(word).reshape(-1, columns // slab, stride // columns // k_per_word, slab)
+    for first in range(0, n, slab):
+        panel, part = divmod(first, columns)
+        rows = source[first : first + slab]
+        target[panel, part // slab, :words, : len(rows)] = rows.T
+
+
 @kernel
 def pack_panels(q, scale, zero, columns, slab, k_per_word, bits, group, zero_points, stride, panels):
     """Write q [N, K] int8, and when grouped scale [N, groups] float32, into panels, a zeroed uint8 array.

@@ -83,7 +83,10 @@ class Layout:
         self.descriptor = words = descriptor.view(np.int64)
         self.nbytes = room.nbytes
         zero = np.empty((0, 0), np.uint8) if zero_point is None else zero_point
-        entry(pack.pack_panels, _PACK)(q, scales, zero, *self._form(), self._panels)
+        if self._bits == 8 and not group:
+            pack.pack_words(q, isa.columns, isa.slab or isa.columns, isa.k_per_word, self._stride, self._panels)
+        else:
+            entry(pack.pack_panels, _PACK)(q, scales, zero, *self._form(), self._panels)
         entry(pack.column_words, _COLUMNS)(q, scales, bias, self._bits, group, self._columns)
 
         self.address = words.ctypes.data
