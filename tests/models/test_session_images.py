@@ -77,6 +77,17 @@ def test_sequences_activations_and_residuals():
     assert natively(session)
 
 
+@pytest.mark.parametrize(("taps", "axes"), [((2, 2), "hw"), ((3, 1), "hw"), ((4,), "w")])
+def test_transposed_convolutions_whose_patches_do_not_overlap(taps, axes):
+    weights = {"w": normal(1, 5, 7, *taps), "b": normal(2, 7)}
+    made = model([helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], strides=taps)], weights, axes)
+    session = InferenceSession(made)
+    for n, wide in ((1, 9), (3, 20)):
+        x = normal(3, n, 5, *((6, wide) if axes == "hw" else (wide,)))
+        np.testing.assert_allclose(session.run(None, {"x": x})[0], in_reference(made, {"x": x})[0], rtol=0, atol=1e-5)
+    assert natively(session)
+
+
 @pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
 def test_pooling_of_every_size_by_one_plan(kind):
     options = {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 1, 1], "ceil_mode": 1}
@@ -92,10 +103,15 @@ def test_pooling_of_every_size_by_one_plan(kind):
 
 def test_what_no_kernel_does_python_does():
     weights = {"w": normal(1, 3, 2, 3, 3)}
-    made = model([helper.make_node("Conv", ["x", "w"], ["y"], auto_pad="SAME_UPPER")], weights, ["h", "w"])
     x = normal(2, 1, 2, 6, 7)
-    found = InferenceSession(made).run(None, {"x": x})[0]
-    np.testing.assert_allclose(found, in_reference(made, {"x": x})[0], rtol=0, atol=1e-5)
+    same = helper.make_node("Conv", ["x", "w"], ["y"], auto_pad="SAME_UPPER")
+    overlapping = helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2])
+    for node, w in ((same, weights["w"]), (overlapping, normal(3, 2, 3, 3, 3))):
+        made = model([node], {"w": w}, ["h", "w"])
+        session = InferenceSession(made)
+        found = session.run(None, {"x": x})[0]
+        np.testing.assert_allclose(found, in_reference(made, {"x": x})[0], rtol=0, atol=1e-5)
+        assert not natively(session)
 
 
 def test_wrong_channels_are_no_kernels():

@@ -1,9 +1,10 @@
-"""Float32 convolutions and pooling of images and sequences: Conv, dynq::FloatConv_…, MaxPool, AveragePool, Global…."""
+"""Float32 convolutions and pooling: Conv, ConvTranspose, dynq::FloatConv, MaxPool, AveragePool, and the global ones."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from ...arguments.geometry import Geometry, Pair
@@ -16,10 +17,13 @@ from ...runtime import isa, kernel_table, scratch, threads
 from ...runtime.post_ops import post_ops_address
 from ..functions import parse
 from ..sizes import AnySize, product
-from ..tensor import Tensor
+from ..tensor import Tensor, dense_strides
 from ..trace import Trace, Unsupported
 from .base import F32, attribute_ints, call, floats_only
+from .copies import copy_into
 from .linear import spread
+
+NONE = ((0, 0), (0, 0))
 
 
 def conv(trace: Trace, node: ir.Node) -> None:
@@ -45,10 +49,47 @@ def conv(trace: Trace, node: ir.Node) -> None:
     shape = (x.shape[0], weight.shape[0], *([high] if x.rank == 4 else []), wide)
     if residual is not None:
         residual = trace.dense(spread(trace, residual, shape))
+    post_ops = post_ops_address(activation, None, residual is not None)
+    _convolve(trace, w, x, trace.result(node.outputs[0], F32, shape), residual, post_ops)
+
+
+def conv_transpose(trace: Trace, node: ir.Node) -> None:
+    """ConvTranspose whose patches do not overlap: a product for every pixel gives its patch, which is then moved."""
+    x, weight = _image(trace, node), trace.constant(node, 1)
+    floats_only(trace.input(node, 1))
+    outputs, taps = weight.shape[1], _pair(weight.shape[2:], 1)
+    stride, padding, dilation = _geometry(node, weight.ndim - 2)
+    more = any(attribute_ints(node, "output_padding") or []) or "output_shape" in node.attributes
+    if stride != taps or padding != NONE or dilation != (1, 1) or more or node.attributes.get_int("group", 1) != 1:
+        raise Unsupported("patches overlap, or are cut")
+    if x.shape[1] != weight.shape[0]:
+        raise Unsupported("the channels do not fit the weight")
+    bias = None if trace.optional(node, 2) is None else trace.constant(node, 2)
+
+    def packed() -> FloatConvWeight:
+        matrix = np.moveaxis(weight, 0, -1).reshape(-1, len(weight), 1, 1)
+        biases = None if bias is None else np.repeat(bias, taps[0] * taps[1])
+        return FloatConvWeight(matrix, biases, Geometry((1, 1), NONE, (1, 1), 1), isa.active())
+
+    key = ("sconv transposed", node.inputs[1], None if bias is None else node.inputs[2])
+    w = trace.weights.packed(key, packed)
+    n, (high, wide) = x.shape[0], (x.shape[2:] if x.rank == 4 else (1, x.shape[2]))
+    patches = trace.block(F32, (n, len(w.weight), high, wide))
+    _convolve(trace, w, x, patches, None, 0)
+    shape = (n, outputs, *([high * taps[0]] if x.rank == 4 else []), wide * taps[1])
+    out, axes = trace.result(node.outputs[0], F32, shape), (n, outputs, *taps, high, wide)
+    a, b, c, d, e, f = dense_strides(axes, F32.itemsize)
+    moved = (n, outputs, high, taps[0], wide, taps[1])
+    copy_into(trace, out.view(moved, dense_strides(moved, F32.itemsize)), patches.view(moved, (a, b, e, c, f, d)))
+
+
+def _convolve(
+    trace: Trace, w: FloatConvWeight, x: Tensor, out: Tensor, residual: Tensor | None, post_ops: int
+) -> None:
+    """The step."""
     call(
         trace, w.operation, convolution_step, FloatConv, **w.fields, x=x, images=x.shape[0],
-        height=x.shape[2] if x.rank == 4 else 1, width=x.shape[-1], out=trace.result(node.outputs[0], F32, shape),
-        residual=residual, post_ops=post_ops_address(activation, None, residual is not None),
+        height=x.shape[2] if x.rank == 4 else 1, width=x.shape[-1], out=out, residual=residual, post_ops=post_ops,
     )  # fmt: skip
 
 
@@ -140,6 +181,6 @@ def _lengths(
 
 
 LOWERINGS = {
-    "Conv": conv, "dynq::FloatConv": conv, "MaxPool": pool, "AveragePool": pool,
+    "Conv": conv, "dynq::FloatConv": conv, "ConvTranspose": conv_transpose, "MaxPool": pool, "AveragePool": pool,
     "GlobalMaxPool": global_pool, "GlobalAveragePool": global_pool,
 }  # fmt: skip
