@@ -55,3 +55,27 @@ def test_integers_and_views():
         np.testing.assert_array_equal(y, x.sum(0))
         assert z == x.max()
     assert [step.kernel for step in session.report()] == ["ReduceSum", "ReduceMax"]
+
+
+@pytest.mark.parametrize("keep", (0, 1))
+@pytest.mark.parametrize("last", (0, 1))
+@pytest.mark.parametrize("axis", (0, 1, 2))
+def test_places_and_running_sums_are_those_of_onnx(axis, last, keep):
+    text = f"""
+        turned = Transpose <perm: ints = [2, 0, 1]> (x)
+        y = ArgMax <axis: int = {axis}, keepdims: int = {keep}, select_last_index: int = {last}> (turned)
+        least = ArgMin <axis: int = {axis}, keepdims: int = {keep}, select_last_index: int = {last}> (x)
+        axis = Constant <value_int: int = {axis - 3}> ()
+        z = CumSum <exclusive: int = {keep}, reverse: int = {last}> (turned, axis)
+    """
+    one, other = ("a, b, c", "l, m, n") if keep else ("a, b", "l, m")
+    model = parsed("float[d, e, f] x", f"int64[{one}] y, int64[{other}] least, float[i, j, k] z", text)
+    session = InferenceSession(model)
+    for size in ((2, 5, 7), (3, 4, 33), (1, 1, 1), (0, 2, 3)):
+        if size[0] == 0 and axis < 2:
+            continue  # the axis itself, of either operand
+        x = np.random.default_rng(1).integers(-4, 5, size).astype(np.float32)
+        for got, want in zip(session.run(None, {"x": x}), in_reference(model, {"x": x}), strict=True):
+            assert got.dtype == want.dtype
+            np.testing.assert_array_equal(got, want)
+    assert not any(step.kernel.startswith("python") for step in session.report())

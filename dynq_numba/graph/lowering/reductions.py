@@ -1,4 +1,4 @@
-"""Reductions: ReduceSum, ReduceMean, ReduceMax … of any axes.
+"""Reductions: ReduceSum, ReduceMean, ReduceMax … of any axes; ArgMax, ArgMin, CumSum along one.
 
     kept axes and reduced axes of x ──neighbours that are one stretch become one──▶ at most 4 and 3
 """
@@ -10,13 +10,15 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from ...kernels.reduce import call as kernels
+from ...kernels.reduce import scan
 from ...kernels.reduce.context import KEPT, REDUCED, ReduceRecord
 from ...kernels.reduce.reference import REDUCTIONS, refused
 from ...runtime import isa, threads
 from ..segment import Word
 from ..sizes import AnySize
+from ..tensor import Tensor
 from ..trace import Trace, Unsupported
-from .base import attribute_ints
+from .base import I64, attribute_ints, axis_of
 from .copies import merged
 
 
@@ -62,4 +64,59 @@ def _padded(fields: tuple[str, ...], axes: list[tuple[AnySize, ...]], count: int
     return {f"{field}_{i}": axis[place] for i, axis in enumerate(filled) for place, field in enumerate(fields)}
 
 
-LOWERINGS: dict[str, Callable[[Trace, ir.Node], None]] = dict.fromkeys(REDUCTIONS, reduction)
+def place(trace: Trace, node: ir.Node) -> None:
+    """ArgMax, ArgMin"""
+    x = _scanned(trace, node)
+    axis, keep = axis_of(node, x.rank, 0), node.attributes.get_int("keepdims", 1)
+    if x.rank == 0 or x.shape[axis] == 0:
+        raise Unsupported(f"{node.op_type} of no values")
+    shape = tuple(1 if i == axis else n for i, n in enumerate(x.shape) if keep or i != axis)
+    out = trace.result(node.outputs[0], I64, shape)
+    strides = list(out.strides)
+    if keep:
+        del strides[axis]
+    operation = scan.ARG_MAX if node.op_type == "ArgMax" else scan.ARG_MIN
+    _scan(
+        trace, node, x, out, axis, strides, operation=operation, out_step=0, exclusive=0,
+        last=node.attributes.get_int("select_last_index", 0),
+    )  # fmt: skip
+
+
+def running_sum(trace: Trace, node: ir.Node) -> None:
+    """CumSum"""
+    x = _scanned(trace, node)
+    axis = int(trace.constant(node, 1).reshape(())) % max(1, x.rank)
+    out = trace.result(node.outputs[0], x.dtype, x.shape)
+    strides = list(out.strides)
+    step = strides.pop(axis)
+    _scan(
+        trace, node, x, out, axis, strides, operation=scan.CUM_SUM, out_step=step,
+        last=node.attributes.get_int("reverse", 0), exclusive=node.attributes.get_int("exclusive", 0),
+    )  # fmt: skip
+
+
+def _scanned(trace: Trace, node: ir.Node) -> Tensor:
+    x = trace.input(node, 0)
+    if x.dtype.name not in scan.TYPES:
+        raise Unsupported(f"{node.op_type} of {x.dtype}: types are {', '.join(scan.TYPES)}")
+    return trace.memory(x)
+
+
+def _scan(
+    trace: Trace, node: ir.Node, x: Tensor, out: Tensor, axis: int, out_strides: list[AnySize], **fields: Word
+) -> None:
+    kept = [i for i in range(x.rank) if i != axis]
+    axes = merged(tuple(x.shape[i] for i in kept), tuple(x.strides[i] for i in kept), tuple(out_strides))
+    if len(axes) > scan.AXES:
+        raise Unsupported(f"{node.op_type} with {len(axes)} other axes that are apart")
+    fields |= {
+        "worker": scan.worker_address(), "pool": threads.POOL, "kind": scan.TYPES.index(x.dtype.name),
+        "n": x.shape[axis], "x_step": x.strides[axis], "x": x, "out": out,
+    }  # fmt: skip
+    fields |= _padded(("kept", "x_kept", "out_kept"), axes, scan.AXES)
+    trace.step(node.op_type, scan.step_address(), [fields[field] for field in scan.ScanRecord.kinds])
+
+
+LOWERINGS: dict[str, Callable[[Trace, ir.Node], None]] = {
+    **dict.fromkeys(REDUCTIONS, reduction), "ArgMax": place, "ArgMin": place, "CumSum": running_sum,
+}  # fmt: skip

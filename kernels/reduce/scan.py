@@ -1,0 +1,161 @@
+"""Along one axis, value by value: ArgMax, ArgMin (the place of the largest, of the least) and CumSum (running sums).
+
+    ArgMax, ArgMin    of equal values the first, or with `last` the last; a NaN counts as the largest, and as the least
+    CumSum            ascending, or with `reverse` descending, from 0; with `exclusive` without the value itself
+
+    out[i_0, i_1, i_2, i_3(, k)] = of x[i_0, i_1, i_2, i_3, k] over k, in float32, int64 or int32; places are int64
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..base.context import Descriptor
+from ..base.jit import address, kernel
+from ..base.memory import (
+    WORKER_SIGNATURE,
+    load_f32,
+    load_i32,
+    load_int,
+    offset,
+    store_f32,
+    store_i32,
+    store_int,
+)
+from ..base.record import Pointer
+from ..region.call import PICOSECONDS, WORTH_US, shared
+from ..region.worker import worker_of
+from ..threads.pool import worthwhile
+
+TYPES = ("float32", "int64", "int32")
+ARG_MAX, ARG_MIN, CUM_SUM = range(3)
+AXES = 4
+COST = 1000
+
+
+class ScanRecord(Descriptor):
+    operation: int
+    kind: int  # of TYPES
+    last: int  # of equal ones the last; of sums, from the end
+    exclusive: int
+    n: int  # values along the axis
+    x_step: int
+    out_step: int
+    x: Pointer
+    out: Pointer
+    kept_0: int
+    kept_1: int
+    kept_2: int
+    kept_3: int
+    x_kept_0: int
+    x_kept_1: int
+    x_kept_2: int
+    x_kept_3: int
+    out_kept_0: int
+    out_kept_1: int
+    out_kept_2: int
+    out_kept_3: int
+
+
+FIRST_KEPT, X_KEPT, OUT_KEPT = ScanRecord.kept_0, ScanRecord.x_kept_0, ScanRecord.out_kept_0
+
+
+def _place_of(load, name):
+    @kernel(variant=name)
+    def place_of(x, step, n, least, last):
+        """The place of the largest of n > 0 values, or with `least` of the least."""
+        best, found = load(x, 0), 0
+        for i in range(1, n):
+            value = load(offset(x, i * step), 0)
+            better = value < best if least else value > best
+            if better or (value != value and best == best) or (last and (value == best or value != value)):
+                best, found = value, i
+        return found
+
+    return place_of
+
+
+def _sums_of(load, store, zero, name):
+    kind = type(zero)
+
+    @kernel(variant=name)
+    def sums_of(x, step, out, out_step, n, reverse, exclusive):
+        total = zero
+        for k in range(n):
+            i = n - 1 - k if reverse else k
+            value = load(offset(x, i * step), 0)
+            if exclusive:
+                store(offset(out, i * out_step), 0, total)
+            total = kind(total + value)
+            if not exclusive:
+                store(offset(out, i * out_step), 0, total)
+
+    return sums_of
+
+
+place_of_f32, place_of_i64, place_of_i32 = (
+    _place_of(load, name) for load, name in ((load_f32, "f32"), (load_int, "i64"), (load_i32, "i32"))
+)
+sums_of_f32 = _sums_of(load_f32, store_f32, np.float32(0), "f32")
+sums_of_i64 = _sums_of(load_int, store_int, np.int64(0), "i64")
+sums_of_i32 = _sums_of(load_i32, store_i32, np.int32(0), "i32")
+
+
+@kernel
+def place(record, index, strides):
+    """Bytes to the `index`th of the kept axes."""
+    moved = 0
+    for axis in range(AXES - 1, -1, -1):
+        size = load_int(record, FIRST_KEPT + axis)
+        moved += index % size * load_int(record, strides + axis)
+        index //= size
+    return moved
+
+
+@kernel
+def do_lines(record, row, rows, column, columns):
+    record = ScanRecord(record)
+    kind, n, step, last = record.kind, record.n, record.x_step, record.last != 0
+    least, exclusive = record.operation == ARG_MIN, record.exclusive != 0
+    for index in range(row, row + rows):
+        x, out = offset(record.x, place(record, index, X_KEPT)), offset(record.out, place(record, index, OUT_KEPT))
+        if record.operation == CUM_SUM:
+            if kind == 0:
+                sums_of_f32(x, step, out, record.out_step, n, last, exclusive)
+            elif kind == 1:
+                sums_of_i64(x, step, out, record.out_step, n, last, exclusive)
+            else:
+                sums_of_i32(x, step, out, record.out_step, n, last, exclusive)
+        elif kind == 0:
+            store_int(out, 0, place_of_f32(x, step, n, least, last))
+        elif kind == 1:
+            store_int(out, 0, place_of_i64(x, step, n, least, last))
+        else:
+            store_int(out, 0, place_of_i32(x, step, n, least, last))
+
+
+worker = worker_of("scan", do_lines)
+
+
+@kernel
+def step(record, threads):
+    """The step of a `ScanRecord`; n must be above 0 for places. 0."""
+    record = ScanRecord(record)
+    rows = record.kept_0 * record.kept_1 * record.kept_2 * record.kept_3
+    if rows * record.n <= 0:
+        return 0
+    threads = worthwhile(record.pool, threads, rows * record.n * COST * PICOSECONDS, WORTH_US)
+    if threads > 1:
+        return shared(record, rows, 1, threads)
+    do_lines(record, 0, rows, 0, 1)
+    return 0
+
+
+def step_address() -> int:
+    """The step's address."""
+    return address(step, WORKER_SIGNATURE)
+
+
+def worker_address() -> int:
+    """For a record's `worker`."""
+    return address(worker, WORKER_SIGNATURE)
