@@ -101,6 +101,19 @@ def test_pooling_of_every_size_by_one_plan(kind):
     assert natively(session)
 
 
+@pytest.mark.parametrize("how", [("asymmetric", "floor"), ("half_pixel", "round_prefer_floor")])
+@pytest.mark.parametrize("scales", [(1, 1, 2, 2), (1, 1, 8, 3), (1, 2, 1, 1), (1, 1, 1, 1)])
+def test_whole_factors_copy_the_nearest_pixel(how, scales):
+    options = {"mode": "nearest", "coordinate_transformation_mode": how[0], "nearest_mode": how[1]}
+    node = helper.make_node("Resize", ["x", "", "s"], ["y"], **options)
+    made = model([node], {"s": np.array(scales, F32)}, "hw")
+    session = InferenceSession(made)
+    for size in ((1, 3, 5, 7), (2, 4, 1, 9)):
+        x = normal(5, *size)
+        assert np.array_equal(session.run(None, {"x": x})[0], in_reference(made, {"x": x})[0])
+    assert natively(session)
+
+
 def test_what_no_kernel_does_python_does():
     weights = {"w": normal(1, 3, 2, 3, 3)}
     x = normal(2, 1, 2, 6, 7)
