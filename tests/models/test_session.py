@@ -348,3 +348,25 @@ def test_a_recipe_says_how_attention_multiplies():
         assert same(session.run(None, feeds)[0], expected)
         assert [step.kernel for step in session.report()] == [kernel]
     assert InferenceSession(source).run(None, feeds)[0].tobytes() == expected.tobytes()
+
+
+# -- convolutions of a few pixels ---------------------------------------------------------------
+@pytest.mark.parametrize("x,w,attributes", [
+    ((1, 5, 4), (7, 5, 3), "pads: ints = [1, 1]"),
+    ((2, 5, 3), (7, 5, 3), "pads: ints = [1, 1], strides: ints = [2]"),
+    ((1, 3, 5, 4), (6, 3, 3, 3), "pads: ints = [1, 0, 1, 0], strides: ints = [2, 1]"),
+    ((1, 3, 5, 6), (6, 3, 2, 2), "dilations: ints = [2, 3], strides: ints = [2, 2]"),
+    ((8, 40, 1, 1), (33, 40, 1, 1), "pads: ints = [0, 0, 0, 0]"),
+])  # fmt: skip
+def test_convolutions_of_few_pixels_have_the_same_bits(x, w, attributes, monkeypatch):
+    axes = ", ".join(f"a{i}" for i in range(len(x)))
+    body = f"c = Conv <{attributes}> (x, w, b) y = Relu (c)"
+    model = parsed(f"float[{axes}] x", "float y", body, w=floats(*w), b=floats(w[0], seed=1))
+    image, found = floats(*x, seed=2), {}
+    for few in (8, 0):
+        monkeypatch.setattr("dynq_numba.graph.lowering.images.FEW", few)
+        session = InferenceSession(model)
+        found[few] = session.run(None, {"x": image})[0]
+        assert any(step.kernel == ("sgemm" if few else "sconv") for step in session.report())
+    assert same(found[8], found[0])
+    assert np.allclose(found[8], in_reference(model, {"x": image})[0], rtol=1e-5, atol=1e-5)

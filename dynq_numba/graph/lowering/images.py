@@ -22,6 +22,7 @@ from ..trace import Trace, Unsupported
 from .base import F32, attribute_ints, call, floats_only
 from .copies import copy_into
 from .linear import spread
+from .patches import FEW, few_pixels
 
 NONE = ((0, 0), (0, 0))
 #: Coordinates and rounding with which pixel o, for a whole factor, is that of o // factor.
@@ -45,11 +46,15 @@ def conv(trace: Trace, node: ir.Node) -> None:
     geometry = Geometry(stride, padding, dilation, said.attributes.get_int("group", 1))
     if x.shape[1] != weight.shape[1] * geometry.groups or weight.shape[0] % geometry.groups:
         raise Unsupported("the channels do not fit the weight")
+    high, wide = _lengths(x, taps, stride, padding, dilation)
+    square = weight.reshape(*weight.shape[:2], *taps)
+    if geometry.groups == 1 and residual is None and product([x.shape[0], high, wide]) <= FEW:
+        few_pixels(trace, node, x, square, bias, geometry, (high, wide), activation)
+        return
     w = trace.weights.packed(
         ("sconv", node.inputs[1], node.inputs[2] if bias is not None else None, geometry),
-        lambda: FloatConvWeight(weight.reshape(*weight.shape[:2], *taps), bias, geometry, isa.active()),
+        lambda: FloatConvWeight(square, bias, geometry, isa.active()),
     )
-    high, wide = _lengths(x, taps, stride, padding, dilation)
     shape = (x.shape[0], weight.shape[0], *([high] if x.rank == 4 else []), wide)
     if residual is not None:
         residual = trace.dense(spread(trace, residual, shape))

@@ -42,7 +42,7 @@ def matmul(trace: Trace, node: ir.Node) -> None:
     m, n = a.shape[-2], b.shape[-1]
     out = trace.result(node.outputs[0], F32, shape)
     whole = out.view((*batch, m, n), (*out.strides[: len(batch)], n * 4, 4))
-    _product(trace, batch, m, n, a.shape[-1], a, b, whole)
+    multiply(trace, batch, m, n, a.shape[-1], a, b, whole)
 
 
 def linear(trace: Trace, node: ir.Node) -> None:
@@ -101,10 +101,10 @@ def _constant(
     if residual is not None:
         residual, residual_stride = matrix(trace, residual)
         residual = residual.view((m, n), (residual_stride, 4))
-    _product(trace, (), m, n, k, a, panels, whole, bias, residual, activation)
+    multiply(trace, (), m, n, k, a, panels, whole, bias, residual, activation)
 
 
-def _product(
+def multiply(
     trace: Trace,
     batch: Shape,
     m: Any,
@@ -117,7 +117,7 @@ def _product(
     residual: Tensor | None = None,
     activation: str | None = None,
 ) -> None:
-    """The step."""
+    """The step of out = activation(a · b + bias) + residual; b is packed, if it is an array."""
     missing = AXES - len(batch)
     fields: dict[str, Any] = dict.fromkeys(Product.kinds, 0)
     fields |= {f"axis_{i}": length for i, length in enumerate((1,) * missing + tuple(batch))}
