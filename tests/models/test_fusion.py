@@ -85,6 +85,7 @@ WEIGHTS = {
     "three": F32(3).reshape(()), "root2": F32(2**0.5).reshape(()), "half_root": F32(0.5**0.5).reshape(()),
     "share": F32(0.044715).reshape(()), "c": F32((2 / np.pi) ** 0.5).reshape(()), "k": F32(1 / 16).reshape(()),
     "quick": F32(1.702).reshape(()), "w1": RNG.standard_normal((16, 16)).astype(F32),
+    "channels": RNG.standard_normal((16, 1, 1)).astype(F32),
     "w4": RNG.standard_normal((16, 16, 1, 1)).astype(F32),
 }  # fmt: skip
 _MEAN = "m = ReduceMean <keepdims = 1> (x, last) d = Sub (x, m) "
@@ -133,6 +134,10 @@ SPELLINGS = {
     "a convolution and a residual": ("FloatConv_silu_residual",
         "u = Unsqueeze (x, last) v = Transpose <perm = [0, 2, 1, 3]> (u) f = Conv (v, w4) s = Sigmoid (f) "
         "g = Mul (f, s) a = Add (g, v) t = Transpose <perm = [0, 2, 1, 3]> (a) y = Squeeze (t, last)"),
+    "a convolution, scaled and shifted": ("FloatConv",
+        "u = Unsqueeze (x, last) v = Transpose <perm = [0, 2, 1, 3]> (u) f = Conv (v, w4) g = Mul (channels, f) "
+        "h = Div (g, root2) i = Sub (half, h) a = Add (i, channels) t = Transpose <perm = [0, 2, 1, 3]> (a) "
+        "y = Squeeze (t, last)"),
     "relu and a residual": ("FloatLinear_relu_residual", "p = MatMul (x, w1) r = Relu (p) y = Add (x, r)"),
 }  # fmt: skip
 
@@ -143,7 +148,8 @@ def test_a_spelling(case):
     source = parsed("float[n, t, 16] x", "float[n, t, 16] y", body, **WEIGHTS)
     functions, model, _ = optimised(source, {"x": X})
     assert functions == Counter(names.split())
-    around = {"a sum before, used twice": 3, "a convolution and a residual": 4}.get(case, 0)
+    around = {"a sum before, used twice": 3, "a convolution and a residual": 4,
+              "a convolution, scaled and shifted": 4}.get(case, 0)
     assert len(list(model.graph)) == len(names.split()) + around
 
 
@@ -211,6 +217,15 @@ def test_a_row_that_sees_no_key_is_zeros_in_the_body_too():
     bias = np.ones((2, 1, 5, 6), bool)
     bias[1, 0, 2] = False
     assert optimised(source, {**QKV_FEEDS, "bias": bias})[0] == Counter([_BIAS])
+
+
+@pytest.mark.parametrize("shape", ["n, t, 16", "2, 5, 16"])
+def test_a_softmax_of_an_old_opset(shape):
+    """onnx raises it as Flatten, Softmax, Reshape."""
+    source = parsed(f"float[{shape}] x", f"float[{shape}] y", "y = Softmax <axis = 2> (x)", opset=11)
+    _, model, _ = optimised(source, {"x": X})
+    assert [node.op_type for node in model.graph] == ["Softmax"]
+    assert np.array_equal(*(in_reference(each, {"x": X})[0] for each in (ir.to_proto(model), source)))
 
 
 @pytest.mark.parametrize("quantized", [False, True])
