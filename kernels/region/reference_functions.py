@@ -11,7 +11,8 @@ rare cases its neighbour. Only operations that IEEE 754 defines, no fused multip
 Polynomials are Taylor's; the first term left out is below 2^-42 of the result (log, pow), 2^-32 (softplus).
 
 Worst error in ulp of the float64 value, over all finite inputs, by `python -m bench exhaustive_regions`:
-    log 0.500000    softplus 2.974, which is the exponential's    sin, cos 0.500000 (x ≥ 0)
+    log 0.500000    softplus 2.974, which is the exponential's    sin, cos 0.500000 (of x ≥ 0;
+    each operation of theirs gives the same for -x but for the sign)
 tests/regions/test_region_operators.py holds pow, which has too many inputs, to 0.501 on a sample.
 Special values are those of C's functions.
 """
