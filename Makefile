@@ -69,11 +69,12 @@ audit: $(VENV)/.stamp-test $(VENV)/.stamp-demo  ## known vulnerabilities of what
 	@$(PY) -m pip freeze --exclude-editable > $(VENV)/audit/installed.txt
 	@$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)/audit/installed.txt $(ARGS)
 
-bench: $(VENV)/.stamp-bench  ## ours beside every peer; fills in the pages (20 minutes)
+bench: $(VENV)/.stamp-bench  ## ours beside every peer; fills in the pages (30 minutes)
 	@$(PY) -m bench roofline
 	@$(PY) -m bench linear --avx2 --files transformer --budget 1 $(ARGS)
 	@$(PY) -m bench linear --readme $(ARGS)
 	@$(PY) -m bench operators --write
+	@$(PY) -m bench models --write
 
 bench-smoke: $(VENV)/.stamp-test  ## one quick round of every benchmark
 	@$(PY) -m bench roofline --smoke
@@ -83,6 +84,7 @@ bench-smoke: $(VENV)/.stamp-test  ## one quick round of every benchmark
 	@$(PY) -m pytest bench -q
 	@$(PY) -m bench linear --shapes 16,64,96 --only dynq numpy --rounds 1
 	@$(PY) -m bench operators projections chain matmul sgemm rowwise attention conv sconv pooling --smoke --threads 1
+	@$(PY) -m bench models --smoke
 	@$(PY) -m bench startup 1
 	@$(PY) -m bench calls
 	@$(PY) -m bench recurrent_threads --smoke

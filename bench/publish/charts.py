@@ -130,6 +130,43 @@ def ratio(record: dict, path: Path, avx2: dict | None = None) -> None:
     save(figure, path)
 
 
+def models(record: dict, path: Path) -> None:
+    """Whole models: for each case every contestant's time over that of our int8 artifact."""
+    import matplotlib.pyplot as plt
+
+    groups = [g for g in record["groups"] if not g["disturbed"] and any(r["name"] == "dynq int8" for r in g["rows"])]
+    figure, axes = plt.subplots(figsize=(8.3, 0.36 * len(groups) + 1.4))
+    axes.axvline(1, color=OURS, lw=1.2)
+    for family, mark, color in (("dynq", "D", OURS), ("ONNX Runtime", "o", PEERS), ("OpenVINO", "s", PEERS)):
+        for whole in (True, False):  # integers are filled, floats hollow
+            points = [(row["us"] / next(r["us"] for r in group["rows"] if r["name"] == "dynq int8"), place)
+                      for place, group in enumerate(groups) for row in group["rows"]
+                      if row["name"].startswith(family) and ("float32" in row["name"]) != whole]  # fmt: skip
+            label = f"{family}, {'int8' if whole else 'float32'}"
+            axes.plot([x for x, _ in points], [y for _, y in points], mark, ms=6, color=color,
+                      mfc=color if whole else "white", label=label)  # fmt: skip
+    axes.set_yticks(range(len(groups)), [group["case"] for group in groups])
+    places = 0.2, 0.5, 1, 2, 5, 10, 20
+    axes.set(xscale="log", ylim=(len(groups) - 0.5, -0.5))
+    axes.set_xticks(places, [f"{p:g}" for p in places])
+    axes.minorticks_off()
+    axes.grid(axis="x", color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("time over that of our int8 artifact: right of 1 we are faster (logarithmic)")
+    axes.set_title(f"whole ONNX models, {record['groups'][0]['threads']} threads", loc="left")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.9 / len(groups) - 0.12), ncols=3, frameon=False)
+    save(figure, path)
+
+
+def draw_models(record: dict, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update(STYLE)
+    models(record, path)
+
+
 def save(figure: Any, path: Path) -> None:
     import matplotlib.pyplot as plt
 

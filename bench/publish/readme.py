@@ -180,6 +180,8 @@ OVERVIEW = (
     ("norms, softmax, gelu, rotary …", "rowwise", "dynq"),
     ("`lstm`", "recurrent", "dynq int8"),
     ("**all of MiniLM**", "minilm", "dynq int8"),
+    ("**whole ONNX models**, int8", "models", "dynq int8"),
+    ("the same, convolutions int8, too", "models", "dynq int8 conv"),
 )
 
 
@@ -203,7 +205,7 @@ def linears(record: dict, avx2: dict | None) -> Iterator[tuple[str, list[tuple[f
 def others(record: dict) -> Iterator[tuple[str, list[tuple[float, str]]]]:
     """The same of the topics of bench/topics/."""
     for name, topic, way in OVERVIEW:
-        groups = charts.most_threads(record[topic]) if topic in record else []
+        groups = charts.most_threads(record[topic]) if record.get(topic) else []
         yield name, [(row["ratio"], g["case"]) for g in groups for row in g["rows"]
                      if row["name"] == way and "ratio" in row]  # fmt: skip
 
@@ -219,7 +221,8 @@ def overview(record: dict, avx2: dict | None, operators: dict | None) -> str:
             wins = f"{sum(r > 1 for r in ratios)} : {sum(r < 1 for r in ratios)}"
             mean = f"**{ratio(geometric_mean(ratios))}**"
             rows.append([name, str(len(cases)), mean, f"{ratio(worst)} at {where}", wins])
-    stamps = [r["stamp"] for r in (record, avx2, *(operators or {}).values()) if r]
+    parts = [record, avx2, *(operators or {}).values()]
+    stamps = [each["stamp"] for part in parts if part for each in ([part] if "stamp" in part else part["groups"])]
     dates = sorted({stamp["date"][:10] for stamp in stamps})
     machines = " and ".join(sorted({f"{stamp['cpu']}, {stamp['cores']} cores" for stamp in stamps}))
     told = f"Geometric means, from array to array; above 1 we are faster. {dates[0]} to {dates[-1]}, {machines}."
@@ -237,7 +240,7 @@ def content(name: str = "latest") -> dict[tuple[Path, str], str]:
     record, avx2 = load(name), load("avx2")
     return {
         (pages.RESULTS, "linear"): "\n\n".join(tables(record, avx2)),
-        (pages.README, "figures"): overview(record, avx2, load("operators")),
+        (pages.README, "figures"): overview(record, avx2, {**(load("operators") or {}), "models": load("models")}),
     }
 
 
