@@ -30,7 +30,9 @@ from .frame import Frame
 from .segment import Segment
 from .sizes import Known, Sizes
 from .tensor import Storage, Tensor, dense_strides
-from .trace import Body, Lowerings, Read, Run, State, Trace, Weights, count_uses
+from .trace import Body, Lowerings, Read, Run, State, Trace
+from .uses import count_uses
+from .weights import Weights
 
 #: Segments that are kept behind one place of a plan; the ones used longest ago go first.
 MOST_CHILDREN = 16

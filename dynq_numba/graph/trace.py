@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from .constants import Constants, captured
+from .constants import captured
 from .rewrites.base import fused_from, label
 from .segment import Places, Result, Segment, Step, Word, assemble
-from .sizes import AnySize, Known, Shape, Sizes, product
+from .sizes import AnySize, Known, Shape, product
 from .tensor import FOREVER, Storage, Tensor, dense_strides
-
-#: Constants up to this many elements are looked at for shapes and axes.
-SMALL = 4096
+from .uses import reads
+from .weights import Weights
 
 
 class Unsupported(Exception):
@@ -77,44 +76,6 @@ class Run:
     reason: str
     #: What computes it, once it has been asked for.
     evaluate: Callable[[Sequence[np.ndarray | None]], list[np.ndarray]] | None = None
-
-
-class Weights:
-    """Of a session: constants as tensors, and what lowerings have packed of them. All plans share it."""
-
-    def __init__(self, model: ir.Model, sizes: Sizes, threads: int) -> None:
-        self.model, self.sizes, self.threads = model, sizes, threads
-        self.opset = model.opset_imports.get("", 0)
-        self.constants = Constants(self.opset)
-        #: Words of the table that are the same in every frame: where constants are.
-        self.addresses: list[tuple[int, int]] = []
-        self._tensors: dict[ir.Value, Tensor] = {}
-        self._packed: dict[Any, Any] = {}
-
-    def tensor(self, value: ir.Value) -> Tensor:
-        if value not in self._tensors:
-            self._tensors[value] = self.tensor_of(self.constants.weight(value))
-        return self._tensors[value]
-
-    def tensor_of(self, array: np.ndarray) -> Tensor:
-        """A constant. The array is kept."""
-        array = np.require(array, requirements=["C", "A"])
-        contents = None
-        if array.size <= SMALL and array.dtype.kind in "iub":
-            contents = array.astype(object)
-        base = self.sizes.variable(0)
-        tensor = Tensor(
-            array.dtype, array.shape, Storage(base, array.nbytes), 0, dense_strides(array.shape, array.itemsize),
-            contents=contents, array=array,
-        )  # fmt: skip
-        self.addresses.append((base.index, array.ctypes.data))
-        return tensor
-
-    def packed(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made once for a key, which is a tuple of values of the graph and what else matters."""
-        if key not in self._packed:
-            self._packed[key] = make()
-        return self._packed[key]
 
 
 class Lowerings(NamedTuple):
@@ -330,7 +291,7 @@ class Trace:
         for body in self.state.work:
             read.update(inner for inner, _ in body.results)
             for node in body.nodes[body.at :]:
-                read.update(_reads(node))
+                read.update(reads(node))
         there = self.state.memory
         self.state.values = {
             value: replace(there[tensor], contents=tensor.contents) if tensor in there else tensor
@@ -356,23 +317,3 @@ def _hold(tensor: Tensor | None) -> None:
     if tensor.expression is not None:
         for operand in tensor.expression.operands:
             _hold(operand)
-
-
-def _reads(node: ir.Node) -> Iterator[ir.Value]:
-    """Values that a node and its branches read."""
-    yield from (each for each in node.inputs if each is not None)
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            graph = attribute.as_graph()
-            for inner in graph:
-                yield from _reads(inner)
-            yield from graph.outputs
-
-
-def count_uses(graph: ir.Graph) -> dict[ir.Value, int]:
-    """How many nodes read each value, those of branches included."""
-    uses: dict[ir.Value, int] = {}
-    for node in graph:
-        for value in _reads(node):
-            uses[value] = uses.get(value, 0) + 1
-    return uses

@@ -9,7 +9,8 @@ import onnx_ir as ir
 
 from ..sizes import AnySize, Size, is_less, is_same, largest, smallest
 from ..tensor import Tensor
-from ..trace import SMALL, Trace
+from ..trace import Trace
+from ..weights import SMALL
 from .base import attribute_ints, dtype_of
 
 

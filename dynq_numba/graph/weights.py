@@ -1,0 +1,54 @@
+"""Constants of a model as tensors, and what lowerings have packed of them: what all plans and threads share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from .constants import Constants
+from .sizes import Sizes
+from .tensor import Storage, Tensor, dense_strides
+
+#: Constants up to this many elements are looked at for shapes and axes.
+SMALL = 4096
+
+
+class Weights:
+    """Of a session: constants as tensors, and what lowerings have packed of them. All plans share it."""
+
+    def __init__(self, model: ir.Model, sizes: Sizes, threads: int) -> None:
+        self.model, self.sizes, self.threads = model, sizes, threads
+        self.opset = model.opset_imports.get("", 0)
+        self.constants = Constants(self.opset)
+        #: Words of the table that are the same in every frame: where constants are.
+        self.addresses: list[tuple[int, int]] = []
+        self._tensors: dict[ir.Value, Tensor] = {}
+        self._packed: dict[Any, Any] = {}
+
+    def tensor(self, value: ir.Value) -> Tensor:
+        if value not in self._tensors:
+            self._tensors[value] = self.tensor_of(self.constants.weight(value))
+        return self._tensors[value]
+
+    def tensor_of(self, array: np.ndarray) -> Tensor:
+        """A constant. The array is kept."""
+        array = np.require(array, requirements=["C", "A"])
+        contents = None
+        if array.size <= SMALL and array.dtype.kind in "iub":
+            contents = array.astype(object)
+        base = self.sizes.variable(0)
+        tensor = Tensor(
+            array.dtype, array.shape, Storage(base, array.nbytes), 0, dense_strides(array.shape, array.itemsize),
+            contents=contents, array=array,
+        )  # fmt: skip
+        self.addresses.append((base.index, array.ctypes.data))
+        return tensor
+
+    def packed(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once for a key, which is a tuple of values of the graph and what else matters."""
+        if key not in self._packed:
+            self._packed[key] = make()
+        return self._packed[key]
