@@ -125,7 +125,7 @@ def those(*operations):
         ("jit.py", lambda name: True),
         ("emit_columns.py", those("matmul", "matmul_long", "sgemm")),
         ("attention/context.py", those("attention", "attention_int8")),
-        ("conv/patches.py", those("conv", "sconv", "sconv_depthwise", "pooling")),
+        ("conv/patches.py", those("conv", "sconv", "sconv_depthwise", "pooling", "global_pooling")),
         ("emit_rotation.py", those("call")),
         ("post_ops.py", those("post_ops")),
         ("weights.py", those("quantize_weight", "search_groups")),
