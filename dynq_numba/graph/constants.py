@@ -84,7 +84,7 @@ class Constants:
         node = value.producer()
         assert node is not None  # `is_constant` has seen to it
         given = [None if each is None else self._evaluate(each, known) for each in node.inputs]
-        known.update(zip(node.outputs, run_node(node, given, self.opset), strict=False))
+        known.update(zip(node.outputs, folded(node, given, self.opset), strict=False))
         return known[value]
 
 
@@ -100,6 +100,15 @@ def source(value: ir.Value) -> ir.Value:
 def run_node(node: ir.Node, given: Sequence[np.ndarray | None], opset: int) -> list[np.ndarray]:
     """All results that onnx.reference gives for one node of arrays, named or not; None where an input is left out."""
     return evaluator(node, given, opset, every=True)(given)
+
+
+def folded(node: ir.Node, given: Sequence[np.ndarray | None], opset: int) -> list[np.ndarray]:
+    """`run_node` of constants; ValueError where a model asks for what cannot be computed."""
+    try:
+        return run_node(node, given, opset)
+    except Exception as error:  # onnx.reference raises whatever numpy does
+        name = node.name or next((value.name for value in node.outputs if value.name), "")
+        raise ValueError(f"{node.op_type} {name} of constants cannot be computed: {error}") from error
 
 
 def run_function(function: ir.Function, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -277,3 +277,21 @@ def test_why_a_node_stays(case):
 def test_names_of_functions(text):
     assert str(parse(text)) == text
     assert parse("LinearGroup32_gelu_residual") == Name("LinearGroup32", "gelu", True)
+
+
+def test_constants_that_cannot_be_computed():
+    body = "joined = Concat <axis = 5> (w1, w1) y = MatMul (x, joined)"
+    source = parsed("float[n, t, 16] x", "float[n, t, 16] y", body, **WEIGHTS)
+    with pytest.raises(ValueError, match=r"Concat joined of constants cannot be computed: .*"):
+        optimise(ir.from_proto(source))
+
+
+@pytest.mark.parametrize("body,reason", [
+    ("f = Conv (x, w4) y = BatchNormalization (f, w, b, w, wide)", "its parameters have different lengths"),
+    ("f = Conv (x, w4) y = BatchNormalization (f, wide, wide, wide, wide)", "a number for each of 16 channels"),
+    (_MEAN + "h = Mul (d, w) s = Mul (h, wide) v = ReduceMean (s, last) e = Add (v, eps) q = Sqrt (e) y = Div (d, q)",
+     "no layer or RMS norm over the last axis"),
+])  # fmt: skip
+def test_shapes_that_contradict_each_other_are_a_reason(body, reason):
+    source = parsed("float[n, 16, t, u] x", "float[n, p, q, r] y", body, **WEIGHTS, wide=np.ones(17, F32))
+    assert any(reason in note.reason for note in optimise(ir.from_proto(source)))

@@ -33,6 +33,8 @@ class Affine(Rewrite):
         if weight is None or bias is None:
             raise NoMatch(_CONSTANT)
         factor, shift = _factor_and_shift(node, weight.ndim, len(weight), edit)
+        if any(array.size not in (1, len(weight)) for array in (bias, factor, shift)):
+            raise NoMatch(f"a number for each of {len(weight)} channels is wanted; the shapes contradict each other")
         scaled = weight.astype(np.float64) * factor.reshape(-1, *(1,) * (weight.ndim - 1))
         moved = np.broadcast_to(bias.astype(np.float64) * factor + shift, len(weight))
         name = "weight" if conv.inputs[1] is None else conv.inputs[1].name
@@ -54,6 +56,8 @@ def _factor_and_shift(node: ir.Node, rank: int, channels: int, edit: Editor) -> 
         arrays = [edit.array(each) for each in node.inputs[1:]]
         if node.attributes.get_int("training_mode", 0) or any(array is None for array in arrays):
             raise NoMatch(_CONSTANT)
+        if len({array.size for array in arrays if array is not None}) > 1:
+            raise NoMatch("its parameters have different lengths")
         scale, beta, mean, variance = (np.float64(array) for array in arrays)
         factor = scale / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
         return factor, beta - mean * factor

@@ -66,7 +66,10 @@ class Norms(Rewrite):
         regions = [region for region in regions_around(node, edit) if _reductions(region) <= 2]
         for name, meaning in (("LayerNorm", layer_norm), ("RmsNorm", rms_norm)):
             for region in regions:
-                found = _parameters(region, meaning, edit)
+                try:
+                    found = _parameters(region, meaning, edit)
+                except NoMatch:
+                    continue
                 if found is not None and (name == "LayerNorm" or not found[1].any()):
                     edit.check_float(region.x)
                     return _replace(name, region, *found, edit)
@@ -95,12 +98,9 @@ def _parameters(
     region: Region, meaning: Callable[[np.ndarray, float], np.ndarray], edit: Editor
 ) -> tuple[np.ndarray, np.ndarray, float] | None:
     """weight [K], bias [K] and eps with which the region is this norm, or None."""
-    try:
-        arrays = region.constants(edit)
-        k = _width(region, arrays, edit)
-        bias = region.compute(np.zeros((1, k)), edit)
-    except NoMatch:
-        return None
+    arrays = region.constants(edit)
+    k = _width(region, arrays, edit)
+    bias = region.compute(np.zeros((1, k)), edit)
     numbers = {float(array.reshape(())) for array in arrays if array.size == 1 and array.dtype.kind == "f"}
     numbers |= {epsilon(node) for node in region.nodes if node.op_type.endswith("Normalization")}
     signs = np.where(np.arange(k) % 2, 1.0, -1.0)[None]

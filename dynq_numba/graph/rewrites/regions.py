@@ -97,12 +97,15 @@ class Region:
 
     @np.errstate(all="ignore")
     def compute(self, x: np.ndarray, edit: Editor) -> np.ndarray:
-        """y of float64 rows x [M, K]."""
+        """y of float64 rows x [M, K]; raises `NoMatch` where they are not rows throughout."""
         known: dict[ir.Value, np.ndarray] = {self.x: x}
         for node in reversed(self.nodes):
             given = [None if each is None else known[each] if each in known else _floats(each, edit)
                      for each in node.inputs]  # fmt: skip
-            known[node.outputs[0]] = _compute(node, given, edit)
+            try:
+                known[node.outputs[0]] = _compute(node, given, edit)
+            except ValueError as error:  # of numpy
+                raise NoMatch(f"the shapes in it contradict each other: {error}") from error
         return known[self.y]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..constants import run_node
+from ..constants import folded
 from .base import Editor, identifier
 
 #: A number, or an axis of a value.
@@ -35,7 +35,7 @@ def parts(shape: ir.Value | None, edit: Editor) -> list[Part] | None:
         whole, arrays = parts(node.inputs[0], edit), [edit.array(value) for value in node.inputs[1:]]
         if whole is None or any(array is None for array in arrays):
             return None
-        places = run_node(node, [np.arange(len(whole)), *arrays], edit.opset)[0]
+        places = folded(node, [np.arange(len(whole)), *arrays], edit.opset)[0]
         return [whole[place] for place in places.reshape(-1)]
     return None
 
