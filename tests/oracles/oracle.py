@@ -15,6 +15,7 @@ from oracle_weights import F32, as_float32, symmetric_rows
 from oracle_weights import Weight as Weight
 from oracle_weights import pack as pack
 from oracle_weights import up_to_bfloat16 as up_to_bfloat16
+from remembered import remembered
 
 U = 2.0**-24
 TINY = 2.0**-149
@@ -83,6 +84,7 @@ def quantize_rows(x, dtype="uint8", symmetric=False):
     return q.astype(np.int64) + shift, scale, zero_point.astype(np.int64) + shift
 
 
+@remembered
 def quantize(x, *, granularity="per_token", dtype="uint8", symmetric=False, axis=-1):
     """The public quantize: data, scale and zero point with their public dtypes and shapes."""
     x = as_float32(x)
@@ -107,6 +109,7 @@ def exact_product(a, b_t):
     return np.einsum("...mk,...nk->...mn", a.astype(np.int64), b_t.astype(np.int64))
 
 
+@remembered
 def matmul_integer(a, b, a_zero_point=0, b_zero_point=0):
     """ONNX MatMulInteger: zero points already broadcastable to `a` and `b`; int32, wrapping modulo 2**32."""
     wide_a, wide_b = a.astype(np.int64) - a_zero_point, b.astype(np.int64) - b_zero_point
@@ -128,6 +131,7 @@ def _rows(x, activations):
     return q.reshape(flat.shape), scale * ones.astype(F32), zero_point * ones
 
 
+@remembered
 def accumulator(x, w, activations="per_token"):
     """The exact integers sum_k (qx - zx) * qw, int64 [M, N]."""
     q, _, zero_point = _rows(x, activations)
@@ -151,6 +155,7 @@ def fma(a, b, c):
         return np.where(middle & (e != 0), away, near)
 
 
+@remembered
 def linear(x, w, activations="per_token"):
     """The float32 result, bit for bit: DESIGN 4, or group by group in ascending order."""
     q, sx, zx = _rows(x, activations)
@@ -168,6 +173,7 @@ def linear(x, w, activations="per_token"):
     return y.reshape(*np.shape(x)[:-1], len(w.q))
 
 
+@remembered
 def linear_value(x, w, activations="per_token", step=1):
     """The linear of the quantized integers in float64, and the bound of its float32 evaluation.
 
@@ -198,6 +204,7 @@ def linear_value(x, w, activations="per_token", step=1):
     return part * sx + bias, bound
 
 
+@remembered
 def float_value(x, weight, w, activations="per_token"):
     """x @ weight.T + bias in float64, and how far the quantized float32 linear may be from it.
 
@@ -239,6 +246,7 @@ _VALUE = {
 }
 
 
+@remembered
 def activation_value(name, v):
     """The activation of finite float32 values in float64, and the bound of DESIGN 5.
 

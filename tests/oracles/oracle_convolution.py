@@ -3,6 +3,7 @@
 import numpy as np
 import oracle
 from oracle_weights import symmetric_rows
+from remembered import remembered
 
 F32 = np.float32
 
@@ -20,6 +21,7 @@ def geometry(weight, stride=1, padding=0, dilation=1, groups=1):
     return two(stride), tuple(two(side) for side in padding), two(dilation), groups
 
 
+@remembered
 def naive(x, weight, bias, **options):
     """(float32 result, bound of its distance from the float64 convolution, that one): pixel by pixel, tap by tap."""
     if weight.ndim == 3:

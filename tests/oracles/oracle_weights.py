@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from remembered import remembered
 
 F32 = np.float32
 
@@ -110,6 +111,7 @@ def whole_groups(part):
     return np.clip(np.rint(part / scale[:, None]), -127, 127), scale, np.zeros(len(part))
 
 
+@remembered
 def pack(weight, bias=None, *, bits=8, granularity="per_channel", group_size=None, symmetric=True):
     """Quantize a float weight [N, K] as NUMERICS 2 says."""
     weight, limit = as_float32(weight), 127 if bits == 8 else 7

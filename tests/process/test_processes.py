@@ -37,7 +37,7 @@ for library in sys.argv[1:]:
 import numba, numpy as np
 import dynq_numba as dq
 
-@numba.njit(parallel=True)
+@numba.njit(parallel=True, cache=True)
 def batches(x, w, threads, out):
     for i in numba.prange(len(x)):
         out[i] = dq.linear(x[i], w, threads=threads)
@@ -65,10 +65,18 @@ def libraries(layer):
     return [str(part.locate().resolve()) for part in parts or () if part.name == "libtbb.so.12"]
 
 
+@pytest.fixture(scope="module")
+def inside(tmp_path_factory):
+    """The program as a file, beside which numba keeps what it compiles: one code for all layers."""
+    path = tmp_path_factory.mktemp("inside") / "inside.py"
+    path.write_text(INSIDE)
+    return str(path)
+
+
 @pytest.mark.parametrize("layer", LAYERS)
-def test_inside_parallel_loops_of_the_caller(layer):
+def test_inside_parallel_loops_of_the_caller(layer, inside):
     """Its threads and ours do not know of each other, and `threads=` does not touch the caller's setting."""
-    assert child("-c", INSIDE, *libraries(layer), NUMBA_THREADING_LAYER=layer).strip() == layer
+    assert child(inside, *libraries(layer), NUMBA_THREADING_LAYER=layer).strip() == layer
 
 
 POOL = """

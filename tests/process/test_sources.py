@@ -92,23 +92,24 @@ def test_imports_are_read_as_the_parser_reads_them():
         assert wanted & known == set(sources._imported(module)) & known, module
 
 
-@pytest.fixture
-def package(tmp_path):
-    """A copy of the package that may be edited."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(PACKAGE, tmp_path / "dynq_numba", ignore=ignored)
-    shutil.copytree(KERNELS, tmp_path / "dynq_numba" / "kernels", ignore=ignored, dirs_exist_ok=True)
-    return tmp_path
-
-
-def edit(package, name):
-    """All kernels, and those that are filed elsewhere after an edit of the file of that name."""
-    environment = {"PYTHONPATH": str(package), "PYTHONSAFEPATH": "1"}
+@pytest.fixture(scope="module")
+def edit(tmp_path_factory):
+    """All kernels of a copy of the package, and those that an edit of the file of that name files elsewhere."""
+    folder, ignored = tmp_path_factory.mktemp("package"), shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, folder / "dynq_numba", ignore=ignored)
+    shutil.copytree(KERNELS, folder / "dynq_numba" / "kernels", ignore=ignored, dirs_exist_ok=True)
+    environment = {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
     before = child(FILED, **environment)
-    (path,) = (package / "dynq_numba" / "kernels").glob(f"**/{name}")
-    path.write_text(path.read_text() + "# edited\n")
-    after = child(FILED, **environment)
-    return set(before), {name for name in before if before[name] != after[name]}
+
+    def edited(name):
+        (path,) = (folder / "dynq_numba" / "kernels").glob(f"**/{name}")
+        text = path.read_text()
+        path.write_text(text + "# edited\n")
+        after = child(FILED, **environment)
+        path.write_text(text)
+        return set(before), {name for name in before if before[name] != after[name]}
+
+    return edited
 
 
 LINEARS = ("linear", "linear_long")
@@ -132,13 +133,13 @@ def those(*operations):
         ("view.py", lambda name: False),
     ],
 )
-def test_an_edit_misses_what_it_can_reach_and_no_more(package, edited, touched):
-    every, missed = edit(package, edited)
+def test_an_edit_misses_what_it_can_reach_and_no_more(edit, edited, touched):
+    every, missed = edit(edited)
     assert missed == {name for name in every if touched(name)}
 
 
-def test_an_edit_of_an_instruction_set_leaves_linears_of_others_alone(package):
-    every, missed = edit(package, "vnni.py")
+def test_an_edit_of_an_instruction_set_leaves_linears_of_others_alone(edit):
+    every, missed = edit("vnni.py")
     on = {name.split()[-1] for name in missed if those(*LINEARS)(name)}
     assert on == {"amx", "avx512vnni", "avxvnni"} and on < {name.split()[-1] for name in every}
 

@@ -3,6 +3,7 @@
 from functools import cache
 
 import numpy as np
+from remembered import remembered
 
 import dynq_numba as dq
 from dynq_numba.kernels.embedding import reference
@@ -60,6 +61,9 @@ def bag_case(mode, rng, count=N):
     return ("sum" if mode == "weighted" else mode), weights
 
 
+embedding_bag = remembered(reference.embedding_bag)
+
+
 def twin(packed, ids, ends, mode, weights):
     rows = packed._store.rows
-    return reference.embedding_bag(rows, packed.shape[1], packed.bits, ids, np.asarray(ends), mode, weights)
+    return embedding_bag(rows, packed.shape[1], packed.bits, ids, np.asarray(ends), mode, weights)

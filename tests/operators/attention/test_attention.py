@@ -8,6 +8,7 @@ import pytest
 from canaries import PATTERN
 from numba import types
 from numba.extending import intrinsic
+from remembered import remembered
 
 import dynq_numba as dq
 from dynq_numba.kernels.activations import reference as reference_activations
@@ -38,6 +39,7 @@ def operands(rng, shape, size=2.0):
     return q, k, rng.standard_normal((batch, key_heads, keys, value_dim)).astype(F32)
 
 
+@remembered
 def twin(q, k, v, *, mask=None, causal=False, scale=None, key_lengths=None, bits=None):
     """The reference, from the arguments of the API (batches of q)."""
     batch, heads, rows, dim = q.shape

@@ -4,6 +4,7 @@ import numba
 import numpy as np
 import oracle
 import pytest
+from remembered import remembered
 
 import dynq_numba as dq
 from dynq_numba.kernels.matmul import reference as matmul_reference
@@ -12,6 +13,7 @@ F32 = np.float32
 SIZES = [(1, 1, 1), (3, 5, 2), (17, 31, 33), (16, 32, 16), (15, 63, 100), (40, 129, 65), (2, 1, 70), (70, 17, 1)]
 
 
+@remembered
 def twin(a, b):
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     a, b = np.broadcast_to(a, batch + a.shape[-2:]), np.broadcast_to(b, batch + b.shape[-2:])

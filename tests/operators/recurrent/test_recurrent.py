@@ -10,6 +10,7 @@ import numpy as np
 import oracle
 import oracle_recurrent
 import pytest
+from remembered import remembered
 
 import dynq_numba as dq
 from dynq_numba.kernels.recurrent import reference as reference_recurrent
@@ -39,6 +40,15 @@ CASES = {
     "rnn affine": ("rnn", 1, {"activations": ["Affine"], "activation_alpha": [0.5], "activation_beta": [0.1]}, ""),
 }
 each_case = pytest.mark.parametrize("case", CASES)
+
+
+@remembered
+def reference_sequence(directions, x, lengths, h, c):
+    """y, and the states after; h and c are those before."""
+    y = np.empty((*x.shape[:2], len(directions) * h.shape[2]), F32)
+    h, c = h.copy(), None if c is None else c.copy()
+    reference_recurrent.sequence(directions, x, lengths, h, c, y)
+    return y, h, c
 
 
 class Problem:
@@ -71,16 +81,13 @@ class Problem:
         return h, rng.standard_normal((*shape, self.hidden)).astype(F32) if self.kind == "lstm" else None
 
     def twin(self, x, h0=None, c0=None, lengths=None):
-        times, batch = x.shape[:2]
-        count = self.packed.directions
-        h = np.zeros((count, batch, self.state), F32) if h0 is None else h0.copy()
+        batch, count = x.shape[1], self.packed.directions
+        h = np.zeros((count, batch, self.state), F32) if h0 is None else h0
         c = None
         if self.kind == "lstm":
-            c = np.zeros((count, batch, self.hidden), F32) if c0 is None else c0.copy()
-        y = np.empty((times, batch, count * self.state), F32)
+            c = np.zeros((count, batch, self.hidden), F32) if c0 is None else c0
         directions = tuple(direction_of(self.packed, d) for d in range(count))
-        reference_recurrent.sequence(directions, np.ascontiguousarray(x), lengths, h, c, y)
-        return y, h, c
+        return reference_sequence(directions, np.ascontiguousarray(x), lengths, h, c)
 
     def step(self, d, x, h, c):
         """One step of direction d in float64."""
