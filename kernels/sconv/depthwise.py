@@ -8,7 +8,7 @@ Some rows of the image are copied into planes, with zeros where they go beyond i
     plane[(kx·dilate_x) mod step_x][oy·step_y + ky·dilate_y][ox + (kx·dilate_x) div step_x]
 
     task     some rows of a channel's result
-    worker   for each of my tasks: planes of as many rows as fit in L1; then blocks of TOGETHER[0] rows, and single ones
+    worker   for each of my tasks: planes of as many rows as fit in L1; then blocks of TOGETHER rows
 """
 
 from __future__ import annotations
@@ -42,6 +42,15 @@ def block_of(d):
             if high == d.k_high and wide == d.k_wide and down == d.step_y and across == d.step_x:
                 return i
     return -1
+
+
+@kernel
+def rows_together(rows):
+    """The index in TOGETHER of the largest block that `rows` hold."""
+    for i in range(SIZES - 1):
+        if TOGETHER[i] <= rows:
+            return i
+    return SIZES - 1
 
 
 @kernel
@@ -114,7 +123,7 @@ def depthwise_worker(isa: Float32) -> Callable:
                 if which >= 0:
                     r = 0
                     while r < some:
-                        together = 0 if r + MOST <= some else SIZES - 1
+                        together = rows_together(some - r)
                         some_rows(
                             which * SIZES + together, offset(planes, r * step_y * stride), stride, tall * stride,
                             weights, bias, offset(target, 4 * r * out_width), 4 * out_width, out_width,

@@ -25,7 +25,7 @@ from .emit import begun
 
 #: Kernels (height, width) and steps (down, across) with a block of their own, and rows of such a block.
 DEPTHWISE = tuple((k, k, down, across) for k in (3, 5) for down in (1, 2) for across in (1, 2))
-TOGETHER = (4, 1)
+TOGETHER = (4, 2, 1)
 
 DEPTHWISE_ARGUMENTS = [BYTES, I64, I64, BYTES, F32, BYTES, I64, I64]
 
