@@ -53,6 +53,9 @@ class Size:
     def __mod__(self, other: AnySize) -> AnySize:
         return 0 if _is(other, 1) else self.sizes.apply(Operation.MODULO, self, other)
 
+    def __rmod__(self, other: int) -> AnySize:
+        return self.sizes.apply(Operation.MODULO, other, self)
+
     def __neg__(self) -> AnySize:
         return 0 - self
 

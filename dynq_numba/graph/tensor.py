@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .sizes import AnySize, Shape, Size, product
+from .sizes import AnySize, Shape, Size, hint, product
 
 #: Steps of a segment beyond any that there is: storage that a later segment reads lives that long.
 FOREVER = 1 << 60
@@ -140,11 +140,19 @@ def broadcast(shapes: Sequence[Shape]) -> Shape:
     return tuple(reversed(result))
 
 
+def expect(a: AnySize, b: AnySize, what: str) -> None:
+    """Raise ValueError where two lengths that must be equal are not: kernels do not look at shapes again."""
+    if not is_equal(a, b):
+        raise ValueError(f"{what} must be equal; got {hint(a)} and {hint(b)}")
+
+
 def broadcast_strides(tensor: Tensor, shape: Shape) -> Shape:
     """Strides with which a tensor is read as one of a larger shape: 0 where one element serves all."""
     missing = len(shape) - tensor.rank
     strides: list[AnySize] = [0] * missing
     for length, stride, wanted in zip(tensor.shape, tensor.strides, shape[missing:], strict=True):
         alone = not same(length, wanted) and (is_one(length) or length == 1)
+        if not alone:
+            expect(length, wanted, "lengths of axes")
         strides.append(0 if alone else stride)
     return tuple(strides)

@@ -370,3 +370,35 @@ def test_convolutions_of_few_pixels_have_the_same_bits(x, w, attributes, monkeyp
         assert any(step.kernel == ("sgemm" if few else "sconv") for step in session.report())
     assert same(found[8], found[0])
     assert np.allclose(found[8], in_reference(model, {"x": image})[0], rtol=1e-5, atol=1e-5)
+
+
+# -- shapes that do not fit: kernels never see them ---------------------------------------------
+@pytest.mark.parametrize("inputs,body,shapes", [
+    ("float[n, m] x", "y = MatMul (x, w)", [(3, 64), (3, 63), (3, 65)]),
+    ("float[n, m] x", "y = Gemm (x, w, b)", [(3, 64), (3, 32)]),
+    ("float[n, m] x, float[a, b] z", "y = MatMul (x, z)", [((3, 4), (4, 5)), ((3, 4), (5, 5))]),
+    ("float[n, m] x, float[a, b] z", "y = Concat <axis: int = 0> (x, z)", [((3, 4), (2, 4)), ((3, 4), (2, 5))]),
+    ("float[n] x", "s = Constant <value_ints: ints = [3, 4]> () y = Reshape (x, s)", [(12,), (13,), (6,)]),
+    ("float[n] x", "s = Constant <value_ints: ints = [-1, 4]> () y = Reshape (x, s)", [(12,), (13,)]),
+    ("float[n, m] x", "a = Constant <value_ints: ints = [1]> () y = Squeeze (x, a)", [(3, 1), (3, 2)]),
+    ("float[n] x", "p = Constant <value_ints: ints = [2, 3]> () y, z = Split (x, p)", [(5,), (6,), (4,)]),
+    ("float[n, m] x", "y = LayerNormalization (x, b, b)", [(3, 32), (3, 31)]),
+    ("float[n, c, l] x", "y = Conv (x, k)", [(1, 4, 9), (1, 5, 9), (1, 4, 2)]),
+])  # fmt: skip
+@pytest.mark.parametrize("quantized", [False, True])
+def test_shapes_that_do_not_fit_are_an_error(inputs, body, shapes, quantized):
+    weights = {"w": floats(64, 32), "b": floats(32), "k": floats(48, 4, 6)}
+    used = {name: array for name, array in weights.items() if f" {name}" in body or f"({name}" in body}
+    model = parsed(inputs, "float y", body, **used)
+    if quantized:
+        model = ir.to_proto(quantize(model, conv=True).model)
+    session = InferenceSession(model)
+    for i, given in enumerate(shapes):
+        each = given if isinstance(given[0], tuple) else (given,)
+        feeds = {argument.name: floats(*shape) for argument, shape in zip(session.get_inputs(), each, strict=True)}
+        if i == 0:
+            session.run(None, feeds)
+        else:
+            with pytest.raises(Exception) as caught:  # noqa: PT011: numpy's own, where onnx.reference computes it
+                session.run(None, feeds)
+            assert str(caught.value)

@@ -9,7 +9,7 @@ from ...operators.attention import backend
 from ...runtime import isa
 from ..functions import parse
 from ..sizes import Shape
-from ..tensor import Tensor, broadcast_strides
+from ..tensor import Tensor, broadcast_strides, expect
 from ..trace import Trace, Unsupported
 from .base import F32, attribute_ints, call, floats_only
 
@@ -25,6 +25,10 @@ def attention(trace: Trace, node: ir.Node) -> None:
     q, k, v = (_four(trace.rows(each)) for each in (q, k, v))
     (batch, heads, rows, dim), (_, key_heads, keys, _), value_dim = q.shape, k.shape, v.shape[3]
     shape = (batch, heads, rows, value_dim)
+    for axis, other, wanted in ((0, k, batch), (0, v, batch), (3, k, dim), (1, v, key_heads), (2, v, keys)):
+        expect(other.shape[axis], wanted, "lengths of q, k and v")
+    if key_heads != heads:
+        expect(heads % key_heads, 0, "heads of q over those of k")
     mask_strides: Shape = (0, 0, 0, 0)
     if bias is not None:
         bias = trace.rows(bias)

@@ -9,6 +9,7 @@ from ...kernels.conv import step as kernels
 from ...operators.conv.packed import PackedConv, convolution_geometry
 from ...runtime.post_ops import post_ops_address
 from ..functions import parse
+from ..tensor import expect
 from ..trace import Trace
 from .base import F32, attribute_ints, call, floats_only
 
@@ -19,11 +20,14 @@ def conv(trace: Trace, node: ir.Node) -> None:
     floats_only(x)
     weight = trace.weights.packed(("conv", *node.inputs[1:5]), lambda: _pack(trace, node))
     x = trace.dense(x)
+    expect(x.shape[1], weight.shape[1] * weight._geometry.groups, "channels of x and of the weight")
     spatial = x.shape[2:]
     high, wide = (1, *spatial) if len(spatial) == 1 else spatial
     geometry, taps = weight._geometry, weight._shape_2d[2:]
     along = zip((high, wide), geometry.padding, taps, geometry.dilation, geometry.stride, strict=True)
     lengths = [(n + (sum(around) - d * (k - 1) - 1)) // step + 1 for n, around, k, d, step in along]
+    if any(length < 1 for length in lengths):
+        raise ValueError("the kernel of a convolution must not be larger than the image")
     if len(spatial) == 1:
         lengths = lengths[1:]
     out = trace.result(node.outputs[0], F32, (x.shape[0], weight.shape[0], *lengths))

@@ -9,7 +9,7 @@ from ...kernels.base.status import BAD_INDEX
 from ...kernels.program import copy as kernels
 from ..segment import Word
 from ..sizes import AnySize, Size, largest, product
-from ..tensor import Tensor, dense_strides, is_one, same
+from ..tensor import Tensor, dense_strides, expect, is_one, same
 from ..trace import Trace, Unsupported
 from .base import axis_of, call, function_of
 
@@ -62,6 +62,9 @@ def concat(trace: Trace, node: ir.Node) -> None:
     total: AnySize = 0
     for part in parts:
         total = total + part.shape[axis]
+        for i, length in enumerate(parts[0].shape):
+            if i != axis:
+                expect(part.shape[i], length, "lengths of what Concat joins")
     shape = (*parts[0].shape[:axis], total, *parts[0].shape[axis + 1 :])
     joined(trace, trace.result(node.outputs[0], parts[0].dtype, shape), parts, axis)
 

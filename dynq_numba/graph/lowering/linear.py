@@ -21,7 +21,7 @@ from ...runtime import isa, kernel_table
 from ...runtime.post_ops import post_ops_address
 from ..functions import Name, parse
 from ..sizes import Shape, product
-from ..tensor import Tensor, alike, broadcast, broadcast_strides, is_one, same
+from ..tensor import Tensor, alike, broadcast, broadcast_strides, expect, is_one, same
 from ..trace import Trace, Unsupported, sources
 from .base import F32, call, floats_only, function_of
 
@@ -32,7 +32,9 @@ def linear(trace: Trace, node: ir.Node) -> None:
     x = trace.input(node, 0)
     floats_only(x)
     together = beside(trace, node, name)
-    layouts = [_layout(trace, each) for each in together]
+    weights = [_packed(trace, each) for each in together]
+    layouts = [weight._layout() for weight in weights]
+    expect(x.shape[-1], weights[0].shape[1], "the last axis of x and the weight's inputs")
     shapes = [(*x.shape[:-1], layout.n) for layout in layouts]
     residual = spread(trace, trace.input(node, len(node.inputs) - 1), shapes[0]) if name.residual else None
     x, stride = matrix(trace, x)
@@ -67,12 +69,13 @@ def beside(trace: Trace, node: ir.Node, name: Name) -> list[ir.Node]:
     return [each for each in found if trace.constant(each, 1).shape[0] == k and k <= MAX_K][:MOST]
 
 
-def _layout(trace: Trace, node: ir.Node) -> Any:
-    """The packed weight of a call for the instruction set in force, ready to multiply."""
-    weight = trace.weights.packed((node.op_type.split("_")[0], *node.inputs[1:5]), lambda: pack(trace, node))
-    layout = weight._layout()
-    layout.prepare()
-    return layout
+def _packed(trace: Trace, node: ir.Node) -> PackedLinear:
+    """The packed weight of a call, ready to multiply."""
+    weight: PackedLinear = trace.weights.packed(
+        (node.op_type.split("_")[0], *node.inputs[1:5]), lambda: pack(trace, node)
+    )
+    weight._layout().prepare()
+    return weight
 
 
 def spread(trace: Trace, tensor: Tensor, shape: Shape) -> Tensor:

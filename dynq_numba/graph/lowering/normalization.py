@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..tensor import Expression, Tensor
+from ..tensor import Expression, Tensor, expect
 from ..trace import Trace, Unsupported, sources
 from .base import F32, floats_only
 
@@ -18,6 +18,7 @@ def batch_norm(trace: Trace, node: ir.Node) -> None:
         raise Unsupported("training")
     scale, bias, mean, variance = (np.asarray(trace.constant(node, i), np.float32) for i in range(1, 5))
     factor = scale / np.sqrt(variance + np.float32(node.attributes.get_float("epsilon", 1e-5)))
+    expect(x.shape[1], factor.size, "channels of x and of BatchNormalization")
     along = (-1, *[1] * (x.rank - 2))
 
     def constant(array: np.ndarray) -> Tensor:

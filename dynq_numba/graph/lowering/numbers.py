@@ -65,6 +65,12 @@ def _divide(a: AnySize, b: AnySize) -> AnySize:
     return a // b
 
 
+def _mod(node: ir.Node, given: list) -> np.ndarray | None:
+    if node.attributes.get_int("fmod", 0):
+        return None
+    return np.asarray(np.frompyfunc(lambda a, b: a % b if b != 0 else 0, 2, 1)(*given), object)
+
+
 def _gather(node: ir.Node, given: list) -> np.ndarray | None:
     data, indices = given
     axis = node.attributes.get_int("axis", 0)
@@ -144,7 +150,7 @@ def _constant_of_shape(node: ir.Node, given: list) -> np.ndarray | None:
 #: By operator: (node, numbers of its inputs) -> numbers of its result, or None where only a kernel can.
 NUMBERS: dict[str, Callable[[ir.Node, list], np.ndarray | None]] = {
     "Add": _each(lambda a, b: a + b), "Sub": _each(lambda a, b: a - b), "Mul": _each(lambda a, b: a * b),
-    "Div": _each(_divide), "Mod": _each(lambda a, b: a % b if b > 0 else 0),
+    "Div": _each(_divide), "Mod": _mod,
     "Max": _each(largest), "Min": _each(smallest),
     "Equal": _each(is_same), "Less": _each(is_less), "Greater": _each(lambda a, b: is_less(b, a)),
     "LessOrEqual": _each(lambda a, b: 1 - is_less(b, a)), "GreaterOrEqual": _each(lambda a, b: 1 - is_less(a, b)),

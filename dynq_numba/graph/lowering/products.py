@@ -15,7 +15,7 @@ from ...runtime import isa, kernel_table
 from ...runtime.post_ops import post_ops_address
 from ..functions import parse
 from ..sizes import Shape, product
-from ..tensor import Tensor, broadcast, broadcast_strides
+from ..tensor import Tensor, broadcast, broadcast_strides, expect
 from ..trace import Trace, Unsupported
 from .base import F32, call, floats_only
 from .linear import matrix, spread
@@ -34,6 +34,7 @@ def matmul(trace: Trace, node: ir.Node) -> None:
         a = a.view((1, *a.shape), (0, *a.strides))
     if b.rank == 1:
         b = b.view((*b.shape, 1), (*b.strides, 0))
+    expect(a.shape[-1], b.shape[-2], "the inner axes of a product")
     batch = broadcast([a.shape[:-2], b.shape[:-2]])
     if len(batch) > AXES:
         raise Unsupported(f"MatMul with {len(batch)} leading axes")
@@ -93,6 +94,7 @@ def _constant(
     assert array is not None
     form = kernel_table.kernel_for("sgemm", isa.active()).form
     panels = trace.weights.packed(("sgemm", node.inputs[1], array.shape), lambda: pack_matrix(array, form))
+    expect(x.shape[-1], weight.shape[0], "the inner axes of a product")
     rows, stride = matrix(trace, x)
     m, k = product(x.shape[:-1]), x.shape[-1]
     a = rows.view((m, k), (stride, 4))

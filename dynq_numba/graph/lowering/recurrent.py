@@ -11,6 +11,7 @@ from ...kernels.base.status import BAD_INDEX
 from ...kernels.recurrent import step as kernels
 from ...operators import recurrent as operator
 from ..layers.recurrent import ARGUMENTS, RESULTS
+from ..tensor import expect
 from ..trace import Trace
 from .base import F32, call, floats_only
 from .linear import matrix
@@ -28,7 +29,13 @@ def sequence(trace: Trace, node: ir.Node) -> None:
     given = {}
     for i, name in enumerate(each for each in _STATES if f"_{each}" in node.op_type):
         given[name] = trace.dense(trace.input(node, 6 + i))
-    times, batch, _ = x.shape
+    times, batch, inputs = x.shape
+    expect(inputs, layer.input_size, "the last axis of X and the weight's inputs")
+    for name, tensor in given.items():
+        units = layer.state_size if name == "initial_h" else layer.hidden_size
+        wanted = (batch,) if name == "sequence_lens" else (layer.directions, batch, units)
+        for length, other in zip(tensor.shape, wanted, strict=True):
+            expect(length, other, f"lengths of {name}")
     rows, stride = matrix(trace, x)
     directions, units, cells = layer.directions, layer.state_size, layer.hidden_size
     y = trace.block(F32, (times, batch, directions, units))

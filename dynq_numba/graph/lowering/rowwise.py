@@ -13,7 +13,7 @@ from ...operators.rowwise.backend import RATES
 from ...runtime import isa, kernel_table, threads
 from ..functions import parse
 from ..sizes import Shape, product
-from ..tensor import Tensor
+from ..tensor import Tensor, expect
 from ..trace import Trace
 from .base import F32, axis_of, call, floats_only
 from .linear import matrix, spread
@@ -40,6 +40,7 @@ def norm(trace: Trace, node: ir.Node) -> None:
     bias = np.ascontiguousarray(trace.constant(node, first + 1), np.float32) if kernel == "layer_norm" else None
     eps = float(trace.constant(node, len(node.inputs) - 1).reshape(()))
     floats_only(x)
+    expect(x.shape[-1], weight.size, "the last axis of x and the weight")
     fields = dict(NO_ROWS)
     total = None
     if name.residual:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..sizes import AnySize, Shape, largest, product, smallest
-from ..tensor import Tensor, broadcast, broadcast_strides, dense_strides, is_one, same
+from ..tensor import Tensor, broadcast, broadcast_strides, dense_strides, expect, is_one, same
 from ..trace import Trace, Unsupported
 from .base import I64, attribute_ints, axis_of
 from .numbers import number_tensor
@@ -56,6 +56,10 @@ def reshape(trace: Trace, node: ir.Node) -> None:
                 total.remove(n)
         left, right = product(given), product(total)
         wanted[unknown[0]] = left if is_one(right) else left // right
+        if not is_one(right):
+            expect(wanted[unknown[0]] * right, left, "elements before and after Reshape")
+    else:
+        expect(product(wanted), tensor.size, "elements before and after Reshape")
     trace.set(node.outputs[0], reshaped(trace, tensor, tuple(wanted)))
 
 
@@ -92,6 +96,8 @@ def squeeze(trace: Trace, node: ir.Node) -> None:
         gone = {i for i, n in enumerate(tensor.shape) if n == 1}
     else:
         gone = {axis % tensor.rank for axis in axes}
+        for axis in gone:
+            expect(tensor.shape[axis], 1, "an axis that Squeeze removes and 1")
     left = [i for i in range(tensor.rank) if i not in gone]
     trace.set(
         node.outputs[0], tensor.view(tuple(tensor.shape[i] for i in left), tuple(tensor.strides[i] for i in left))
@@ -165,6 +171,7 @@ def split(trace: Trace, node: ir.Node) -> None:
         lengths = (*tensor.shape[:axis], length, *tensor.shape[axis + 1 :])
         trace.set(value, tensor.view(lengths, tensor.strides, place * tensor.strides[axis]))
         place = place + length
+    expect(place, tensor.shape[axis], "the parts of Split together and its axis")
 
 
 LOWERINGS = {
