@@ -216,7 +216,8 @@ _TYPE_NAMES = {"FLOAT": "float", "DOUBLE": "double"}
 
 
 def _argument(value: ir.Value) -> NodeArg:
-    shape = [] if value.shape is None else [n if isinstance(n, int) else n.value for n in value.shape]
+    lengths = [] if value.shape is None else [n if isinstance(n, int) else n.value for n in value.shape]
+    shape = [None if isinstance(n, int) and n < 0 else n for n in lengths]  # some exporters write -1
     kind = "" if value.dtype is None else value.dtype.name
     return NodeArg(value.name or "", f"tensor({_TYPE_NAMES.get(kind, kind.lower())})", shape)
 

@@ -74,6 +74,8 @@ def _name(node: ir.Node) -> str:
         return "Fmod"
     if name == "Gelu" and node.attributes.get_string("approximate", "none") == "tanh":
         return "GeluTanh"
+    if name == "Swish" and node.attributes.get_float("alpha", 1.0) != 1:
+        raise Unsupported("Swish with alpha")
     if name == "IsInf" and not (
         node.attributes.get_int("detect_negative", 1) and node.attributes.get_int("detect_positive", 1)
     ):

@@ -27,7 +27,8 @@ def size(trace: Trace, node: ir.Node) -> None:
 
 def identity(trace: Trace, node: ir.Node) -> None:
     """Identity, Dropout"""
-    if len(node.outputs) > 1 and node.outputs[1].name and trace.uses.get(node.outputs[1]):
+    mask = node.outputs[1] if len(node.outputs) > 1 else None
+    if mask is not None and (trace.uses.get(mask) or mask in trace.outputs):
         raise Unsupported("the mask of Dropout")
     trace.set(node.outputs[0], trace.input(node, 0))
 
