@@ -17,8 +17,6 @@ from ..graph.recipe import FLOAT, NOT_INCLUDED, Recipe, Rule, Scheme, patterns, 
 from . import files
 
 #: Reasons that are a user's own will, with which `strict` is content.
-#: Operators that attention is recognised by.
-_ATTENTION = ("Softmax", "Attention")
 _EXCLUDED, _FLOATS, _NO_CONV = "excluded", "bits=32", "convolutions are quantized with conv=True"
 
 
@@ -129,7 +127,7 @@ def quantize(
     written = [asdict(rule) | {"ops": list(rule.ops)} for rule in [*rules, *default]]
     receipt.recipe = {"rules": written, "attention": attention}
     nodes = ir.traversal.RecursiveGraphIterator(found.graph)
-    if attention != FLOAT and any(node.op_type in _ATTENTION for node in nodes):
+    if attention != FLOAT and any(map(_may_attend, nodes)):
         receipt.notes.append(f"attention: our session multiplies in {attention} bits, other runtimes in float32")
     _insist(receipt, strict, require_coverage)
     found.metadata_props[RECEIPT] = receipt.to_json()
@@ -137,6 +135,11 @@ def quantize(
     if out is not None:
         files.write(found, out)
     return receipt
+
+
+def _may_attend(node: ir.Node) -> bool:
+    """Whether a node is attention, or may be its softmax: one that ends the model is not."""
+    return node.op_type == "Attention" or (node.op_type == "Softmax" and bool(node.outputs[0].uses()))
 
 
 def _fraction(name: str, value: Any) -> None:
