@@ -22,7 +22,7 @@ def _steps() -> Iterator[tuple[str, Callable[[], object]]]:
     """What there is to compile, by name."""
     target = isa.active()
     for kernel in kernel_table.kernels().values():
-        if kernel.isa is target:
+        if kernel.isa is target and kernel.family.warmed:
             yield kernel.name, partial(kernel_table.worker_address, kernel.operation, kernel.isa, kernel.scheme)
     for operator in ALL:
         if operator.warm is not None:
@@ -58,8 +58,9 @@ def _in_processes(jobs: int) -> None:
 def warmup(*, progress: Callable[[str], object] | None = None, jobs: int = 1) -> float:
     """Compile every kernel of the instruction set in force and its entries, or load them from the disk cache.
 
-    Not included: a user's own epilogues and jitted functions, and recurrent layers with activations other than the
-    default, or with a clip, peepholes, coupled gates or a projection. These are compiled when a layer is packed.
+    Not included: a user's own epilogues and jitted functions, linear layers with x_bits=16 and K above 65,793, and
+    recurrent layers with activations other than the default, or with a clip, peepholes, coupled gates or a projection.
+    Layers are compiled when they are packed or first called.
 
     Parameters
     ----------

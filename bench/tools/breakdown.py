@@ -29,7 +29,7 @@ from dynq_numba.kernels.base.memory import ALIGN, address_value, data_ptr, keep,
 from dynq_numba.kernels.gemm.tile import Scheme
 from dynq_numba.kernels.isa.base import InstructionSet
 from dynq_numba.kernels.linear.row_panels import row_panels
-from dynq_numba.kernels.quantize.qparams import fit_rows
+from dynq_numba.kernels.quantize.qparams import BYTE, fit_rows
 from dynq_numba.runtime.isa import active
 
 ROUNDS = 7
@@ -49,7 +49,7 @@ def row_pass(isa: InstructionSet) -> Callable:
             first, count = row_panel(tiles, p, panels, rows)
             source, target = offset(data_ptr(x), first * stride), offset(room, 4 * first * row_words(k))
             scale, zero_point = offset(data_ptr(scales), 4 * first), offset(data_ptr(zero_points), 4 * first)
-            fit_rows(source, stride, count, k, null(), scale, zero_point)
+            fit_rows(source, stride, count, k, null(), BYTE, scale, zero_point)
             pack_rows(tiles, source, stride, count, k, scale, zero_point, target)
         keep(x)
         keep(packed)

@@ -105,6 +105,8 @@ def main(argv: list[str]) -> int:
         for alpha in (0.35, 0.5):
             ways.append((f"{name}, smooth {alpha}, folded", Packed(folded(tensors, amax, alpha), **scheme)))
             ways.append((f"{name}, smooth {alpha}, all", Packed(tensors, amax, alpha, **scheme)))
+        if name == "int8":
+            ways.append((f"{name}, x of 16 bits", Packed(tensors, x_bits=16, **scheme)))
         ways += [(f"{name}, rotate {rotate}", Packed(tensors, rotate=rotate, **scheme)) for rotate in (32, 64, 128)]
         ways += [(f"{name}, outliers {c}", Packed(tensors, amax, loudest=c, **scheme)) for c in (1, 4, 8, 32)]
     print(f"{'mean cosine':>12}{'worst':>9}{'1 - mean':>10}   of {count} reviews, to float32")

@@ -37,6 +37,7 @@ def _run(args: argparse.Namespace) -> None:
         return
     print(f"threads          {threads.get_num_threads()}")
     kernels = [kernel for kernel in kernel_table.kernels().values() if kernel.isa.name == current_isa()]
+    kernels = [kernel for kernel in kernels if kernel.family.warmed]
     kept = sum(map(kernel_table.is_kept, kernels))
     state = "warm" if kept == len(kernels) else "cold: `dynq warmup` compiles them" if not kept else "partly warm"
     print(f"kernel cache     {cache_directory() or 'none: no writable place'}")

@@ -2,8 +2,8 @@
 
     kind        attributes beside it                            arrays (F32 where nothing is said)
     linear      shape [N, K], bits, granularity, group_size,    qweight I8 [N, K]; of 4 bits U8 [N, ceil(K / 2)];
-                activations, symmetric, rotate, bias, outliers  scale [], [N], of groups BF16 [N, groups];
-                                                                zero_point U8 [N, groups]; bias [N];
+                activations, symmetric, rotate, bias, outliers, scale [], [N], of groups BF16 [N, groups];
+                x_bits where it is not 8                        zero_point U8 [N, groups]; bias [N];
                                                                 floats [outliers, N]
     conv        shape, stride, padding, dilation, groups, bias  qweight I8 shape; scale [O]; bias [O]
     embedding   shape [V, D], bits                              qweight U8 [V, ceil(D · bits / 8)]; scale, minimum [V]

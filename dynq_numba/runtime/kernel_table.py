@@ -2,12 +2,12 @@
 
     qd8_f32_qc8w_gemm_14x32c4__avx512vnni
     │   │   │    │    │        └ instruction set
-    │   │   │    │    └ tile: rows × columns, k per word
+    │   │   │    │    └ tile: rows of x × columns, k per word
     │   │   │    └ operation
     │   │   └ weights: qc8w one scale per channel (or tensor), qb4w32 blocks of 32 of 4 bits,
     │   │       qb4w32z with zero points
     │   └ output
-    └ activations: quantized dynamically to 8 bits
+    └ activations: quantized dynamically to 8 bits, or 16 (qd16)
 
 Operators without panels are named by their operands, result and action: f32_qd8_vcvt__…, f32_attention__…,
 qr8w_f32_vgather__… (rows of 8 bits with a scale and a minimum each). So are recurrent layers (qd8_f32_qc8w_lstm__…),
@@ -34,11 +34,12 @@ from .isa import INSTRUCTION_SETS
 GRAMMAR = re.compile(
     r"(qd8_f32_q([cd]8w|c4w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
     r"|f32_(gemm|conv)_\d+x\d+__[a-z0-9]+"
+    r"|qd16_f32_qc8w_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
     r"|qd8_f32_qc8w_(conv_\d+x\d+c[24]|lstm|gru|rnn)__[a-z0-9]+"
     r"|(f32|qd8|qr[48]w)(_f32|_qd8)?_[a-z_]+__[a-z0-9]+"
 )
 
-EIGHT_BIT, FOUR_BIT = Scheme(), Scheme(bits=4)
+EIGHT_BIT, FOUR_BIT, WIDE = Scheme(), Scheme(bits=4), Scheme(x_bits=16)
 SCHEMES = (
     *(Scheme(bits, group) for bits in (8, 4) for group in (0, 128, 64, 32)),
     *(Scheme(4, group, zero_points=True) for group in (128, 64, 32)),
@@ -57,6 +58,8 @@ class Family:
     schemes: tuple[Scheme, ...] = (EIGHT_BIT,)
     #: What the support matrix says of its weights; {bits} are those of the scheme.
     weights: str = "none"
+    #: Whether a warm-up compiles it. What is rare may wait for its first call.
+    warmed: bool = True
     #: How a set does the operation, where `InstructionSet.form` does not say it.
     form: Callable[[InstructionSet], InstructionSet] | None = None
 
@@ -96,7 +99,8 @@ class Kernel:
 
     def tile(self, by: str, more: str = "") -> str:
         """Rows and columns of its tallest tile."""
-        return f"{self.form.matrix_rows or max_rows(self.form, self.scheme)}{by}{self.form.columns}{more}"
+        rows = self.form.matrix_rows // self.scheme.planes or max_rows(self.form, self.scheme)
+        return f"{rows}{by}{self.form.columns}{more}"
 
 _FAMILIES: list[Family] = []
 

@@ -18,8 +18,8 @@ def bfloat16_up(values: np.ndarray) -> np.ndarray:
 
 
 def exact_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Σ_k a[m, k] · b[n, k] in int64. Through float64 BLAS where that is exact (below 2^53), for speed."""
-    if a.shape[-1] < 2**36:
+    """Σ_k a[m, k] · b[n, k] in int64. By float64 BLAS where that is exact (x of 16 bits: below 2^53), for speed."""
+    if a.shape[-1] < 2**28:
         return (a.astype(np.float64) @ b.astype(np.float64).T).astype(np.int64)
     return a.astype(np.int64) @ b.astype(np.int64).T
 

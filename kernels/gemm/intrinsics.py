@@ -19,7 +19,7 @@ from .tile import Output, Scheme, Tile, max_rows
 @cache
 def strip(isa: InstructionSet, scheme: Scheme, output: Output) -> Callable:
     """``strip(rows, <Tile.ARGUMENTS>)``: the tile of that height (1 … max_rows) over a strip of panels."""
-    heights = range(1, max_rows(isa, scheme) + 1)
+    heights = range(1, max_rows(isa, scheme) + 1)  # in rows of x
 
     @intrinsic
     def strip(
@@ -32,9 +32,9 @@ def strip(isa: InstructionSet, scheme: Scheme, output: Output) -> Callable:
 
 
 @cache
-def matrix_strip(isa: InstructionSet) -> Callable:
-    """``matrix_strip(rows, <Tile.ARGUMENTS>)``: the same on matrix registers, for 1 … `matrix_rows` rows."""
-    tile = MatrixTile(isa)
+def matrix_strip(isa: InstructionSet, planes: int = 1) -> Callable:
+    """``matrix_strip(rows, <Tile.ARGUMENTS>)``: the same on matrix registers, for 1 … `matrix_rows` / planes rows."""
+    tile = MatrixTile(isa, planes)
 
     @intrinsic
     def matrix_strip(
@@ -51,14 +51,14 @@ def matrix_strip(isa: InstructionSet) -> Callable:
 
 
 @cache
-def tile_row(isa: InstructionSet) -> Callable:
+def tile_row(isa: InstructionSet, planes: int = 1) -> Callable:
     """``tile_row(x, k, scale, zero_point, target)``: see ``matrix_tile.convert_function``; nothing on other sets."""
 
     @intrinsic
     def tile_row(typingctx, x, k, scale, zero_point, target):
         def codegen(context, builder, signature, args):
             if isa.matrix_rows:
-                builder.call(matrix_convert_function(builder.module, isa), args)
+                builder.call(matrix_convert_function(builder.module, isa, planes), args)
             return context.get_dummy_value()
 
         return types.void(types.voidptr, types.intp, types.voidptr, types.voidptr, types.voidptr), codegen

@@ -48,8 +48,8 @@ from llvmlite import ir
 
 from ..isa.base import ROW_BYTES, ROWS, TILE_BYTES, VECTORS
 from ..isa.emitter import BYTES, F32, I8, I32, I64, VOID, Emitter, constant, internal_function, vector
-from ..quantize.emit import FLOATS, INTS, LANES, Quotient, by_quotient, quantized, shift
-from .tile import Tile
+from ..quantize.emit import FLOATS, INTS, LANES, Quotient, by_quotient, byte_planes, clipped_planes, quantized, shift
+from .tile import Tile, joined
 
 #: k-words of one step.
 STEP_WORDS = ROW_BYTES // 4
@@ -64,14 +64,17 @@ IN_L1 = 36 << 10
 class MatrixTile:
     """Emits ``void strip(rows, *Tile.ARGUMENTS)`` for 1 … 32 rows, 8-bit weights, one scale per channel.
 
+    With 2 planes, x of 16 bits, for 1 … 16 rows: the first tile of rows has their high bytes, the second the low ones.
+
     `isa` has the methods of isa/amx.py. Prefetching (Tile's `ahead`, `near`) is left to the CPU: its loads reach far
     enough ahead.
     """
 
     ARGUMENTS = (I64, *Tile.ARGUMENTS)
 
-    def __init__(self, isa: Any):
-        self.isa, self.name = isa, f"dynq_qc8w_dequantized_matrix__{isa.name}"
+    def __init__(self, isa: Any, planes: int = 1):
+        self.isa, self.planes = isa, planes
+        self.name = f"dynq_{'x16_' if planes == 2 else ''}qc8w_dequantized_matrix__{isa.name}"
 
     def function(self, module: ir.Module) -> ir.Function:
         function, fresh = internal_function(module, self.name, VOID, list(self.ARGUMENTS))
@@ -90,9 +93,13 @@ class MatrixTile:
 
         def sweep(tiles: int) -> None:
             large = builder.icmp_signed(">", steps, ir.Constant(I64, IN_L1 // (tiles * TILE_BYTES)))
-            e.either(large, *(Sweep(self.isa, e, function.args, sums, steps, tiles, on).emit for on in (True, False)))
+            given = (self.isa, e, function.args, sums, steps, tiles, self.planes)
+            e.either(large, *(Sweep(*given, on).emit for on in (True, False)))
 
-        e.either(builder.icmp_signed(">", rows, ir.Constant(I64, ROWS)), lambda: sweep(2), lambda: sweep(1))
+        if self.planes == 2:
+            sweep(2)
+        else:
+            e.either(builder.icmp_signed(">", rows, ir.Constant(I64, ROWS)), lambda: sweep(2), lambda: sweep(1))
         builder.ret_void()
 
 
@@ -101,8 +108,9 @@ class Sweep:
 
     def __init__(
         self, isa: Any, e: Emitter, arguments: tuple[ir.Value, ...], sums: ir.Value, steps: ir.Value, tiles: int,
-        stream: bool,
+        planes: int, stream: bool,
     ):  # fmt: skip
+        self.planes = planes
         self.isa, self.e, self.builder, self.sums, self.steps, self.stream = isa, e, e.builder, sums, steps, stream
         (self.rows, self.a, self.b, _, self.scale, self.zero_point, self.columns, self.out, self.stride,
          self.panels, self.panel_stride, self.last, _, _) = arguments  # fmt: skip
@@ -131,7 +139,7 @@ class Sweep:
         """The products of one panel, and the epilogue of the one before, of which `left` rows are to be finished."""
         e, builder, isa = self.e, self.builder, self.isa
         weights, columns, corner, sums, left = state
-        epilogue = Epilogue(e, columns)
+        epilogue = Epilogue(e, columns, self.planes)
 
         def row(place: list[ir.Value]) -> list[ir.Value]:
             return epilogue.row(place, self.stride, lambda y, where, v: e.store(y, where, 4))
@@ -164,7 +172,7 @@ class Sweep:
     def finish_last(self, columns: ir.Value, corner: ir.Value, sums: ir.Value) -> None:
         """The epilogue of the last panel, of which not all columns need be there."""
         e, builder = self.e, self.builder
-        epilogue = Epilogue(e, columns)
+        epilogue = Epilogue(e, columns, self.planes)
         masks = [e.first_lanes(ROWS, builder.sub(self.last, ir.Constant(I64, v * ROWS))) for v in range(VECTORS)]
 
         def row(place: list[ir.Value]) -> list[ir.Value]:
@@ -176,8 +184,8 @@ class Sweep:
 class Epilogue:
     """Output.DEQUANTIZED of a panel, row by row from its sums."""
 
-    def __init__(self, e: Emitter, columns: ir.Value):
-        self.e = e
+    def __init__(self, e: Emitter, columns: ir.Value, planes: int):
+        self.e, self.planes = e, planes
         minus, self.factor, self.bias = (
             [e.load(kind, e.at(columns, 4 * (COLUMNS * word + ROWS * v)), ROW_BYTES) for v in range(VECTORS)]
             for word, kind in enumerate((INTS, FLOATS, FLOATS))
@@ -193,6 +201,13 @@ class Epilogue:
         high = builder.ashr(builder.sub(minus, low), constant(INTS, 8))
         return builder.or_(builder.and_(low, constant(INTS, 0xFFFF)), builder.shl(high, constant(INTS, 16)))
 
+    def twice(self, zero_point: ir.Value) -> ir.Value:
+        """z = zero_point - 128 in the lower and 256·z in the upper half of every lane."""
+        builder = self.e.builder
+        z = builder.sub(zero_point, ir.Constant(I32, 128))
+        both = builder.or_(builder.and_(z, ir.Constant(I32, 0xFFFF)), builder.shl(z, ir.Constant(I32, 24)))
+        return self.e.splat(both, LANES)
+
     def row(
         self, place: list[ir.Value], stride: ir.Value, write: Callable[[ir.Value, ir.Value, int], None]
     ) -> list[ir.Value]:
@@ -200,24 +215,27 @@ class Epilogue:
         e, builder = self.e, self.e.builder
         sums, scale, zero_point, corner = place
         row_scale = e.splat(e.load(F32, scale, 4), LANES)
-        z = builder.sub(e.load(I32, zero_point, 4), ir.Constant(I32, 128))
-        both = builder.or_(builder.and_(z, ir.Constant(I32, 0xFFFF)), builder.shl(z, ir.Constant(I32, 24)))
-        both = e.splat(both, LANES)
+        zeros = [self.twice(z) for z in byte_planes(e, e.load(I32, zero_point, 4), self.planes)]
         for v in range(VECTORS):
-            total = builder.add(e.load(INTS, e.at(sums, ROW_BYTES * v), ROW_BYTES), self.base[v])
-            exact = e.call("llvm.x86.avx512.vpdpwssd.512", INTS, [total, both, self.halves[v]])
-            scaled = builder.fmul(builder.sitofp(exact, FLOATS), builder.fmul(row_scale, self.factor[v]))
+            exact = []
+            for plane, zero in enumerate(zeros):
+                place_of_sum = e.at(sums, SUM_STRIDE * ROWS * plane + ROW_BYTES * v)
+                total = builder.add(e.load(INTS, place_of_sum, ROW_BYTES), self.base[v])
+                exact.append(e.call("llvm.x86.avx512.vpdpwssd.512", INTS, [total, zero, self.halves[v]]))
+            scaled = builder.fmul(joined(e, exact), builder.fmul(row_scale, self.factor[v]))
             write(builder.fadd(scaled, self.bias[v]), e.at(corner, ROW_BYTES * v), v)
         return [e.at(sums, SUM_STRIDE), e.at(scale, 4), e.at(zero_point, 4), e.at(corner, stride)]
 
 
-def convert_function(module: ir.Module, isa: Any) -> ir.Function:
+def convert_function(module: ir.Module, isa: Any, planes: int = 1) -> ir.Function:
     """void convert(x, k, scale, zero_point, target): a row to bytes, ROW_BYTES of them every TILE_BYTES.
 
-    Values as emit/quantize.py makes them; what a step has beyond k is some byte.
+    Values as quantize/emit.py makes them; what a step has beyond k is some byte. With 2 planes, of 16 bits, high bytes
+    go to the tile at `target` and low bytes to the one behind it.
     """
     arguments = [BYTES, I64, BYTES, BYTES, BYTES]
-    function, fresh = internal_function(module, f"dynq_convert_tiles__{isa.name}", VOID, arguments)
+    name = f"dynq_convert_tiles{'_x16' if planes == 2 else ''}__{isa.name}"
+    function, fresh = internal_function(module, name, VOID, arguments)
     if not fresh:
         return function
     x, k, scale, zero_point, target = function.args
@@ -225,12 +243,15 @@ def convert_function(module: ir.Module, isa: Any) -> ir.Function:
     e = Emitter(builder)
     shifts = shift(e, e.load(I32, zero_point, 4))
     vectors = ROW_BYTES // LANES
+    steps = builder.sdiv(builder.add(k, ir.Constant(I64, ROW_BYTES - 1)), ir.Constant(I64, ROW_BYTES))
+    second = builder.mul(steps, ir.Constant(I64, TILE_BYTES))
 
     def convert(quotients: list[Quotient]) -> None:
         def block(state: list[ir.Value], load: Callable[[int, ir.Value], ir.Value]) -> list[ir.Value]:
             x, target = state
             values = [quantized(e, quotients[0](load(v, e.at(x, 4 * LANES * v))), shifts) for v in range(vectors)]
-            e.store(isa.pack_bytes(e, values), target, ROW_BYTES)
+            for plane, bytes_ in enumerate(zip(*(clipped_planes(e, value, planes) for value in values), strict=True)):
+                e.store(isa.pack_bytes(e, list(bytes_)), e.at(target, second) if plane else target, ROW_BYTES)
             return [e.at(x, 4 * ROW_BYTES), e.at(target, TILE_BYTES)]
 
         whole, tail = builder.sdiv(k, ir.Constant(I64, ROW_BYTES)), builder.srem(k, ir.Constant(I64, ROW_BYTES))

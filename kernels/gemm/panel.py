@@ -29,15 +29,23 @@ LINE = 64
 @dataclass(frozen=True)
 class Scheme:
     """How weights are stored: `bits` 8 or 4, the length of a group along K (0: one scale for all of K), and whether
-    groups (of 4 bits) have zero points."""
+    groups (of 4 bits) have zero points; and the bits of x, 8 or (without groups, of 8 bits) 16."""
 
     bits: int = 8
     group: int = 0
     zero_points: bool = False
+    x_bits: int = 8
 
     @property
     def name(self) -> str:
-        return f"qb{self.bits}w{self.group}{'z' * self.zero_points}" if self.group else f"qc{self.bits}w"
+        if self.group:
+            return f"qb{self.bits}w{self.group}{'z' * self.zero_points}"
+        return f"{'x16_' if self.planes == 2 else ''}qc{self.bits}w"
+
+    @property
+    def planes(self) -> int:
+        """Bytes of an integer of x: each is a row of the product."""
+        return self.x_bits // 8
 
 
 class Panel:

@@ -2,7 +2,7 @@
 
 Same operands, same layouts (KR = 4, NR = 16, ≤ 4 rows) and same bits as `tile.py`, whose drawing applies:
 
-    acc[r, c] = Σ_words Σ_{j<4} int32(a[word, r, j]) · int32(w[word, c, j])
+    acc[r, c] = Σ_words Σ_{j<4} int32(a[word, r, j]) · int32(w[word, c, j])          x of 16 bits: two rows r, in turn
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
     group_words = scheme.group // isa.k_per_word
     grouped = scheme.group > 0
     four_bit, zero_points = scheme.bits == 4, scheme.zero_points
-    integer = output is Output.INTEGER
+    integer, planes = output is Output.INTEGER, scheme.planes
     word_bytes = isa.word_bytes * scheme.bits // 8
     block = group_words * word_bytes + 2 * nr  # a group's words and scales
     variant = f"{scheme.name}_{output.value}__{isa.name}"
@@ -70,7 +70,7 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
         rows, a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns, ahead, near
     ):  # fmt: skip
         acc, total = carray(stack_bytes(4 * nr), (nr,), np.int32), carray(stack_bytes(4 * nr), (nr,), np.float32)
-        buffer = stack_bytes(4 * nr)
+        high, buffer = carray(stack_bytes(4 * nr), (nr,), np.int32), stack_bytes(4 * nr)
         scales, bits = carray(buffer, (nr,), np.float32), carray(buffer, (nr,), np.uint32)
         for p in range(panels):
             valid = last_columns if p == panels - 1 else nr
@@ -94,6 +94,10 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
                             bits[c], bits[nr // 2 + c] = pairs[c] << 16, pairs[c] & 0xFFFF0000
                         for c in range(nr):
                             total[c] = fma(np.float32(acc[c]), scales[c], total[c])
+                elif planes == 2:
+                    high[:] = 0
+                    add_words(high, a, 2 * rows, 2 * r, weights, words, weights)
+                    add_words(acc, a, 2 * rows, 2 * r + 1, weights, words, weights)
                 else:
                     add_words(acc, a, rows, r, weights, words, weights)
                 zero = load_i32(zero_point, r)
@@ -109,6 +113,12 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
                     for c in range(valid):
                         shift = np.float32(np.float32(zero) * as_float[0, c])
                         z[c] = np.float32(np.float32(total[c] - shift) * row_scale) + as_float[2, c]
+                elif planes == 2:
+                    z = carray(target, (valid,), np.float32)
+                    row_scale = load_f32(scale, r)
+                    for c in range(valid):
+                        joined = 256 * np.int64(high[c]) + np.int64(acc[c]) + np.int64(zero) * np.int64(as_int[0, c])
+                        z[c] = np.float32(np.float32(joined) * np.float32(row_scale * as_float[1, c])) + as_float[2, c]
                 else:
                     z = carray(target, (valid,), np.float32)
                     row_scale = load_f32(scale, r)

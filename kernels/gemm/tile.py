@@ -20,6 +20,13 @@ Bounds: |Σ a·w| ≤ 255·128·K < 2^31 for K ≤ 65,793; the caller splits lon
 R·2 accumulators (twice that when grouped) + 2 weight vectors + 1 broadcast + the set's temporaries.
 With few rows, one accumulator each cannot hide the dot's latency. They keep CHAINS sums over interleaved k.
 
+x of 16 bits is 256·high + low. Its bytes are two rows of the tile, so a tile has half as many rows of x:
+
+    a    high(0) low(0) high(1) low(1) …        acc[r] = 256·acc[2r] + acc[2r+1], the zero points' bytes in each start
+
+Both sums are within int32, as above. They are joined in float64, which holds |256·acc + acc| < 2^40 exactly: so the
+conversion to float32 is the only rounding, as of the same sum in int64. (Few sets convert int64 in vectors.)
+
 Models: XNNPACK's qd8-f32-qc8w-gemm MRx16c4-avx512vnni (one body for every height), BLIS KernelsHowTo.
 """
 
@@ -32,7 +39,8 @@ from enum import Enum
 from llvmlite import ir
 
 from ..isa.base import VECTORS, InstructionSet
-from ..isa.emitter import BYTES, F32, I32, I64, VOID, Emitter, constant, internal_function, vector
+from ..isa.emitter import BYTES, F32, F64, I32, I64, VOID, Emitter, constant, internal_function, vector
+from ..quantize.emit import byte_planes
 from .panel import Panel
 from .panel import Scheme as Scheme
 
@@ -45,7 +53,7 @@ GROUP_STEP = 32
 class Output(Enum):
     """What the epilogue makes of the accumulators; `rows` and `columns` are its per-row and per-column words.
 
-    DEQUANTIZED  y = float32(acc - zero_point[r]·column_sum[c]) · (scale[r]·scale[c]) + bias[c]
+    DEQUANTIZED  y = float32(acc - zero_point[r]·column_sum[c]) · (scale[r]·scale[c]) + bias[c]        x of 8 or 16 bits
                  rows: float32 scale, int32 zero_point; columns: int32 -column_sum, float32 scale, float32 bias
     GROUPED      t = fma(float32(acc_g), scale_g[c], t) for all g in ascending order
                  y = (t - float32(zero_point[r])·weighted_sum[c])·scale[r] + bias[c]
@@ -73,12 +81,22 @@ class Near:
 
 
 def max_rows(isa: InstructionSet, scheme: Scheme) -> int:
-    """The tallest tile of a scheme."""
-    return isa.max_rows_grouped if scheme.group else isa.max_rows
+    """The tallest tile of a scheme, in rows of x."""
+    return isa.max_rows_grouped if scheme.group else isa.max_rows // scheme.planes
+
+
+def joined(e: Emitter, sums: list[ir.Value]) -> ir.Value:
+    """float32 of an exact int32 sum, or of 256·high + low, where x has two planes: one rounding."""
+    builder, lanes = e.builder, sums[0].type.count
+    if len(sums) == 1:
+        return builder.sitofp(sums[0], vector(F32, lanes))
+    high, low = (builder.sitofp(each, vector(F64, lanes)) for each in sums)
+    total = builder.fadd(builder.fmul(high, constant(high.type, 256.0)), low)
+    return builder.fptrunc(total, vector(F32, lanes))
 
 
 class Tile:
-    """Emits one strip: a tile of `rows` rows swept over consecutive weight panels.
+    """Emits one strip: a tile of `rows` rows of x swept over consecutive weight panels.
 
     void strip(a, b, words, scale, zero_point, columns, out, out_stride, panels, panel_stride, last_columns,
                ahead, near)
@@ -92,13 +110,14 @@ class Tile:
     ARGUMENTS: tuple[ir.Type, ...] = (BYTES, BYTES, I64, BYTES, BYTES, BYTES, BYTES, I64, I64, I64, I64, BYTES, I64)
 
     def __init__(self, isa: InstructionSet, scheme: Scheme, output: Output, rows: int):
-        self.isa, self.scheme, self.output, self.rows = isa, scheme, output, rows
+        self.isa, self.scheme, self.output = isa, scheme, output
+        self.results, self.rows = rows, rows * scheme.planes  # of x and out, and of the product
         self.panel = Panel(isa, scheme)
         needed = self.registers(1)
         if needed > isa.registers:
-            raise ValueError(f"{rows} rows need {needed} registers; {isa.name} has {isa.registers}")
+            raise ValueError(f"{self.rows} rows need {needed} registers; {isa.name} has {isa.registers}")
         self.chains = 1
-        while rows * VECTORS * self.chains < isa.in_flight and self.may_chain(2 * self.chains):
+        while self.rows * VECTORS * self.chains < isa.in_flight and self.may_chain(2 * self.chains):
             self.chains *= 2
         self.name = f"dynq_{scheme.name}_{output.value}_{rows}x{isa.columns}c{isa.k_per_word}__{isa.name}"
 
@@ -157,8 +176,13 @@ class Tile:
         """(shift - zero_point[r])·column_sum[c]: where sums start, so that nothing of it is left for the epilogue."""
         minus = self.column(e, self.isa.accumulator, columns, 0)
         shift = constant(self.isa.accumulator, self.isa.shift)
-        zeros = (e.builder.sub(self.row(e, I32, zero_point, r), shift) for r in range(self.rows))
+        zeros = (e.builder.sub(zero, shift) for r in range(self.results) for zero in self.zeros_of(e, zero_point, r))
         return [e.builder.mul(zero, m) for zero in zeros for m in minus]
+
+    def zeros_of(self, e: Emitter, zero_point: ir.Value, r: int) -> list[ir.Value]:
+        """Of the rows of the product that row r of x is, each in every lane."""
+        zero = self.row(e, I32, zero_point, r)
+        return byte_planes(e, zero, self.scheme.planes)
 
     def sums(
         self,
@@ -200,7 +224,7 @@ class Tile:
 
         ahead, edge = (near.ahead, near.corner) if near else (a, a)
         if near:
-            bottom = e.at(edge, builder.mul(near.stride, ir.Constant(I64, rows - 1)))
+            bottom = e.at(edge, builder.mul(near.stride, ir.Constant(I64, self.results - 1)))
         # Few rows stream: their dots would wait for `start`, which is read from a place of its own.
         first = start if start and self.chains == 1 else [zero] * width
         state = [a, b, ahead, edge, *first, *[zero] * ((self.chains - 1) * width)]
@@ -273,7 +297,9 @@ class Tile:
 
         def dequantized(r: int, v: int) -> ir.Value:
             factor = builder.fmul(self.row(e, F32, scale, r), second[v])
-            return builder.fadd(builder.fmul(builder.sitofp(sums[r][v], floats), factor), third[v])
+            planes = self.scheme.planes
+            total = joined(e, [sums[planes * r + plane][v] for plane in range(planes)])
+            return builder.fadd(builder.fmul(total, factor), third[v])
 
         def grouped(r: int, v: int) -> ir.Value:
             shift = builder.fmul(builder.sitofp(self.row(e, I32, zero_point, r), floats), first[v])
@@ -303,7 +329,7 @@ class Tile:
         with builder.if_else(whole, likely=True) as (then, otherwise):
             with then:
                 start = corner
-                for r in range(self.rows):
+                for r in range(self.results):
                     for v in range(VECTORS):
                         e.store(result(r, v), e.at(start, 4 * isa.lanes * v), 4)
                     start = e.at(start, stride)
@@ -311,6 +337,6 @@ class Tile:
                 for v in range(VECTORS):
                     mask = e.first_lanes(isa.lanes, builder.sub(valid, ir.Constant(I64, v * isa.lanes)))
                     start = corner
-                    for r in range(self.rows):
+                    for r in range(self.results):
                         e.masked_store(result(r, v), e.at(start, 4 * isa.lanes * v), mask, 4)
                         start = e.at(start, stride)

@@ -16,7 +16,7 @@ from ..base.memory import (
     offset,
     release,
 )
-from ..quantize.qparams import tensor_parameters
+from ..quantize.qparams import BYTE, HALF, tensor_parameters
 from ..threads.partition import cut, estimate, least_micros
 from ..threads.pool import run, worthwhile
 from .context import WEIGHT_BYTES, LinearContext, Weight
@@ -47,7 +47,7 @@ def describe(context, x, m, x_stride, out, out_stride, residual, residual_stride
 def micros_of(m, descriptor):
     """`partition.estimate` for m rows times a packed weight."""
     weight_bytes = descriptor.panels * descriptor.panel_stride
-    return estimate(m, descriptor.n, descriptor.k, weight_bytes)
+    return estimate(m * descriptor.x_bits // 8, descriptor.n, descriptor.k, weight_bytes)
 
 
 @kernel
@@ -70,7 +70,8 @@ def fix_parameters(context):
     if context.per_tensor:
         x, x_stride, m, k = context.x, context.x_stride, context.m, context.k
         context.fixed = 1
-        context.fixed_scale, context.fixed_zero_point = tensor_parameters(x, x_stride, m, k, mask_of(context))
+        steps = HALF if context.x_bits == 16 else BYTE
+        context.fixed_scale, context.fixed_zero_point = tensor_parameters(x, x_stride, m, k, mask_of(context), steps)
 
 
 @kernel

@@ -20,6 +20,7 @@ class Weight(Context):
     mr: int  # rows of the tallest tile
     panels: int
     strip_panels: int
+    x_bits: int  # 8 or 16
     per_tensor: int  # one scale for all of x
     rotation: int  # block of the Hadamard matrix that rows of x are multiplied by first, or 0
     outliers: Pointer  # the columns that stay float32 (outliers.py), or NULL

@@ -97,21 +97,24 @@ def linear(
     *,
     group: int = 0,
     per_tensor: bool = False,
+    x_bits: int = 8,
 ) -> np.ndarray:
     """float32 [M, N] of float32 x [M, K], weight q int8 [N, K] with scale [N, groups] float32.
 
     q is what multiplies the scale: with zero points, the stored integer less the zero point.
 
-    y = float32(Σ (qx - zero_point)·q) · (scale_x · scale) + bias                       one scale per channel
+    y = float32(Σ (qx - zero_point)·q) · (scale_x · scale) + bias                       one scale per channel; the sum
+        is 256·Σ (high - high of zero_point)·q + Σ (low - low of zero_point)·q where x has 16 bits
     y = (t - float32(zero_point) · weighted_sum) · scale_x + bias                       per group, where
         t = fma(float32(Σ qx·q), scale_g, t) and weighted_sum = fma(float32(Σ q), scale_g, weighted_sum) for all g,
         the latter kept finite: what is beyond the largest float32 becomes that
     """
     rows = x.reshape(1, -1) if per_tensor else x
-    scale_x, zero_point = row_parameters(rows)
+    steps = 2**x_bits - 1
+    scale_x, zero_point = row_parameters(rows, steps=steps)
     if per_tensor:
         scale_x, zero_point = np.repeat(scale_x, len(x)), np.repeat(zero_point, len(x))
-    qx = quantize_rows(x, scale_x, zero_point)
+    qx = quantize_rows(x, scale_x, zero_point, steps=steps)
     with np.errstate(all="ignore"):
         if not group:
             acc = exact_product(qx.astype(np.int32) - zero_point[:, None], q)

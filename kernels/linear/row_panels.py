@@ -3,6 +3,8 @@
     vectors             [words][R] of 4-byte words, heights that differ by at most one             (gemm/tile.py)
     matrix registers    [tiles of 16 rows][steps][16][64] bytes, as many full panels as possible: a tile of few rows
                         takes as long as a full one                                               (gemm/matrix_tile.py)
+
+A row of 16 bits is two rows of bytes, high and low: next to each other, or on matrix registers in two tiles.
 """
 
 from __future__ import annotations
@@ -45,9 +47,10 @@ LEAST_K, LEAST_ROWS, LEAST_MACS = 128, (3, 5), (1_200_000, 190_000)
 @cache
 def row_panels(isa: InstructionSet, scheme: Scheme) -> RowPanels:
     """The geometry of an instruction set and weight scheme."""
-    tallest, matrix, most = max_rows(isa, scheme), isa.matrix_rows > 0, isa.matrix_rows
+    planes = scheme.planes
+    tallest, matrix, most = max_rows(isa, scheme), isa.matrix_rows > 0, isa.matrix_rows // planes
     block = ROW_BYTES if matrix else max(scheme.group, LANES)
-    words_of_block = block // isa.k_per_word * isa.parts
+    words_of_block = block // isa.k_per_word * isa.parts * planes
     variant = f"{scheme.name}__{isa.name}"
 
     @kernel(variant=variant)
@@ -79,27 +82,28 @@ def row_panels(isa: InstructionSet, scheme: Scheme) -> RowPanels:
             return False
         return rows * n * k >= (LEAST_MACS[1] if rows >= LEAST_ROWS[1] else LEAST_MACS[0])
 
-    return RowPanels(row_words, packed_bytes, count_panels, row_panel, row_packer(isa), on_matrix)
+    return RowPanels(row_words, packed_bytes, count_panels, row_panel, row_packer(isa, planes), on_matrix)
 
 
 @cache
-def row_packer(isa: InstructionSet) -> Callable:
+def row_packer(isa: InstructionSet, planes: int = 1) -> Callable:
     """`RowPanels.pack_rows`."""
-    convert, matrix = convert_rows(isa), isa.matrix_rows > 0
-    convert_row = tile_row(isa)
+    convert, matrix = convert_rows(isa, planes), isa.matrix_rows > 0
+    convert_row = tile_row(isa, planes)
+    variant = f"{'x16_' if planes == 2 else ''}{isa.name}"
 
-    @kernel(variant=isa.name)
+    @kernel(variant=variant)
     def pack_words(x, x_stride, rows, k, scales, zero_points, panel):
         r = 0
         while r < rows:
-            count = together(rows - r)
+            count = together(planes * (rows - r)) // planes
             convert(
                 count, offset(x, r * x_stride), x_stride, k,
-                offset(scales, 4 * r), offset(zero_points, 4 * r), offset(panel, 4 * r), rows,
+                offset(scales, 4 * r), offset(zero_points, 4 * r), offset(panel, 4 * planes * r), planes * rows,
             )  # fmt: skip
             r += count
 
-    @kernel(variant=isa.name)
+    @kernel(variant=variant)
     def pack_rows(on_matrix, x, x_stride, rows, k, scales, zero_points, panel):
         if not (matrix and on_matrix):
             pack_words(x, x_stride, rows, k, scales, zero_points, panel)

@@ -35,7 +35,7 @@ from ..gemm.long_k import long_strip
 from ..gemm.portable import strip_for
 from ..gemm.tile import UNROLL, Near, Output, Scheme
 from ..isa.base import InstructionSet
-from ..quantize.qparams import fit_rows
+from ..quantize.qparams import STEPS, fit_rows
 from ..threads.partition import share
 from ..threads.tasks import tasks_of
 from .context import LinearContext
@@ -52,13 +52,14 @@ NEAR = 64 * Near.LINES
 def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tuple[Callable, Callable]:
     """(packed_bytes, run_task) of an instruction set and scheme; `long`: K beyond pack.MAX_K (see gemm/long_k.py)."""
     output = Output.GROUPED if scheme.group else Output.DEQUANTIZED
-    strip = long_strip(isa) if long else strip_for(isa, scheme, output)
+    strip = long_strip(isa, scheme.planes) if long else strip_for(isa, scheme, output)
+    steps_of_x = STEPS[scheme.x_bits]
     panels_of, add_outliers = row_panels(isa, scheme), outlier_adder(isa)
     row_words, packed_bytes, count_panels, row_panel, pack_rows, _ = panels_of
     nr = isa.columns
     variant = f"{scheme.name}{'_long' if long else ''}__{isa.name}"
     matrix, configure = isa.matrix_rows > 0, matrix_registers(isa, "configure")
-    tiles = matrix_strip(isa) if matrix else strip
+    tiles = matrix_strip(isa, scheme.planes) if matrix else strip
 
     @kernel(variant=variant)
     def quantize_panel(context, on_matrix, first, rows, packed, scales, zero_points):
@@ -70,7 +71,7 @@ def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tupl
                 store_f32(scales, i, context.fixed_scale)
                 store_i32(zero_points, i, np.int32(context.fixed_zero_point))
         else:
-            fit_rows(x, x_stride, rows, k, mask_of(context), scales, zero_points)
+            fit_rows(x, x_stride, rows, k, mask_of(context), steps_of_x, scales, zero_points)
         pack_rows(on_matrix, x, x_stride, rows, k, scales, zero_points, packed)
 
     @kernel(variant=variant)

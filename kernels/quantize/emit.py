@@ -2,6 +2,7 @@
 
     range    lo = min(0, min x), hi = max(0, max x), and whether all of the row is finite
     convert  q = clip(rint(x / scale) + zero_point, 0, 255), ties to even, the quotient correctly rounded
+             with 65535 for 255 if x has 16 bits: q = 256·high + low, and the two bytes are two rows of the panel
 
         rows r…r+3 of x                      panel [words][R] of 4-byte words
         ┌────────────────────┐               ┌─────────────┐
@@ -21,8 +22,8 @@ The quotient without a division, which would take longer than all the rest (inv 
 It holds if nothing under- or overflows: for 2^-60 ≤ s ≤ 2^60. (If x - q'·s does underflow, |x / s| < 1/4 and q is 0
 anyway.) Rows with other scales, and sets without fused multiply-add, divide.
 
-rint is the addition of 1.5·2^23: |x/scale| stays below 2^22 (at most 382, when scale is denormal), where that sum
-has unit spacing and rounds ties to even; its low mantissa bits are the integer.
+rint is the addition of 1.5·2^23: |x/scale| stays below 2^22 (at most 1.5 times the steps, when scale is denormal),
+where that sum has unit spacing and rounds ties to even; its low mantissa bits are the integer.
 The last K % 16 values are loaded under a mask; in the padding a word holds zero points (the weights there are 0).
 
 Sources: ONNX DynamicQuantizeLinear-11; Markstein, IBM J. Res. Dev. 34 (1990) 111, theorem 7; Handbook of
@@ -219,28 +220,47 @@ def quantized(e: Emitter, quotient: ir.Value, shifts: ir.Value) -> ir.Value:
     return e.builder.add(e.builder.bitcast(rounded, INTS), shifts)
 
 
-def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Function:
-    """void convert(x, x_stride, k, scale, zero_point, panel, panel_rows): `rows` (1, 2 or 4) rows into a panel.
+def byte_planes(e: Emitter, q: ir.Value, planes: int) -> list[ir.Value]:
+    """Integers as they are; or, for 2 planes, the high and low bytes of 16 bits."""
+    if planes == 1:
+        return [q]
+    return [e.builder.lshr(q, constant(q.type, 8)), e.builder.and_(q, constant(q.type, 0xFF))]
+
+
+def clipped_planes(e: Emitter, q: ir.Value, planes: int) -> list[ir.Value]:
+    """The same, clipped to 16 bits first. (One plane is clipped when it is packed.)"""
+    if planes == 2:
+        low, high = constant(q.type, 0), constant(q.type, 0xFFFF)
+        q = e.builder.select(e.builder.icmp_signed(">", q, low), q, low)
+        q = e.builder.select(e.builder.icmp_signed("<", q, high), q, high)
+    return byte_planes(e, q, planes)
+
+
+def convert_function(module: ir.Module, isa: InstructionSet, rows: int, planes: int = 1) -> ir.Function:
+    """void convert(x, x_stride, k, scale, zero_point, panel, panel_rows): `rows` rows into a panel.
 
     `scale` and `zero_point` are the first row's float32 and int32; `panel` is the first row's word 0, and words
-    of the same row are `panel_rows` words apart. Writes ceil(k / 16) · 16 values a row.
+    of the same row are `panel_rows` words apart. Writes ceil(k / 16) · 16 values a row. With 2 planes, of 16 bits, each
+    row is two rows of the panel, high bytes and low bytes. 1, 2 or 4 rows of the panel are written together.
     """
     args = [BYTES, I64, I64, BYTES, BYTES, BYTES, I64]
-    function, fresh = internal_function(module, f"dynq_convert_{rows}__{isa.name}", VOID, args)
+    name = f"dynq_convert_{rows}{'_x16' if planes == 2 else ''}__{isa.name}"
+    function, fresh = internal_function(module, name, VOID, args)
     if not fresh:
         return function
     x, x_stride, k, scale, zero_point, panel, panel_rows = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     e = Emitter(builder)
-    words = LANES // isa.k_per_word * isa.parts
+    words, height = LANES // isa.k_per_word * isa.parts, rows * planes
     scales = e.load(vector(F32, rows), scale, 4)
     shifts = [shift(e, e.load(I32, e.at(zero_point, 4 * r), 4)) for r in range(rows)]
     word_stride = builder.mul(panel_rows, ir.Constant(I64, 4))
 
     def scatter(values: list[ir.Value], target: ir.Value) -> None:
         """Store each k-word of all rows at once."""
-        together = isa.pack_words(e, [values[r % rows] for r in range(4)])
-        if rows > 1:
+        written = [part for value in values for part in clipped_planes(e, value, planes)]
+        together = isa.pack_words(e, [written[r % height] for r in range(4)])
+        if height > 1:
             spread(together, target)
             return
         alone = builder.icmp_signed("==", panel_rows, ir.Constant(I64, 1))
@@ -255,7 +275,7 @@ def convert_function(module: ir.Module, isa: InstructionSet, rows: int) -> ir.Fu
 
     def spread(together: list[ir.Value], target: ir.Value) -> None:
         for word in together:
-            e.store(e.part(word, 0, rows) if rows < 4 else word, target, 4)
+            e.store(e.part(word, 0, height) if height < 4 else word, target, 4)
             target = e.at(target, word_stride)
 
     def convert(quotients: list[Quotient]) -> None:

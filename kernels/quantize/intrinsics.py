@@ -34,12 +34,15 @@ def masked_range(typingctx, rows, x, x_stride, count, mask, bounds):
 
 
 @cache
-def convert_rows(isa: InstructionSet) -> Callable:
-    """``convert_rows(rows, …)``: quantize 1, 2 or 4 rows into a panel; see ``convert_function``."""
+def convert_rows(isa: InstructionSet, planes: int = 1) -> Callable:
+    """``convert_rows(rows, …)``: 1, 2 or 4 rows (of 2 planes 1 or 2) into a panel; see ``convert_function``."""
+    functions = {rows: partial(convert_function, isa=isa, rows=rows, planes=planes) for rows in TOGETHER}
+    if planes == 2:
+        del functions[4]
 
     @intrinsic
     def convert_rows(typingctx, rows, x, x_stride, k, scale, zero_point, panel, panel_rows):
-        return _by_rows(partial(convert_function, isa=isa), [BYTES, I64, I64, BYTES, BYTES, BYTES, I64])
+        return switch(functions, [BYTES, I64, I64, BYTES, BYTES, BYTES, I64])
 
     return convert_rows
 

@@ -40,7 +40,7 @@ from .context import ConversionContext
 from .emit import BOUNDS_STRIDE
 from .emit_rows import BLOCK
 from .intrinsics import dequantize_row, quantize_row, rows_range
-from .qparams import BOUNDS_BYTES, find_ranges, row_parameters
+from .qparams import BOUNDS_BYTES, BYTE, find_ranges, row_parameters
 
 #: Steps: whole rows; the ranges of parts; converting parts.
 ROWS, RANGES, CONVERT = range(3)
@@ -55,7 +55,7 @@ AHEAD = 1 << 12
 @kernel
 def fit(lo, hi, flag, symmetric):
     """Scale and zero point (of the uint8 grid) of a row from its range; `flag` is 0 or NaN."""
-    scale, zero_point = row_parameters(lo, hi, flag)
+    scale, zero_point = row_parameters(lo, hi, flag, BYTE)
     if symmetric:
         step = np.float32(max(-lo, hi) / np.float32(127))
         scale, zero_point = (np.float32(1) if step == np.float32(0) else step) + flag, np.int32(128)

@@ -252,7 +252,7 @@ def test_dequantize_takes_any_scale(scale):
 def test_weights_of_any_size(value, scheme):
     weight = np.full((3, 64), value, F32)
     w = dq.pack_linear(weight, **SCHEMES[scheme])
-    form = {key: option for key, option in SCHEMES[scheme].items() if key != "x_granularity"}
+    form = {key: option for key, option in SCHEMES[scheme].items() if key not in ("x_granularity", "x_bits")}
     oracle.assert_same_bits(w.dequantize(), oracle.pack(weight, **form).values)
     assert np.isfinite(w.scale).all() and (w.scale != 0).all() and np.isfinite(w.dequantize()).all()
     assert np.abs(w.dequantize().astype(np.float64) - weight).max() <= np.abs(w.scale).max()

@@ -22,6 +22,14 @@ def linears(rng):
             outliers = [130, 0] if k == 131 else None
             options = {"x_granularity": "per_tensor" if n == 1 else "per_token", "rotate": rotate, "outliers": outliers}
             yield dq.pack_linear(weight, bias if n % 2 else None, **scheme, **options)
+    yield from linears_of_16_bits(rng)
+
+
+def linears_of_16_bits(rng):
+    for n, k in SHAPES:
+        for granularity in ("per_channel", "per_tensor"):
+            weight = rng.standard_normal((n, k), np.float32)
+            yield dq.pack_linear(weight, granularity=granularity, x_bits=16)
 
 
 def small(rng):
@@ -52,6 +60,7 @@ def small(rng):
         "gru": dq.pack_gru(normal(3 * h, 2), normal(3 * h, h), normal(6 * h), layout="onnx"),
         "gru_torch": dq.pack_gru(normal(2, 3 * h, 2), normal(2, 3 * h, h), normal(2, 6 * h), layout="torch"),
         "rnn": dq.pack_rnn(normal(h, 0), normal(h, h), activations=["Softsign"]),
+        "linear16": dq.pack_linear(normal(3, 5), x_bits=16),
     }  # fmt: skip
 
 

@@ -170,7 +170,9 @@ class Linear(ChainStep):
         """As `together` of kernels/linear/many.py wants it."""
         if not isinstance(leader, Linear):
             return False
-        mine, its = ((w.bits, w.group_size, w.symmetric, w.rotate, w.outliers) for w in (self.w, leader.w))
+        mine, its = (
+            (w.bits, w.group_size, w.symmetric, w.rotate, w.outliers, w.x_bits) for w in (self.w, leader.w)
+        )
         return mine == its
 
     def fill(self, words: np.ndarray, width: int, keep: list[Any]) -> Cost:
@@ -181,7 +183,7 @@ class Linear(ChainStep):
         LinearContext.fill(words, post_ops=post_ops, all_panels=words[Weight.panels])
         n, k = self.w.shape
         weight_bytes = int(words[Weight.panels] * words[Weight.panel_stride])
-        return Cost(n * k / MACS_PER_US, weight_bytes, int(words[Weight.mr]))
+        return Cost(n * k * (self.w.x_bits // 8) / MACS_PER_US, weight_bytes, int(words[Weight.mr]))
 
     def run(
         self, name: str, x: np.ndarray, values: Mapping[str, np.ndarray], threads: int | None

@@ -6,7 +6,7 @@ from functools import partial
 
 from ...kernels.gemm.tile import Scheme
 from ...kernels.linear.worker import linear_worker
-from ...runtime.kernel_table import SCHEMES, Family
+from ...runtime.kernel_table import SCHEMES, WIDE, Family
 from ..base import Operator, SavedForm, named
 from . import njit, njit_many
 from .api import linear
@@ -28,7 +28,7 @@ def _weights(scheme: Scheme) -> str:
 OPERATOR = Operator(
     "linear",
     title="Linear layers",
-    about="8 or 4 bits, per tensor, channel or group; packed once, then any number of calls",
+    about="8 or 4 bits, per tensor, channel or group; x of 8 or 16 bits; packed once, then any number of calls",
     public=named(pack_linear, PackedLinear, linear, linear_many, choose_scheme, smooth, Smoothed),
     kernels=(
         *(
@@ -38,6 +38,13 @@ OPERATOR = Operator(
         Family(
             "linear_long", "qd8_f32_{scheme}_gemm_longk_{tile}", partial(linear_worker, long=True),
             weights="per channel, per tensor; K beyond 65,793",
+        ),
+        Family(
+            "linear", "qd16_f32_qc8w_gemm_{tile}", linear_worker, (WIDE,), "int8, per channel, per tensor; x of 16 bits"
+        ),
+        Family(
+            "linear_long", "qd16_f32_qc8w_gemm_longk_{tile}", partial(linear_worker, long=True), (WIDE,),
+            "per channel, per tensor; K beyond 65,793; x of 16 bits", warmed=False,
         ),
     ),
     overloads=(njit.linear_overload, njit_many.linear_many_overload, njit_many.split_overload),

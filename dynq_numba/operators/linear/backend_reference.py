@@ -33,6 +33,7 @@ class Layout:
         rotate: int = 0,
         columns: tuple[int, ...] = (),
         floats: np.ndarray | None = None,
+        x_bits: int = 8,
     ):
         self._q, self._scales, self._bias, self._zero_point = q, scales, bias, zero_point
         self.n, self.rows_for_two = len(q), math.inf
@@ -40,7 +41,7 @@ class Layout:
         self.floats = np.empty((0, self.n), np.float32) if floats is None else floats.copy()
         #: 4 bits enter the product as 16·q, of scales / 16: other bits where those are denormal.
         self._sixteen = bits == 4 and not group and q.shape[1] <= MAX_K
-        self._form: dict[str, Any] = {"group": group, "per_tensor": per_tensor}
+        self._form: dict[str, Any] = {"group": group, "per_tensor": per_tensor, "x_bits": x_bits}
         self.nbytes = q.nbytes + (scales.nbytes if group else 0) + (0 if zero_point is None else zero_point.nbytes)
         self.nbytes += self.floats.nbytes
         self.descriptor = np.empty(0, np.int64)

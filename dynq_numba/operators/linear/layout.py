@@ -63,12 +63,13 @@ class Layout:
         rotate: int = 0,
         columns: tuple[int, ...] = (),
         floats: np.ndarray | None = None,
+        x_bits: int = 8,
     ):
         n, k = q.shape
         long = k > pack.MAX_K and not group
         self._bits = 8 if long else bits  # there is no 4-bit tile for a long K
         self._group, self._zero_points = group, zero_point is not None
-        scheme = Scheme(self._bits, group, self._zero_points)
+        scheme = Scheme(self._bits, group, self._zero_points, x_bits)
         operation = "linear_long" if long else "linear"
         self._worker = operation, isa, scheme
         self._isa = isa = isa.form(operation, group, self._bits)
@@ -92,12 +93,13 @@ class Layout:
         self.address = words.ctypes.data
         self.run: Any = None
         self.n = n
-        self.rows_for_two = rows_for_two(n, k, panels * self._stride)
+        self.rows_for_two = rows_for_two(n, k * scheme.planes, panels * self._stride)
         Weight.fill(
             words, pool=threads.POOL, n=n, k=k, words=pack.multiplied_k(k, group) // isa.k_per_word,
             weights=self._panels.ctypes.data, panel_stride=self._stride, columns=self._columns.ctypes.data,
             nr=isa.columns, mr=max_rows(isa, scheme), panels=panels,
             strip_panels=strip_panels(panels, self._stride, cpu.l2_bytes()), per_tensor=per_tensor, rotation=rotate,
+            x_bits=x_bits,
         )  # fmt: skip
         if columns and floats is not None:
             Weight.fill(words, outliers=outliers.fill_block(parts, columns, floats))

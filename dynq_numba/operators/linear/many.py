@@ -32,8 +32,8 @@ def linear_many(
     x : array [..., K] of float16, float32, float64 or bfloat16
         Any strides, as for `linear`.
     weights : sequence of PackedLinear
-        Each [Ni, K]. Weights that were packed differently (bits, granularity, x_granularity, rotate, outliers) run one
-        after the other; per channel and per tensor count as the same granularity.
+        Each [Ni, K]. Weights that were packed differently (bits, granularity, x_bits, x_granularity, rotate, outliers)
+        run one after the other; per channel and per tensor count as the same granularity.
     activation : {"relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"}, optional
         Applied to every result.
     threads : int, optional

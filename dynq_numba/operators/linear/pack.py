@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ...arguments import checks, deprecated
-from ...arguments.literals import Bits, Granularity, GroupSize, Rotation, XGranularity
+from ...arguments.literals import Bits, Granularity, GroupSize, Rotation, XBits, XGranularity
 from ...kernels.linear.emit_rotation import BLOCKS
 from ...kernels.linear.reference_outliers import without
 from ...kernels.linear.reference_rotation import rotate_weight
 from . import schemes
-from .packed import X_GRANULARITIES, PackedLinear
+from .packed import X_BITS, X_GRANULARITIES, PackedLinear
 
 
 def pack_linear(
@@ -25,6 +25,7 @@ def pack_linear(
     granularity: Granularity = "auto",
     group_size: GroupSize | None = None,
     x_granularity: XGranularity = "per_token",
+    x_bits: XBits = 8,
     symmetric: bool = True,
     rotate: Rotation | None = None,
     outliers: Sequence[int] | np.ndarray | None = None,
@@ -48,6 +49,10 @@ def pack_linear(
     x_granularity : {"per_token", "per_tensor"}
         Whether `linear` quantizes each row of x separately (then no row's result depends on another) or all of x
         together.
+    x_bits : {8, 16}
+        Bits of the integers that `linear` makes of x. 16, known as w8a16, divides the error that comes from rounding x
+        by 257, for about half the speed. It goes with bits=8, one scale per channel ("auto") or tensor, and neither
+        `rotate` nor `outliers`.
     symmetric : bool
         False: a zero point for each group, with bits=4.
     rotate : {16, 32, 64, 128}, optional
@@ -117,6 +122,7 @@ def pack_linear(
     checks.choice("bits", bits, schemes.LIMITS)
     checks.choice("granularity", granularity, ("auto", *schemes.GRANULARITIES))
     checks.choice("x_granularity", x_granularity, X_GRANULARITIES)
+    checks.choice("x_bits", x_bits, X_BITS)
     if group_size is not None:
         checks.choice("group_size", group_size, schemes.GROUP_SIZES)
         if granularity not in ("auto", "per_group"):
@@ -133,6 +139,9 @@ def pack_linear(
     columns = outlier_columns(outliers, weight.shape[1])
     if columns and rotate is not None:
         raise ValueError(f"outliers must be None with rotate, which spreads every column; got rotate={rotate}")
+    if x_bits == 16:
+        check_wide(bits, granularity, rotate, columns)
+        granularity = "per_channel" if granularity == "auto" else granularity
     if bias is not None:
         bias = checks.float_array("bias", bias, ndim=1)
         if bias.shape != weight.shape[:1]:
@@ -151,8 +160,19 @@ def pack_linear(
         group_size = group_size or schemes.GROUP_SIZES[0]
     q, scales, zero_point = schemes.quantize_weight(weight, bits, granularity, group_size, bool(symmetric))
     return PackedLinear(
-        q, scales, bias, bits, granularity, group_size, x_granularity, zero_point, rotate, columns, floats
+        q, scales, bias, bits, granularity, group_size, x_granularity, zero_point, rotate, columns, floats, x_bits
     )  # fmt: skip
+
+
+def check_wide(bits: int, granularity: str, rotate: int | None = None, outliers: Sequence[int] = ()) -> None:
+    """Raise ValueError for what does not go with x_bits=16."""
+    if bits != 8:
+        raise ValueError(f"x_bits=16 goes with bits=8; got bits={bits}")
+    if granularity == "per_group":
+        raise ValueError('x_bits=16 goes with granularity="per_channel" or "per_tensor"; got "per_group"')
+    if rotate is not None or outliers:
+        given = f"rotate={rotate}" if rotate is not None else f"outliers={list(outliers)}"
+        raise ValueError(f"x_bits=16 goes without rotate and outliers; got {given}")
 
 
 def outlier_columns(outliers: Any, k: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from ...runtime.builtin import prepare
 from . import backend, schemes
 
 X_GRANULARITIES = ("per_token", "per_tensor")
+X_BITS = (8, 16)
 
 
 class PackedLinear:
@@ -32,6 +33,8 @@ class PackedLinear:
         How many values of k share a scale, for "per_group".
     x_granularity : str
         "per_token" (a scale per row of x) or "per_tensor".
+    x_bits : int
+        8 or 16: bits of the integers that `linear` makes of x.
     activations : str
         The old name of `x_granularity`, until 0.3.
     scale : float32 array
@@ -70,7 +73,8 @@ class PackedLinear:
 
     __slots__ = (
         "__weakref__", "_first", "_layouts", "_scales", "_words",
-        "bias", "bits", "granularity", "group_size", "outliers", "rotate", "shape", "symmetric", "x_granularity",
+        "bias", "bits", "granularity", "group_size", "outliers", "rotate", "shape", "symmetric", "x_bits",
+        "x_granularity",
     )  # fmt: skip
     shape: tuple[int, int]
     bits: int
@@ -78,6 +82,7 @@ class PackedLinear:
     group_size: int | None
     rotate: int | None
     x_granularity: str
+    x_bits: int
     bias: np.ndarray | None
     symmetric: bool
     outliers: tuple[int, ...]
@@ -95,10 +100,11 @@ class PackedLinear:
         rotate: int | None = None,
         outliers: tuple[int, ...] = (),
         floats: np.ndarray | None = None,
+        x_bits: int = 8,
     ):
         self.shape = q.shape
         self.bits, self.granularity, self.group_size, self.rotate = bits, granularity, group_size, rotate
-        self.x_granularity, self.bias, self.symmetric = x_granularity, bias, zero_point is None
+        self.x_granularity, self.x_bits, self.bias, self.symmetric = x_granularity, x_bits, bias, zero_point is None
         self._scales = None if group_size else scales  # of groups they are in the panels
         for array in (scales, bias):
             if array is not None:
@@ -119,7 +125,7 @@ class PackedLinear:
         layout = backend.Layout(
             q, scales, bias, zero_point, bits=self.bits, group=self.group_size or 0,
             per_tensor=self.x_granularity == "per_tensor", isa=target, rotate=self.rotate or 0,
-            columns=self.outliers, floats=floats,
+            columns=self.outliers, floats=floats, x_bits=self.x_bits,
         )  # fmt: skip
         return self._layouts.setdefault(target.name, layout)  # the first of two threads wins
 
@@ -201,15 +207,15 @@ class PackedLinear:
         scheme = f"{self.scheme} rotated_{self.rotate}" if self.rotate else self.scheme
         floats = f", {len(self.outliers)} float32 columns" if self.outliers else ""
         return (
-            f"PackedLinear({k} -> {n}, {scheme} weights{floats}, {self.x_granularity} uint8 activations, {bias}, "
-            f"{self.nbytes} bytes, {layouts})"
+            f"PackedLinear({k} -> {n}, {scheme} weights{floats}, {self.x_granularity} uint{self.x_bits} activations, "
+            f"{bias}, {self.nbytes} bytes, {layouts})"
         )
 
     def __eq__(self, other: object) -> bool:
         """The same scheme, integers, scales, zero points, float columns and bias, whatever the layout."""
         if not isinstance(other, PackedLinear):
             return NotImplemented
-        mine, theirs = ((w._form(), w.symmetric, w.rotate, w.outliers) for w in (self, other))
+        mine, theirs = ((w._form(), w.symmetric, w.rotate, w.outliers, w.x_bits) for w in (self, other))
         if mine != theirs:
             return False
         none = np.zeros(0)
@@ -226,7 +232,7 @@ class PackedLinear:
 
     def __reduce__(self) -> tuple[Any, ...]:
         q, scales, zero_point = self._parts()
-        more = (zero_point, self.rotate, self.outliers, self._first.floats)
+        more = (zero_point, self.rotate, self.outliers, self._first.floats, self.x_bits)
         return PackedLinear, (q, scales, self.bias, *self._form()[1:], *more)
 
 

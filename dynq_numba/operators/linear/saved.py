@@ -11,8 +11,8 @@ from ...files.container import Tensor
 from ...files.fields import Described, Take, attributes, flag, given, read_bias, read_shape, steps, within
 from ...kernels.linear.emit_rotation import BLOCKS
 from . import schemes
-from .pack import outlier_columns
-from .packed import X_GRANULARITIES, PackedLinear
+from .pack import check_wide, outlier_columns
+from .packed import X_BITS, X_GRANULARITIES, PackedLinear
 
 #: Rows of a weight without columns, which no byte of a file stands for.
 MOST_EMPTY_ROWS = 1 << 20
@@ -50,6 +50,8 @@ def describe_linear(w: PackedLinear) -> Described:
         "activations": w.x_granularity, "symmetric": w.symmetric, "rotate": w.rotate, "bias": w.bias is not None,
         "outliers": list(w.outliers),
     }  # fmt: skip
+    if w.x_bits != 8:  # else left out, as in files of versions that had only these
+        about["x_bits"] = w.x_bits
     scale, zero_point = w.scale, w.zero_point
 
     def integers() -> np.ndarray:
@@ -81,9 +83,11 @@ def _check_empty(n: int, k: int, outliers: bool) -> None:
 
 
 def restore_linear(about: dict[str, Any], take: Take) -> PackedLinear:
-    shape, bits, granularity, group, activations, symmetric, rotate, bias, outliers = attributes(
-        about, "shape", "bits", "granularity", "group_size", "activations", "symmetric", "rotate", "bias", "outliers"
-    )
+    shape, bits, granularity, group, activations, symmetric, rotate, bias, outliers, x_bits = attributes(
+        {"x_bits": 8} | about,
+        "shape", "bits", "granularity", "group_size", "activations", "symmetric", "rotate", "bias", "outliers",
+        "x_bits",
+    )  # fmt: skip
     n, k = read_shape(shape, 2)
     _check_empty(n, k, bool(outliers))
     checks.choice("bits", bits, schemes.LIMITS)
@@ -100,6 +104,9 @@ def restore_linear(about: dict[str, Any], take: Take) -> PackedLinear:
         raise ValueError(f"outliers must be a list in ascending order; got {checks.describe(outliers)}")
     if columns and rotate is not None:
         raise ValueError("outliers must be none where rotate is given")
+
+    if checks.choice("x_bits", x_bits, X_BITS) == 16:
+        check_wide(bits, granularity, rotate, columns)
 
     groups = max(1, -(-k // group)) if group else 1
     if group:
@@ -128,5 +135,6 @@ def restore_linear(about: dict[str, Any], take: Take) -> PackedLinear:
     if floats is not None and not np.isfinite(floats).all():
         raise ValueError("floats must be finite")
     return PackedLinear(
-        q, scale, read_bias(bias, take, n), bits, granularity, group, activations, zero_point, rotate, columns, floats
+        q, scale, read_bias(bias, take, n), bits, granularity, group, activations, zero_point, rotate, columns, floats,
+        x_bits,
     )  # fmt: skip

@@ -89,7 +89,7 @@ def _lists(value: Any, kind: type) -> bool:
 
 def _restore_part(about: dict[str, Any], take: Take, prefix: str) -> PackedLinear:
     part = restore_linear(about, lambda role, code, shape: take(prefix + role, code, shape))
-    special = part.rotate or part.outliers or part.x_granularity != "per_token"
+    special = part.rotate or part.outliers or part.x_granularity != "per_token" or part.x_bits != 8
     if part.scheme != "int8_per_channel" or special:
         raise ValueError(f"weights must be int8_per_channel, for activations per_token; got {part!r}")
     return part

@@ -26,6 +26,8 @@ SCHEMES: dict[str, dict] = {
     "int4 groups of 32, rotated": {**GROUPED, "rotate": 32},
     "int8 per channel, outliers": {"granularity": "per_channel", "outliers": (40, 0, 15)},
     "int4 groups of 32, outliers": {**GROUPED, "outliers": (40, 0, 15)},
+    "int8 per channel, x of 16 bits": {"granularity": "per_channel", "x_bits": 16},
+    "int8 per tensor, x of 16 bits": {"granularity": "per_tensor", "x_granularity": "per_tensor", "x_bits": 16},
 }
 
 
@@ -48,6 +50,7 @@ def calls(size: Size) -> Iterator[Call]:
                {"x": x, "residual": a.normal(m, n)}, share=20_000 if size == "small" else None)  # fmt: skip
     yield on("linear, 4 bits", four, a.normal(3, 2, k) if size == "small" else x, activation="silu")
     yield on("linear, one row", w, x[:1].copy())
+    yield on("linear, x of 16 bits", dq.pack_linear(weight, x_bits=16), x, 20_000 if size == "small" else None)
     yield Call("linear_many", lambda x, **o: tuple(dq.linear_many(x, [w, four, w], **o)), {"x": x}, ("threads",),
                5000 if size == "small" else None)  # fmt: skip
     yield Call("pack_linear", lambda weight, bias: dq.pack_linear(weight, bias).dequantize(),
@@ -62,6 +65,7 @@ def _large(a: Maker) -> Iterator[Call]:
     w, deep = dq.pack_linear(a.normal(n, 64)), dq.pack_linear(a.normal(8, 20_000), rotate=32)
     out = np.empty((100, 8), F32)
     yield on("linear", w, x)
+    yield on("linear, x of 16 bits", dq.pack_linear(a.normal(n, 64), x_bits=16), x)
     yield on("linear, strided", w, np.broadcast_to(x[:1], x.shape), activation="gelu")
     yield Call("linear, rotated, into out", lambda x: dq.linear(x, deep, out=out), {"x": rows}, ())
     yield Call("linear_many", lambda x, **o: dq.linear_many(x, [w, w], **o), {"x": x}, ("threads",))
@@ -93,6 +97,7 @@ def warm() -> Iterator[Callable[[], object]]:
     schemes: list[dict] = [
         {}, {"granularity": "per_tensor"}, {"x_granularity": "per_tensor"}, {"symmetric": False}, {"rotate": 64},
         {"outliers": [3, 5]}, {"granularity": "per_group", "group_size": 32}, GROUPED, {**GROUPED, "symmetric": False},
+        {"x_bits": 16},
     ]  # fmt: skip
     packed = []
     for options in schemes:
@@ -142,6 +147,7 @@ def golden_many() -> Arrays:
 EXTREME_SCHEMES: dict[str, dict] = {
     "per tensor": {"granularity": "per_tensor", "x_granularity": "per_tensor"},
     "per channel": {"granularity": "per_channel"},
+    "per channel, x of 16 bits": {"x_bits": 16},
     "groups of 32": {"granularity": "per_group", "group_size": 32},
     "4 bits": {"bits": 4, "granularity": "per_channel"},
     "4 bits, groups of 32": GROUPED,
