@@ -18,6 +18,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bits", type=int, default=8, choices=(8, 4, 32), help="of what no rule names (default 8)")
     parser.add_argument("--granularity", choices=("per_channel", "per_tensor", "per_group"), help="what shares a scale")
     parser.add_argument("--group-size", type=int, choices=(32, 64, 128), help="values that share a scale")
+    parser.add_argument("--x-bits", type=int, default=8, choices=(8, 16), help="of what weights are multiplied by")
     parser.add_argument("--include", action="append", metavar="REGEX", help="only layers that match; repeatable")
     parser.add_argument("--exclude", action="append", metavar="REGEX", help="no layer that matches; repeatable")
     parser.add_argument("--conv", action="store_true", help="quantize convolutions, too")
@@ -53,7 +54,7 @@ def _run(args: argparse.Namespace) -> None:
         raise ValueError(f"--output must be another file than the model; got {out}")
     receipt = quantize(
         source, out, recipe=args.recipe, bits=args.bits, granularity=args.granularity, group_size=args.group_size,
-        include=args.include, exclude=args.exclude, conv=args.conv, strict=args.strict,
+        x_bits=args.x_bits, include=args.include, exclude=args.exclude, conv=args.conv, strict=args.strict,
         require_coverage=args.require_coverage, progress=_progress(args.quiet),
     )  # fmt: skip
     if args.json == "-":

@@ -5,6 +5,7 @@
     op = ["MatMul", "Gemm"]              # and the operator is one of these
     bits = 4                             # 8, 4, or 32: stays float32
     group_size = 32                      # what shares a scale: or granularity = "per_channel" or "per_tensor"
+    x_bits = 8                           # of x; 16 (w8a16) goes with bits = 8, per channel or tensor
 
     attention = 32                       # at the top: bits of the products in attention, 8 unless given
 
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..arguments import checks
+from ..operators.linear.pack import check_wide
+from ..operators.linear.packed import X_BITS
 from ..operators.linear.schemes import GRANULARITIES, GROUP_SIZES
 
 FLOAT = 32
@@ -30,7 +33,7 @@ BITS = (8, 4, FLOAT)
 ATTENTION_BITS = (8, FLOAT)
 #: Of 4 bits, one scale per channel loses too much (docs/NUMERICS.md); so there groups are the default.
 GROUP_OF_4_BITS = 32
-_KEYS = ("match", "op", "bits", "granularity", "group_size")
+_KEYS = ("match", "op", "bits", "granularity", "group_size", "x_bits")
 
 
 @dataclass(frozen=True)
@@ -40,29 +43,38 @@ class Scheme:
     bits: int = 8
     granularity: str = "per_channel"
     group_size: int | None = None
+    x_bits: int = 8
 
     @classmethod
-    def of(cls, bits: Any = 8, granularity: Any = None, group_size: Any = None) -> Scheme:
+    def of(cls, bits: Any = 8, granularity: Any = None, group_size: Any = None, x_bits: Any = 8) -> Scheme:
         """From what a user said; raises ValueError naming the argument."""
         checks.choice("bits", bits, BITS)
+        checks.choice("x_bits", x_bits, X_BITS)
         if bits == FLOAT:
-            if granularity is not None or group_size is not None:
-                raise ValueError("bits=32 stays float32, without granularity or group_size")
+            if granularity is not None or group_size is not None or x_bits != 8:
+                raise ValueError("bits=32 stays float32, without granularity, group_size or x_bits")
             return cls(FLOAT, "none")
         if granularity is None:
             granularity = "per_group" if group_size is not None or bits == 4 else "per_channel"
         checks.choice("granularity", granularity, GRANULARITIES)
+        if x_bits == 16:
+            check_wide(bits, granularity)
         if granularity != "per_group":
             if group_size is not None:
                 raise ValueError(f'group_size={group_size} goes with granularity="per_group"; got {granularity!r}')
-            return cls(bits, granularity)
+            return cls(bits, granularity, None, x_bits)
         group_size = GROUP_OF_4_BITS if group_size is None else group_size
         checks.choice("group_size", group_size, GROUP_SIZES)
         return cls(bits, granularity, group_size)
 
+    def words(self) -> str:
+        """For a reason that names it."""
+        return f"{self.granularity}, {self.bits} bits{', x_bits=16' if self.x_bits == 16 else ''}"
+
     def arguments(self) -> dict[str, Any]:
         """As `dq.pack_linear` takes it."""
-        return {"bits": self.bits, "granularity": self.granularity, "group_size": self.group_size}
+        form = {"bits": self.bits, "granularity": self.granularity, "group_size": self.group_size}
+        return form | {"x_bits": self.x_bits}
 
 
 @dataclass(frozen=True)
@@ -125,7 +137,8 @@ def _rule(where: str, given: Any) -> Rule:
     ops = given.get("op", [])
     ops = (ops,) if isinstance(ops, str) else tuple(ops)
     try:
-        scheme = Scheme.of(given.get("bits", 8), given.get("granularity"), given.get("group_size"))
+        form = given.get("bits", 8), given.get("granularity"), given.get("group_size"), given.get("x_bits", 8)
+        scheme = Scheme.of(*form)
         return Rule(scheme, pattern("match", given.get("match", "")), ops)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error

@@ -36,6 +36,7 @@ def quantize(
     bits: int = 8,
     granularity: str | None = None,
     group_size: int | None = None,
+    x_bits: int = 8,
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
     conv: bool = False,
@@ -57,13 +58,16 @@ def quantize(
         Where the artifact is written, whole or not at all; nowhere by default (`Receipt.model` has it).
     recipe : path of a TOML file, or a mapping
         Ordered rules, of which the first that matches a layer wins (dynq_numba/graph/recipe.py). Layers that match none
-        have `bits`, `granularity` and `group_size`.
+        have `bits`, `granularity`, `group_size` and `x_bits`.
     bits : {8, 4, 32}
         Of weights: 8 or 4, or 32 to leave in floats what the recipe does not name.
     granularity : {"per_channel", "per_tensor", "per_group"}, optional
         What shares a scale; by default a channel (8 bits) or a group (4 bits).
     group_size : {32, 64, 128}, optional
         Values of K in a group; 32 unless given.
+    x_bits : {8, 16}
+        Of what MatMul and Gemm multiply with 8-bit weights, at run time. With 16 (w8a16) the error that is left is that
+        of the weights, and products take twice the time.
     include, exclude : regular expressions, optional
         Only these layers, and never those: found in the name of a node or of its weight. Each must match something.
     conv : bool
@@ -111,7 +115,7 @@ def quantize(
     given = read_recipe(recipe)
     excluded = [Rule(Scheme.of(FLOAT), match, reason=_EXCLUDED) for match in patterns("exclude", exclude)]
     rules = [*excluded, *given.rules]
-    default = [Rule(Scheme.of(bits, granularity, group_size), reason=_FLOATS)]
+    default = [Rule(Scheme.of(bits, granularity, group_size, x_bits), reason=_FLOATS)]
     if default[0].scheme not in (Scheme(), Scheme.of(FLOAT)):  # what has one way only keeps it
         default.insert(0, Rule(Scheme(), ops=("Gather", "LSTM", "GRU", "RNN", "Conv")))
     if not conv:

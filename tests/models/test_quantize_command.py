@@ -36,6 +36,9 @@ def test_options_reach_the_quantizer(path, capsys):
     assert main([*command, *options]) == 0
     assert capsys.readouterr().out.splitlines()[0].startswith("1 of 2 weights quantized, 50.0% of their bytes")
     assert [entry["scheme"] for entry in json.loads(receipt.read_text())["entries"]] == ["int4_per_group_64", "float32"]
+    assert main([*command, "--x-bits", "16", "--quiet", "--json", str(receipt)]) == 0
+    assert json.loads(receipt.read_text())["entries"][0]["scheme"] == "int8_per_channel, x_bits=16"
+    capsys.readouterr()
     assert main([*command, "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["coverage"] == 1
 

@@ -58,6 +58,46 @@ def test_a_linear_has_the_bits_of_our_kernel_in_every_runtime(k, n, granularity)
     assert same(in_reference(made, {"x": x})[0], ours)
 
 
+@pytest.mark.parametrize("granularity", ["per_channel", "per_tensor"])
+@pytest.mark.parametrize("k,n", [(48, 33), (300, 70), (17, 64)])
+def test_a_linear_of_16_bits_has_the_bits_of_our_kernel_in_every_runtime(k, n, granularity):
+    weight, bias, x = floats(k, n), floats(n, seed=1), extremes(floats(5, k, seed=2))
+    source = parsed(f"float[m, {k}] x", f"float[m, {n}] y", "t = MatMul (x, w) y = Add (b, t)", w=weight, b=bias)
+    made, receipt = artifact(source, granularity=granularity, x_bits=16)
+    ours = dq.linear(x, dq.pack_linear(weight.T, bias, granularity=granularity, x_bits=16))
+    assert [(e.weight, e.scheme, e.exact) for e in receipt.entries] == [("w", f"int8_{granularity}, x_bits=16", True)]
+    assert [node.op_type for node in made.graph.node] == ["Linear16"]
+    assert same(in_onnxruntime(made, {"x": x})[0], ours)
+    assert same(in_reference(made, {"x": x})[0], ours)
+
+
+def test_the_largest_sums_of_16_bits():
+    """Products of bytes at the end of int32, and beyond it in the long form."""
+    for k, name in ((MOST_K, "Linear16"), (MOST_K + 30, "Linear16Long")):
+        x, weight = np.full((3, k), 65535, F32), np.full((k, 3), 127, F32)
+        x[1], x[2, ::2], weight[:, 1], weight[1::2, 2] = -65535, 0, -127, -127
+        made, _ = artifact(parsed(f"float[m, {k}] x", "float[m, 3] y", "y = MatMul (x, w)", w=weight), x_bits=16)
+        assert [function.name for function in made.functions] == [name]
+        ours = dq.linear(x, dq.pack_linear(weight.T, x_bits=16))
+        assert ours[0, 0] == -ours[1, 0] == F32(65535 * 127 * k)
+        assert same(in_onnxruntime(made, {"x": x})[0], ours) and same(in_reference(made, {"x": x})[0], ours)
+
+
+def test_16_bits_are_for_linears_and_the_rest_keeps_8():
+    weights = {"e": floats(100, 48), "w": floats(48, 40), "r": floats(1, 96, 24) / 6, "i": floats(1, 96, 40) / 6}
+    body = "a = Gather (e, ids) b = MatMul (a, w) y, h, c = LSTM <hidden_size = 24> (b, i, r)"
+    source = parsed("int64[t, n] ids", "float[t, 1, n, 24] y", body, **weights)
+    made, receipt = artifact(source, x_bits=16)
+    assert [entry.scheme for entry in receipt.entries] == [
+        "uint8_per_row", "int8_per_channel, x_bits=16", "int8_per_channel", "int8_per_channel",
+    ]  # fmt: skip
+    ids = np.array([[0, 5], [99, 1]])
+    assert in_onnxruntime(made, {"ids": ids})[0].shape == (2, 1, 2, 24)
+    told = quantize(source, recipe={"rule": [{"op": "LSTM", "x_bits": 16}]}).kept
+    reason = "recurrent layers have 8 bits per channel; not per_channel, 8 bits, x_bits=16"
+    assert [entry.reason for entry in told] == [reason] * 2
+
+
 def test_a_linear_of_more_axes_and_of_one():
     weight = floats(40, 50)
     for shape in ((2, 3, 40), (40,)):

@@ -53,6 +53,8 @@ def test_the_first_rule_that_matches_wins(model, tmp_path):
     only_tables = quantize(model, bits=32, recipe={"rule": [{"op": ["Gather"]}]}, strict=True)
     assert [entry.weight for entry in only_tables.quantized] == ["words"]
     assert {entry.reason for entry in quantize(model, bits=32).kept} == {"bits=32"}
+    wide = schemes(quantize(model, recipe={"rule": [{"match": "head", "bits": 8, "x_bits": 16}]}))
+    assert (wide["head"], wide["first"]) == ("int8_per_channel, x_bits=16", "int8_per_channel")
 
 
 def test_include_and_exclude(model):
@@ -71,6 +73,11 @@ def test_include_and_exclude(model):
         ({"recipe": {"rule": {"bits": 8}}}, r"recipe recipe: holds attention and \[\[rule\]\] tables only"),
         ({"recipe": {"attention": 4}}, "recipe recipe: attention must be 8 or 32; got"),
         ({"bits": 3}, "bits must be one of"),
+        ({"x_bits": 12}, "x_bits must be one of 8, 16; got int 12"),
+        ({"x_bits": 16, "bits": 4}, "x_bits=16 goes with bits=8; got bits=4"),
+        ({"x_bits": 16, "bits": 32}, "bits=32 stays float32, without granularity, group_size or x_bits"),
+        ({"x_bits": 16, "group_size": 32}, "x_bits=16 goes with granularity=\"per_channel\" or \"per_tensor\""),
+        ({"recipe": {"rule": [{"bits": 4, "x_bits": 16}]}}, "recipe recipe, rule 1: x_bits=16 goes with bits=8"),
         ({"group_size": 48}, "group_size must be one of"),
         ({"granularity": "per_channel", "group_size": 32}, 'group_size=32 goes with granularity="per_group"'),
         ({"exclude": "("}, "exclude must be a regular expression; got '\\('"),

@@ -295,15 +295,28 @@ def test_the_report_says_what_computes_each_step():
     assert f"{len(report)} steps by kernels" in str(report) or "in Python" in str(report)
 
 
-def test_linears_of_one_input_go_together():
+@pytest.mark.parametrize("x_bits", [8, 16])
+def test_linears_of_one_input_go_together(x_bits):
     weights = {f"w{i}": floats(64, 32, seed=i) for i in range(3)}
     source = parsed("float[n, 64] x", "float[n, 32] a, float[n, 32] b, float[n, 32] c",
                     "a = MatMul (x, w0) b = MatMul (x, w1) c = MatMul (x, w2)", **weights)  # fmt: skip
-    session = InferenceSession(ir.to_proto(quantize(source).model))
-    x = floats(4, 64, seed=9)
+    session = InferenceSession(ir.to_proto(quantize(source, x_bits=x_bits).model))
+    x, form = floats(4, 64, seed=9), {"granularity": "per_channel", "x_bits": x_bits}
     for result, weight in zip(session.run(None, {"x": x}), weights.values(), strict=True):
-        assert same(result, dq.linear(x, dq.pack_linear(weight.T, np.zeros(32, F32), granularity="per_channel")))
+        assert same(result, dq.linear(x, dq.pack_linear(weight.T, np.zeros(32, F32), **form)))
     assert [step.kernel for step in session.report()] == ["linear_many"]
+
+
+@pytest.mark.parametrize("k", [64, 66_400])
+def test_a_layer_of_16_bits_with_what_follows_it(k):
+    weight, bias = floats(k, 33), floats(33, seed=1)
+    body = "a = MatMul (x, w) b = Add (a, bias) c = Relu (b) y = Add (c, r)"
+    source = parsed(f"float[n, {k}] x, float[n, 33] r", "float[n, 33] y", body, w=weight, bias=bias)
+    session = InferenceSession(ir.to_proto(quantize(source, x_bits=16).model))
+    x, r = floats(3, k, seed=2), floats(3, 33, seed=3)
+    ours = dq.linear(x, dq.pack_linear(weight.T, bias, x_bits=16), activation="relu", residual=r)
+    assert same(session.run(None, {"x": x, "r": r})[0], ours)
+    assert [step.kernel for step in session.report()] == ["linear"]
 
 
 # -- float32 products ---------------------------------------------------------------------------

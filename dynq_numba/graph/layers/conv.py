@@ -49,8 +49,8 @@ class Conv(LayerKind):
         node, weight = found.node, arrays[0]
         x = node.inputs[0]
         assert x is not None
-        if (scheme.bits, scheme.granularity) != (8, "per_channel"):
-            raise Unfit(f"convolutions have 8 bits per channel; not {scheme.granularity}, {scheme.bits} bits")
+        if (scheme.bits, scheme.granularity, scheme.x_bits) != (8, "per_channel", 8):
+            raise Unfit(f"convolutions have 8 bits per channel; not {scheme.words()}")
         if len(node.inputs) > 2 and node.inputs[2] is not None and found.bias is None:
             raise Unfit("the bias is computed at run time")
         if (auto := node.attributes.get_string("auto_pad", "NOTSET")) not in ("NOTSET", "VALID"):

@@ -2,6 +2,8 @@
 
     Linear           x, uint8 weight [K, N] (integers + 128), scale [N], column sums [N], bias [N]       exact
     LinearLong       the same from MOST_K on, where an int32 sum may wrap: products in float64           exact
+    Linear16         the same inputs, x as 16 bits: high and low bytes, joined in int64                  exact
+    Linear16Long     the same from MOST_K on                                                             exact
     LinearGroup⟨g⟩   x, int8 or int4 weight [N, K], scale [N, K/g], bias: x rounded as in Linear         float32 sums
 
 An int4 weight lies [N, K], in blocks of its last axis: ONNX Runtime miscomputes blocks of the first.
@@ -30,13 +32,37 @@ _EXACT = _AXES + QUANTIZE + BYTES + """
     excess = Mul (zero_points, column_sum)
     sums = Sub (products, excess)
 """ + DEQUANTIZE  # fmt: skip
-_LONG = _AXES + QUANTIZE + """
+_PRODUCTS_IN_FLOAT64 = """
     centred = Sub (q, zero_point)
     left = Cast <to: int = 11> (centred)
     unsigned = Cast <to: int = 11> (weight)
     middle = Constant <value: tensor = double {128.0}> ()
     right = Sub (unsigned, middle)
     sums = MatMul (left, right)
+""" + DEQUANTIZE  # fmt: skip
+_LONG = _AXES + QUANTIZE + _PRODUCTS_IN_FLOAT64
+_SIXTEEN = QUANTIZE.replace("255.0", "65535.0")
+_EXACT_16 = _AXES + _SIXTEEN + """
+    base = Constant <value_float: float = 256.0> ()
+    parts = Div (q, base)
+    upper = Floor (parts)
+    above = Mul (upper, base)
+    lower = Sub (q, above)
+    upper_bytes = Cast <to: int = 2> (upper)
+    lower_bytes = Cast <to: int = 2> (lower)
+    middle = Constant <value: tensor = uint8 {128}> ()
+    none = Constant <value: tensor = uint8 {0}> ()
+    upper_sums = MatMulInteger (upper_bytes, weight, none, middle)
+    lower_sums = MatMulInteger (lower_bytes, weight, none, middle)
+    upper_wide = Cast <to: int = 7> (upper_sums)
+    lower_wide = Cast <to: int = 7> (lower_sums)
+    times = Constant <value_int: int = 256> ()
+    upper_part = Mul (upper_wide, times)
+    products = Add (upper_part, lower_wide)
+    zero_points = Cast <to: int = 7> (zero_point)
+    column_sums = Cast <to: int = 7> (column_sum)
+    excess = Mul (zero_points, column_sums)
+    sums = Sub (products, excess)
 """ + DEQUANTIZE  # fmt: skip
 _GROUP = _AXES + QUANTIZE + """
     centred = Sub (q, zero_point)
@@ -46,6 +72,11 @@ _GROUP = _AXES + QUANTIZE + """
     products = MatMul (rounded_x, turned)
     y = Add (products, bias)
 """
+#: Function and body by bits of x, and whether K is beyond MOST_K.
+_BODIES = {
+    (8, False): ("Linear", _EXACT), (8, True): ("LinearLong", _LONG),
+    (16, False): ("Linear16", _EXACT_16), (16, True): ("Linear16Long", _AXES + _SIXTEEN + _PRODUCTS_IN_FLOAT64),
+}  # fmt: skip
 #: Rows of x that a layer is tried on.
 PROBES = 16
 
@@ -77,9 +108,10 @@ class Linear(LayerKind):
             return Replacement(made, grouped, packed, packed.scheme, False, before, after)
         scale, sums = np.broadcast_to(packed.scale, n).copy(), q.sum(axis=1, dtype=np.int32)
         inputs: Inputs = [x, ("weight", biased(q.T)), ("scale", scale), ("column_sum", sums), bias]
-        name, body = ("Linear", _EXACT) if k <= MOST_K else ("LinearLong", _LONG)
+        name, body = _BODIES[packed.x_bits, k > MOST_K]
         made = function(name, "x, weight, weight_scale, column_sum, bias", body)
-        return Replacement(made, inputs, packed, packed.scheme, True, before, after, table=weight)
+        described = packed.scheme if packed.x_bits == 8 else f"{packed.scheme}, x_bits=16"
+        return Replacement(made, inputs, packed, described, True, before, after, table=weight)
 
     def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, opset: int) -> Probe:
         weight = _outputs_by_inputs(found, arrays[0])

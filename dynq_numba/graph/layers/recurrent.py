@@ -55,8 +55,8 @@ class Recurrent(LayerKind):
 
     def replace(self, found: Found, arrays: Sequence[np.ndarray], scheme: Scheme, constants: Constants) -> Replacement:
         node = found.node
-        if (scheme.bits, scheme.granularity) != (8, "per_channel"):
-            raise Unfit(f"recurrent layers have 8 bits per channel; not {scheme.granularity}, {scheme.bits} bits")
+        if (scheme.bits, scheme.granularity, scheme.x_bits) != (8, "per_channel", 8):
+            raise Unfit(f"recurrent layers have 8 bits per channel; not {scheme.words()}")
         if len(arrays) < 2:
             raise Unfit("one of W and R is computed at run time")
         if len(node.inputs) > 3 and node.inputs[3] is not None and found.bias is None:

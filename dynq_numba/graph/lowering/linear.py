@@ -1,4 +1,4 @@
-"""Quantized linear layers and tables: dynq::Linear, LinearLong, LinearGroup…, Embedding, EmbeddingOf."""
+"""Quantized linear layers and tables: dynq::Linear, LinearLong, Linear16, LinearGroup…, Embedding…"""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def beside(trace: Trace, node: ir.Node, name: Name) -> list[ir.Node]:
     """Layers of the same x and kind that one step does with this one: x is then quantized once."""
     x = node.inputs[0]
     assert x is not None
-    if name.residual or name.base != "Linear":
+    if name.residual or name.base not in ("Linear", "Linear16"):
         return [node]
     users = [use.node for use in x.uses() if use.idx == 0]
     found = [
@@ -113,7 +113,8 @@ def pack(trace: Trace, node: ir.Node) -> PackedLinear:
         )
         return PackedLinear(q, np.array(scale, np.float32), bias, bits, "per_group", group, "per_token")
     q = np.ascontiguousarray((stored ^ np.uint8(128)).view(np.int8).T)
-    return PackedLinear(q, scale.reshape(-1, 1).copy(), bias, 8, "per_channel", None, "per_token")
+    x_bits = 16 if node.op_type.startswith("Linear16") else 8
+    return PackedLinear(q, scale.reshape(-1, 1).copy(), bias, 8, "per_channel", None, "per_token", x_bits=x_bits)
 
 
 def embedding(trace: Trace, node: ir.Node) -> None:
@@ -139,5 +140,6 @@ def _table(trace: Trace, node: ir.Node) -> PackedEmbedding:
 
 
 LOWERINGS = {
-    "dynq::Linear": linear, "dynq::LinearLong": linear, "dynq::LinearGroup": linear, "dynq::Embedding": embedding,
-}  # fmt: skip
+    "dynq::Linear": linear, "dynq::LinearLong": linear, "dynq::Linear16Long": linear, "dynq::LinearGroup": linear,
+    "dynq::Embedding": embedding,
+}  # fmt: skip  # digits behind a name do not count: Linear16 is a Linear
