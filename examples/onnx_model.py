@@ -36,7 +36,7 @@ else:  # run as a script
 
 Array = NDArray[np.float32]
 MAX_TOKENS = 128
-ROUNDS, BLOCK, APART, PATIENCE = 4, 50, 0.2, 40  # rounds, texts in a row, seconds between, seconds of all rounds
+ROUNDS, BLOCK, APART, PATIENCE = 3, 50, 0.2, 20  # rounds, texts in a row, seconds between, seconds of all rounds
 FLOORS = 0.998, 0.995  # cosines to keep, mean and worst
 EXAMPLES = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
 PUBLISHED = ".6660 .1046 .1411"  # their cosines in the documentation of sentence-transformers
