@@ -48,6 +48,8 @@ class Constants:
         return self._known[value]
 
     def _decide(self, value: ir.Value) -> bool:
+        if isinstance(value.type, (ir.SequenceType, ir.OptionalType)):
+            return False
         if value.const_value is not None:
             return not value.is_graph_input()
         node = value.producer()
@@ -107,8 +109,16 @@ def folded(node: ir.Node, given: Sequence[np.ndarray | None], opset: int) -> lis
     try:
         return run_node(node, given, opset)
     except Exception as error:  # onnx.reference raises whatever numpy does
-        name = node.name or next((value.name for value in node.outputs if value.name), "")
-        raise ValueError(f"{node.op_type} {name} of constants cannot be computed: {error}") from error
+        raise named(node, error) from error
+
+
+def named(node: ir.Node, error: Exception) -> Exception:
+    """The error of a node that cannot be planned or computed, with the node's name; too little memory stays that."""
+    if isinstance(error, MemoryError):
+        return error
+    name = node.name or next((value.name for value in node.outputs if value.name), "")
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return ValueError(f"{node.op_type} {name} cannot be computed: {reason}")
 
 
 def run_function(function: ir.Function, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -170,6 +180,9 @@ def evaluator(
 
     def run(arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         feeds = {name: array for name, array in zip(names, arrays, strict=True) if array is not None}
-        return [np.asarray(result) for result in session.run(None, feeds)]
+        found = session.run(None, feeds)
+        if any(result is None or isinstance(result, list) for result in found):
+            raise TypeError("its result is a sequence or nothing, and only tensors can be held")
+        return [np.asarray(result) for result in found]
 
     return run

@@ -25,14 +25,14 @@ from ..kernels.objects.view import ADDRESS
 from ..kernels.program import run as program
 from ..runtime.signatures import WORD
 from ..runtime.threads import ready
-from .constants import evaluator
+from .constants import evaluator, named
 from .frame import Frame
 from .segment import Segment
 from .sizes import Known, Sizes
 from .tensor import Storage, Tensor, dense_strides
 from .trace import Body, Lowerings, Read, Run, State, Trace
 from .uses import count_uses
-from .weights import Weights
+from .weights import Weights, in_memory
 
 #: Segments that are kept behind one place of a plan; the ones used longest ago go first.
 MOST_CHILDREN = 16
@@ -183,10 +183,13 @@ class Plan:
         if isinstance(tail, Read):
             return (_view(frame, tail.dense),)
         given = [None if tensor is None else _view(frame, tensor) for tensor in tail.inputs]
-        if tail.evaluate is None:
-            functions = [ir.to_proto(each) for each in self.model.functions.values()]
-            tail.evaluate = evaluator(tail.node, given, self.weights.opset, functions)
-        return tuple([np.require(array, requirements=["C", "A"]) for array in tail.evaluate(given)])
+        try:
+            if tail.evaluate is None:
+                functions = [ir.to_proto(each) for each in self.model.functions.values()]
+                tail.evaluate = evaluator(tail.node, given, self.weights.opset, functions)
+            return tuple(map(in_memory, tail.evaluate(given)))
+        except Exception as error:  # onnx.reference raises whatever numpy does
+            raise named(tail.node, error) from error
 
     # -- planning -------------------------------------------------------------------------------
     def _trace(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from .constants import captured
+from .constants import captured, named
 from .rewrites.base import fused_from, label
 from .segment import Places, Result, Segment, Step, Word, assemble
 from .sizes import AnySize, Known, Shape, product
@@ -210,6 +210,10 @@ class Trace:
         self._lowerings.copy(self, target, tensor)
         return target
 
+    def is_read(self, value: ir.Value) -> bool:
+        """Whether a node reads a value, or a caller."""
+        return bool(self.uses.get(value)) or value in self.outputs
+
     def once(self, value: ir.Value | None) -> bool:
         """Whether a single node reads a value, and no caller."""
         return value is not None and self.uses.get(value, 0) == 1 and value not in self.outputs
@@ -255,6 +259,8 @@ class Trace:
                 inputs = [self.get(each) for each in (*node.inputs, *captured(node))]
                 given = tuple(None if each is None else self.dense(each) for each in inputs)
                 return Run(node, given, str(reason))
+            except Exception as error:
+                raise named(node, error) from error
         self._node = None
         self._finish()
         return None

@@ -35,7 +35,7 @@ class Weights:
 
     def tensor_of(self, array: np.ndarray) -> Tensor:
         """A constant. The array is kept."""
-        array = np.require(array, requirements=["C", "A"])
+        array = in_memory(array)
         contents = None
         if array.size <= SMALL and array.dtype.kind in "iub":
             contents = array.astype(object)
@@ -52,3 +52,10 @@ class Weights:
         if key not in self._packed:
             self._packed[key] = make()
         return self._packed[key]
+
+
+def in_memory(array: np.ndarray) -> np.ndarray:
+    """The array as steps take it."""
+    if array.dtype.hasobject:  # steps copy bytes, and count no references
+        raise ValueError("texts cannot be held, only numbers")
+    return np.require(array, requirements=["C", "A"])

@@ -76,14 +76,22 @@ class InferenceSession:
     def __init__(self, path_or_bytes: Any, threads: int | None = None) -> None:
         count = 0 if threads is None else checks.thread_count("threads", threads)
         model = files.read(path_or_bytes)
-        self._model, _ = canonical(model)
-        self._notes = optimise(self._model, attention_bits=attention_bits(self._model))
-        absent = missing(self._model)
+        try:
+            self._model, _ = canonical(model)
+            self._notes = optimise(self._model, attention_bits=attention_bits(self._model))
+            absent = missing(self._model)
+        except (ValueError, TypeError, MemoryError):
+            raise
+        except Exception as error:  # what the checker lets through can break a rewrite in any way
+            raise ValueError(f"path_or_bytes is no valid ONNX model: {type(error).__name__}: {error}") from error
         if absent:
             raise ValueError(f"path_or_bytes has operators that nothing here computes: {', '.join(absent)}")
         graph = self._model.graph
         self._inputs, self._outputs = [[_argument(each) for each in values] for values in (graph.inputs, graph.outputs)]
         self._wanted = [_wanted(value, each.shape) for value, each in zip(graph.inputs, self._inputs, strict=True)]
+        for value in graph.outputs:
+            if isinstance(value.type, (ir.SequenceType, ir.OptionalType)):
+                raise ValueError(f"output {value.name} must be a tensor; got {value.type}")
         self._names = [each.name for each in self._outputs]
         self._plan = Plan(self._model, KERNELS, count)
 
@@ -205,8 +213,8 @@ def zeros_for(session: InferenceSession) -> dict[str, np.ndarray]:
 
 def _wanted(value: ir.Value, shape: list[Any]) -> tuple[str, np.dtype, int, list[tuple[int, int]]]:
     """Name, type, axes and fixed lengths of an input."""
-    if value.dtype is None:
-        raise ValueError(f"input {value.name} must be a tensor of a known type")
+    if value.dtype in (None, ir.DataType.STRING) or not isinstance(value.type, ir.TensorType):
+        raise ValueError(f"input {value.name} must be a tensor of numbers of a known type; got {value.type}")
     fixed = [(axis, n) for axis, n in enumerate(shape) if isinstance(n, int)]
     return value.name or "", np.dtype(value.dtype.numpy()), len(shape), fixed
 

@@ -26,7 +26,7 @@ class Operation(IntEnum):
 
     ADD = 0
     SUB = 1
-    MUL = 2
+    MUL = 2  # at most MOST
     FLOOR_DIVIDE = 3  # 0 where the divisor is 0
     MODULO = 4
     MAX = 5
@@ -36,6 +36,8 @@ class Operation(IntEnum):
     AND = 9
 
 
+#: The largest product: more bytes than there are, so that an arena of this size is refused and none wraps round to few.
+MOST = 1 << 56
 #: `run` gives 0, or where it stopped: (number of the step) · STATUSES + its status.
 STATUSES = 16
 _ADD, _SUB, _MUL, _DIVIDE, _MODULO, _MAX, _MIN, _EQUAL, _LESS = map(int, list(Operation)[:9])
@@ -65,7 +67,8 @@ def computed(operation, a, b):
     if operation == _SUB:
         return a - b
     if operation == _MUL:
-        return a * b
+        product = float(a) * float(b)
+        return a * b if abs(product) < MOST else (MOST if product > 0 else -MOST)
     if operation == _DIVIDE:
         return a // b if b else 0
     if operation == _MODULO:

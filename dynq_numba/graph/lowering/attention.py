@@ -32,6 +32,8 @@ def attention(trace: Trace, node: ir.Node) -> None:
     mask_strides: Shape = (0, 0, 0, 0)
     if bias is not None:
         bias = trace.rows(bias)
+        if bias.rank > 4:
+            raise ValueError(f"the bias must have at most 4 axes; got {bias.rank}")
         mask_strides = broadcast_strides(bias, (batch, heads, rows, keys))
         if not (isinstance(mask_strides[3], int) and mask_strides[3] == 4):
             bias = trace.dense(bias.view((*bias.shape[:-1], keys), (*bias.strides[:-1], mask_strides[3])))

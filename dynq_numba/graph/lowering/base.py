@@ -13,6 +13,8 @@ from ...kernels.base.jit import address
 from ...kernels.base.memory import WORKER_SIGNATURE
 from ...kernels.base.record import Record
 from ..segment import Bits, Word
+from ..sizes import AnySize
+from ..tensor import Tensor
 from ..trace import Trace, Unsupported
 
 F32 = np.dtype(np.float32)
@@ -32,7 +34,33 @@ def attribute_ints(node: ir.Node, name: str, default: Sequence[int] | None = Non
 
 def axis_of(node: ir.Node, rank: int, default: int = -1) -> int:
     """The attribute `axis`, not negative."""
-    return node.attributes.get_int("axis", default) % max(1, rank)
+    return axes_of([node.attributes.get_int("axis", default)], rank)[0]
+
+
+def axes_of(given: Sequence[AnySize], rank: int) -> list[int]:
+    """Axes of so many, not negative."""
+    axes = [int(axis) for axis in given]
+    if not all(-rank <= axis < rank for axis in axes):
+        raise ValueError(f"axes must be from {-rank} to {rank - 1}; got {axes}")
+    return [axis % rank for axis in axes]
+
+
+#: The longest axis that numbers may ask for: sums and products of lengths stay within int64.
+MOST_LENGTH = 1 << 40
+
+
+def lengths_of(given: Sequence[AnySize]) -> list[AnySize]:
+    """Numbers that are lengths of axes."""
+    for n in given:
+        if n < 0 or n > MOST_LENGTH:
+            raise ValueError(f"lengths must be from 0 to {MOST_LENGTH}; got {list(given)}")
+    return list(given)
+
+
+def indices_only(tensor: Tensor) -> None:
+    """Refuse what is no int32 or int64."""
+    if tensor.dtype.kind != "i" or tensor.itemsize < 4:
+        raise Unsupported(f"{tensor.dtype} as indices")
 
 
 def floats_only(*tensors: Any) -> None:

@@ -20,6 +20,7 @@ def conv(trace: Trace, node: ir.Node) -> None:
     floats_only(x)
     weight = trace.weights.packed(("conv", *node.inputs[1:5]), lambda: _pack(trace, node))
     x = trace.dense(x)
+    expect(x.rank, len(weight.shape), "axes of x and of the weight")
     expect(x.shape[1], weight.shape[1] * weight._geometry.groups, "channels of x and of the weight")
     spatial = x.shape[2:]
     high, wide = (1, *spatial) if len(spatial) == 1 else spatial

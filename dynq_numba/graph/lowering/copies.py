@@ -11,7 +11,7 @@ from ..segment import Word
 from ..sizes import AnySize, Size, largest, product
 from ..tensor import Tensor, dense_strides, expect, is_one, same
 from ..trace import Trace, Unsupported
-from .base import axis_of, call, function_of
+from .base import axes_of, axis_of, call, function_of, indices_only, lengths_of
 
 
 def copy_into(trace: Trace, target: Tensor, source: Tensor) -> None:
@@ -59,6 +59,8 @@ def concat(trace: Trace, node: ir.Node) -> None:
         part for part in parts if not (part.rank == 1 and isinstance(part.shape[0], int) and part.shape[0] == 0)
     ] or parts[:1]
     axis = axis_of(node, parts[0].rank)
+    if any(part.dtype != parts[0].dtype or part.rank != parts[0].rank for part in parts):
+        raise ValueError("types or ranks do not fit each other")
     total: AnySize = 0
     for part in parts:
         total = total + part.shape[axis]
@@ -86,7 +88,7 @@ def constant_of_shape(trace: Trace, node: ir.Node) -> None:
     """ConstantOfShape"""
     attribute = node.attributes.get_tensor("value", None)
     value = np.zeros(1, np.float32) if attribute is None else attribute.numpy()
-    fill(trace, trace.result(node.outputs[0], value.dtype, tuple(trace.ints(node, 0) or [])), value)
+    fill(trace, trace.result(node.outputs[0], value.dtype, tuple(lengths_of(trace.ints(node, 0) or []))), value)
 
 
 def range_(trace: Trace, node: ir.Node) -> None:
@@ -117,7 +119,7 @@ def range_(trace: Trace, node: ir.Node) -> None:
 def tile(trace: Trace, node: ir.Node) -> None:
     """Tile"""
     tensor = trace.memory(trace.input(node, 0))
-    repeats = trace.ints(node, 1) or []
+    repeats = lengths_of(trace.ints(node, 1) or [])
     lengths: list[AnySize] = []
     strides: list[AnySize] = []
     shape: list[AnySize] = []
@@ -139,12 +141,15 @@ def gather(trace: Trace, node: ir.Node) -> None:
         place = known.reshape(-1)[0]
         if place < 0:
             place = place + data.shape[axis] if isinstance(place, Size) else data.shape[axis] + place
+        if place < 0 or place >= data.shape[axis]:
+            raise ValueError(f"indices must be those of axis {axis}")
         data = trace.memory(data)
         left = [i for i in range(data.rank) if i != axis]
         trace.set(node.outputs[0], data.view(
             tuple(data.shape[i] for i in left), tuple(data.strides[i] for i in left), place * data.strides[axis]
         ))  # fmt: skip
         return
+    indices_only(indices)
     data, indices = trace.dense(data), trace.dense(indices)
     shape = (*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :])
     inner = product(data.shape[axis + 1 :]) * data.itemsize
@@ -159,13 +164,14 @@ def pad(trace: Trace, node: ir.Node) -> None:
     """Pad"""
     tensor = trace.memory(trace.input(node, 0))
     mode, given = node.attributes.get_string("mode", "constant"), trace.ints(node, 1) or []
-    axes = [int(n) % tensor.rank for n in trace.ints(node, 3) or range(tensor.rank)]
+    axes = axes_of(trace.ints(node, 3) or range(tensor.rank), tensor.rank)
     before: list[AnySize] = [0] * tensor.rank
     after: list[AnySize] = [0] * tensor.rank
     for i, axis in enumerate(axes):
         before[axis], after[axis] = given[i], given[i + len(axes)]
     if any(n < 0 for n in (*before, *after)):
         raise Unsupported("negative pads")
+    lengths_of((*before, *after))
     shape = tuple(
         a + n + b if isinstance(a, Size) else n + a + b for a, n, b in zip(before, tensor.shape, after, strict=True)
     )
@@ -201,6 +207,9 @@ def _padded(tensor: Tensor, axis: int, before: AnySize, after: AnySize, mode: st
         strides = (*tensor.strides[:axis], step, *tensor.strides[axis + 1 :])
         return tensor.view(lengths, strides, first * stride)
 
+    least = {"reflect": largest(before, after) + 1, "edge": 1, "wrap": largest(before, after)}.get(mode, 0)
+    if n < least:
+        raise ValueError(f"axis {axis} is too short for these pads")
     if mode == "reflect":
         return [part(before, -stride, before), tensor, part(after, -stride, n - 2)]
     if mode == "edge":

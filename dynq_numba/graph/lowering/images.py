@@ -17,13 +17,15 @@ from ...runtime import isa, kernel_table, scratch, threads
 from ...runtime.post_ops import post_ops_address
 from ..functions import parse
 from ..sizes import AnySize, product
-from ..tensor import Tensor, dense_strides
+from ..tensor import Tensor, dense_strides, expect
 from ..trace import Trace, Unsupported
 from .base import F32, attribute_ints, call, floats_only
 from .copies import copy_into
 from .linear import spread
 from .patches import FEW, few_pixels
 
+#: Of strides, dilations and pads.
+MOST = 1 << 20
 NONE = ((0, 0), (0, 0))
 #: Coordinates and rounding with which pixel o, for a whole factor, is that of o // factor.
 TO_NEAREST = {
@@ -43,6 +45,9 @@ def conv(trace: Trace, node: ir.Node) -> None:
     bias = None if trace.optional(node, 2) is None else trace.constant(node, 2)
     taps = _pair(weight.shape[2:], 1)
     stride, padding, dilation = _geometry(said, weight.ndim - 2)
+    expect(x.rank, weight.ndim, "axes of x and of the weight")
+    if bias is not None:
+        expect(bias.size, weight.shape[0], "the bias and the channels of the result")
     geometry = Geometry(stride, padding, dilation, said.attributes.get_int("group", 1))
     if x.shape[1] != weight.shape[1] * geometry.groups or weight.shape[0] % geometry.groups:
         raise Unsupported("the channels do not fit the weight")
@@ -74,6 +79,9 @@ def conv_transpose(trace: Trace, node: ir.Node) -> None:
     if x.shape[1] != weight.shape[0]:
         raise Unsupported("the channels do not fit the weight")
     bias = None if trace.optional(node, 2) is None else trace.constant(node, 2)
+    expect(x.rank, weight.ndim, "axes of x and of the weight")
+    if bias is not None:
+        expect(bias.size, outputs, "the bias and the channels of the result")
 
     def packed() -> FloatConvWeight:
         matrix = np.moveaxis(weight, 0, -1).reshape(-1, len(weight), 1, 1)
@@ -105,8 +113,9 @@ def _convolve(
 def pool(trace: Trace, node: ir.Node) -> None:
     """MaxPool without indices, AveragePool"""
     x, taken = _image(trace, node), attribute_ints(node, "kernel_shape") or []
-    if any(each.name and each.uses() for each in node.outputs[1:]):
+    if any(map(trace.is_read, node.outputs[1:])):
         raise Unsupported("indices of the largest values")
+    expect(len(taken), x.rank - 2, "axes of the kernel and of the image")
     taps = _pair(taken, 1)
     stride, padding, dilation = _geometry(node, len(taken))
     ceil_mode = bool(node.attributes.get_int("ceil_mode", 0))
@@ -187,6 +196,10 @@ def _geometry(node: ir.Node, axes: int) -> tuple[Pair, tuple[Pair, Pair], Pair]:
         raise Unsupported("auto_pad")
     ones = [1] * axes
     pads = attribute_ints(node, "pads", [0] * 2 * axes) or []
+    for name, count in (("kernel_shape", axes), ("strides", axes), ("dilations", axes), ("pads", 2 * axes)):
+        given, least = attribute_ints(node, name, [1] * count) or [], -MOST if name == "pads" else 1
+        if len(given) != count or not all(least <= n <= MOST for n in given):
+            raise ValueError(f"{name} must be {count} numbers from {least} to {MOST}; got {given}")
     stride, dilation = (_pair(attribute_ints(node, name, ones) or ones, 1) for name in ("strides", "dilations"))
     before, after = (_pair(half, 0) for half in (pads[:axes], pads[axes:]))
     if min(*before, *after) < 0:

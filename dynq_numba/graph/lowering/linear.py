@@ -23,7 +23,7 @@ from ..functions import Name, parse
 from ..sizes import Shape, product
 from ..tensor import Tensor, alike, broadcast, broadcast_strides, expect, is_one, same
 from ..trace import Trace, Unsupported, sources
-from .base import F32, call, floats_only, function_of
+from .base import F32, call, floats_only, function_of, indices_only
 
 
 def linear(trace: Trace, node: ir.Node) -> None:
@@ -121,6 +121,7 @@ def embedding(trace: Trace, node: ir.Node) -> None:
     """dynq::Embedding"""
     table = trace.weights.packed(("table", *node.inputs[:3]), lambda: _table(trace, node))
     store, ids = table._store, trace.dense(trace.input(node, 3))
+    indices_only(ids)
     worker = kernel_table.worker_address("embedding", isa.active(), Scheme(store.bits))
     columns = table.shape[1]
     call(

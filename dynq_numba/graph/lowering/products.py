@@ -62,6 +62,7 @@ def gemm(trace: Trace, node: ir.Node) -> None:
     """Gemm without factors, of a constant B and C, or none"""
     a, b = trace.input(node, 0), trace.constant(node, 1)
     floats_only(a, trace.input(node, 1))
+    expect(a.rank, b.ndim, "axes of A and B")
     if node.attributes.get_float("alpha", 1.0) != 1 or node.attributes.get_float("beta", 1.0) != 1:
         raise Unsupported("Gemm with alpha or beta")
     weight = trace.input(node, 1)
@@ -95,6 +96,8 @@ def _constant(
     form = kernel_table.kernel_for("sgemm", isa.active()).form
     panels = trace.weights.packed(("sgemm", node.inputs[1], array.shape), lambda: pack_matrix(array, form))
     expect(x.shape[-1], weight.shape[0], "the inner axes of a product")
+    if bias is not None:
+        expect(bias.size, weight.shape[1], "lengths of the bias and of the result's rows")
     rows, stride = matrix(trace, x)
     m, k = product(x.shape[:-1]), x.shape[-1]
     a = rows.view((m, k), (stride, 4))

@@ -34,6 +34,10 @@ def sequence(trace: Trace, node: ir.Node) -> None:
     for name, tensor in given.items():
         units = layer.state_size if name == "initial_h" else layer.hidden_size
         wanted = (batch,) if name == "sequence_lens" else (layer.directions, batch, units)
+        if name == "sequence_lens":
+            expect(tensor.itemsize, 4, "bytes of an integer of sequence_lens and 4")
+        else:
+            floats_only(tensor)
         for length, other in zip(tensor.shape, wanted, strict=True):
             expect(length, other, f"lengths of {name}")
     rows, stride = matrix(trace, x)

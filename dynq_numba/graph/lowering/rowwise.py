@@ -35,12 +35,14 @@ def norm(trace: Trace, node: ir.Node) -> None:
     name = parse(node.op_type)
     kernel = "layer_norm" if name.base == "LayerNorm" else "rms_norm"
     x = trace.input(node, 0)
+    floats_only(x)
     first = 1 + name.residual
     weight = np.ascontiguousarray(trace.constant(node, first), np.float32)
     bias = np.ascontiguousarray(trace.constant(node, first + 1), np.float32) if kernel == "layer_norm" else None
     eps = float(trace.constant(node, len(node.inputs) - 1).reshape(()))
     floats_only(x)
     expect(x.shape[-1], weight.size, "the last axis of x and the weight")
+    expect(weight.size, weight.size if bias is None else bias.size, "the weight and the bias")
     fields = dict(NO_ROWS)
     total = None
     if name.residual:
@@ -50,11 +52,7 @@ def norm(trace: Trace, node: ir.Node) -> None:
         fields |= {"residual": other, "residual_stride": stride}
     rows, x_stride = matrix(trace, x)
     out = trace.result(node.outputs[0], F32, x.shape)
-    if (
-        name.residual
-        and len(node.outputs) > 1
-        and (trace.uses.get(node.outputs[1]) or node.outputs[1] in trace.outputs)
-    ):
+    if name.residual and len(node.outputs) > 1 and trace.is_read(node.outputs[1]):
         total = trace.result(node.outputs[1], F32, x.shape)
         fields |= {"total": total, "total_stride": x.shape[-1] * 4}
     call(

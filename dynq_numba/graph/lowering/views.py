@@ -8,7 +8,7 @@ import onnx_ir as ir
 from ..sizes import AnySize, Shape, largest, product, smallest
 from ..tensor import Tensor, broadcast, broadcast_strides, dense_strides, expect, is_one, same
 from ..trace import Trace, Unsupported
-from .base import I64, attribute_ints, axis_of
+from .base import I64, attribute_ints, axes_of, axis_of, lengths_of
 from .numbers import number_tensor
 
 
@@ -27,9 +27,10 @@ def size(trace: Trace, node: ir.Node) -> None:
 
 def identity(trace: Trace, node: ir.Node) -> None:
     """Identity, Dropout"""
-    mask = node.outputs[1] if len(node.outputs) > 1 else None
-    if mask is not None and (trace.uses.get(mask) or mask in trace.outputs):
+    if any(map(trace.is_read, node.outputs[1:])):
         raise Unsupported("the mask of Dropout")
+    if node.op_type == "Dropout" and trace.optional(node, 2) is not None and trace.constant(node, 2).any():
+        raise Unsupported("training")
     trace.set(node.outputs[0], trace.input(node, 0))
 
 
@@ -48,6 +49,8 @@ def reshape(trace: Trace, node: ir.Node) -> None:
     if not node.attributes.get_int("allowzero", 0):
         wanted = [tensor.shape[i] if n == 0 else n for i, n in enumerate(wanted)]
     unknown = [i for i, n in enumerate(wanted) if n < 0]
+    if len(unknown) > 1:
+        raise ValueError(f"one length may be -1; got {wanted}")
     if unknown:
         given, total = list(tensor.shape), [n for i, n in enumerate(wanted) if i != unknown[0]]
         for n in tuple(total):  # what is in both is not divided: lengths may be 0, and codes stay short
@@ -83,7 +86,7 @@ def unsqueeze(trace: Trace, node: ir.Node) -> None:
     axes = _axes(trace, node) or []
     rank = tensor.rank + len(axes)
     lengths, strides = list(tensor.shape), list(tensor.strides)
-    for axis in sorted(axis % rank for axis in axes):
+    for axis in sorted(axes_of(axes, rank)):
         lengths.insert(axis, 1)
         strides.insert(axis, 0)
     trace.set(node.outputs[0], tensor.view(tuple(lengths), tuple(strides)))
@@ -96,7 +99,7 @@ def squeeze(trace: Trace, node: ir.Node) -> None:
     if axes is None:
         gone = {i for i, n in enumerate(tensor.shape) if n == 1}
     else:
-        gone = {axis % tensor.rank for axis in axes}
+        gone = set(axes_of(axes, tensor.rank))
         for axis in gone:
             expect(tensor.shape[axis], 1, "an axis that Squeeze removes and 1")
     left = [i for i in range(tensor.rank) if i not in gone]
@@ -109,6 +112,8 @@ def transpose(trace: Trace, node: ir.Node) -> None:
     """Transpose"""
     tensor = trace.memory(trace.input(node, 0))
     order = attribute_ints(node, "perm") or list(range(tensor.rank))[::-1]
+    if sorted(order) != list(range(tensor.rank)):
+        raise ValueError(f"perm must have each of {tensor.rank} axes once; got {order}")
     trace.set(
         node.outputs[0], tensor.view(tuple(tensor.shape[i] for i in order), tuple(tensor.strides[i] for i in order))
     )
@@ -117,7 +122,7 @@ def transpose(trace: Trace, node: ir.Node) -> None:
 def expand(trace: Trace, node: ir.Node) -> None:
     """Expand"""
     tensor = trace.memory(trace.input(node, 0))
-    wanted = broadcast([tensor.shape, tuple(trace.ints(node, 1) or [])])
+    wanted = broadcast([tensor.shape, tuple(lengths_of(trace.ints(node, 1) or []))])
     trace.set(node.outputs[0], tensor.view(wanted, broadcast_strides(tensor, wanted)))
 
 
@@ -138,8 +143,10 @@ def slice_(trace: Trace, node: ir.Node) -> None:
     """Slice"""
     tensor = trace.memory(trace.input(node, 0))
     starts, ends = trace.ints(node, 1) or [], trace.ints(node, 2) or []
-    axes = [int(n) % tensor.rank for n in trace.ints(node, 3) or range(len(starts))]
+    axes = axes_of(trace.ints(node, 3) or range(len(starts)), tensor.rank)
     steps = [int(n) for n in trace.ints(node, 4) or [1] * len(starts)]
+    if 0 in steps or len(set(axes)) < len(axes):
+        raise ValueError(f"steps must not be 0, and axes all different; got {steps} and {axes}")
     lengths, strides = list(tensor.shape), list(tensor.strides)
     offset: AnySize = 0
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
@@ -168,7 +175,7 @@ def split(trace: Trace, node: ir.Node) -> None:
         each = (tensor.shape[axis] + (count - 1)) // count
         parts = [each] * (count - 1) + [tensor.shape[axis] - each * (count - 1)]
     place: AnySize = 0
-    for value, length in zip(node.outputs, parts, strict=True):
+    for value, length in zip(node.outputs, lengths_of(parts), strict=True):
         lengths = (*tensor.shape[:axis], length, *tensor.shape[axis + 1 :])
         trace.set(value, tensor.view(lengths, tensor.strides, place * tensor.strides[axis]))
         place = place + length
