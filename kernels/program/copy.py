@@ -28,6 +28,8 @@ from ..base.record import Pointer, Record
 from ..base.status import BAD_INDEX, FINE
 
 MOST_AXES = 8
+#: Bytes from which a call of memcpy pays.
+SHORT = 64
 
 
 class Copy(Record):
@@ -41,7 +43,7 @@ class Copy(Record):
 
 @kernel
 def copy_line(target, source, n, target_stride, source_stride, itemsize):
-    if (target_stride == itemsize and source_stride == itemsize) or n == 1:
+    if target_stride == itemsize and source_stride == itemsize and n * itemsize >= SHORT:
         copy_bytes(target, source, n * itemsize)
     elif itemsize == 4:
         for i in range(n):

@@ -53,7 +53,7 @@ def conv(trace: Trace, node: ir.Node) -> None:
         raise Unsupported("the channels do not fit the weight")
     high, wide = _lengths(x, taps, stride, padding, dilation)
     square = weight.reshape(*weight.shape[:2], *taps)
-    if geometry.groups == 1 and residual is None and product([x.shape[0], high, wide]) <= FEW:
+    if geometry.groups == 1 and residual is None and high * wide <= FEW:
         few_pixels(trace, node, x, square, bias, geometry, (high, wide), activation)
         return
     w = trace.weights.packed(

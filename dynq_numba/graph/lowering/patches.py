@@ -2,9 +2,9 @@
 
     patches [pixels, C · taps]  ×  weight [C · taps, O]  =  [pixels, O], seen as [N, O, OH, OW]
 
-A convolution's tile has pixels as columns. With fewer pixels than a vector has lanes most of it would be empty; here
-outputs are the columns. The sums have the same order, so the bits are the same: bias, then channel by channel, tap by
-tap.
+A convolution's tile has pixels of one image as columns. With fewer than a vector has lanes most of it would be empty;
+here outputs are the columns. The sums have the same order, so the bits are the same: bias, then channel by channel, tap
+by tap.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .base import F32
 from .copies import copy_into, fill
 from .products import multiply
 
-#: Pixels of a call up to which this is faster.
-FEW = 8
+#: Pixels of an image up to which this is faster.
+FEW = 12
 
 
 def few_pixels(
