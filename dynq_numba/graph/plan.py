@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ..kernels.base.handlers import handlers_held
 from ..kernels.base.jit import entry
 from ..kernels.base.memory import NO_MEMORY as TOO_LITTLE
 from ..kernels.base.status import NO_MEMORY
@@ -36,6 +37,9 @@ from .weights import Weights, in_memory
 
 #: Segments that are kept behind one place of a plan; the ones used longest ago go first.
 MOST_CHILDREN = 16
+#: A plan is full when its table has so many words beyond MANY times those that its first run needed. Words of segments
+#: that were forgotten are not used again, so that a plan for ever new ranks and shapes would grow for ever.
+MOST_WORDS, MANY = 1 << 17, 8
 #: Of arrays that a segment begins with: types and axes; of one whose numbers are read its shape.
 Key = tuple[tuple[np.dtype, Any], ...]
 
@@ -63,6 +67,7 @@ class Plan:
         self._roots: list[Segment] = []
         self._root = State({}, (Body(tuple(model.graph)),), Known({}, {}))
         self._frames: list[Frame] = []
+        self._usual = 0  # words of the table after the first run
         self._generation = 0  # counts segments that were forgotten: frames from before hold parts of theirs
         self._lock = RLock()
         self._prepare = entry(program.prepare, (ADDRESS, ADDRESS, OBJECT))
@@ -80,6 +85,12 @@ class Plan:
         finally:
             if frame.generation == self._generation:
                 self._frames.append(frame)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a fresh plan should take this one's place."""
+        self._usual = self._usual or self.sizes.count
+        return self.sizes.count > MOST_WORDS + MANY * self._usual
 
     def segments(self) -> list[Segment]:
         """All there are, each before those that follow it."""
@@ -119,7 +130,8 @@ class Plan:
         found = self._found(frame, segments, key, read, arrays)
         if found is not None:
             return found
-        with self._lock:
+        # LLVM's bindings free twice what an interrupt reaches while they free it: handlers wait until it is planned.
+        with self._lock, handlers_held():
             found = self._found(frame, segments, key, read, arrays)  # another thread may have been faster
             if found is None:
                 found = self._trace(frame, state, tail, key, arrays)
@@ -138,10 +150,9 @@ class Plan:
         for segment in tuple(segments):
             if segment.key == key and self._fits(frame, segment, read, arrays):
                 if segment is not segments[0]:
-                    with self._lock:
+                    with self._lock:  # in one assignment: an interrupt loses none
                         if segment in segments:
-                            segments.remove(segment)
-                        segments.insert(0, segment)
+                            segments[:] = [segment, *(each for each in segments if each is not segment)]
                 return segment
         return None
 

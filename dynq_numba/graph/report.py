@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .interpreted import Interpreted
 from .plan import Plan
 from .trace import Read, Run, sources
 
@@ -55,7 +56,7 @@ class Report(list[ReportStep]):
     __repr__ = __str__
 
 
-def report_of(plan: Plan) -> Report:
+def report_of(plan: Plan | Interpreted) -> Report:
     """The steps of a plan's segments."""
     report = Report()
     for segment in plan.segments():

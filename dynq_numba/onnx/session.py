@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
 import onnx_ir as ir
 
 from ..arguments import checks
+from ..graph.interpreted import Interpreted
 from ..graph.lowering import KERNELS
 from ..graph.model import attention_bits, canonical
 from ..graph.optimise import optimise
 from ..graph.plan import Plan
 from ..graph.report import Report, report_of
 from ..graph.supported import missing
+from ..runtime.backend import choose
 from . import files
 
 
@@ -93,7 +95,7 @@ class InferenceSession:
             if isinstance(value.type, (ir.SequenceType, ir.OptionalType)):
                 raise ValueError(f"output {value.name} must be a tensor; got {value.type}")
         self._names = [each.name for each in self._outputs]
-        self._plan = Plan(self._model, KERNELS, count)
+        self._threads, self._plan = count, self._new_plan(count)
 
     def run(
         self,
@@ -130,10 +132,18 @@ class InferenceSession:
             if name not in self._names:
                 raise ValueError(f"output_names must be of {', '.join(self._names)}; got {name!r}")
         targets = {} if out is None else self._targets(out)
-        results = self._plan.run(feeds, targets)
+        plan = self._plan
+        results = plan.run(feeds, targets)
+        if plan.is_full:
+            self._plan = self._new_plan(self._threads)
         if output_names is None:
             return results
         return [results[self._names.index(name)] for name in wanted]
+
+    def _new_plan(self, threads: int) -> Plan | Interpreted:
+        """Compiled; with NUMBA_DISABLE_JIT=1 by onnx.reference."""
+        kind = cast("type[Plan] | type[Interpreted]", choose(Plan, Interpreted))
+        return kind(self._model, KERNELS, threads)
 
     def _feeds(self, given: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
         """The arrays in the model's order, as plans take them."""
