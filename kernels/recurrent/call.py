@@ -42,9 +42,10 @@ def step_micros(layer, rows):
     columns, state, phases = (
         layer.gate_columns, layer.state, layer.phases,
     )  # fmt: skip
+    weight_bytes = 1 if is_null(layer.multiplier) else 4  # so many multiply-adds of int8 take the time of one
     row = phases / ROWS_PER_US + columns / COLUMNS_PER_US
-    row += columns * (state + layer.inputs) / MACS_PER_US
-    return max(rows * row, columns * state / BYTES_PER_US)
+    row += weight_bytes * columns * (state + layer.inputs) / MACS_PER_US
+    return max(rows * row, weight_bytes * columns * state / BYTES_PER_US)
 
 
 @kernel

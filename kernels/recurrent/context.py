@@ -37,6 +37,7 @@ class LayerDescriptor(Record):
     gate_columns: int  # G · (H rounded up to LANES)
     phases: int  # 2 where a step has two products
     has_cells: int  # 1 where there is a cell state (LSTM)
+    multiplier: Pointer  # of float32 weights (sgemm/context.py); NULL: they are int8
 
 
 class Direction(Record):
@@ -79,6 +80,7 @@ class SequenceContext(Context):
 class Job(LinearContext):
     counter: Slot  # of the one worker that a product has
     key: int  # which chain and part this was prepared for, or -1
+    multiplier: Pointer  # of the layer
     cell: Pointer
     rows: int
     blocks: int  # of this part

@@ -6,7 +6,8 @@
     0, 1     a step's phases: q(h)·Rᵀ to a buffer of the worker's, then the cell
 
 A job is the context of a linear worker, narrowed to the panels of its units, and what the cell needs
-(context.py). Each part quantizes all of x and h: 60 ns for 512 values, against microseconds for a product.
+(context.py). Each part quantizes all of x and h: 60 ns for 512 values, against microseconds for a product. Float32
+weights have a worker of their own (floats.py), and nothing is quantized.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def part_of(context, layer, part, which):
 
 
 @kernel
-def narrow(job, weight, first, blocks, all_blocks):
+def narrow(job, layer, weight, first, blocks, all_blocks):
     """Make a job the product with some blocks of units of a packed weight; returns the bytes between its rows."""
     weight = Weight(weight)
     copy_bytes(job, weight, WEIGHT_BYTES)
@@ -57,7 +58,8 @@ def narrow(job, weight, first, blocks, all_blocks):
     job.panels = (columns * blocks + nr - 1) // nr
     job.all_panels = job.panels
     job.weights = offset(weight.weights, panel * weight.panel_stride)
-    job.columns = offset(weight.columns, 12 * nr * panel)
+    job.columns = offset(weight.columns, (12 if is_null(layer.multiplier) else 4) * nr * panel)
+    job.multiplier = layer.multiplier
     job.threads = 1
     job.counters = job.counter
     job.out_stride = stride
@@ -78,7 +80,7 @@ def prepare(context, job, index, chain, part, which):
     place = chain * context.splits + part
     gates = offset(context.gates, place * context.gates_bytes)
     if which == INPUT:
-        narrow(job, direction.input, first, blocks, blocks_of(units))
+        narrow(job, layer, direction.input, first, blocks, blocks_of(units))
         job.out = gates
         x_stride = context.x_stride
         job.source = offset(context.x, first_row * x_stride)
@@ -87,7 +89,7 @@ def prepare(context, job, index, chain, part, which):
     product, cell = direction.product, direction.cell
     if which == 1:
         product, cell = direction.product_2, direction.cell_2
-    narrow(job, product, first, blocks, blocks_of(units))
+    narrow(job, layer, product, first, blocks, blocks_of(units))
     job.out = offset(context.results, index * context.result_bytes)
     job.values = min(LANES * blocks, units - LANES * first)
     job.cell = cell

@@ -1,7 +1,7 @@
 """The numpy reference of the recurrent kernels: the same operations in the same order, hence the same bits.
 
 cells.py says what is computed. Weights come as `Direction`s: the integers and scales of packed
-weights, whose rows are gates in blocks (context.py).
+weights, or float32, whose rows are gates in blocks (context.py).
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..activations.reference import ONE, at_least, at_most
-from ..linear import reference
+from ..linear import reference as quantized
+from ..sgemm import reference as floats
 from .context import LANES
 from .reference_activations import ACTIVATIONS
 
 
 class Direction(NamedTuple):
-    """One direction of a layer; weights are (q int8 [N, K], scale float32 [N, 1], bias float32 [N])."""
+    """One direction of a layer; weights are (q int8 [N, K], scale float32 [N, 1], bias float32 [N]), or the last only
+    after float32 [N, K]."""
 
     kind: str
     reverse: bool
@@ -30,6 +32,13 @@ class Direction(NamedTuple):
     clipped: bool
     coupled: bool
     linear_before_reset: bool
+
+
+def _linear(x: np.ndarray, *weight: np.ndarray) -> np.ndarray:
+    """x [rows, K] times a weight of a `Direction`."""
+    if len(weight) == 2:
+        return floats.product(x, weight[0].T, weight[1])
+    return quantized.linear(x, *weight)
 
 
 def _gates(product: np.ndarray, count: int) -> np.ndarray:
@@ -58,7 +67,7 @@ def _functions(direction: Direction) -> tuple[Any, ...]:
 
 def _lstm(d: Direction, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     f, g, last = _functions(d)
-    i, o, keep, a = _gates(x, 4) + _gates(reference.linear(h, *d.products[0]), 4)
+    i, o, keep, a = _gates(x, 4) + _gates(_linear(h, *d.products[0]), 4)
     p = d.peepholes
     if p is not None:
         i, keep = i + p[0] * c, keep + p[2] * c
@@ -68,7 +77,7 @@ def _lstm(d: Direction, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np
     o = f(o if p is None else o + p[1] * c)
     h = o * last(c)
     if len(d.products) > 1:
-        h = reference.linear(h[:, : d.units], *d.products[1])
+        h = _linear(h[:, : d.units], *d.products[1])
     return h, c
 
 
@@ -78,13 +87,13 @@ def _gru(d: Direction, x: np.ndarray, h: np.ndarray) -> np.ndarray:
     old = np.zeros_like(xz)
     old[:, : d.units] = h
     if d.linear_before_reset:
-        hz, hr, hn = _gates(reference.linear(h, *d.products[0]), 3)
+        hz, hr, hn = _gates(_linear(h, *d.products[0]), 3)
         z, r = f(xz + hz), f(xr + hr)
         n = g(xn + r * hn)
     else:
-        hz, hr = _gates(reference.linear(h, *d.products[0]), 2)
+        hz, hr = _gates(_linear(h, *d.products[0]), 2)
         z, r = f(xz + hz), f(xr + hr)
-        n = g(xn + reference.linear((r * old)[:, : d.units], *d.products[1]))
+        n = g(xn + _linear((r * old)[:, : d.units], *d.products[1]))
     return (ONE - z) * n + z * old
 
 
@@ -103,7 +112,7 @@ def sequence(
     state = h.shape[2]
     for i, d in enumerate(directions):
         columns, inputs = d.input[0].shape
-        gates = reference.linear(x.reshape(times * batch, inputs), *d.input).reshape(times, batch, columns)
+        gates = _linear(x.reshape(times * batch, inputs), *d.input).reshape(times, batch, columns)
         cells = np.zeros((batch, -(-d.units // LANES) * LANES), np.float32)
         if c is not None:
             cells[:, : d.units] = c[i]
@@ -116,7 +125,7 @@ def sequence(
                 new = _gru(d, gates[t], h[i])
             else:
                 (f,) = _functions(d)
-                new = f(gates[t] + reference.linear(h[i], *d.products[0]))
+                new = f(gates[t] + _linear(h[i], *d.products[0]))
             h[i] = np.where(active[:, None], new[:, :state], h[i])
             y[t, :, i * state : (i + 1) * state] = np.where(active[:, None], h[i], np.float32(0))
         if c is not None:

@@ -17,6 +17,8 @@ from ...kernels.recurrent import reference
 from ...kernels.recurrent.context import LANES, Direction, LayerDescriptor, padded
 from ...runtime import isa, kernel_table, threads
 from ...runtime.signatures import WORD
+from ..sgemm.backend import multiplier
+from .floats import FloatWeight
 
 _SEQUENCE = (VIEW, WORD, WORD, ADDRESS, ADDRESS, ADDRESS, WORD, ADDRESS, ADDRESS, ADDRESS, ADDRESS, WORD)
 
@@ -70,14 +72,16 @@ class Layer:
         if not JIT_ENABLED:
             self.references = tuple(direction_of(packed, d) for d in range(packed.directions))
             return
+        layouts = [[weight._layout() for weight in weights] for weights in packed.weights]
+        floats = isinstance(packed.weights[0][0], FloatWeight)
         LayerDescriptor.fill(
             words, sequence_worker=kernel_table.worker_address(packed.kind, isa.active()), pool=threads.POOL,
             inputs=packed.input_size, hidden=packed.hidden_size, state=packed.state_size,
             directions=packed.directions, gate_columns=packed.weights[0][0].shape[0],
             phases=len(packed.weights[0]) - 1, has_cells=packed.kind == "lstm",
+            multiplier=multiplier(isa.active()).ctypes.data if floats else 0,
         )  # fmt: skip
-        descriptors = [[weight._layout().descriptor for weight in weights] for weights in packed.weights]
-        for d, (given, *products) in enumerate(descriptors):
+        for d, (given, *products) in enumerate([layout.descriptor for layout in own] for own in layouts):
             direction = words[first + d * each :]
             Direction.fill(
                 direction, input=given.ctypes.data, reverse=packed.options.direction == "reverse" or d == 1,
@@ -87,13 +91,16 @@ class Layer:
             Direction.fill(direction, product=products[0].ctypes.data, cell=cells[0])
             if len(products) > 1:
                 Direction.fill(direction, product_2=products[1].ctypes.data, cell_2=cells[1])
-        self.words = np.asarray(_Kept(words, descriptors, peepholes, parameters))
+        self.words = np.asarray(_Kept(words, layouts, peepholes, parameters))
 
 
 def direction_of(packed: Any, d: int) -> reference.Direction:
     """A direction of a packed layer, for the numpy reference."""
-    parts = []
+    parts: list[tuple] = []
     for weight in packed.weights[d]:
+        if isinstance(weight, FloatWeight):
+            parts.append((weight.weight, weight.bias))
+            continue
         bias = np.zeros(weight.shape[0], np.float32) if weight.bias is None else weight.bias
         parts.append((weight.qweight, weight.scale.reshape(-1, 1), bias))
     peepholes = None

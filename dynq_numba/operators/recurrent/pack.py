@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ...arguments import checks, deprecated
 from ...arguments.literals import Direction, Layout
-from ...kernels.recurrent.context import LANES, padded
 from ..linear.pack import pack_linear
 from ..linear.packed import PackedLinear
-from .options import layer_options, switch
+from .arrange import ORDERS, gru_of, lstm_of, rnn_of
+from .options import switch
 from .packed import PackedGRU, PackedLSTM, PackedRNN
-
-#: Where each gate of the kernels' order (i o f c; z r h) stands in a layout.
-ORDERS: dict[str, dict[str, tuple[int, ...]]] = {
-    "lstm": {"onnx": (0, 1, 2, 3), "torch": (0, 3, 1, 2)},
-    "gru": {"onnx": (0, 1, 2), "torch": (1, 0, 2)},
-    "rnn": {"onnx": (0,), "torch": (0,)},
-}
 
 
 def _layout(layout: Layout | None) -> Layout:
@@ -100,29 +92,11 @@ def pack_lstm(
     >>> dq.pack_lstm(W, R, layout="torch")
     PackedLSTM(3 -> 8, hidden 8, forward, sigmoid/tanh/tanh, int8_per_channel weights, ... bytes)
     """
-    order_of = _layout(layout)
-    if projection is not None:
-        projection = _directed("projection", projection, 2)
-    w, r, b, hidden = _weights("lstm", W, R, B, None if projection is None else projection.shape[1])
-    count = len(w)
-    if projection is not None and projection.shape != (count, r.shape[2], hidden):
-        raise ValueError(f"projection must have shape ({count}, {r.shape[2]}, {hidden}); got {projection.shape}")
-    if peepholes is not None:
-        peepholes = _directed("peepholes", peepholes, 1)
-        if peepholes.shape != (count, 3 * hidden):
-            raise ValueError(f"peepholes must have shape ({count}, {3 * hidden}); got {peepholes.shape}")
-        peepholes = np.array(peepholes).reshape(count, 3, hidden)
-    coupled = switch("input_forget", input_forget)
-    options = layer_options("lstm", count, direction, activations, activation_alpha, activation_beta, clip, coupled)
-    order = ORDERS["lstm"][order_of]
-    weights = []
-    for d in range(count):
-        bias = None if b is None else b[d, 0] + b[d, 1]
-        parts = [_pack(w[d], bias, order, hidden), _pack(r[d], None, order, hidden)]
-        if projection is not None:
-            parts.append(_pack(projection[d], None, (0,), r.shape[2]))
-        weights.append(tuple(parts))
-    return PackedLSTM(tuple(weights), hidden, None if peepholes is None else tuple(peepholes), options)
+    order = ORDERS["lstm"][_layout(layout)]
+    return PackedLSTM(*lstm_of(
+        _int8, W, R, B, order, peepholes, projection, direction, activations, activation_alpha, activation_beta, clip,
+        input_forget,
+    ))  # fmt: skip
 
 
 def pack_gru(
@@ -185,29 +159,10 @@ def pack_gru(
     if order_of == "torch" and linear_before_reset is not None and not linear_before_reset:
         raise ValueError('linear_before_reset must be True with layout="torch"; got False')
     given = linear_before_reset is not None and switch("linear_before_reset", linear_before_reset)
-    after = order_of == "onnx" and not given
-    w, r, b, hidden = _weights("gru", W, R, B, None)
-    options = layer_options(
-        "gru", len(w), direction, activations, activation_alpha, activation_beta, clip, before=not after
-    )
-    order = ORDERS["gru"][order_of]
-    weights = []
-    for d in range(len(w)):
-        first = inner = None
-        if b is not None:
-            gates = b[d].reshape(2, 3, hidden)
-            outer = gates[0] + gates[1]
-            if not after:
-                outer[2] = gates[0, 2]  # the recurrent bias of h is multiplied by r, so it belongs to that product
-                inner = np.concatenate([np.zeros(2 * hidden, np.float32), gates[1, 2]])
-            first = outer.reshape(-1)
-        parts = [_pack(w[d], first, order, hidden)]
-        if after:
-            parts += [_pack(r[d], None, order[:2], hidden), _pack(r[d], None, order[2:], hidden)]
-        else:
-            parts.append(_pack(r[d], inner, order, hidden))
-        weights.append(tuple(parts))
-    return PackedGRU(tuple(weights), hidden, None, options)
+    before = order_of == "torch" or given
+    return PackedGRU(*gru_of(
+        _int8, W, R, B, ORDERS["gru"][order_of], before, direction, activations, activation_alpha, activation_beta, clip
+    ))  # fmt: skip
 
 
 def pack_rnn(
@@ -262,55 +217,8 @@ def pack_rnn(
     (2, 4)
     """
     checks.choice("layout", layout, ("onnx", "torch"))
-    w, r, b, hidden = _weights("rnn", W, R, B, None)
-    options = layer_options("rnn", len(w), direction, activations, activation_alpha, activation_beta, clip)
-    biases = [None] * len(w) if b is None else [pair[0] + pair[1] for pair in b]
-    weights = tuple(
-        (_pack(w[d], biases[d], (0,), hidden), _pack(r[d], None, (0,), hidden)) for d in range(len(w))
-    )
-    return PackedRNN(weights, hidden, None, options)
+    return PackedRNN(*rnn_of(_int8, W, R, B, direction, activations, activation_alpha, activation_beta, clip))
 
 
-def _directed(name: str, value: Any, ndim: int) -> np.ndarray:
-    """Finite float32 with an axis of 1 or 2 directions first."""
-    array = checks.float_array(name, value)
-    if array.ndim == ndim:
-        array = array[None]
-    if array.ndim != ndim + 1 or array.shape[0] not in (1, 2):
-        raise ValueError(f"{name} must have {ndim} dimensions, or 1 or 2 directions before them; got {value.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite; it has NaN or infinite values")
-    return array
-
-
-def _weights(
-    kind: str, w: Any, r: Any, b: Any, state: int | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, int]:
-    """W [D, G·H, I], R [D, G·H, P], B [D, 2, G·H] and H."""
-    gates = len(ORDERS[kind]["onnx"])
-    w, r = _directed("W", w, 2), _directed("R", r, 2)
-    count, rows, _ = w.shape
-    hidden = rows // gates
-    if rows % gates or not hidden:
-        raise ValueError(f"W must have {gates} gates of H ≥ 1 rows; got {w.shape}")
-    expected = (count, rows, hidden if state is None else state)
-    if r.shape != expected:
-        raise ValueError(f"R must have shape {expected} to go with W {w.shape}; got {r.shape}")
-    if b is not None:
-        b = _directed("B", b, 1)
-        if b.shape != (count, 2 * rows):
-            raise ValueError(f"B must have shape ({count}, {2 * rows}): input and recurrent biases; got {b.shape}")
-        b = b.reshape(count, 2, rows)
-    return w, r, b, hidden
-
-
-def _pack(weight: np.ndarray, bias: np.ndarray | None, order: tuple[int, ...], units: int) -> PackedLinear:
-    """The gates of `order`, as blocks of LANES units with all their gates (kernels/recurrent/context.py)."""
-
-    def arranged(array: np.ndarray) -> np.ndarray:
-        whole = np.zeros((len(order), padded(units), *array.shape[1:]), np.float32)
-        whole[:, :units] = array.reshape(len(array) // units, units, *array.shape[1:])[list(order)]
-        blocks = whole.reshape(len(order), padded(units) // LANES, LANES, *array.shape[1:]).swapaxes(0, 1)
-        return np.ascontiguousarray(blocks).reshape(len(order) * padded(units), *array.shape[1:])
-
-    return pack_linear(arranged(weight), None if bias is None else arranged(bias), granularity="per_channel")
+def _int8(weight: np.ndarray, bias: np.ndarray | None) -> PackedLinear:
+    return pack_linear(weight, bias, granularity="per_channel")

@@ -14,8 +14,8 @@ from ...files.fields import Described, Take, attributes, flag, given
 from ...kernels.recurrent.context import padded
 from ..linear.packed import PackedLinear
 from ..linear.saved import describe_linear, restore_linear
+from .arrange import ORDERS
 from .options import DEFAULTS, layer_options
-from .pack import ORDERS
 from .packed import PackedGRU, PackedLSTM, PackedRecurrent, PackedRNN
 
 TYPES: dict[str, type[PackedRecurrent]] = {"lstm": PackedLSTM, "gru": PackedGRU, "rnn": PackedRNN}

@@ -21,7 +21,7 @@ def planned(hidden, batch, times, threads=0, *, cores=2, gates=4, inputs=64, dir
     room[pool.Pool.setting], room[pool.Pool.helpers] = cores, cores - 1
     layer = LayerDescriptor.array(
         sequence_worker=0, pool=room.ctypes.data, inputs=inputs, hidden=hidden, state=hidden, directions=directions,
-        gate_columns=gates * padded(hidden), phases=phases, has_cells=0,
+        gate_columns=gates * padded(hidden), phases=phases, has_cells=0, multiplier=0,
     )  # fmt: skip
     return plan_of(layer, times, batch, threads)
 

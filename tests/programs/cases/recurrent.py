@@ -9,6 +9,8 @@ from itertools import product
 import numpy as np
 
 import dynq_numba as dq
+from dynq_numba.operators.recurrent.arrange import float_layer
+from dynq_numba.operators.recurrent.backend import sequence
 
 from .base import Arrays, Call, Draw, Extreme, Maker, Row, Size, values
 
@@ -23,6 +25,14 @@ def packed_lstm(W: np.ndarray, R: np.ndarray, B: np.ndarray) -> np.ndarray:
     """What a layer that was packed of these gives."""
     packed = dq.pack_lstm(W, R, B, layout="onnx")
     return dq.lstm(np.ones((2, 1, packed.input_size), np.float32), packed)[0]
+
+
+def run_floats(x: np.ndarray, layer: dq.PackedLSTM, *states: np.ndarray | None, threads: int = 0) -> tuple:
+    """y, h, c of x [T, B, I], lengths, h0 and c0 through a layer of float32 weights, which only sessions have."""
+    times, batch, inputs = x.shape
+    lengths, h0, c0 = (*states, None, None, None)[:3]
+    rows = np.ascontiguousarray(x).reshape(times * batch, inputs)
+    return sequence(layer, rows, times, batch, lengths, h0, c0, threads)
 
 
 def calls(size: Size) -> Iterator[Call]:
@@ -40,6 +50,8 @@ def calls(size: Size) -> Iterator[Call]:
     yield Call("lstm", lambda x, h0, c0, lengths, **o: dq.lstm(x, lstm, h0, c0, lengths, **o)[0],
                {"x": x, "h0": a.normal(*state), "c0": a.normal(*state), "lengths": lengths}, ("threads",))  # fmt: skip
     yield Call("gru", lambda x, h0, **o: dq.gru(x, gru, h0, **o)[0], {"x": x, "h0": a.normal(*state)}, ("threads",))
+    layer = float_layer("lstm", a.normal(directions, 4 * hidden, inputs), a.normal(directions, 4 * hidden, hidden))
+    yield Call("lstm, float32", lambda x: run_floats(x, layer)[0], {"x": x})
     yield Call("rnn", lambda x, h0, **o: dq.rnn(x, rnn, h0, **o)[0], {"x": x, "h0": a.normal(*state)}, ("threads",))
     if size == "large":
         return
@@ -84,6 +96,16 @@ def golden() -> Arrays:
     yield from dq.lstm(x, dq.pack_lstm(values(62, 1, 96, 20), values(63, 1, 96, 10), layout="onnx", **more))
 
 
+def golden_floats() -> Arrays:
+    x, h, lengths = values(48, 9, 3, 20), values(49, 2, 3, 24), np.array([9, 1, 6])
+    for seed, (kind, gates) in zip((50, 53, 56), (("lstm", 4), ("gru", 3), ("rnn", 1)), strict=True):
+        w, r, b = values(seed, 2, gates * 24, 20), values(seed + 1, 2, gates * 24, 24), values(seed + 2, 2, gates * 48)
+        layer = float_layer(kind, w, r, b, clip=0.9)
+        c = values(59, 2, 3, 24) if kind == "lstm" else None
+        yield from run_floats(x, layer)
+        yield from run_floats(x, layer, lengths, h, c, threads=2)
+
+
 def drawn(draw: Draw) -> tuple[np.ndarray, ...]:
     steps, batch, inputs, units = draw.short(), draw.short(), draw.length(), draw.one_of(1, 3, 16, 33)
     return draw.floats(steps, batch, inputs), draw.floats(1, 4 * units, inputs), draw.floats(1, 4 * units, units)
@@ -94,8 +116,13 @@ def extreme(x: np.ndarray, w: np.ndarray, r: np.ndarray) -> list:
     units = r.shape[-1]
     for pack, run, _, gates in LAYERS:
         results += run(x, pack(w[:, : gates * units], r[:, : gates * units], layout="onnx"), threads=2)
+        floats = float_layer(run.__name__, w[:, : gates * units], r[:, : gates * units])
+        results += run_floats(x, floats, threads=2)
     return results
 
 
-ROW = Row(calls, edges, warm, {"recurrent": golden}, extremes={"recurrent": Extreme(drawn, extreme)},
-    imports="base threads activations linear", bench=("recurrent",))
+ROW = Row(
+    calls, edges, warm, {"recurrent": golden, "recurrent, float32": golden_floats},
+    extremes={"recurrent": Extreme(drawn, extreme)}, imports="base threads activations linear sgemm",
+    bench=("recurrent",),
+)  # fmt: skip
