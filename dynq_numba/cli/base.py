@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 
 class Command(NamedTuple):
@@ -18,6 +19,24 @@ class Command(NamedTuple):
     add_arguments: Callable[[argparse.ArgumentParser], None]
     #: Prints plain text to stdout. What goes wrong is an exception; main.py makes a line of it.
     run: Callable[[argparse.Namespace], None]
+
+
+def arrays_of(path: str) -> dict[str, Any]:
+    """The arrays of an .npz file, by name."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"--input must be an .npz file with an array for each input; {path} is none") from error
+
+
+def apart(path: str, option: str, *others: str) -> None:
+    """Refuse to write over a file that is read."""
+    for other in others:
+        if Path(path).exists() and Path(other).exists() and Path(path).samefile(other):
+            raise ValueError(f"{option} must be another file than {other}")
 
 
 def positive(text: str) -> int:

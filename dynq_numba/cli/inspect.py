@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 
-from .base import Command
+from .base import Command, apart
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +28,8 @@ def _rewrites(args: argparse.Namespace) -> None:
         raise ValueError(f"--why and --graph are for one model; got {len(args.files)} files")
     from .. import onnx
 
+    if args.graph is not None:
+        apart(args.graph, "--graph", args.files[0])
     notes = onnx.optimise(args.files[0], args.graph)
     if args.graph is not None:
         print(f"written to {args.graph}")

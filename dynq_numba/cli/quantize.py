@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .base import Command, fraction
+from .base import Command, apart, fraction
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +52,8 @@ def _run(args: argparse.Namespace) -> None:
     out = Path(args.output) if args.output else beside
     if out.exists() and source.exists() and out.samefile(source):
         raise ValueError(f"--output must be another file than the model; got {out}")
+    if args.json and args.json != "-":
+        apart(args.json, "--json", args.model)
     receipt = quantize(
         source, out, recipe=args.recipe, bits=args.bits, granularity=args.granularity, group_size=args.group_size,
         x_bits=args.x_bits, include=args.include, exclude=args.exclude, conv=args.conv, strict=args.strict,

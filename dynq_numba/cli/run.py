@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .base import Command, positive
+from .base import Command, apart, arrays_of, positive
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +29,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> None:
     from ..onnx import InferenceSession
 
-    with np.load(args.input, allow_pickle=False) as file:
-        feeds = {name: file[name] for name in file.files}
+    if args.output:
+        apart(args.output, "--output", args.model, args.input)
+        if not Path(args.output).parent.is_dir():
+            raise ValueError(f"--output: there is no folder {Path(args.output).parent}")
+    feeds = arrays_of(args.input)
     session = InferenceSession(args.model, threads=args.threads)
     results = session.run(None, feeds)
     names = [each.name for each in session.get_outputs()]
@@ -50,12 +53,20 @@ def _run(args: argparse.Namespace) -> None:
         print(f"written to {args.output}")
 
 
+def _umask() -> int:
+    """What the process takes away from new files: a temporary file has none of it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Whole or not at all."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
             np.savez(file, **arrays)  # type: ignore[arg-type]
             file.flush()
+            Path(file.name).chmod(0o666 & ~_umask())
             os.replace(file.name, path)
         except BaseException:
             os.unlink(file.name)

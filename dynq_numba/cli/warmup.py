@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from .base import Command, positive
+from .base import Command, arrays_of, positive
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +29,6 @@ def _run(args: argparse.Namespace) -> None:
 
 def _models(args: argparse.Namespace) -> None:
     """Run each model once: that compiles its kernels and regions into the disk cache."""
-    import numpy as np
-
     from ..kernels.base.jit import cache_directory
     from ..onnx import InferenceSession
     from ..onnx.session import zeros_for
@@ -41,13 +39,14 @@ def _models(args: argparse.Namespace) -> None:
         begun = time.perf_counter()
         session = InferenceSession(path)
         if args.input:
-            with np.load(args.input, allow_pickle=False) as file:
-                feeds = {name: file[name] for name in file.files}
+            feeds = arrays_of(args.input)
         else:
             feeds = zeros_for(session)
         try:
             session.run(None, feeds)
         except ValueError as error:
+            if args.input:
+                raise
             raise ValueError(f"{path} does not run on zeros; give --input: {error}") from error
         seconds = time.perf_counter() - begun
         print(f"{path} ready in {seconds:.1f} s; kernels are kept in {cache_directory() or 'memory only'}")

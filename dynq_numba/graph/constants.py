@@ -159,8 +159,8 @@ def evaluator(
     results that have a name, or `every` one.
     """
     outer = [value.name or "" for value in captured(node)]
-    inputs = [f"i{i}" if array is not None else "" for i, array in enumerate(given[: len(node.inputs)])]
-    outputs = [f"o{i}" if every or value.name else "" for i, value in enumerate(node.outputs)]
+    inputs = [f"dynq.input.{i}" if array is not None else "" for i, array in enumerate(given[: len(node.inputs)])]
+    outputs = [f"dynq.output.{i}" if every or value.name else "" for i, value in enumerate(node.outputs)]
     proto = ir.serde.serialize_node(node)
     del proto.input[:], proto.output[:]
     proto.input.extend(inputs)

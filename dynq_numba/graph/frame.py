@@ -52,12 +52,14 @@ class Frame:
         return part
 
     def know(self, addresses: list[tuple[int, int]]) -> None:
-        """Write where constants are, those that came since the last time."""
-        if self._addresses < len(addresses):
-            self.grow(1 + max(index for index, _ in addresses))
-            for index, address in addresses[self._addresses :]:
+        """Write where constants are, those that came since the last time. Another thread may add to them meanwhile."""
+        count = len(addresses)
+        if self._addresses < count:
+            new = addresses[self._addresses : count]
+            self.grow(1 + max(index for index, _ in new))
+            for index, address in new:
                 self.words[index] = address
-            self._addresses = len(addresses)
+            self._addresses = count
 
     def number(self, size: AnySize) -> int:
         return self.words[size.index] if isinstance(size, Size) else size

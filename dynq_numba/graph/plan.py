@@ -63,7 +63,11 @@ class Plan:
         self.sizes = Sizes()
         self.weights = Weights(model, self.sizes, threads)
         self._uses = count_uses(model.graph)
-        self._outputs = {value: i for i, value in enumerate(model.graph.outputs)}
+        self._outputs: dict[ir.Value, int] = {}
+        self._twins: list[tuple[int, int]] = []  # results that are another one again
+        for i, value in enumerate(model.graph.outputs):
+            if self._outputs.setdefault(value, i) != i:
+                self._twins.append((i, self._outputs[value]))
         self._roots: list[Segment] = []
         self._root = State({}, (Body(tuple(model.graph)),), Known({}, {}))
         self._frames: list[Frame] = []
@@ -80,11 +84,12 @@ class Plan:
             frame = self._frames.pop()
         except IndexError:
             frame = Frame(self._generation)
-        try:
-            return self._down(frame, feeds, out)
-        finally:
-            if frame.generation == self._generation:
-                self._frames.append(frame)
+        results = self._down(frame, feeds, out)  # after an error the frame may be half changed: it is let go
+        for position, first in self._twins:
+            results[position] = results[first].copy()
+        if frame.generation == self._generation:
+            self._frames.append(frame)
+        return results
 
     @property
     def is_full(self) -> bool:
@@ -103,12 +108,12 @@ class Plan:
 
     # -- a run ----------------------------------------------------------------------------------
     def _down(self, frame: Frame, arrays: tuple[np.ndarray, ...], out: dict[int, np.ndarray]) -> list[np.ndarray]:
-        results: list[Any] = [None] * len(self._outputs)
+        results: list[Any] = [None] * (len(self._outputs) + len(self._twins))
         segments, state, tail = self._roots, self._root, None
         held = [arrays]  # later segments read them, too
         while True:
             segment = self._next(frame, segments, state, tail, arrays)
-            if segment.steps:
+            if segment.steps or segment.results:
                 self._call(frame, segment, results, out)
             if segment.tail is None:
                 return results

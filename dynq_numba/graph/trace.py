@@ -135,6 +135,10 @@ class Trace:
             raise Unsupported(f"input {i} is computed at run time")
         return array
 
+    def constants(self, node: ir.Node, *places: int) -> list[np.ndarray | None]:
+        """The arrays of some inputs, of which each is a constant or left out."""
+        return [None if self.optional(node, i) is None else self.constant(node, i) for i in places]
+
     def set(self, value: ir.Value, tensor: Tensor) -> None:
         self.state.values[value] = tensor
 
@@ -248,14 +252,16 @@ class Trace:
             self._node = node
             if all(self._is_there(each) for each in node.outputs):
                 continue
-            before, work = len(self.steps), self.state.work
+            before, work = self._place(), self.state.work
             try:
                 self._lowerings.lower(self, node)
-            except Wanted as wanted:
+            except Wanted as wanted:  # what was done so far is done again when the segment after this one is planned
                 self.state.work = (*work[:-1], replace(work[-1], at=work[-1].at - 1))
                 return Read(wanted.tensor, wanted.dense)
+            except ValueError as error:  # lengths that do not fit each other
+                raise ValueError(f"{label(node)}: {error}") from error
             except Unsupported as reason:
-                del self.steps[before:]
+                self._return_to(before)
                 inputs = [self.get(each) for each in (*node.inputs, *captured(node))]
                 given = tuple(None if each is None else self.dense(each) for each in inputs)
                 return Run(node, given, str(reason))
@@ -264,6 +270,17 @@ class Trace:
         self._node = None
         self._finish()
         return None
+
+    def _place(self) -> tuple[Any, ...]:
+        """How far the segment has come, for a lowering that may give up half-way."""
+        state = self.state
+        return (
+            len(self.steps), len(self.results), len(self._blocks), dict(state.values), dict(state.memory), state.made
+        )  # fmt: skip
+
+    def _return_to(self, place: tuple[Any, ...]) -> None:
+        steps, results, blocks, self.state.values, self.state.memory, self.state.made = place
+        del self.steps[steps:], self.results[results:], self._blocks[blocks:]
 
     def _finish(self) -> None:
         """Results that lie elsewhere are copied to where callers get them."""

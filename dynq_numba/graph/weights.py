@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,11 +47,15 @@ class Weights:
         self.addresses.append((base.index, array.ctypes.data))
         return tensor
 
-    def packed(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made once for a key, which is a tuple of values of the graph and what else matters."""
+    def packed(self, kind: Any, arrays: Sequence[np.ndarray | None], make: Callable[[], Any]) -> Any:
+        """What `make` gives for constants, made once.
+
+        They are told apart by identity: a value of the graph may stand for other constants in another branch.
+        """
+        key = (kind, *map(id, arrays))
         if key not in self._packed:
-            self._packed[key] = make()
-        return self._packed[key]
+            self._packed[key] = make(), tuple(arrays)  # which must not be freed while their ids count
+        return self._packed[key][0]
 
 
 def in_memory(array: np.ndarray) -> np.ndarray:

@@ -19,9 +19,9 @@ from ..graph.report import Report, ReportStep
 from .inspection import inspect
 from .optimisation import Note, optimise
 from .quantize import CoverageError, quantize
-from .session import InferenceSession, NodeArg
+from .session import InferenceSession, ModelMeta, NodeArg
 
 __all__ = [
-    "CoverageError", "Entry", "InferenceSession", "NodeArg", "Note", "Receipt", "Report", "ReportStep", "inspect",
-    "optimise", "quantize",
+    "CoverageError", "Entry", "InferenceSession", "ModelMeta", "NodeArg", "Note", "Receipt", "Report", "ReportStep",
+    "inspect", "optimise", "quantize",
 ]  # fmt: skip

@@ -37,6 +37,24 @@ class NodeArg(NamedTuple):
     shape: list[int | str | None]
 
 
+class ModelMeta(NamedTuple):
+    """What a model says of itself, with ONNX Runtime's names.
+
+    Attributes
+    ----------
+    producer_name, graph_name, domain, description : str
+    version : int
+    custom_metadata_map : dict of str to str
+    """
+
+    producer_name: str
+    graph_name: str
+    domain: str
+    description: str
+    version: int
+    custom_metadata_map: dict[str, str]
+
+
 class InferenceSession:
     """Runs an ONNX model: float32, quantized by `quantize`, or a mixture. ONNX Runtime's call shape.
 
@@ -50,6 +68,11 @@ class InferenceSession:
         The model; opset 9 or newer.
     threads : int, optional
         The most threads a run uses, the calling one included. By default as many as pay for the work.
+
+    sess_options : onnxruntime.SessionOptions, optional
+        Of these, `intra_op_num_threads` counts where `threads` is not given. They may stand in the place of `threads`.
+    providers : sequence, optional
+        For code written for ONNX Runtime: must have "CPUExecutionProvider".
 
     Raises
     ------
@@ -75,8 +98,16 @@ class InferenceSession:
     [array([2., 5.], dtype=float32)]
     """
 
-    def __init__(self, path_or_bytes: Any, threads: int | None = None) -> None:
-        count = 0 if threads is None else checks.thread_count("threads", threads)
+    def __init__(
+        self,
+        path_or_bytes: Any,
+        threads: Any = None,
+        *,
+        sess_options: Any = None,
+        providers: Sequence[Any] | None = None,
+    ) -> None:
+        count = _threads(threads, sess_options)
+        _check_providers(providers)
         model = files.read(path_or_bytes)
         try:
             self._model, _ = canonical(model)
@@ -101,6 +132,8 @@ class InferenceSession:
         self,
         output_names: Sequence[str] | None,
         input_feed: Mapping[str, np.ndarray],
+        run_options: Any = None,
+        *,
         out: Mapping[str, np.ndarray] | None = None,
     ) -> list[np.ndarray]:
         """Run the model.
@@ -108,9 +141,12 @@ class InferenceSession:
         Parameters
         ----------
         output_names : sequence of str, or None
-            Which results, in which order; None for all.
+            Which results, in which order; None, or none, for all.
         input_feed : mapping of str to array
-            An array for each input, of the model's type. Any strides; read-only arrays, too.
+            An array for each input, of the model's type. Any strides; read-only arrays, too. Lists and numbers of
+            Python become arrays of that type.
+        run_options : optional
+            Taken for code written for ONNX Runtime, and not looked at.
         out : mapping of str to array, optional
             Arrays that some results are written to: C contiguous, of the result's type and shape.
 
@@ -126,17 +162,21 @@ class InferenceSession:
         MemoryError
             If there is too little memory.
         """
+        if not isinstance(input_feed, Mapping):
+            raise TypeError(f"input_feed must be a mapping of names to arrays; got {checks.describe(input_feed)}")
+        if isinstance(output_names, str):
+            raise TypeError(f"output_names must be a list of names or None; got {output_names!r}")
         feeds = self._feeds(input_feed)
-        wanted = self._names if output_names is None else list(output_names)
+        wanted = list(output_names or self._names)
         for name in wanted:
             if name not in self._names:
                 raise ValueError(f"output_names must be of {', '.join(self._names)}; got {name!r}")
-        targets = {} if out is None else self._targets(out)
+        targets = {} if out is None else self._targets(out, feeds)
         plan = self._plan
         results = plan.run(feeds, targets)
         if plan.is_full:
             self._plan = self._new_plan(self._threads)
-        if output_names is None:
+        if not output_names:
             return results
         return [results[self._names.index(name)] for name in wanted]
 
@@ -167,6 +207,8 @@ class InferenceSession:
         array = given[name]
         if isinstance(array, np.generic):
             array = np.asarray(array)
+        elif isinstance(array, (list, tuple, int, float, bool)):
+            array = np.array(array, dtype)
         elif not isinstance(array, np.ndarray):
             array = checks.plain(name, array, f"an array of {dtype}")
         if array.dtype != dtype:
@@ -178,15 +220,21 @@ class InferenceSession:
 
     def _refuse(self, given: Mapping[str, Any]) -> NoReturn:
         names = [each.name for each in self._inputs]
+        absent, unknown = [n for n in names if n not in given], [str(n) for n in given if n not in names]
+        if absent and set(names) & set(given):
+            more = f", and {', '.join(unknown)} is no input" if unknown else ""
+            raise ValueError(f"input_feed must have {', '.join(names)}; {', '.join(absent)} is missing{more}")
         raise ValueError(f"input_feed must have {', '.join(names)}; got {', '.join(map(str, given)) or 'nothing'}")
 
-    def _targets(self, out: Mapping[str, np.ndarray]) -> dict[int, np.ndarray]:
-        targets = {}
+    def _targets(self, out: Mapping[str, np.ndarray], feeds: tuple[np.ndarray, ...]) -> dict[int, np.ndarray]:
+        targets: dict[int, np.ndarray] = {}
         for name, array in out.items():
             if name not in self._names:
                 raise ValueError(f"out must have names of {', '.join(self._names)}; got {name!r}")
             if not isinstance(array, np.ndarray) or not array.flags.c_contiguous or not array.flags.writeable:
                 raise ValueError(f"out[{name!r}] must be a writable C contiguous array; got {checks.describe(array)}")
+            if any(np.may_share_memory(array, other) for other in (*feeds, *targets.values())):
+                raise ValueError(f"out[{name!r}] must not share memory with an input or another result")
             targets[self._names.index(name)] = array
         return targets
 
@@ -197,6 +245,21 @@ class InferenceSession:
     def get_outputs(self) -> list[NodeArg]:
         """What the model gives, in order."""
         return list(self._outputs)
+
+    def get_providers(self) -> list[str]:
+        """As ONNX Runtime calls what computes here."""
+        return ["CPUExecutionProvider"]
+
+    def get_modelmeta(self) -> ModelMeta:
+        """What the model says of itself."""
+        model = self._model
+        return ModelMeta(
+            model.producer_name or "", model.graph.name or "", model.domain or "", model.doc_string or "",
+            model.model_version or 0, dict(model.metadata_props),
+        )  # fmt: skip
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an InferenceSession cannot be pickled or copied; open the model again, in each process")
 
     def report(self) -> Report:
         """The steps of all that has run so far: kernel or Python, of which nodes, invariant or not.
@@ -219,6 +282,21 @@ def zeros_for(session: InferenceSession) -> dict[str, np.ndarray]:
         name: np.zeros([n if isinstance(n, int) else _OPEN for n in argument.shape], dtype)
         for (name, dtype, _, _), argument in zip(session._wanted, session.get_inputs(), strict=True)
     }
+
+
+def _threads(threads: Any, options: Any) -> int:
+    """The most threads; 0 chooses."""
+    if hasattr(threads, "intra_op_num_threads"):
+        threads, options = None, threads
+    if threads is None and options is not None:
+        threads = getattr(options, "intra_op_num_threads", 0) or None
+    return 0 if threads is None else checks.thread_count("threads", threads)
+
+
+def _check_providers(providers: Sequence[Any] | None) -> None:
+    names = [each[0] if isinstance(each, tuple) else each for each in providers or ["CPUExecutionProvider"]]
+    if "CPUExecutionProvider" not in names:
+        raise ValueError(f'providers must have "CPUExecutionProvider"; got {names}')
 
 
 def _wanted(value: ir.Value, shape: list[Any]) -> tuple[str, np.dtype, int, list[tuple[int, int]]]:

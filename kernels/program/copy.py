@@ -160,7 +160,7 @@ class Numbers(Record):
     """Behind it, `count` numbers."""
 
     out: Pointer
-    itemsize: int  # 1, 4 or 8
+    itemsize: int  # 1, 2, 4 or 8
     count: int
 
 
@@ -174,6 +174,9 @@ def numbers(record, threads):
             store_int(out, i, value)
         elif itemsize == 4:
             store_i32(out, i, np.int32(value))
+        elif itemsize == 2:
+            store_u8(out, 2 * i, np.uint8(value & 255))
+            store_u8(out, 2 * i + 1, np.uint8((value >> 8) & 255))
         else:
             store_u8(out, i, np.uint8(value))
     return FINE

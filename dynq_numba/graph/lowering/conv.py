@@ -18,7 +18,7 @@ def conv(trace: Trace, node: ir.Node) -> None:
     """dynq::Conv_⟨attributes⟩"""
     x = trace.input(node, 0)
     floats_only(x)
-    weight = trace.weights.packed(("conv", *node.inputs[1:5]), lambda: _pack(trace, node))
+    weight = trace.weights.packed("conv", trace.constants(node, 1, 2, 3, 4), lambda: _pack(trace, node))
     x = trace.dense(x)
     expect(x.rank, len(weight.shape), "axes of x and of the weight")
     expect(x.shape[1], weight.shape[1] * weight._geometry.groups, "channels of x and of the weight")

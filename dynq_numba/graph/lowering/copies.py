@@ -46,8 +46,6 @@ def numbers_in_memory(trace: Trace, tensor: Tensor, value: ir.Value | None = Non
         trace.block(tensor.dtype, tensor.shape) if value is None else trace.result(value, tensor.dtype, tensor.shape)
     )
     given = tensor.contents.reshape(-1).tolist()
-    if tensor.itemsize == 2:
-        raise Unsupported("numbers of 16 bits")
     trace.step("numbers", function_of(kernels.numbers), [target, target.itemsize, len(given), *given])
     return target
 

@@ -52,12 +52,14 @@ def elementwise(trace: Trace, node: ir.Node) -> None:
     if why:
         raise Unsupported(why)
     shape = broadcast([each.shape for each in operands])
-    values = [value for value in node.inputs if value is not None]
+    values: list[ir.Value | None] = [value for value in node.inputs if value is not None]
+    if name == "Clip" and len(operands) > len(values):  # the lower bound that is not there
+        values.insert(1, None)
     left = MOST - len(operands)
     for i, tensor in enumerate(operands):
         if tensor.storage is not None:
             continue
-        weight = _weight(tensor)
+        weight = weight_of(tensor)
         whole = tensor.rank == len(shape) and all(map(same, tensor.shape, shape))
         if tensor.expression is not None and whole and trace.once(values[i]) and weight <= left:
             left -= weight
@@ -106,11 +108,11 @@ def _clip(trace: Trace, node: ir.Node) -> tuple[list[Tensor], tuple[Any, ...]]:
     return [x, trace.weights.tensor_of(np.asarray(limits[0], x.dtype)), most], ()
 
 
-def _weight(tensor: Tensor) -> int:
+def weight_of(tensor: Tensor) -> int:
     """Operators and leaves of an expression."""
     if tensor.expression is None:
         return 1
-    return 1 + sum(_weight(each) if each.storage is None else 1 for each in tensor.expression.operands)
+    return 1 + sum(weight_of(each) if each.storage is None else 1 for each in tensor.expression.operands)
 
 
 def materialised(trace: Trace, tensor: Tensor, value: ir.Value | None = None) -> Tensor:
@@ -130,6 +132,11 @@ def materialised(trace: Trace, tensor: Tensor, value: ir.Value | None = None) ->
         out = trace.result(value, tensor.dtype, tensor.shape)
     strides = [broadcast_strides(each, tensor.shape) for each in leaves]
     axes = merged(tensor.shape, *strides, out.strides)
+    if len(axes) > AXES:  # copies have more
+        spread = [each.view(tensor.shape, steps) for each, steps in zip(leaves, strides, strict=True)]
+        leaves = [trace.dense(each) for each in spread]
+        strides = [each.strides for each in leaves]
+        axes = merged(tensor.shape, *strides, out.strides)
     if len(axes) > AXES:
         raise Unsupported(f"a region of {len(axes)} axes")
     target = isa.active()

@@ -57,8 +57,7 @@ def conv(trace: Trace, node: ir.Node) -> None:
         few_pixels(trace, node, x, square, bias, geometry, (high, wide), activation)
         return
     w = trace.weights.packed(
-        ("sconv", node.inputs[1], node.inputs[2] if bias is not None else None, geometry),
-        lambda: FloatConvWeight(square, bias, geometry, isa.active()),
+        ("sconv", geometry), (weight, bias), lambda: FloatConvWeight(square, bias, geometry, isa.active()),
     )
     shape = (x.shape[0], weight.shape[0], *([high] if x.rank == 4 else []), wide)
     if residual is not None:
@@ -88,8 +87,7 @@ def conv_transpose(trace: Trace, node: ir.Node) -> None:
         biases = None if bias is None else np.repeat(bias, taps[0] * taps[1])
         return FloatConvWeight(matrix, biases, Geometry((1, 1), NONE, (1, 1), 1), isa.active())
 
-    key = ("sconv transposed", node.inputs[1], None if bias is None else node.inputs[2])
-    w = trace.weights.packed(key, packed)
+    w = trace.weights.packed(("sconv transposed", taps), (weight, bias), packed)
     n, (high, wide) = x.shape[0], (x.shape[2:] if x.rank == 4 else (1, x.shape[2]))
     patches = trace.block(F32, (n, len(w.weight), high, wide))
     _convolve(trace, w, x, patches, None, 0)

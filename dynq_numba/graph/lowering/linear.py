@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,8 @@ def beside(trace: Trace, node: ir.Node, name: Name) -> list[ir.Node]:
 def _packed(trace: Trace, node: ir.Node) -> PackedLinear:
     """The packed weight of a call, ready to multiply."""
     weight: PackedLinear = trace.weights.packed(
-        (node.op_type.split("_")[0], *node.inputs[1:5]), lambda: pack(trace, node)
+        node.op_type.split("_")[0], trace.constants(node, *range(1, 4 if "Group" in node.op_type else 5)),
+        lambda: pack(trace, node),
     )
     weight._layout().prepare()
     return weight
@@ -93,12 +95,12 @@ def matrix(trace: Trace, tensor: Tensor) -> tuple[Tensor, Any]:
     tensor = trace.rows(tensor)
     if tensor.rank <= 1:
         return tensor, tensor.size * tensor.itemsize
-    for axis in range(tensor.rank - 2):
-        whole = tensor.shape[axis + 1] * tensor.strides[axis + 1]
-        if not (is_one(tensor.shape[axis]) or same(tensor.strides[axis], whole)):
+    axes = [axis for axis in range(tensor.rank - 1) if not is_one(tensor.shape[axis])]
+    for outer, inner in pairwise(axes):
+        if not same(tensor.strides[outer], tensor.shape[inner] * tensor.strides[inner]):
             tensor = trace.dense(tensor)
             break
-    return tensor, tensor.strides[-2]
+    return tensor, tensor.strides[axes[-1]] if axes else tensor.shape[-1] * tensor.itemsize
 
 
 def pack(trace: Trace, node: ir.Node) -> PackedLinear:
@@ -119,7 +121,7 @@ def pack(trace: Trace, node: ir.Node) -> PackedLinear:
 
 def embedding(trace: Trace, node: ir.Node) -> None:
     """dynq::Embedding"""
-    table = trace.weights.packed(("table", *node.inputs[:3]), lambda: _table(trace, node))
+    table = trace.weights.packed("table", trace.constants(node, 0, 1, 2), lambda: _table(trace, node))
     store, ids = table._store, trace.dense(trace.input(node, 3))
     indices_only(ids)
     worker = kernel_table.worker_address("embedding", isa.active(), Scheme(store.bits))

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from ..tensor import Expression, Tensor, expect
 from ..trace import Trace, Unsupported, sources
 from .base import F32, floats_only
+from .elementwise import MOST, weight_of
 
 
 def batch_norm(trace: Trace, node: ir.Node) -> None:
@@ -24,7 +25,7 @@ def batch_norm(trace: Trace, node: ir.Node) -> None:
     def constant(array: np.ndarray) -> Tensor:
         return trace.weights.tensor_of(array.reshape(along))
 
-    if trace.uses.get(node.inputs[0], 0) > 1:  # type: ignore[arg-type]
+    if trace.uses.get(node.inputs[0], 0) > 1 or weight_of(x) + 6 > MOST:  # type: ignore[arg-type]
         x = trace.memory(x, node.inputs[0])
     tensor = x
     for operator, operand in (("Sub", mean), ("Mul", factor), ("Add", bias)):

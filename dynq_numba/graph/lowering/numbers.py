@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 import numpy as np
 import onnx_ir as ir
@@ -54,6 +55,12 @@ _TYPES = {
 def _each(function: Callable[..., AnySize]) -> Callable[[ir.Node, list], np.ndarray]:
     spread = np.frompyfunc(function, 2, 1)
     return lambda node, given: np.asarray(spread(*given), object)
+
+
+def _all(function: Callable[..., AnySize]) -> Callable[[ir.Node, list], np.ndarray]:
+    """Of one number or more."""
+    spread = np.frompyfunc(function, 2, 1)
+    return lambda node, given: np.asarray(reduce(spread, given), object)
 
 
 def _divide(a: AnySize, b: AnySize) -> AnySize:
@@ -134,7 +141,7 @@ def _where(node: ir.Node, given: list) -> np.ndarray:
 
 
 def _reduce_prod(node: ir.Node, given: list) -> np.ndarray | None:
-    if given[0].ndim != 1 or not given[0].size:
+    if given[0].ndim != 1 or not given[0].size or node.attributes.get_int("noop_with_empty_axes", 0):
         return None
     return np.asarray(np.prod(given[0]), object).reshape((1,) if node.attributes.get_int("keepdims", 1) else ())
 
@@ -151,7 +158,7 @@ def _constant_of_shape(node: ir.Node, given: list) -> np.ndarray | None:
 NUMBERS: dict[str, Callable[[ir.Node, list], np.ndarray | None]] = {
     "Add": _each(lambda a, b: a + b), "Sub": _each(lambda a, b: a - b), "Mul": _each(lambda a, b: a * b),
     "Div": _each(_divide), "Mod": _mod,
-    "Max": _each(largest), "Min": _each(smallest),
+    "Max": _all(largest), "Min": _all(smallest),
     "Equal": _each(is_same), "Less": _each(is_less), "Greater": _each(lambda a, b: is_less(b, a)),
     "LessOrEqual": _each(lambda a, b: 1 - is_less(b, a)), "GreaterOrEqual": _each(lambda a, b: 1 - is_less(a, b)),
     "Not": lambda node, given: np.asarray(np.frompyfunc(lambda a: 1 - a, 1, 1)(given[0]), object),

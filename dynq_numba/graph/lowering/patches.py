@@ -40,7 +40,7 @@ def few_pixels(
     outputs, k = weight.shape[0], weight[0].size
     target = kernel_table.kernel_for("sgemm", isa.active()).form
     panels = trace.weights.packed(
-        ("patches", node.inputs[1], weight.shape), lambda: pack_matrix(weight.reshape(outputs, k).T, target)
+        ("patches", weight.shape), trace.constants(node, 1), lambda: pack_matrix(weight.reshape(outputs, k).T, target)
     )
     patches = trace.dense(_patches(trace, x, weight.shape[2:], geometry, lengths))
     images = x.shape[0]

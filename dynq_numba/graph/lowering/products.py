@@ -67,7 +67,7 @@ def gemm(trace: Trace, node: ir.Node) -> None:
         raise Unsupported("Gemm with alpha or beta")
     weight = trace.input(node, 1)
     if node.attributes.get_int("transB", 0):
-        weight = trace.weights.packed(("turned", node.inputs[1]), lambda: trace.weights.tensor_of(b.T))
+        weight = trace.weights.packed("turned", (b,), lambda: trace.weights.tensor_of(b.T))
     a = trace.memory(a)
     if node.attributes.get_int("transA", 0):
         a = a.view(a.shape[::-1], a.strides[::-1])
@@ -94,7 +94,7 @@ def _constant(
     array = weight.array
     assert array is not None
     form = kernel_table.kernel_for("sgemm", isa.active()).form
-    panels = trace.weights.packed(("sgemm", node.inputs[1], array.shape), lambda: pack_matrix(array, form))
+    panels = trace.weights.packed("sgemm", (array,), lambda: pack_matrix(array, form))
     expect(x.shape[-1], weight.shape[0], "the inner axes of a product")
     if bias is not None:
         expect(bias.size, weight.shape[1], "lengths of the bias and of the result's rows")

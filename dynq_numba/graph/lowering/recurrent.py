@@ -25,7 +25,9 @@ _STATES = ("sequence_lens", "initial_h", "initial_c")
 def quantized(trace: Trace, node: ir.Node) -> None:
     """dynq::LSTM_⟨hidden⟩_⟨attributes⟩_⟨inputs⟩…"""
     kind = node.op_type.partition("_")[0]
-    layer = trace.weights.packed((node.op_type, *node.inputs[1:6]), lambda: _quantized(trace, node, kind))
+    layer = trace.weights.packed(
+        node.op_type, trace.constants(node, 1, 2, 3, 4, 5), lambda: _quantized(trace, node, kind)
+    )
     names = [each for each in _STATES if f"_{each}" in node.op_type]
     given = {name: trace.input(node, 6 + i) for i, name in enumerate(names)}
     _sequence(trace, node, kind, f"{kind.lower()} int8", layer, given)
@@ -33,7 +35,7 @@ def quantized(trace: Trace, node: ir.Node) -> None:
 
 def floats(trace: Trace, node: ir.Node) -> None:
     """LSTM, GRU, RNN"""
-    layer = trace.weights.packed((node,), lambda: _floats(trace, node))
+    layer = trace.weights.packed(node, trace.constants(node, 1, 2, 3, 7), lambda: _floats(trace, node))
     tensors = {name: trace.optional(node, 4 + i) for i, name in enumerate(_STATES)}
     given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     _sequence(trace, node, node.op_type, node.op_type.lower(), layer, given, node.attributes.get_int("layout", 0) == 1)

@@ -18,7 +18,7 @@ from ..segment import Word
 from ..sizes import AnySize
 from ..tensor import Tensor
 from ..trace import Trace, Unsupported
-from .base import I64, attribute_ints, axis_of
+from .base import I64, attribute_ints, axes_of, axis_of
 from .copies import merged
 
 
@@ -55,7 +55,7 @@ def reduction(trace: Trace, node: ir.Node) -> None:
 def _axes(trace: Trace, node: ir.Node, rank: int) -> list[int]:
     """The reduced axes, ascending; they are an input, or before opset 13 and 18 an attribute."""
     given = trace.ints(node, 1) if len(node.inputs) > 1 else attribute_ints(node, "axes")
-    return sorted({int(axis) % max(1, rank) for axis in given or []})
+    return sorted(set(axes_of(given or [], rank)))
 
 
 def _padded(fields: tuple[str, ...], axes: list[tuple[AnySize, ...]], count: int) -> dict[str, Word]:

@@ -157,7 +157,7 @@ def slice_(trace: Trace, node: ir.Node) -> None:
             if same(first, 0) and same(last, n) and step == 1:
                 count = n
         else:
-            first, last = _bounded(start, n, 0, n - 1), _bounded(end, n, -1, n - 1)
+            first, last = (smallest(_bounded(place, n, low, n - 1), n - 1) for place, low in ((start, 0), (end, -1)))
             count = largest(first - last + (-step - 1), 0) // -step
         lengths[axis] = count
         offset = offset + first * tensor.strides[axis]
@@ -173,7 +173,8 @@ def split(trace: Trace, node: ir.Node) -> None:
     if parts is None:
         count = node.attributes.get_int("num_outputs", len(node.outputs))
         each = (tensor.shape[axis] + (count - 1)) // count
-        parts = [each] * (count - 1) + [tensor.shape[axis] - each * (count - 1)]
+        n = tensor.shape[axis]
+        parts = [smallest(each, largest(n - each * i, 0)) for i in range(count)]
     place: AnySize = 0
     for value, length in zip(node.outputs, lengths_of(parts), strict=True):
         lengths = (*tensor.shape[:axis], length, *tensor.shape[axis + 1 :])
