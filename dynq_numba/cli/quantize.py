@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .base import Command, apart, fraction
+
+if TYPE_CHECKING:
+    from ..graph.receipt import Receipt
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +48,18 @@ def _progress(quiet: bool) -> Callable[[int, int, str], None] | None:
     return say
 
 
+def _hints(receipt: Receipt, source: Path, out: Path) -> Iterator[str]:
+    """What a user may have expected otherwise."""
+    kept = [entry for entry in receipt.kept if entry.op_type == "Conv"]
+    size = sum(entry.bytes_before for entry in kept)
+    if not any(entry.op_type == "Conv" for entry in receipt.quantized) and 4 * size > receipt.bytes_before:
+        share = size / receipt.bytes_before
+        yield f"{len(kept)} convolutions stay in floats, {share:.0%} of the bytes of weights: --conv quantizes them"
+    before, after = (path.stat().st_size for path in (source, out))
+    if after >= before:
+        yield f"the file has not become smaller: {before:,} -> {after:,} bytes"
+
+
 def _run(args: argparse.Namespace) -> None:
     from ..onnx import quantize
 
@@ -65,6 +81,8 @@ def _run(args: argparse.Namespace) -> None:
     if args.json:
         Path(args.json).write_text(receipt.to_json() + "\n", "utf-8")
     print(receipt.summary() if args.quiet else receipt)
+    for line in _hints(receipt, source, out):
+        print(line)
     print(f"written to {out}")
 
 

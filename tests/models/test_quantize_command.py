@@ -92,3 +92,22 @@ def test_inspect_prints_the_receipt_of_an_artifact_and_the_weights_of_a_model(pa
     onnx.save(model, made)
     assert main(["inspect", made]) == 1
     assert capsys.readouterr().err == "dynq: the receipt is damaged: KeyError('entries')\n"
+
+
+def test_it_says_what_stayed_large(tmp_path, capsys):
+    kernel = np.random.default_rng(0).standard_normal((32, 16, 3, 3)).astype(np.float32)
+    model = parsed("float[n, 16, h, w] x", "float y", "y = Conv (x, k)", k=kernel)
+    onnx.save(model, tmp_path / "model.onnx")
+    assert main(["quantize", str(tmp_path / "model.onnx")]) == 0
+    out = capsys.readouterr().out
+    assert "1 convolutions stay in floats, 100% of the bytes of weights: --conv" in out and "not become smaller" in out
+    assert main(["quantize", str(tmp_path / "model.onnx"), "--conv"]) == 0
+    out = capsys.readouterr().out
+    assert "--conv" not in out and "not become smaller" not in out
+
+
+def test_no_file_that_is_read_is_written_over(path, capsys):
+    before = path.read_bytes()
+    assert main(["quantize", str(path), "--json", str(path)]) == 1
+    assert main(["inspect", str(path), "--graph", str(path)]) == 1
+    assert "must be another file than" in capsys.readouterr().err and path.read_bytes() == before
