@@ -45,6 +45,12 @@ def test_many_calls_keep_nothing():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_threads_that_share_a_session_keep_nothing_and_are_never_wrong():
+    done = child("session_load.py", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 wrong" in done.stdout
+
+
 def test_without_memory_every_operator_says_so_and_works_again_later():
     # Freed memory goes back at once, so that what is left is what the limit leaves.
     glibc = {"MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
