@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,3 +59,41 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must be a percentage such as 95%; got {text!r}")
     return value
+
+
+def progress_of_layers(quiet: bool) -> Callable[[int, int, str], None] | None:
+    """What says on stderr how far it is, from the third second on."""
+    if quiet:
+        return None
+    begun = shown = time.monotonic()
+
+    def say(done: int, layers: int, name: str) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - begun > 2 and now - shown > 1:
+            shown = now
+            print(f"dynq: {done} of {layers} layers, {now - begun:.0f} s: {name}", file=sys.stderr, flush=True)
+
+    return say
+
+
+def _umask() -> int:
+    """What the process takes away from new files: a temporary file has none of it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """An .npz file, whole or not at all."""
+    import numpy as np
+
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            np.savez(file, **arrays)
+            file.flush()
+            Path(file.name).chmod(0o666 & ~_umask())
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .base import Command, apart, fraction
+from .base import Command, apart, fraction, progress_of_layers
 
 if TYPE_CHECKING:
     from ..graph.receipt import Receipt
@@ -30,22 +28,6 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--require-coverage", type=fraction, metavar="95%", help="fail below this part of the bytes")
     parser.add_argument("--json", metavar="FILE", help="write the receipt there, too; - is standard output")
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
-
-
-def _progress(quiet: bool) -> Callable[[int, int, str], None] | None:
-    """What says on stderr how far it is, from the third second on."""
-    if quiet:
-        return None
-    begun = shown = time.monotonic()
-
-    def say(done: int, layers: int, name: str) -> None:
-        nonlocal shown
-        now = time.monotonic()
-        if now - begun > 2 and now - shown > 1:
-            shown = now
-            print(f"dynq: {done} of {layers} layers, {now - begun:.0f} s: {name}", file=sys.stderr, flush=True)
-
-    return say
 
 
 def _hints(receipt: Receipt, source: Path, out: Path) -> Iterator[str]:
@@ -73,7 +55,7 @@ def _run(args: argparse.Namespace) -> None:
     receipt = quantize(
         source, out, recipe=args.recipe, bits=args.bits, granularity=args.granularity, group_size=args.group_size,
         x_bits=args.x_bits, include=args.include, exclude=args.exclude, conv=args.conv, strict=args.strict,
-        require_coverage=args.require_coverage, progress=_progress(args.quiet),
+        require_coverage=args.require_coverage, progress=progress_of_layers(args.quiet),
     )  # fmt: skip
     if args.json == "-":
         print(receipt.to_json())

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-from .base import Command, apart, arrays_of, positive
+from .base import Command, apart, arrays_of, positive, write_arrays
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,28 +47,8 @@ def _run(args: argparse.Namespace) -> None:
     if args.report:
         print(session.report())
     if args.output:
-        _write(Path(args.output), dict(zip(names, results, strict=True)))
+        write_arrays(Path(args.output), dict(zip(names, results, strict=True)))
         print(f"written to {args.output}")
-
-
-def _umask() -> int:
-    """What the process takes away from new files: a temporary file has none of it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Whole or not at all."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            file.flush()
-            Path(file.name).chmod(0o666 & ~_umask())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
 
 
 RUN = Command(

@@ -43,7 +43,7 @@ def optimise(model: Any, out: str | PathLike[str] | None = None) -> list[Note]:
     >>> model = parser.parse_model('''<ir_version: 10, opset_import: ["": 21]>
     ...     swish (float[n] x) => (float[n] y) { gate = Sigmoid (x) y = Mul (x, gate) }''')
     >>> [(note.rewrite, note.result) for note in dq.onnx.optimise(model) if note.result]
-    [('silu', 'dynq.Silu')]
+    [('activation', 'Silu')]
     """
     if out is not None:
         files.check_place(out)

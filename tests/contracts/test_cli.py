@@ -55,7 +55,7 @@ def test_help_lists_all_of_it(capsys):
 
 @pytest.mark.parametrize(("line", "told"), [
     ("swim", "swim"), ("warmup --jobs 0", "positive integer; got '0'"), ("warmup --jobs x", "'x'"),
-    ("warmup 3", "3"), ("inspect", "FILE"), ("info --what", "--what"), ("--what", "--what"),
+    ("warmup --jobs 2 --swim", "--swim"), ("inspect", "FILE"), ("info --what", "--what"), ("--what", "--what"),
 ])  # fmt: skip
 def test_a_wrong_command_line_is_one_line_and_status_2(line, told, capsys):
     status, err = failing(line.split(), capsys)
