@@ -61,7 +61,7 @@ class Plan:
         self.model, self.threads = model, threads
         self.graph, self._lowerings = model.graph, lowerings
         self.sizes = Sizes()
-        self.weights = Weights(model, self.sizes, threads)
+        self.weights = Weights(model, self.sizes)
         self._uses = count_uses(model.graph)
         self._outputs: dict[ir.Value, int] = {}
         self._twins: list[tuple[int, int]] = []  # results that are another one again

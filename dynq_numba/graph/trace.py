@@ -258,8 +258,6 @@ class Trace:
             except Wanted as wanted:  # what was done so far is done again when the segment after this one is planned
                 self.state.work = (*work[:-1], replace(work[-1], at=work[-1].at - 1))
                 return Read(wanted.tensor, wanted.dense)
-            except ValueError as error:  # lengths that do not fit each other
-                raise ValueError(f"{label(node)}: {error}") from error
             except Unsupported as reason:
                 self._return_to(before)
                 inputs = [self.get(each) for each in (*node.inputs, *captured(node))]

@@ -19,8 +19,8 @@ SMALL = 4096
 class Weights:
     """Of a session: constants as tensors, and what lowerings have packed of them. All plans share it."""
 
-    def __init__(self, model: ir.Model, sizes: Sizes, threads: int) -> None:
-        self.model, self.sizes, self.threads = model, sizes, threads
+    def __init__(self, model: ir.Model, sizes: Sizes) -> None:
+        self.model, self.sizes = model, sizes
         self.opset = model.opset_imports.get("", 0)
         self.constants = Constants(self.opset)
         #: Words of the table that are the same in every frame: where constants are.

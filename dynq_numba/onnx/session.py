@@ -68,7 +68,6 @@ class InferenceSession:
         The model; opset 9 or newer.
     threads : int, optional
         The most threads a run uses, the calling one included. By default as many as pay for the work.
-
     sess_options : onnxruntime.SessionOptions, optional
         Of these, `intra_op_num_threads` counts where `threads` is not given. They may stand in the place of `threads`.
     providers : sequence, optional
@@ -111,7 +110,7 @@ class InferenceSession:
         model = files.read(path_or_bytes)
         try:
             self._model, _ = canonical(model)
-            self._notes = optimise(self._model, attention_bits=attention_bits(self._model))
+            optimise(self._model, attention_bits=attention_bits(self._model))
             absent = missing(self._model)
         except (ValueError, TypeError, MemoryError):
             raise
@@ -167,8 +166,7 @@ class InferenceSession:
         if isinstance(output_names, str):
             raise TypeError(f"output_names must be a list of names or None; got {output_names!r}")
         feeds = self._feeds(input_feed)
-        wanted = list(output_names or self._names)
-        for name in wanted:
+        for name in output_names or ():
             if name not in self._names:
                 raise ValueError(f"output_names must be of {', '.join(self._names)}; got {name!r}")
         targets = {} if out is None else self._targets(out, feeds)
@@ -178,7 +176,7 @@ class InferenceSession:
             self._plan = self._new_plan(self._threads)
         if not output_names:
             return results
-        return [results[self._names.index(name)] for name in wanted]
+        return [results[self._names.index(name)] for name in output_names]
 
     def _new_plan(self, threads: int) -> Plan | Interpreted:
         """Compiled; with NUMBA_DISABLE_JIT=1 by onnx.reference."""

@@ -6,14 +6,10 @@ from ..base.context import Context, Descriptor
 from ..base.record import Pointer
 
 
-class ConvGeometry(Descriptor):
-    """How a kernel moves over images, and the tile that multiplies."""
+class Window(Descriptor):
+    """How a window moves over images."""
 
     slots: Pointer  # slots of scratch (threads/scratch.py)
-    l2_bytes: int
-    outputs: int
-    channels: int
-    groups: int
     k_high: int
     k_wide: int
     step_y: int
@@ -24,6 +20,15 @@ class ConvGeometry(Descriptor):
     right: int
     dilate_y: int
     dilate_x: int
+
+
+class ConvGeometry(Window):
+    """How a kernel moves over images, and the tile that multiplies."""
+
+    l2_bytes: int
+    outputs: int
+    channels: int
+    groups: int
     nr: int
     mr: int
 

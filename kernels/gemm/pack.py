@@ -53,7 +53,7 @@ def panel_bytes(
 
 
 def pack_words(q: np.ndarray, columns: int, slab: int, k_per_word: int, stride: int, panels: np.ndarray) -> None:
-    """`pack_panels` of 8 bits without groups: whole words are moved, by numpy, some ten times as fast."""
+    """`pack_panels` of 8 bits without groups: whole words are moved, by numpy."""
     (n, k), word = q.shape, np.dtype(f"i{k_per_word}")
     words = -(-k // k_per_word)
     if k % k_per_word or not q.flags.c_contiguous:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..base.context import Context, Descriptor
 from ..base.record import Pointer
+from ..conv.context import Window
 
 
 class GlobalPooling(Descriptor):
@@ -16,11 +17,10 @@ class GlobalPooling(Descriptor):
     values: int  # of a plane, ≥ 1
 
 
-class Pooling(Descriptor):
+class Pooling(Window):
     """A window that moves over every plane. ceil_mode is in out_height and out_width."""
 
     average: int  # 0: the maximum
-    slots: Pointer  # slots of scratch (threads/scratch.py)
     x: Pointer  # [planes, height, width]
     out: Pointer  # [planes, out_height, out_width]
     planes: int  # images · channels
@@ -28,16 +28,6 @@ class Pooling(Descriptor):
     width: int
     out_height: int
     out_width: int
-    k_high: int
-    k_wide: int
-    step_y: int
-    step_x: int
-    top: int
-    bottom: int
-    left: int
-    right: int
-    dilate_y: int
-    dilate_x: int
     count_padding: int  # whether an average counts the padding in its window
 
 

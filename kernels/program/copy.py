@@ -17,7 +17,6 @@ from ..base.memory import (
     copy_bytes,
     load_i32,
     load_int,
-    load_u8,
     offset,
     stack_zeros,
     store_i32,
@@ -26,10 +25,9 @@ from ..base.memory import (
 )
 from ..base.record import Pointer, Record
 from ..base.status import BAD_INDEX, FINE
+from ..base.strided import copy_strided
 
 MOST_AXES = 8
-#: Bytes from which a call of memcpy pays.
-SHORT = 64
 
 
 class Copy(Record):
@@ -39,24 +37,6 @@ class Copy(Record):
     source: Pointer
     itemsize: int
     axes: int
-
-
-@kernel
-def copy_line(target, source, n, target_stride, source_stride, itemsize):
-    if target_stride == itemsize and source_stride == itemsize and n * itemsize >= SHORT:
-        copy_bytes(target, source, n * itemsize)
-    elif itemsize == 4:
-        for i in range(n):
-            store_i32(offset(target, i * target_stride), 0, load_i32(offset(source, i * source_stride), 0))
-    elif itemsize == 8:
-        for i in range(n):
-            store_int(offset(target, i * target_stride), 0, load_int(offset(source, i * source_stride), 0))
-    elif itemsize == 1:
-        for i in range(n):
-            store_u8(offset(target, i * target_stride), 0, load_u8(offset(source, i * source_stride), 0))
-    else:
-        for i in range(n):
-            copy_bytes(offset(target, i * target_stride), offset(source, i * source_stride), itemsize)
 
 
 @kernel
@@ -77,7 +57,7 @@ def copy(record, threads):
         return FINE
     places = stack_zeros(8 * MOST_AXES)
     for _ in range(outer):
-        copy_line(target, source, n, target_stride, source_stride, itemsize)
+        copy_strided(target, target_stride, source, source_stride, itemsize, n)
         axis = axes - 2
         while axis >= 0:
             place = load_int(places, axis) + 1

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..base.jit import kernel
 from ..base.memory import copy_bytes, load_int, offset, stack_bytes
-from ..region.rows import copy, fill
+from ..base.strided import copy_strided
+from ..region.rows import fill
 from .context import KEPT, ReduceRecord
 from .intrinsics import call_combine, call_finish, call_fold
 from .reference import LANES
@@ -46,7 +47,7 @@ def add_run(record, run, n, stride, k, total, buffer, neutral):
         lane = (k + done) % LANES
         part = min(LANES - lane, n - done)
         copy_bytes(buffer, neutral, size * LANES)
-        copy(offset(buffer, lane * size), size, offset(run, done * stride), stride, size, part)
+        copy_strided(offset(buffer, lane * size), size, offset(run, done * stride), stride, size, part)
         call_combine(record.across, buffer, total, 1)
         done += part
 
@@ -68,7 +69,7 @@ def across_rows(record, row, rows):
         call_fold(record.fold, total, total)
         if record.finishes != 0:
             call_finish(record.finish, total, 1, np.float32(outer * middle * n))
-        copy(offset(record.out, place(record, index, KEPT, OUT_KEPT)), size, total, size, size, 1)
+        copy_strided(offset(record.out, place(record, index, KEPT, OUT_KEPT)), size, total, size, size, 1)
 
 
 @kernel
@@ -80,7 +81,7 @@ def add_columns(record, x, stride, columns, totals, buffer):
         done = columns // LANES * LANES
     while done < columns:
         part = min(LANES, columns - done)
-        copy(buffer, size, offset(x, done * stride), stride, size, part)
+        copy_strided(buffer, size, offset(x, done * stride), stride, size, part)
         call_combine(record.along, buffer, offset(totals, done * size), 1)
         done += part
 
@@ -107,7 +108,7 @@ def along_columns(record, row, rows, column, columns):
                         add_columns(record, offset(x, first * stride + moved), stride, count, totals, buffer)
             if record.finishes != 0:
                 call_finish(record.finish, totals, blocks, np.float32(outer * middle * inner))
-            copy(offset(out, first * out_stride), out_stride, totals, size, size, count)
+            copy_strided(offset(out, first * out_stride), out_stride, totals, size, size, count)
 
 
 @kernel

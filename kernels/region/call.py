@@ -13,7 +13,7 @@ from ..base.memory import WORKER_SIGNATURE
 from ..isa.base import InstructionSet
 from ..threads.pool import run, worthwhile
 from . import axes, compiled
-from .context import PartsContext, RegionRecord, record_of
+from .context import AXES, PartsContext, RegionRecord, record_of
 from .reference import Region
 from .rows import do_rows
 from .worker import UNIT, worker
@@ -81,10 +81,12 @@ def run_arrays(
 ) -> None:  # fmt: skip
     """A call on arrays, from Python: for tests and tools. Leaves broadcast to the shape of the results."""
     shape = results[0].shape
-    strides = [axes.broadcast_strides(leaf.shape, leaf.strides, len(shape)) for leaf in leaves]
+    strides = [np.broadcast_to(leaf, shape).strides for leaf in leaves]
+    joined = axes.merged(shape, *strides, *(result.strides for result in results))
+    fields = ["size", *(f"stride_{i}" for i in range(len(region.operands)))]
     words = record_of(len(region.operands)).array(
         **constant_fields(region, isa, pool),
-        **axes.fields(shape, [*strides, *(result.strides for result in results)]),
+        **axes.padded(fields, joined, AXES),
         **{f"address_{i}": array.ctypes.data for i, array in enumerate([*leaves, *results])},
     )
     ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)(step_address())(words.ctypes.data, threads)

@@ -18,7 +18,6 @@ from ..base.jit import kernel
 from ..base.memory import (
     ALIGN,
     clear,
-    copy_bytes,
     load_i32,
     load_int,
     load_ptr,
@@ -30,6 +29,7 @@ from ..base.memory import (
     store_ptr,
     store_u8,
 )
+from ..base.strided import copy_strided
 from .context import ADDRESS, AXES, OPERAND_WORDS, OPERANDS, STRIDES, RegionRecord
 from .context import BYTES as SIZE
 from .emit import LANES
@@ -39,22 +39,6 @@ BUFFER = 8 * LANES
 INNER = AXES - 1
 #: Words of a record's sizes begin here.
 SIZES = OPERANDS // 8 - AXES
-
-
-@kernel
-def copy(to, to_stride, source, source_stride, size, count):
-    """`count` values of 1, 4 or 8 bytes."""
-    if to_stride == size and source_stride == size:
-        copy_bytes(to, source, count * size)
-    elif size == 4:
-        for i in range(count):
-            store_i32(offset(to, i * to_stride), 0, load_i32(offset(source, i * source_stride), 0))
-    elif size == 8:
-        for i in range(count):
-            store_int(offset(to, i * to_stride), 0, load_int(offset(source, i * source_stride), 0))
-    else:
-        for i in range(count):
-            store_u8(offset(to, i * to_stride), 0, load_u8(offset(source, i * source_stride), 0))
 
 
 @kernel
@@ -124,12 +108,13 @@ def do_row(record, places, pointers, steps, buffers, leaves, count, columns, who
             if load_int(steps, i) != 0:
                 operand = operand_of(record, i)
                 size, stride = load_int(operand, SIZE), load_int(operand, STRIDES + INNER)
-                copy(load_ptr(pointers, i), size, offset(load_ptr(places, i), done * stride), stride, size, part)
+                source = offset(load_ptr(places, i), done * stride)
+                copy_strided(load_ptr(pointers, i), size, source, stride, size, part)
         call_blocks(function, pointers, steps, 1)
         for i in range(leaves, count):
             operand = operand_of(record, i)
             size, stride = load_int(operand, SIZE), load_int(operand, STRIDES + INNER)
-            copy(offset(load_ptr(places, i), done * stride), stride, load_ptr(pointers, i), size, size, part)
+            copy_strided(offset(load_ptr(places, i), done * stride), stride, load_ptr(pointers, i), size, size, part)
         done += part
 
 

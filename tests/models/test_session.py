@@ -292,7 +292,8 @@ def test_the_report_says_what_computes_each_step():
     report = session.report()
     assert {"linear"} <= {step.kernel for step in report}
     assert all(step.invariant == (not step.kernel.startswith("python")) for step in report)
-    assert f"{len(report)} steps by kernels" in str(report) or "in Python" in str(report)
+    python = sum(step.kernel.startswith("python") for step in report)
+    assert str(report).endswith(f"\n{len(report) - python} steps by kernels, {python} in Python")
 
 
 @pytest.mark.parametrize("x_bits", [8, 16])
@@ -331,7 +332,7 @@ def test_products_of_what_a_run_brings(one, other):
     z = session.run(None, {"x": x, "y": y})[0]
     exact = x.astype(np.float64) @ y.astype(np.float64)
     assert z.shape == exact.shape and np.allclose(z, exact, rtol=1e-5, atol=1e-5)
-    assert [step.kernel for step in session.report()] in (["sgemm"], [])
+    assert [step.kernel for step in session.report()] == ["sgemm"]
 
 
 def test_a_float_layer_is_invariant():
@@ -412,6 +413,5 @@ def test_shapes_that_do_not_fit_are_an_error(inputs, body, shapes, quantized):
         if i == 0:
             session.run(None, feeds)
         else:
-            with pytest.raises(Exception) as caught:  # numpy's own, where onnx.reference computes it
+            with pytest.raises(ValueError, match="cannot be computed: "):
                 session.run(None, feeds)
-            assert str(caught.value)

@@ -192,24 +192,22 @@ class Symbol:
 
 
 def test_axes_side_by_side_become_one():
-    assert axes.merged((8, 12, 64), [(3072, 256, 4), (0, 0, 4), (3072, 256, 4)]) == (
-        [96, 64], [[256, 4], [0, 4], [256, 4]]
-    )  # fmt: skip
-    assert axes.merged((8, 1, 64), [(256, 5, 4)]) == ([512], [[4]])
-    assert axes.merged((1, 1), [(4, 4)]) == ([], [[]])
-    assert axes.merged((2, 3), [(4, 8), (12, 4)]) == ([2, 3], [[4, 8], [12, 4]])
+    assert axes.merged((8, 12, 64), (3072, 256, 4), (0, 0, 4), (3072, 256, 4)) == [(96, 256, 0, 256), (64, 4, 4, 4)]
+    assert axes.merged((8, 1, 64), (256, 5, 4)) == [(512, 4)]
+    assert axes.merged((1, 1), (4, 4)) == []
+    assert axes.merged((2, 3), (4, 8), (12, 4)) == [(2, 4, 12), (3, 8, 4)]
 
 
 def test_sizes_may_be_symbols():
     batch, tokens = Symbol("b"), Symbol("t")
     row = 4 * tokens
-    sizes, strides = axes.merged((batch, 1, tokens), [(row, row, 4), (0, 0, 4), (0, 0, 0)])
-    assert sizes == [batch, tokens] and strides[0] == [row, 4] and strides[1] == [0, 4]
-    sizes, strides = axes.merged((batch, tokens), [(row, 4), (0, 0)])
-    assert sizes == [tokens * batch] and strides == [[4], [0]]
+    whole = axes.merged((batch, 1, tokens), (row, row, 4), (0, 0, 4), (0, 0, 0))
+    assert whole == [(batch, row, 0, 0), (tokens, 4, 4, 0)]
+    assert axes.merged((batch, tokens), (row, 4), (0, 0)) == [(tokens * batch, 4, 0)]
 
 
 def test_too_many_axes_are_refused():
     many = tuple(range(2, 9))
+    joined = axes.merged(many, [1000**i for i in range(7)])
     with pytest.raises(ValueError, match=f"at most {AXES} axes"):
-        axes.fields(many, [[1000**i for i in range(7)]])
+        axes.padded(("size", "stride_0"), joined, AXES)

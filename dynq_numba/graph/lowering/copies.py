@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import onnx_ir as ir
 
 from ...kernels.base.status import BAD_INDEX
 from ...kernels.program import copy as kernels
+from ...kernels.region import axes
 from ..segment import Word
 from ..sizes import AnySize, Size, largest, product
-from ..tensor import Tensor, dense_strides, expect, is_one, same
+from ..tensor import Tensor, dense_strides, expect, same
 from ..trace import Trace, Unsupported
 from .base import axes_of, axis_of, call, function_of, indices_only, lengths_of
 
@@ -26,17 +29,8 @@ def copy_into(trace: Trace, target: Tensor, source: Tensor) -> None:
     trace.step("copy", function_of(kernels.copy), words)
 
 
-def merged(shape: tuple[AnySize, ...], *strides: tuple[AnySize, ...]) -> list[tuple[AnySize, ...]]:
-    """(length, stride, stride …) of axes, where neighbours that are one stretch in all of the tensors become one."""
-    found: list[tuple[AnySize, ...]] = []
-    for length, *steps in zip(shape, *strides, strict=True):
-        if is_one(length):
-            continue
-        if found and all(same(before, length * step) for before, step in zip(found[-1][1:], steps, strict=True)):
-            found[-1] = (found[-1][0] * length, *steps)
-        else:
-            found.append((length, *steps))
-    return found
+#: Axes of tensors, joined where they are known to be one stretch: no guard is left.
+merged = partial(axes.merged, same=same)
 
 
 def numbers_in_memory(trace: Trace, tensor: Tensor, value: ir.Value | None = None) -> Tensor:

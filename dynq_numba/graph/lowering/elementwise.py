@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...kernels.region import call as kernels
+from ...kernels.region.axes import padded
 from ...kernels.region.check import refused
 from ...kernels.region.context import AXES, record_of
 from ...kernels.region.reference import OPERATORS, Region
@@ -105,7 +106,9 @@ def _clip(trace: Trace, node: ir.Node) -> tuple[list[Tensor], tuple[Any, ...]]:
     if most is None:
         assert least is not None
         return [x, least], (x.dtype.type(limits[1]),)
-    return [x, trace.weights.tensor_of(np.asarray(limits[0], x.dtype)), most], ()
+    limit = np.asarray(limits[0], x.dtype)
+    lowest = trace.weights.packed(("lowest", x.dtype), (), lambda: trace.weights.tensor_of(limit))
+    return [x, lowest, most], ()
 
 
 def weight_of(tensor: Tensor) -> int:
@@ -141,11 +144,7 @@ def materialised(trace: Trace, tensor: Tensor, value: ir.Value | None = None) ->
         raise Unsupported(f"a region of {len(axes)} axes")
     target = isa.active()
     fields: dict[str, Word] = dict(kernels.constant_fields(region, target, threads.POOL))
-    padded = [(1, *[0] * (count + 1))] * (AXES - len(axes)) + axes
-    for axis, (length, *steps) in enumerate(padded):
-        fields[f"size_{axis}"] = length
-        for i, step in enumerate(steps):
-            fields[f"stride_{i}_{axis}"] = step
+    fields |= padded(["size", *(f"stride_{i}" for i in range(count + 1))], axes, AXES)
     for i, each in enumerate((*leaves, out)):
         fields[f"address_{i}"] = each
     words = [fields[name] for name in record_of(count + 1).kinds]

@@ -17,19 +17,20 @@ def batch_norm(trace: Trace, node: ir.Node) -> None:
     floats_only(x)
     if node.attributes.get_int("training_mode", 0) or x.rank < 2:
         raise Unsupported("training")
-    scale, bias, mean, variance = (np.asarray(trace.constant(node, i), np.float32) for i in range(1, 5))
-    factor = scale / np.sqrt(variance + np.float32(node.attributes.get_float("epsilon", 1e-5)))
+    epsilon, arrays = node.attributes.get_float("epsilon", 1e-5), trace.constants(node, 1, 2, 3, 4)
+
+    def constants() -> list[Tensor]:
+        scale, bias, mean, variance = (np.asarray(array, np.float32) for array in arrays)
+        factor = scale / np.sqrt(variance + np.float32(epsilon))
+        return [trace.weights.tensor_of(each.reshape(-1, *[1] * (x.rank - 2))) for each in (mean, factor, bias)]
+
+    mean, factor, bias = trace.weights.packed(("batch norm", x.rank, epsilon), arrays, constants)
     expect(x.shape[1], factor.size, "channels of x and of BatchNormalization")
-    along = (-1, *[1] * (x.rank - 2))
-
-    def constant(array: np.ndarray) -> Tensor:
-        return trace.weights.tensor_of(array.reshape(along))
-
     if trace.uses.get(node.inputs[0], 0) > 1 or weight_of(x) + 6 > MOST:  # type: ignore[arg-type]
         x = trace.memory(x, node.inputs[0])
     tensor = x
     for operator, operand in (("Sub", mean), ("Mul", factor), ("Add", bias)):
-        tensor = Tensor(F32, x.shape, expression=Expression(operator, (tensor, constant(operand)), (), sources(node)))
+        tensor = Tensor(F32, x.shape, expression=Expression(operator, (tensor, operand), (), sources(node)))
     trace.set(node.outputs[0], tensor)
 
 

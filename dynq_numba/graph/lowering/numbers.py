@@ -146,14 +146,6 @@ def _reduce_prod(node: ir.Node, given: list) -> np.ndarray | None:
     return np.asarray(np.prod(given[0]), object).reshape((1,) if node.attributes.get_int("keepdims", 1) else ())
 
 
-def _constant_of_shape(node: ir.Node, given: list) -> np.ndarray | None:
-    attribute = node.attributes.get_tensor("value", None)
-    value = np.zeros(1, np.float32) if attribute is None else attribute.numpy()
-    if value.dtype.kind not in "iub" or given[0].size > 1 or any(isinstance(n, Size) for n in given[0].reshape(-1)):
-        return None
-    return np.full(_ints(given[0]).tolist(), int(value[0]), object)
-
-
 #: By operator: (node, numbers of its inputs) -> numbers of its result, or None where only a kernel can.
 NUMBERS: dict[str, Callable[[ir.Node, list], np.ndarray | None]] = {
     "Add": _each(lambda a, b: a + b), "Sub": _each(lambda a, b: a - b), "Mul": _each(lambda a, b: a * b),

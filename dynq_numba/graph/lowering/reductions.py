@@ -13,6 +13,7 @@ from ...kernels.reduce import call as kernels
 from ...kernels.reduce import scan
 from ...kernels.reduce.context import KEPT, REDUCED, ReduceRecord
 from ...kernels.reduce.reference import REDUCTIONS, refused
+from ...kernels.region.axes import padded
 from ...runtime import isa, threads
 from ..segment import Word
 from ..sizes import AnySize
@@ -46,8 +47,8 @@ def reduction(trace: Trace, node: ir.Node) -> None:
         raise Unsupported(f"{name} with {len(outer)} axes kept and {len(inner)} reduced that are apart")
     fields: dict[str, Word] = dict(kernels.constant_fields(name, x.dtype.name, isa.active(), threads.POOL))
     fields |= {"last": int(x.rank - 1 in axes), "x": x, "out": out}
-    fields |= _padded(("kept", "x_kept", "out_kept"), outer, KEPT)
-    fields |= _padded(("reduced", "x_reduced"), inner, REDUCED)
+    fields |= padded(("kept", "x_kept", "out_kept"), outer, KEPT)
+    fields |= padded(("reduced", "x_reduced"), inner, REDUCED)
     words = [fields[field] for field in ReduceRecord.kinds]
     trace.step(name, kernels.step_address(), words)
 
@@ -56,12 +57,6 @@ def _axes(trace: Trace, node: ir.Node, rank: int) -> list[int]:
     """The reduced axes, ascending; they are an input, or before opset 13 and 18 an attribute."""
     given = trace.ints(node, 1) if len(node.inputs) > 1 else attribute_ints(node, "axes")
     return sorted(set(axes_of(given or [], rank)))
-
-
-def _padded(fields: tuple[str, ...], axes: list[tuple[AnySize, ...]], count: int) -> dict[str, Word]:
-    """A record's fields for some axes: a length and strides each; those that are not needed come first."""
-    filled = [(1, *[0] * (len(fields) - 1))] * (count - len(axes)) + axes
-    return {f"{field}_{i}": axis[place] for i, axis in enumerate(filled) for place, field in enumerate(fields)}
 
 
 def place(trace: Trace, node: ir.Node) -> None:
@@ -113,7 +108,7 @@ def _scan(
         "worker": scan.worker_address(), "pool": threads.POOL, "kind": scan.TYPES.index(x.dtype.name),
         "n": x.shape[axis], "x_step": x.strides[axis], "x": x, "out": out,
     }  # fmt: skip
-    fields |= _padded(("kept", "x_kept", "out_kept"), axes, scan.AXES)
+    fields |= padded(("kept", "x_kept", "out_kept"), axes, scan.AXES)
     trace.step(node.op_type, scan.step_address(), [fields[field] for field in scan.ScanRecord.kinds])
 
 
