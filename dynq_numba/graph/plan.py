@@ -186,7 +186,7 @@ class Plan:
                 )
             results[result.position] = array
             made.append(array)
-        status = self._run(segment.words, frame.table, part.records, tuple(made), self.threads)
+        status = self._run(segment.words, frame.table, part.records, tuple(made), -self.threads)
         if status:
             number, code = divmod(status, program.STATUSES)
             step = segment.steps[number]

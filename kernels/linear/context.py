@@ -38,6 +38,8 @@ class LinearContext(Weight):
     fixed: int  # whether all rows have this scale and zero point
     fixed_scale: Float
     fixed_zero_point: int
+    row_scales: Pointer  # float32 of every row, where the caller knows them; or NULL
+    row_zeros: Pointer  # int32
     row_block: int  # rows of the largest task
     row_tasks: int
     column_tasks: int

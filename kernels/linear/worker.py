@@ -23,6 +23,7 @@ from ..base.memory import (
     aligned,
     allocate,
     call_post_ops,
+    copy_bytes,
     is_null,
     offset,
     release,
@@ -70,6 +71,9 @@ def task_runner(isa: InstructionSet, scheme: Scheme, long: bool = False) -> tupl
             for i in range(rows):
                 store_f32(scales, i, context.fixed_scale)
                 store_i32(zero_points, i, np.int32(context.fixed_zero_point))
+        elif not is_null(context.row_scales):
+            copy_bytes(scales, offset(context.row_scales, 4 * first), 4 * rows)
+            copy_bytes(zero_points, offset(context.row_zeros, 4 * first), 4 * rows)
         else:
             fit_rows(x, x_stride, rows, k, mask_of(context), steps_of_x, scales, zero_points)
         pack_rows(on_matrix, x, x_stride, rows, k, scales, zero_points, packed)

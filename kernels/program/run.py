@@ -6,8 +6,8 @@
     patches    (word, base, offset): records[word] = table[base] + table[offset]
     steps      (function, place): function(records + place, threads) -> status
 
-A step is compiled code for one record: `step(record, threads) -> status`. `threads` is the most; 0 lets it choose. It
-never raises. It tells what is wrong by a status (FINE, NO_MEMORY …), and the program stops there.
+A step is compiled code for one record: `step(record, threads) -> status`, with `threads` as `worthwhile` takes it
+(threads/pool.py). It never raises. It tells what is wrong by a status (FINE, NO_MEMORY …), and the program stops there.
 """
 
 from __future__ import annotations

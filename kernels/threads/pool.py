@@ -195,17 +195,22 @@ def worth_waking(pool, threads, micros):
 
 @kernel
 def worthwhile(pool, threads, micros, least):
-    """`threads`, or if that is 0 as many as have `least` of this many microseconds of work each.
+    """How many threads a call of `micros` microseconds uses: `threads`, or as many as have `least` of work each.
 
-    Never more than the setting then, and one where sleeping helpers are not worth waking. `pool` may be 0 with threads.
+    threads > 0    so many
+    threads = 0    at most the setting
+    threads < 0    at most -threads: a step of a program, whose steps differ in length
+
+    One where sleeping helpers are not worth waking. `pool` may be 0 with threads above 0, or -1.
     """
-    if threads != 0:
+    if threads > 0:
         return threads
     pool = Pool(pool)
     wanted = int(micros / least)
-    if wanted > 1:
-        wanted = min(wanted, pool.setting)
-    return wanted if wanted > 1 and worth_waking(pool, wanted, micros) else 1
+    if wanted > 1 and threads != -1:
+        wanted = min(wanted, -threads if threads < 0 else pool.setting)
+        return wanted if wanted > 1 and worth_waking(pool, wanted, micros) else 1
+    return 1
 
 
 @kernel

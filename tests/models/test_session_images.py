@@ -1,12 +1,15 @@
 """InferenceSession on images: convolutions and pooling by kernels, bit for bit; one plan for every size."""
 
 import numpy as np
+import onnx_ir as ir
+import problems
 import pytest
 from onnx import helper, numpy_helper
 from onnx_models import in_reference
 
+import dynq_numba as dq
 from dynq_numba.arguments.geometry import Geometry
-from dynq_numba.onnx import InferenceSession
+from dynq_numba.onnx import InferenceSession, quantize
 from dynq_numba.operators.pooling import backend as pooling
 from dynq_numba.operators.sconv import backend
 from dynq_numba.operators.sconv.pack import FloatConvWeight
@@ -58,6 +61,44 @@ def test_convolutions_of_every_size_by_one_plan(shape, options):
         assert np.array_equal(found, backend.convolve(x, packed))
         np.testing.assert_allclose(found, in_reference(made, {"x": x})[0], rtol=0, atol=1e-4)
     assert natively(session) and len(session._plan.segments()) == 1
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "options"),
+    [
+        ((5, 4), (7, 5, 3), {"pads": [1, 1]}),
+        ((6, 3), (40, 6, 3), {"pads": [2, 1], "strides": [2]}),
+        ((1, 40), (9, 1, 16), {"strides": [8]}),  # one stretch
+        ((4, 20), (33, 4, 5), {"strides": [6], "dilations": [3]}),
+        ((3, 5, 4), (6, 3, 3, 3), {"pads": [1, 0, 1, 0], "strides": [2, 1]}),
+        ((3, 5, 6), (6, 3, 2, 2), {"dilations": [2, 3], "strides": [2, 2]}),
+        ((130, 1, 1), (200, 130, 1, 1), {}),
+        ((2, 1, 1), (3, 2, 3, 3), {"pads": [4, 4, 1, 1], "strides": [2, 3]}),  # mostly padding
+    ],
+)
+def test_quantized_convolutions_of_few_pixels_have_the_bits_of_conv(isa, rng, monkeypatch, x, w, options):
+    """Two of them, so that the second one gets its image with channels last. Also images without any end or number."""
+    monkeypatch.setattr("dynq_numba.graph.quantizer.LEAST", 0)
+    weights = {"w": normal(1, *w), "b": normal(2, w[0]), "v": normal(3, 8, w[0], *(1,) * (len(w) - 2))}
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], **options), helper.make_node("Relu", ["c"], ["r"]),
+             helper.make_node("Conv", ["r", "v"], ["y"])]  # fmt: skip
+    made = ir.to_proto(quantize(model(nodes, weights, ["h", "w"][: len(w) - 2]), conv=True).model)
+    axes, ones = len(w) - 2, (1,) * (len(w) - 2)
+    pads = options.get("pads", [0] * 2 * axes)
+    first = dq.pack_conv(
+        weights["w"], weights["b"], stride=options.get("strides", ones), dilation=options.get("dilations", ones),
+        padding=list(zip(pads[:axes], pads[axes:], strict=True)),
+    )  # fmt: skip
+    second = dq.pack_conv(weights["v"])
+    extreme = problems.extreme_rows(rng, int(np.prod(x))).reshape(-1, *x)
+    extreme[3].flat[0], extreme[4].flat[-1] = np.nan, -np.inf
+    for threads in (1, 2):
+        session = InferenceSession(made, threads=threads)
+        for image in (normal(4, 1, *x), normal(5, 9, *x), extreme):
+            found = session.run(None, {"x": image})[0]
+            wanted = dq.conv(dq.conv(image, first, activation="relu"), second)
+            assert np.array_equal(found, wanted, equal_nan=True)
+        assert [step.kernel for step in session.report()][:2] == ["conv int8 rows"] * 2
 
 
 def test_sequences_activations_and_residuals():

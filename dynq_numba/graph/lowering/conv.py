@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from ...kernels.conv import rows
 from ...kernels.conv import step as kernels
 from ...operators.conv.packed import PackedConv, convolution_geometry
+from ...operators.linear.packed import PackedLinear
 from ...runtime.post_ops import post_ops_address
 from ..functions import parse
-from ..tensor import expect
+from ..sizes import AnySize
+from ..tensor import Tensor, expect
 from ..trace import Trace
 from .base import F32, attribute_ints, call, floats_only
+from .patches import FEW, channels_last, patch_fields
 
 
 def conv(trace: Trace, node: ir.Node) -> None:
@@ -19,24 +23,57 @@ def conv(trace: Trace, node: ir.Node) -> None:
     x = trace.input(node, 0)
     floats_only(x)
     weight = trace.weights.packed("conv", trace.constants(node, 1, 2, 3, 4), lambda: _pack(trace, node))
-    x = trace.dense(x)
+    geometry, shape = weight._geometry, weight._shape_2d
     expect(x.rank, len(weight.shape), "axes of x and of the weight")
-    expect(x.shape[1], weight.shape[1] * weight._geometry.groups, "channels of x and of the weight")
+    expect(x.shape[1], weight.shape[1] * geometry.groups, "channels of x and of the weight")
     spatial = x.shape[2:]
     high, wide = (1, *spatial) if len(spatial) == 1 else spatial
-    geometry, taps = weight._geometry, weight._shape_2d[2:]
-    along = zip((high, wide), geometry.padding, taps, geometry.dilation, geometry.stride, strict=True)
-    lengths = [(n + (sum(around) - d * (k - 1) - 1)) // step + 1 for n, around, k, d, step in along]
+    along = zip((high, wide), geometry.padding, shape[2:], geometry.dilation, geometry.stride, strict=True)
+    down, across = ((n + (sum(around) - d * (k - 1) - 1)) // step + 1 for n, around, k, d, step in along)
+    lengths = down, across
     if any(length < 1 for length in lengths):
         raise ValueError("the kernel of a convolution must not be larger than the image")
-    if len(spatial) == 1:
-        lengths = lengths[1:]
-    out = trace.result(node.outputs[0], F32, (x.shape[0], weight.shape[0], *lengths))
+    post_ops = post_ops_address(parse(node.op_type).activation, None, False)
+    if geometry.groups == 1 and lengths[0] * lengths[1] <= FEW:
+        _few_pixels(trace, node, x, weight, lengths, post_ops)
+        return
+    x = trace.dense(x)
+    out = trace.result(node.outputs[0], F32, (x.shape[0], weight.shape[0], *lengths[4 - x.rank :]))
     call(
         trace, "conv int8", kernels.conv_step, kernels.ConvStep, x=x, images=x.shape[0], height=high, width=wide,
-        out=out, weight=weight._layout().descriptor,
-        post_ops=post_ops_address(parse(node.op_type).activation, None, False),
+        out=out, weight=weight._layout().descriptor, post_ops=post_ops,
     )  # fmt: skip
+
+
+def _few_pixels(
+    trace: Trace, node: ir.Node, x: Tensor, weight: PackedConv, lengths: tuple[AnySize, AnySize], post_ops: int
+) -> None:
+    """The step of a convolution without groups, as a product of patches whose channels are last."""
+    product_weight = trace.weights.packed("conv rows", trace.constants(node, 1, 2, 3, 4), lambda: _as_linear(weight))
+    layout = product_weight._layout()
+    layout.prepare()
+    x = trace.memory(x)
+    if not x.is_dense() and not _has_channels_last(x):
+        x = trace.dense(x)
+    fields = patch_fields(trace, x, weight._shape_2d, weight._geometry, lengths, last=True)
+    out = channels_last(trace, node, x.shape[0], lengths[4 - x.rank :], layout.n)
+    m = fields["rows"].shape[:1]
+    call(
+        trace, "conv int8 rows", rows.rows_step, rows.RowsStep, **fields, scales=trace.block(F32, m),
+        zeros=trace.block(np.dtype(np.int32), m), weight=layout.descriptor, out=out, post_ops=post_ops,
+    )  # fmt: skip
+
+
+def _has_channels_last(x: Tensor) -> bool:
+    """Whether it lies in memory as [N, …, C] without gaps."""
+    order = (0, *range(2, x.rank), 1)
+    return x.view(tuple(x.shape[i] for i in order), tuple(x.strides[i] for i in order)).is_dense()
+
+
+def _as_linear(weight: PackedConv) -> PackedLinear:
+    """[O, taps · C], channel by channel in every tap."""
+    q = np.ascontiguousarray(np.moveaxis(weight.qweight, 1, -1)).reshape(weight.shape[0], -1)
+    return PackedLinear(q, weight.scale[:, None], weight.bias, 8, "per_channel", None, "per_token")
 
 
 def _pack(trace: Trace, node: ir.Node) -> PackedConv:

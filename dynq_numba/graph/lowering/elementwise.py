@@ -8,7 +8,7 @@ computed twice. Otherwise it is written to memory first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ...kernels.region.context import AXES, record_of
 from ...kernels.region.reference import OPERATORS, Region
 from ...runtime import isa, threads
 from ..segment import Word
+from ..sizes import AnySize, Shape, hint
 from ..tensor import Expression, Tensor, broadcast, broadcast_strides, same
 from ..trace import Trace, Unsupported, sources
 from .base import BOOL, dtype_of
@@ -129,17 +130,27 @@ def materialised(trace: Trace, tensor: Tensor, value: ir.Value | None = None) ->
         (name, tuple(_place(each, count) for each in operands), kind) for name, operands, kind in operations
     )
     region = Region(tuple(each.dtype.name for each in leaves), renumbered, (count + len(operations) - 1,))
-    if value is None:
-        out = trace.block(tensor.dtype, tensor.shape)
-    else:
+    is_result = value in trace.outputs
+    order = range(tensor.rank) if is_result else _order(leaves, tensor.shape)
+
+    def ordered(axes: Sequence[AnySize]) -> tuple[AnySize, ...]:
+        return tuple(axes[axis] for axis in order)
+
+    if value is not None and value in trace.outputs:
         out = trace.result(value, tensor.dtype, tensor.shape)
+    else:
+        block = trace.block(tensor.dtype, ordered(tensor.shape))
+        places = dict(zip(order, block.strides, strict=True))
+        out = block.view(tensor.shape, tuple(places[axis] for axis in range(tensor.rank)))
+        if value is not None:
+            trace.set(value, out)
     strides = [broadcast_strides(each, tensor.shape) for each in leaves]
-    axes = merged(tensor.shape, *strides, out.strides)
+    axes = merged(*map(ordered, (tensor.shape, *strides, out.strides)))
     if len(axes) > AXES:  # copies have more
         spread = [each.view(tensor.shape, steps) for each, steps in zip(leaves, strides, strict=True)]
         leaves = [trace.dense(each) for each in spread]
         strides = [each.strides for each in leaves]
-        axes = merged(tensor.shape, *strides, out.strides)
+        axes = merged(*map(ordered, (tensor.shape, *strides, out.strides)))
     if len(axes) > AXES:
         raise Unsupported(f"a region of {len(axes)} axes")
     target = isa.active()
@@ -155,6 +166,16 @@ def materialised(trace: Trace, tensor: Tensor, value: ir.Value | None = None) ->
         nodes=tuple(dict.fromkeys(nodes)),
     )
     return out
+
+
+def _order(leaves: list[Tensor], shape: Shape) -> list[int]:
+    """The axes of a result from the outermost in memory on: as in its operands, whose channels may be last."""
+    order = list(range(len(shape)))
+    whole = next((each for each in leaves if each.rank == len(shape) and all(map(same, each.shape, shape))), None)
+    if whole is not None and not whole.has_rows() and any(same(n, whole.itemsize) for n in whole.strides):
+        strides = whole.strides
+        order.sort(key=lambda axis: -hint(strides[axis]))
+    return order
 
 
 #: An operand while the leaves are being counted.

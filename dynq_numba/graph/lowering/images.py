@@ -40,7 +40,7 @@ def conv(trace: Trace, node: ir.Node) -> None:
         name = parse(node.op_type)
         said = next(each for each in trace.weights.model.functions[node.op_identifier()] if each.op_type == "Conv")
         activation, residual = name.activation, trace.input(node, 3) if name.residual else None
-    x, weight = _image(trace, node), trace.constant(node, 1)
+    x, weight = _floats(trace, node), trace.constant(node, 1)
     floats_only(trace.input(node, 1))
     bias = None if trace.optional(node, 2) is None else trace.constant(node, 2)
     taps = _pair(weight.shape[2:], 1)
@@ -63,7 +63,7 @@ def conv(trace: Trace, node: ir.Node) -> None:
     if residual is not None:
         residual = trace.dense(spread(trace, residual, shape))
     post_ops = post_ops_address(activation, None, residual is not None)
-    _convolve(trace, w, x, trace.result(node.outputs[0], F32, shape), residual, post_ops)
+    _convolve(trace, w, trace.dense(x), trace.result(node.outputs[0], F32, shape), residual, post_ops)
 
 
 def conv_transpose(trace: Trace, node: ir.Node) -> None:
@@ -173,13 +173,18 @@ def _common(operation: str, node: ir.Node) -> dict[str, Any]:
     return {"worker": worker, "pool": threads.POOL, "average": int("Average" in node.op_type)}
 
 
-def _image(trace: Trace, node: ir.Node) -> Tensor:
-    """Its first input, [N, C, H, W] or [N, C, W], one value behind the other."""
+def _floats(trace: Trace, node: ir.Node) -> Tensor:
+    """Its first input, [N, C, H, W] or [N, C, W]."""
     x = trace.input(node, 0)
     floats_only(x)
     if x.rank not in (3, 4):
         raise Unsupported(f"{x.rank - 2} spatial axes")
-    return trace.dense(x)
+    return x
+
+
+def _image(trace: Trace, node: ir.Node) -> Tensor:
+    """The same, one value behind the other."""
+    return trace.dense(_floats(trace, node))
 
 
 def _pair(values: tuple[int, ...] | list[int], missing: int) -> Pair:

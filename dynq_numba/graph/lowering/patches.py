@@ -1,25 +1,28 @@
-"""Convolutions of a few pixels, as products of patches.
+"""Convolutions of a few pixels, as products of patches (kernels/conv/rows.py).
 
     patches [pixels, C · taps]  ×  weight [C · taps, O]  =  [pixels, O], seen as [N, O, OH, OW]
 
 A convolution's tile has pixels of one image as columns. With fewer than a vector has lanes most of it would be empty;
-here outputs are the columns. The sums have the same order, so the bits are the same: bias, then channel by channel, tap
-by tap.
+here outputs are the columns. The bits are the same: sums of float32 have the same order, those of integers are exact.
+Results have their channels last, which is the order in which the patches of the next one are copied fastest.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from ...arguments.geometry import Geometry
+from ...kernels.conv import rows as kernels
 from ...operators.sgemm.pack import pack_matrix
 from ...runtime import isa, kernel_table
 from ..sizes import AnySize, product
 from ..tensor import Tensor
 from ..trace import Trace
-from .base import F32
-from .copies import copy_into, fill
+from .base import F32, call
 from .products import multiply
 
 #: Pixels of an image up to which this is faster.
@@ -42,40 +45,37 @@ def few_pixels(
     panels = trace.weights.packed(
         ("patches", weight.shape), trace.constants(node, 1), lambda: pack_matrix(weight.reshape(outputs, k).T, target)
     )
-    patches = trace.dense(_patches(trace, x, weight.shape[2:], geometry, lengths))
-    images = x.shape[0]
-    m = product([images, *lengths])
-    out = trace.block(F32, (images, *lengths, outputs))
-    a, rows = patches.view((m, k), (4 * k, 4)), out.view((m, outputs), (4 * outputs, 4))
+    fields = patch_fields(trace, x, weight.shape, geometry, lengths, last=False)
+    call(trace, "patches", kernels.patches_step, kernels.Patches, **fields)
+    rows = fields["rows"]
+    out = channels_last(trace, node, x.shape[0], lengths[4 - x.rank :], outputs)
     given = None if bias is None else np.ascontiguousarray(bias, np.float32)
-    multiply(trace, (), m, outputs, k, a, panels, rows, given, None, activation)
-    image, row, pixel, channel = out.strides
-    if x.rank == 3:
-        trace.set(node.outputs[0], out.view((images, outputs, lengths[1]), (image, channel, pixel)))
-    else:
-        trace.set(node.outputs[0], out.view((images, outputs, *lengths), (image, channel, row, pixel)))
+    m = rows.shape[0]
+    multiply(trace, (), m, outputs, k, rows, panels, out.view((m, outputs), (4 * outputs, 4)), given, None, activation)
 
 
-def _patches(
-    trace: Trace, x: Tensor, taps: tuple[int, ...], geometry: Geometry, lengths: tuple[AnySize, AnySize]
-) -> Tensor:
-    """[N, OH, OW, C, KH, KW], a view."""
-    images, channels = x.shape[:2]
-    high, wide = x.shape[2:] if x.rank == 4 else (1, x.shape[2])
+def patch_fields(
+    trace: Trace, x: Tensor, weight: tuple[int, ...], geometry: Geometry, lengths: tuple[AnySize, AnySize], last: bool
+) -> dict[str, Any]:
+    """The fields of a record `Patches`, for a weight of that shape; `last`: channels are the last axis of a row."""
+    x = trace.memory(x)
+    images, (_, channels, *taps) = x.shape[0], weight
     image, channel, *_, across = x.strides
-    down = x.strides[2] if x.rank == 4 else 0
-    (top, bottom), (left, right) = geometry.padding
-    if top or bottom or left or right:
-        padded = trace.block(F32, (images, channels, high + (top + bottom), wide + (left + right)))
-        fill(trace, padded, np.zeros(1, F32))
-        inner = padded.strides[2] * top + 4 * left
-        copy_into(
-            trace, padded.view((images, channels, high, wide), padded.strides, inner),
-            x.view((images, channels, high, wide), (image, channel, down, across)),
-        )  # fmt: skip
-        x, (image, channel, down, across) = padded, padded.strides
-    (step_y, step_x), (apart_y, apart_x) = geometry.stride, geometry.dilation
-    return x.view(
-        (images, *lengths, channels, *taps),
-        (image, down * step_y, across * step_x, channel, down * apart_y, across * apart_x),
-    )
+    high, down = (x.shape[2], x.strides[2]) if x.rank == 4 else (1, 0)
+    (top, _), (left, _) = geometry.padding
+    rows = trace.block(F32, (product([images, *lengths]), math.prod(weight[1:])))
+    return {
+        "x": x, "image": image, "channel": channel, "down": down, "across": across, "images": images,
+        "channels": channels, "height": high, "width": x.shape[-1], "out_height": lengths[0], "out_width": lengths[1],
+        "k_high": taps[0], "k_wide": taps[1], "step_y": geometry.stride[0], "step_x": geometry.stride[1],
+        "top": top, "left": left, "dilate_y": geometry.dilation[0], "dilate_x": geometry.dilation[1],
+        "last": int(last), "rows": rows,
+    }  # fmt: skip
+
+
+def channels_last(trace: Trace, node: ir.Node, images: AnySize, lengths: tuple[AnySize, ...], outputs: int) -> Tensor:
+    """Memory [images, *lengths, outputs], which the node's result is seen in as [images, outputs, *lengths]."""
+    out = trace.block(F32, (images, *lengths, outputs))
+    image, *along, channel = out.strides
+    trace.set(node.outputs[0], out.view((images, outputs, *lengths), (image, channel, *along)))
+    return out

@@ -61,4 +61,4 @@ def extreme(x: np.ndarray, weight: np.ndarray) -> list:
 
 
 ROW = Row(calls, edges, warm, {"conv": golden}, extremes={"conv": Extreme(drawn, extreme)},
-    imports="base isa threads quantize gemm", bench=("conv",))
+    imports="base isa threads quantize gemm linear", bench=("conv",))
