@@ -5,6 +5,7 @@ The files are PyTorch's (tests/programs/export_spellings.py wrote them); the tex
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from onnx_models import in_onnxruntime, in_reference, parsed
 from three_ways import check_calls
 
+import dynq_numba as dq
 from dynq_numba.graph import quantizer
 from dynq_numba.graph.functions import Name, parse
 from dynq_numba.graph.model import canonical
@@ -151,6 +153,30 @@ def test_a_spelling(case):
     around = {"a sum before, used twice": 3, "a convolution and a residual": 4,
               "a convolution, scaled and shifted": 4}.get(case, 0)
     assert len(list(model.graph)) == len(names.split()) + around
+
+
+def test_a_quantized_convolution_takes_scales_and_shifts():
+    """The integers stay; each of both ways rounds at most twelve times."""
+    parameters = {name: RNG.uniform(0.5, 2, 12).astype(F32) for name in ("scale", "beta", "mean", "variance")}
+    given = {"w": RNG.standard_normal((12, 16, 3, 3)).astype(F32), "b": RNG.standard_normal(12).astype(F32),
+             "two": F32(-2).reshape(()), "each": RNG.standard_normal((12, 1, 1)).astype(F32), **parameters}  # fmt: skip
+    body = ("c = Conv <pads = [1, 1, 1, 1]> (x, w, b) m = Mul (two, c) s = Sub (each, m) "
+            "n = BatchNormalization (s, scale, beta, mean, variance) y = Relu (n)")  # fmt: skip
+    source = parsed("float[n, 16, 5, 9] x", "float[n, 12, 5, 9] y", body, **given)
+    made = ir.to_proto(quantize(source, conv=True).model)
+    model = canonical(ir.from_proto(made))[0]
+    optimise(model)
+    (node,) = list(model.graph)
+    assert re.fullmatch("Conv_[0-9a-f]{8}_relu", node.op_type)
+    feeds = {"x": RNG.standard_normal((2, 16, 5, 9)).astype(F32)}
+    got, want = (in_reference(each, feeds)[0] for each in (ir.to_proto(model), made))
+    sums = np.abs(dq.conv(feeds["x"], dq.pack_conv(given["w"], padding=1)))
+    g, b, each, beta, mean = (np.abs(each).reshape(-1, 1, 1).astype(np.float64) for each in (
+        parameters["scale"] / np.sqrt(parameters["variance"] + 1e-5), *(given[n] for n in ("b", "each", "beta", "mean"))
+    ))  # fmt: skip
+    most = (2 * (sums + b) + each + mean) * g + beta
+    assert (np.abs(got - want) <= 24 * 2.0**-24 * most).all() and (got > 0).any()
+    assert np.array_equal(dq.onnx.InferenceSession(made).run(None, feeds)[0], got)
 
 
 QKV = "float[n, 2, t, 8] q, float[n, 2, u, 8] k, float[n, 2, u, 4] v, {} bias"

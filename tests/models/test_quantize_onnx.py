@@ -252,6 +252,13 @@ def test_a_convolution(case):
     assert same(in_onnxruntime(made, {"x": x})[0], ours) and same(in_reference(made, {"x": x})[0], ours)
 
 
+def test_a_depthwise_convolution_stays_float():
+    source = parsed("float[1, 128, 6, 7] x", "float[1, 128, 4, 5] y", "y = Conv <group = 128> (x, w)",
+                    w=floats(128, 1, 3, 3))  # fmt: skip
+    (entry,) = quantize(source, conv=True).entries
+    assert entry.reason == "depthwise: it has few bytes, and float32 is faster"
+
+
 # -- where weights stand ------------------------------------------------------------------------
 SPELLINGS = {
     "Constant node": ("w = Constant <value = VALUE> () y = MatMul (x, w)", {}),

@@ -1,4 +1,4 @@
-"""Conv with a constant weight, where it is asked for: dq.conv.
+"""Conv with a constant weight, where it is asked for: dq.conv. Depthwise ones stay float32.
 
     Conv_⟨attributes⟩   x [N, C, …], uint8 weight [O, C/g, …] (integers + 128), scale, sums, bias [O, 1, …]    exact
 
@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from ...operators.conv.api import conv
 from ...operators.conv.packed import pack_conv
+from ...operators.sconv.pack import MOST_DEPTHWISE
 from ..constants import Constants, run_node
 from ..functions import BYTES, DEQUANTIZE, MOST_K, QUANTIZE, function
 from ..recipe import Scheme
@@ -55,6 +56,8 @@ class Conv(LayerKind):
             raise Unfit("the bias is computed at run time")
         if (auto := node.attributes.get_string("auto_pad", "NOTSET")) not in ("NOTSET", "VALID"):
             raise Unfit(f"auto_pad={auto}")
+        if _is_depthwise(weight, node.attributes.get_int("group", 1)):
+            raise Unfit("depthwise: it has few bytes, and float32 is faster")
         if weight[0].size > MOST_K:
             raise Unfit(f"{weight[0].size} values for each output; at most {MOST_K}")
         packed = pack_conv(weight, found.bias, **_geometry(node, weight.ndim - 2))
@@ -78,6 +81,11 @@ class Conv(LayerKind):
         x = np.random.default_rng(0).standard_normal((1, channels, *size), np.float32)
         floats = run_node(found.node, [x, weight, found.bias][: len(found.node.inputs)], opset)
         return Probe([x], floats, [conv(x, packed)])
+
+
+def _is_depthwise(weight: np.ndarray, groups: int) -> bool:
+    """Whether every channel goes by itself, through the float32 kernel for that."""
+    return groups > 1 and weight.shape[1] == 1 and len(weight) // groups <= MOST_DEPTHWISE
 
 
 def _geometry(node: ir.Node, axes: int) -> dict[str, Any]:

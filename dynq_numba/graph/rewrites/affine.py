@@ -1,6 +1,6 @@
 """What multiplies or shifts the channels of a Conv by constants goes into its weight and bias.
 
-    y = conv(x) · g + h    ─▶    weight · g,  bias · g + h
+    y = conv(x) · g + h    ─▶    weight · g,  bias · g + h        of a quantized one: scale · g, the integers stay
 
 BatchNormalization:  g = scale / √(var + eps),  h = beta - mean · g.  Mul, Div, Add, Sub with a number, or with one for
 each channel.  The new weight and bias are computed in float64 and rounded once.
@@ -8,10 +8,13 @@ each channel.  The new weight and bias are computed in float64 and rounded once.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx_ir as ir
 
-from .base import Editor, NoMatch, Rewrite
+from ..model import DOMAIN
+from .base import Editor, NoMatch, Rewrite, identifier
 
 _CONSTANT = "its parameters or those of the Conv in front are computed at run time"
 
@@ -22,11 +25,13 @@ class Affine(Rewrite):
 
     def rewrite(self, node: ir.Node, edit: Editor) -> str:
         pair = (node.inputs[0], None) if node.op_type == "BatchNormalization" else edit.operand(node)
-        conv = None if pair is None else edit.maker(pair[0], "Conv")
-        if conv is None:
+        conv = None if pair is None or pair[0] is None else pair[0].producer()
+        if conv is None or not (identifier(conv) == "Conv" or is_quantized(conv)):
             raise NoMatch("no Conv is in front of it, or nothing of it is constant")
         if edit.only_user(conv.outputs[0]) is not node:
             raise NoMatch("the result of the Conv in front is used elsewhere, too")
+        if is_quantized(conv):
+            return _quantized(node, conv, edit)
         weight = edit.array(conv.inputs[1])
         given = conv.inputs[2] if len(conv.inputs) > 2 else None
         bias = np.zeros(1, np.float32) if given is None else edit.array(given)
@@ -47,6 +52,33 @@ class Affine(Rewrite):
         made.attributes.update(conv.attributes)
         edit.replace(node.outputs[:1], made.outputs, [made], node)
         return "Conv"
+
+
+def is_quantized(node: ir.Node) -> bool:
+    """Whether it is a call of a Conv of layers/conv.py that has no activation yet."""
+    return node.domain == DOMAIN and re.fullmatch("Conv_[0-9a-f]+", node.op_type) is not None
+
+
+def _quantized(node: ir.Node, conv: ir.Node, edit: Editor) -> str:
+    """The same call with another scale and bias, [O, 1, …] both, as many ones as an image has axes."""
+    x, weight, scale, sums, bias = conv.inputs
+    arrays = [edit.array(each) for each in (scale, bias)]
+    if arrays[0] is None or arrays[1] is None:
+        raise NoMatch(_CONSTANT)
+    scales, biases = (np.float64(array).reshape(-1) for array in arrays)
+    factor, shift = _factor_and_shift(node, 1 + arrays[0].ndim, len(scales), edit)
+    if any(array.size not in (1, len(scales)) for array in (factor, shift)):
+        raise NoMatch(f"a number for each of {len(scales)} channels is wanted; the shapes contradict each other")
+    name = "weight" if weight is None else weight.name
+    changed = {"scale": scales * factor, "bias": np.broadcast_to(biases * factor + shift, len(scales))}
+    scale, bias = (
+        edit.constant(f"{name}.{part}", np.float32(values).reshape(arrays[0].shape))
+        for part, values in changed.items()
+    )
+    function = edit.model.functions[conv.op_identifier()]
+    made = edit.call(conv.op_type, lambda: function, [x, weight, scale, sums, bias], conv)
+    edit.replace(node.outputs[:1], made.outputs, [made], node)
+    return made.op_type
 
 
 def _factor_and_shift(node: ir.Node, rank: int, channels: int, edit: Editor) -> tuple[np.ndarray, np.ndarray]:
