@@ -47,7 +47,7 @@ def ours(chosen: Case, given: Inputs, threads: int) -> Callable[[], np.ndarray]:
     import dynq_numba as dq
     from dynq_numba.arguments.geometry import Geometry
     from dynq_numba.operators.sconv import backend
-    from dynq_numba.operators.sconv.pack import FloatConvWeight
+    from dynq_numba.operators.sconv.pack import FloatConvWeight, way_of
     from dynq_numba.runtime import isa
     from dynq_numba.runtime import threads as pool
 
@@ -59,7 +59,8 @@ def ours(chosen: Case, given: Inputs, threads: int) -> Callable[[], np.ndarray]:
         x, weight = x[:, :, None], weight[:, :, None]
     down = (0, 0) if flat else (around, around)
     geometry = Geometry((1 if flat else step, step), (down, (around, around)), (1, 1), chosen["groups"])
-    w = FloatConvWeight(weight, given["bias"], geometry, isa.active())
+    way = way_of(weight.shape, geometry, geometry.output(x.shape[2:], weight.shape[2:]))
+    w = FloatConvWeight(weight, given["bias"], geometry, isa.active(), way)
     out = backend.convolve(x, w)
     words, run = w.record(x, out, None, 0), backend.step_entry()
     result = out[:, :, 0] if flat else out

@@ -47,17 +47,19 @@ class FloatTile(Tile):
 
     void strip(a, b, word_stride, words, start, start_stride, out, out_stride, panels, panel_stride, last)
 
-    `words` (K) may be 0; of `panels` ≥ 1 panels the last has `last` valid columns.
+    `words` (K) may be 0; of `panels` ≥ 1 panels the last has `last` valid columns. A tile of fewer `vectors` takes the
+    first columns of one panel.
     """
 
     ARGUMENTS: tuple[ir.Type, ...] = (BYTES, BYTES, I64, I64, BYTES, I64, BYTES, I64, I64, I64, I64)
 
-    def __init__(self, isa: InstructionSet, rows: int):
+    def __init__(self, isa: InstructionSet, rows: int, vectors: int = VECTORS):
         super().__init__(isa, Scheme(), Output.DEQUANTIZED, rows)
-        self.name = f"dynq_f32_{rows}x{isa.columns}__{isa.name}"
+        self.vectors, self.columns = vectors, vectors * isa.lanes
+        self.name = f"dynq_f32_{rows}x{self.columns}__{isa.name}"
         #: Panels at a time; the vectors of b that one row uses need no registers.
-        self.across = max(1, -(-isa.in_flight // (rows * VECTORS)))
-        while rows > 1 and self.across > 1 and (rows + 1) * VECTORS * self.across + 1 > isa.registers:
+        self.across = max(1, -(-isa.in_flight // (rows * vectors)))
+        while rows > 1 and self.across > 1 and (rows + 1) * vectors * self.across + 1 > isa.registers:
             self.across -= 1
 
     def emit(self, function: ir.Function) -> None:
@@ -76,7 +78,7 @@ class FloatTile(Tile):
         """`across` neighbouring panels: start, multiply, store."""
         a, _, word_stride, words, given, start_stride, _, stride, _, panel_stride, last, *_ = args
         b, start, corner, left = state
-        builder, nr = e.builder, self.isa.columns
+        builder, nr = e.builder, self.columns
         streams, valid = [b], []
         for i in range(across):
             streams.append(e.at(streams[-1], panel_stride))
@@ -87,18 +89,18 @@ class FloatTile(Tile):
         there = [builder.select(none, ir.Constant(I64, 0), count) for count in valid]
         acc = self.first(e, start, start_stride, there)
         acc = self.products(e, a, streams, word_stride, words, corner, stride, acc)
-        width = across * VECTORS
+        width = across * self.vectors
         for i, count in enumerate(valid):
-            own = [acc[r * width + i * VECTORS :][:VECTORS] for r in range(self.rows)]
+            own = [acc[r * width + i * self.vectors :][: self.vectors] for r in range(self.rows)]
             self.write(e, partial(lambda sums, r, v: sums[r][v], own), e.at(corner, 4 * nr * i), stride, count)
         far = 4 * nr * across
         return [following, e.at(start, far), e.at(corner, far), builder.sub(left, ir.Constant(I64, across))]
 
     def first(self, e: Emitter, start: ir.Value, stride: ir.Value, there: list[ir.Value]) -> list[ir.Value]:
-        """What the sums begin with, [R][across][VECTORS]; 0 in columns of a panel that are not `there`."""
+        """What the sums begin with, [R][across][vectors]; 0 in columns of a panel that are not `there`."""
         isa, masks = self.isa, []
         for count in there:
-            for v in range(VECTORS):
+            for v in range(self.vectors):
                 masks.append(e.first_lanes(isa.lanes, e.builder.sub(count, ir.Constant(I64, v * isa.lanes))))
         sums = []
         for _ in range(self.rows):
@@ -127,7 +129,7 @@ class FloatTile(Tile):
     ) -> list[ir.Value]:
         """The sums after all words; on the way, the lines of out that will be written are brought near."""
         rows, isa, builder, count = self.rows, self.isa, e.builder, len(streams)
-        width, tall = count * VECTORS, self.across == 1
+        width, tall = count * self.vectors, self.across == 1
         bottom = e.at(corner, builder.mul(stride, ir.Constant(I64, rows - 1)))
         ahead = builder.mul(word_stride, ir.Constant(I64, AHEAD))
 
@@ -135,18 +137,18 @@ class FloatTile(Tile):
             a, edge, *rest = state
             streams, acc = rest[:count], rest[count:]
             if tall and unroll > 1:
-                for line in range(0, 4 * isa.columns, LINE):
+                for line in range(0, 4 * self.columns, LINE):
                     e.prefetch(e.at(edge, line), write=True)
                 edge = builder.select(builder.icmp_unsigned("==", edge, bottom), edge, e.at(edge, stride))
             for _ in range(unroll):
-                loads = [e.at(stream, 4 * isa.lanes * v) for stream in streams for v in range(VECTORS)]
+                loads = [e.at(stream, 4 * isa.lanes * v) for stream in streams for v in range(self.vectors)]
                 weights = [e.load(isa.packed_weights, pointer, 4) for pointer in loads]
                 for r in range(rows):
                     word = isa.activations(e, e.load(I32, self.row_place(e, a, r), 4))
                     for i, weight in enumerate(weights):
                         acc[r * width + i] = isa.dot(e, acc[r * width + i], word, weight)
                 if tall:
-                    for line in range(0, 4 * isa.columns, LINE):
+                    for line in range(0, 4 * self.columns, LINE):
                         e.prefetch(e.at(e.at(streams[0], ahead), line))
                 a, streams = self.next_word(e, a), [e.at(stream, word_stride) for stream in streams]
             return [a, edge, *streams, *acc]

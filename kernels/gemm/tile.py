@@ -108,6 +108,8 @@ class Tile:
     """
 
     ARGUMENTS: tuple[ir.Type, ...] = (BYTES, BYTES, I64, BYTES, BYTES, BYTES, BYTES, I64, I64, I64, I64, BYTES, I64)
+    #: Vectors of columns side by side.
+    vectors = VECTORS
 
     def __init__(self, isa: InstructionSet, scheme: Scheme, output: Output, rows: int):
         self.isa, self.scheme, self.output = isa, scheme, output
@@ -324,17 +326,17 @@ class Tile:
 
         A row is stored as soon as it is finished: its registers are free for the next.
         """
-        isa, builder = self.isa, e.builder
-        whole = builder.icmp_signed("==", valid, ir.Constant(I64, isa.columns))
+        isa, builder, vectors = self.isa, e.builder, range(self.vectors)
+        whole = builder.icmp_signed("==", valid, ir.Constant(I64, isa.lanes * self.vectors))
         with builder.if_else(whole, likely=True) as (then, otherwise):
             with then:
                 start = corner
                 for r in range(self.results):
-                    for v in range(VECTORS):
+                    for v in vectors:
                         e.store(result(r, v), e.at(start, 4 * isa.lanes * v), 4)
                     start = e.at(start, stride)
             with otherwise:
-                for v in range(VECTORS):
+                for v in vectors:
                     mask = e.first_lanes(isa.lanes, builder.sub(valid, ir.Constant(I64, v * isa.lanes)))
                     start = corner
                     for r in range(self.results):

@@ -1,4 +1,4 @@
-"""The step of a convolution in float32: choose threads and tasks, run (worker.py, depthwise.py)."""
+"""The step of a convolution in float32: choose threads and tasks, run (worker.py, depthwise.py, winograd.py)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from ..base.jit import kernel
 from ..base.status import FINE, NO_MEMORY
 from ..conv.call import TASKS, cut, output_size
 from ..threads.pool import run, worthwhile
-from .context import FloatConv, FloatConvContext
+from .context import DEPTHWISE, WINOGRAD, FloatConv, FloatConvContext
+from .reference import POINTS, TILE
 
-#: Multiply-adds that one thread does in a microsecond, about, in tiles and in a depthwise kernel; and the least
-#: microseconds to give a thread.
-MACS_PER_US, DEPTHWISE_MACS_PER_US = 60_000.0, 15_000.0
+#: Multiply-adds that one thread does in a microsecond, about, in tiles, in a depthwise kernel and by Winograd's way (of
+#: the plain one's); and the least microseconds to give a thread.
+MACS_PER_US, DEPTHWISE_MACS_PER_US, WINOGRAD_MACS_PER_US = 60_000.0, 15_000.0, 100_000.0
 WORTH_US = 3.0
 #: Values of the result of a depthwise task, at least.
 TASK = 1 << 12
@@ -27,19 +28,26 @@ def convolution_step(record, threads):
     pixels, k = out_height * out_width, d.channels // groups * d.k_high * d.k_wide
     if images * outputs * pixels == 0:
         return FINE
-    pool, nr, depthwise = d.pool, d.nr, d.depthwise
-    rate = DEPTHWISE_MACS_PER_US if depthwise else MACS_PER_US
+    pool, nr, way = d.pool, d.nr, d.way
+    rate = DEPTHWISE_MACS_PER_US if way == DEPTHWISE else WINOGRAD_MACS_PER_US if way == WINOGRAD else MACS_PER_US
     threads = worthwhile(pool, threads, images * outputs * pixels * k / rate, WORTH_US)
-    if depthwise:
+    if way == DEPTHWISE:
         units, items, parts = out_height, images * outputs, 1
         chunks = min(out_height, max(1, pixels // TASK))
         if items * chunks < TASKS * threads:
             chunks = min(out_height, (TASKS * threads + items - 1) // items)
     else:
-        units, items = (pixels + nr - 1) // nr, images * groups
+        if way == WINOGRAD:
+            tiles = (out_height + TILE - 1) // TILE * ((out_width + TILE - 1) // TILE)
+            units, items, k = (images * tiles + nr - 1) // nr, 1, POINTS * POINTS * d.channels
+        else:
+            units, items = (pixels + nr - 1) // nr, images * groups
         most = max(1, d.l2_bytes // 2 // (4 * k * nr))
         row_panels = (outputs // groups + d.mr - 1) // d.mr
         chunks, parts = cut(items, units, most, row_panels, threads)
+        tasks = TASKS * threads
+        if way == WINOGRAD and parts > 1 and units >= tasks and 4 * k * outputs <= d.l2_bytes // 2:
+            chunks, parts = tasks, 1  # to lay tiles out twice costs more than to read such weights twice
     tasks = items * chunks * parts
     threads = min(threads, tasks)
     context = new_context(FloatConvContext, threads)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from ..base.record import Pointer
 from ..conv.context import ConvGeometry, ImageContext
 
+#: What a worker is one of, and so what its units and its weights are: patches (worker.py), depthwise.py, winograd.py.
+PATCHES, DEPTHWISE, WINOGRAD = range(3)
+
 
 class FloatConv(ConvGeometry):
     """out = post_ops(bias + weights * x), as call.py's step is told. All arrays are contiguous."""
 
-    weights: Pointer  # the row panels [groups][K][R], one after another; of a depthwise kernel [outputs][taps]
+    weights: Pointer  # row panels [groups][K][R], one after another; DEPTHWISE [outputs][taps]; WINOGRAD [16][C][R]
     bias: Pointer  # [outputs]
     x: Pointer  # [images, channels, height, width]
     out: Pointer  # [images, outputs, …]
@@ -18,10 +21,10 @@ class FloatConv(ConvGeometry):
     images: int
     height: int
     width: int
-    depthwise: int  # whether the worker is the one of depthwise.py
+    way: int  # PATCHES, DEPTHWISE or WINOGRAD
 
 
 class FloatConvContext(ImageContext):
-    """Of images in float32. Pixels come in units of a panel, those of a depthwise kernel in rows of the result."""
+    """Of images in float32. Units are panels of pixels, DEPTHWISE rows of the result, WINOGRAD panels of tiles."""
 
     residual: Pointer  # or NULL

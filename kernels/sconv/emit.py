@@ -40,9 +40,9 @@ def begun(module: ir.Module, name: str, arguments: list[ir.Type]) -> tuple[ir.Fu
 class ConvolutionTile(FloatTile):
     """A tile of `rows` output channels. Where start_stride is 0, `start` is a bias for each row, not each column."""
 
-    def __init__(self, isa: Float32, rows: int):
-        super().__init__(isa, rows)
-        self.name = f"dynq_f32_conv_{rows}x{isa.columns}__{isa.name}"
+    def __init__(self, isa: Float32, rows: int, vectors: int = VECTORS):
+        super().__init__(isa, rows, vectors)
+        self.name = f"dynq_f32_conv_{rows}x{self.columns}__{isa.name}"
 
     def panels(self, e: Emitter, args: tuple, across: int, state: list[ir.Value]) -> list[ir.Value]:
         self.bias = args[4]  # it does not move on with the panels
@@ -52,7 +52,8 @@ class ConvolutionTile(FloatTile):
         builder = e.builder
         with builder.if_else(builder.icmp_signed("==", stride, ir.Constant(I64, 0))) as (begin, go_on):
             with begin:
-                biases = [self.row(e, F32, self.bias, r) for r in range(self.rows) for _ in range(VECTORS * len(there))]
+                columns = range(self.vectors * len(there))
+                biases = [self.row(e, F32, self.bias, r) for r in range(self.rows) for _ in columns]
                 begun = builder.block
             with go_on:
                 sums = super().first(e, start, stride, there)
@@ -66,8 +67,14 @@ class ConvolutionTile(FloatTile):
 
 @cache
 def convolution_strip(isa: Float32) -> Callable:
-    """``strip(rows, <FloatTile.ARGUMENTS>)``: the tile of that height (1 … max_rows) over panels of patches."""
-    functions = {rows: ConvolutionTile(isa, rows).function for rows in range(1, isa.max_rows + 1)}
+    """``strip(rows, <FloatTile.ARGUMENTS>)``: the tile of that height (1 … max_rows) over panels of patches.
+
+    rows + max_rows: the tile of `rows` that takes only the first vector of a panel.
+    """
+    functions = {
+        rows + isa.max_rows * (VECTORS - vectors): ConvolutionTile(isa, rows, vectors).function
+        for rows in range(1, isa.max_rows + 1) for vectors in (1, VECTORS)
+    }  # fmt: skip
 
     @intrinsic
     def strip(

@@ -35,7 +35,7 @@ def convolution_worker(isa: Float32) -> Callable:
     """The worker of one instruction set."""
     strip = convolution_strip(isa)
     lay_out = patch_packer(isa)
-    nr, tallest = isa.columns, isa.max_rows
+    nr, lanes, tallest = isa.columns, isa.lanes, isa.max_rows
 
     @kernel(variant=isa.name)
     def convolution_worker(context, index):
@@ -81,17 +81,25 @@ def convolution_worker(isa: Float32) -> Callable:
                 bias = offset(d.bias, 4 * (group * outputs + row))
                 for panel in range(0, (count + nr - 1) // nr, STRIP):
                     here = min(STRIP * nr, count - panel * nr)
-                    wide = (here + nr - 1) // nr
+                    wide = (here + nr - lanes - 1) // nr
                     corner = moved + 4 * (row * pixels + panel * nr)
                     target = offset(context.out, corner)
-                    start, start_stride = bias, 0
+                    start, start_stride, along = bias, 0, 0
                     for begun in range(0, k, K_BLOCK):
-                        strip(
-                            height, offset(weights, row * row_bytes + 4 * begun * height),
-                            offset(panels, panel * panel_stride + 4 * begun * nr), 4 * nr, min(K_BLOCK, k - begun),
-                            start, start_stride, target, 4 * pixels, wide, panel_stride, here - (wide - 1) * nr,
-                        )  # fmt: skip
-                        start, start_stride = target, 4 * pixels
+                        a, words = offset(weights, row * row_bytes + 4 * begun * height), min(K_BLOCK, k - begun)
+                        b = offset(panels, panel * panel_stride + 4 * begun * nr)
+                        if wide > 0:
+                            strip(
+                                height, a, b, 4 * nr, words, start, start_stride, target, 4 * pixels, wide,
+                                panel_stride, min(nr, here - (wide - 1) * nr),
+                            )  # fmt: skip
+                        if here > wide * nr:  # a vector of the last panel
+                            strip(
+                                height + tallest, a, offset(b, wide * panel_stride), 4 * nr, words,
+                                offset(start, wide * along), start_stride, offset(target, 4 * nr * wide), 4 * pixels,
+                                1, 0, here - wide * nr,
+                            )  # fmt: skip
+                        start, start_stride, along = target, 4 * pixels, 4 * nr
                     if not is_null(post_ops):
                         addend = residual if is_null(residual) else offset(residual, corner)
                         call_post_ops(post_ops, target, 4 * pixels, addend, 4 * pixels, height, here)

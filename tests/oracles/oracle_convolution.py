@@ -89,6 +89,58 @@ def naive_float(x, weight, bias, **options):
     return y, k * oracle.U / (1 - k * oracle.U) * size * (1 + 2.0**-20), real
 
 
+#: Of Winograd's F(2×2, 3×3): a kernel's taps, an image's values, and sums, to or from points along one axis.
+G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+B_T = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+A_T = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
+
+
+def _sums(matrix, values):
+    """matrix · values along the first axis, entries ±1: term by term, each sum rounded to the type of values."""
+    results = []
+    for row in matrix:
+        terms = [value if factor > 0 else -value for factor, value in zip(row, values, strict=True) if factor]
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        results.append(total)
+    return np.array(results)
+
+
+@remembered
+def winograd_float(x, weight, bias, padding=0):
+    """(float32 result, bound of its distance from the float64 convolution, that one), tile by tile."""
+    (above, below), (before, after) = geometry(weight, padding=padding)[1]
+    real, channels = naive_float(x, weight, bias, padding=padding)[2], weight.shape[1]
+    high, wide = real.shape[2:]
+    padded = np.pad(x, ((0, 0), (0, 0), (above, below + 1), (before, after + 1)))
+    u = np.einsum("ik,ockl,jl->ijoc", G, weight.astype(np.float64), G)
+    u_size = np.einsum("ik,ockl,jl->ijoc", np.abs(G), np.abs(weight.astype(np.float64)), np.abs(G))
+    y, size = np.empty(real.shape, F32), np.empty(real.shape)
+    for row in range(0, high, 2):
+        for column in range(0, wide, 2):
+            d = np.moveaxis(padded[:, :, row : row + 4, column : column + 4], (2, 3), (0, 1))  # [4, 4, N, C]
+            v = np.swapaxes(_sums(B_T, np.swapaxes(_sums(B_T, d), 0, 1)), 0, 1)
+            v_size = np.einsum("ik,klnc,jl->ijnc", np.abs(B_T), np.abs(d.astype(np.float64)), np.abs(B_T))
+            m = np.zeros((4, 4, len(x), len(weight)), F32)
+            m[1, 1] = bias
+            for c in range(channels):
+                m = oracle.fma(u[:, :, None, :, c].astype(F32), v[..., None, c], m)
+            tile = np.swapaxes(_sums(A_T, np.swapaxes(_sums(A_T, m), 0, 1)), 0, 1)
+            m_size = np.einsum("ijnc,ijoc->ijno", v_size, u_size)
+            tile_size = np.einsum("ik,klno,jl->ijno", np.abs(A_T), m_size, np.abs(A_T))
+            here = (slice(None), slice(None), slice(row, row + 2), slice(column, column + 2))
+            count = y[here].shape[2:]
+            y[here] = np.moveaxis(tile, (0, 1), (2, 3))[:, :, : count[0], : count[1]]
+            size[here] = np.moveaxis(tile_size, (0, 1), (2, 3))[:, :, : count[0], : count[1]]
+
+    def gamma(n):
+        return n * oracle.U / (1 - n * oracle.U)
+
+    bound = gamma(channels + 7) * size + gamma(channels + 4) * np.abs(bias)[:, None, None]
+    return y, bound * (1 + 2.0**-20), real
+
+
 def problem(rng, shape, size, images=1, groups=1):
     x = rng.standard_normal((images, shape[1] * groups, *size)) * 2.0 ** rng.integers(-9, 9)
     weight = rng.standard_normal(shape) * 2.0 ** rng.integers(-5, 5, (shape[0], *(1,) * (len(shape) - 1)))

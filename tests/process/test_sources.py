@@ -113,6 +113,7 @@ def edit(tmp_path_factory):
 
 
 LINEARS = ("linear", "linear_long")
+SCONVS = ("sconv", "sconv_depthwise", "sconv_winograd")
 
 
 def those(*operations):
@@ -126,7 +127,7 @@ def those(*operations):
         ("jit.py", lambda name: True),
         ("emit_columns.py", those("matmul", "matmul_long", "sgemm")),
         ("attention/context.py", those("attention", "attention_int8")),
-        ("conv/patches.py", those("conv", "sconv", "sconv_depthwise", "pooling", "global_pooling")),
+        ("conv/patches.py", those("conv", *SCONVS, "pooling", "global_pooling")),
         ("emit_rotation.py", those("call")),
         ("post_ops.py", those("post_ops")),
         ("weights.py", those("quantize_weight", "search_groups")),

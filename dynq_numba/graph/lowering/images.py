@@ -12,7 +12,7 @@ from ...kernels.pooling import call as pooling
 from ...kernels.pooling.context import GlobalPooling, Pooling
 from ...kernels.sconv.call import convolution_step
 from ...kernels.sconv.context import FloatConv
-from ...operators.sconv.pack import FloatConvWeight
+from ...operators.sconv.pack import FloatConvWeight, way_of
 from ...runtime import isa, kernel_table, scratch, threads
 from ...runtime.post_ops import post_ops_address
 from ..functions import parse
@@ -56,8 +56,9 @@ def conv(trace: Trace, node: ir.Node) -> None:
     if geometry.groups == 1 and residual is None and high * wide <= FEW:
         few_pixels(trace, node, x, square, bias, geometry, (high, wide), activation)
         return
+    way = way_of(square.shape, geometry, (high, wide))
     w = trace.weights.packed(
-        ("sconv", geometry), (weight, bias), lambda: FloatConvWeight(square, bias, geometry, isa.active()),
+        ("sconv", geometry, way), (weight, bias), lambda: FloatConvWeight(square, bias, geometry, isa.active(), way),
     )
     shape = (x.shape[0], weight.shape[0], *([high] if x.rank == 4 else []), wide)
     if residual is not None:

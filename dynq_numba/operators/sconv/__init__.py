@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...kernels.isa.float32 import float32
 from ...kernels.sconv.depthwise import depthwise_worker
+from ...kernels.sconv.winograd import winograd_worker
 from ...kernels.sconv.worker import convolution_worker
 from ...runtime.kernel_table import Family
 from ..base import Operator
@@ -12,7 +13,7 @@ from .warm import warm
 OPERATOR = Operator(
     "sconv",
     title="Float32 convolution",
-    about="a fixed order of sums; depthwise without packing",
+    about="a fixed order of sums; depthwise without packing; 3×3 by Winograd's F(2×2, 3×3)",
     public={},
     kernels=(
         Family(
@@ -22,6 +23,10 @@ OPERATOR = Operator(
         Family(
             "sconv_depthwise", "f32_dwconv", lambda isa, scheme: depthwise_worker(float32(isa)), weights="float32",
             form=float32,
+        ),
+        Family(
+            "sconv_winograd", "f32_winograd_{tile}", lambda isa, scheme: winograd_worker(float32(isa)),
+            weights="float32", form=float32,
         ),
     ),
     warm=warm,

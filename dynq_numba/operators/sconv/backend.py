@@ -13,6 +13,7 @@ from ...kernels.base.jit import address, entry
 from ...kernels.base.memory import NO_MEMORY, WORKER_SIGNATURE
 from ...kernels.objects.view import ADDRESS
 from ...kernels.sconv import call, reference
+from ...kernels.sconv.context import WINOGRAD
 from ...runtime import threads
 from ...runtime.backend import choose
 from ...runtime.post_ops import post_ops_address
@@ -45,9 +46,12 @@ def _reference(
     x: np.ndarray, w: FloatConvWeight, out: np.ndarray, residual: np.ndarray | None, activation: str | None, count: int
 ) -> None:
     geometry = w.geometry
-    y = reference.convolve(
-        x, w.weight, w.bias, geometry.stride, geometry.padding, geometry.dilation, geometry.groups
-    )  # fmt: skip
+    if w.way == WINOGRAD:
+        y = reference.winograd(x, w.weight, w.bias, geometry.padding)
+    else:
+        y = reference.convolve(
+            x, w.weight, w.bias, geometry.stride, geometry.padding, geometry.dilation, geometry.groups
+        )  # fmt: skip
     y = y if activation is None else ACTIVATIONS[activation](y)
     out[...] = y if residual is None else y + residual
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...arguments.checks import F32
@@ -9,13 +11,35 @@ from ...arguments.geometry import Geometry
 from ...kernels.base.jit import JIT_ENABLED
 from ...kernels.isa.base import InstructionSet
 from ...kernels.isa.float32 import float32
-from ...kernels.sconv.context import FloatConv
+from ...kernels.sconv.context import DEPTHWISE, PATCHES, WINOGRAD, FloatConv
+from ...kernels.sconv.reference import TILE, weights_at_points
 from ...kernels.threads.partition import share
 from ...runtime import cpu, kernel_table, scratch, threads
 from ...runtime.memory import aligned_zeros
 
 #: Outputs of an input channel up to which a kernel of one input channel is depthwise: above, a tile is faster.
 MOST_DEPTHWISE = 3
+#: Channels of both sides, tiles of the result, and pixels of a tile, from which Winograd's way is faster: below, its
+#: transforms and what is empty of the tiles, and of their last panel, cost more than it saves.
+WINOGRAD_CHANNELS, WINOGRAD_TILES, WINOGRAD_PIXELS = 8, 16, 3
+#: Operations of the kernel table, by what the record says.
+OPERATIONS = {PATCHES: "sconv", DEPTHWISE: "sconv_depthwise", WINOGRAD: "sconv_winograd"}
+
+
+def way_of(shape: tuple[int, ...], geometry: Geometry, size: tuple[Any, Any] | None = None) -> int:
+    """How to convolve with a weight [O, C / groups, KH, KW]: PATCHES, DEPTHWISE or WINOGRAD.
+
+    WINOGRAD, whose bits are others, only if `size` says height and width of the result. The number of images does not
+    count: an image has the same bits in every batch.
+    """
+    outputs, own, *taps = shape
+    if own == 1 and outputs // geometry.groups <= MOST_DEPTHWISE:
+        return DEPTHWISE
+    plain = taps == [3, 3] and geometry == Geometry((1, 1), geometry.padding, (1, 1), 1)
+    if not plain or min(outputs, own) < WINOGRAD_CHANNELS or size is None:
+        return PATCHES
+    tiles = (size[0] + TILE - 1) // TILE * ((size[1] + TILE - 1) // TILE)
+    return WINOGRAD if tiles >= WINOGRAD_TILES and size[0] * size[1] >= tiles * WINOGRAD_PIXELS else PATCHES
 
 
 class FloatConvWeight:
@@ -25,24 +49,29 @@ class FloatConvWeight:
     ----------
     weight, bias, geometry :
         As given.
+    way : int
+        PATCHES, DEPTHWISE or WINOGRAD (kernels/sconv/context.py); as given, or one of the first two, as `way_of` says.
     operation : str
-        Of the kernel table: "sconv" or "sconv_depthwise".
+        Of the kernel table.
     fields : dict
         The fields of the record `FloatConv` that are the same in every call. They point into this object.
     """
 
-    def __init__(self, weight: np.ndarray, bias: np.ndarray | None, geometry: Geometry, target: InstructionSet):
+    def __init__(
+        self, weight: np.ndarray, bias: np.ndarray | None, geometry: Geometry, target: InstructionSet,
+        way: int | None = None,
+    ):  # fmt: skip
         self.weight, self.bias, self.geometry = weight, bias, geometry
         outputs, own, k_high, k_wide = weight.shape
-        each, form = outputs // geometry.groups, float32(target)
-        depthwise = own == 1 and each <= MOST_DEPTHWISE
-        self.operation = "sconv_depthwise" if depthwise else "sconv"
+        form, self.way = float32(target), way_of(weight.shape, geometry) if way is None else way
+        self.operation = OPERATIONS[self.way]
         if not JIT_ENABLED:
             return
-        self._room = aligned_zeros(4 * (weight.size + outputs)).view(F32)
-        packed, biases = np.split(self._room, [weight.size])
+        matrices = weights_at_points(weight) if self.way == WINOGRAD else weight.reshape(1, outputs, -1)
+        self._room = aligned_zeros(4 * (matrices.size + outputs)).view(F32)
+        packed, biases = np.split(self._room, [matrices.size])
         biases[:] = 0 if bias is None else bias
-        _pack(weight.reshape(outputs, -1), each, 1 if depthwise else form.max_rows, packed)
+        _pack(matrices, outputs // geometry.groups, 1 if self.way == DEPTHWISE else form.max_rows, packed)
         (step_y, step_x), ((top, bottom), (left, right)) = geometry.stride, geometry.padding
         self.fields = {
             "worker": kernel_table.worker_address(self.operation, target), "pool": threads.POOL,
@@ -50,7 +79,7 @@ class FloatConvWeight:
             "outputs": outputs, "channels": own * geometry.groups, "groups": geometry.groups,
             "k_high": k_high, "k_wide": k_wide, "step_y": step_y, "step_x": step_x,
             "top": top, "bottom": bottom, "left": left, "right": right,
-            "dilate_y": geometry.dilation[0], "dilate_x": geometry.dilation[1], "depthwise": int(depthwise),
+            "dilate_y": geometry.dilation[0], "dilate_x": geometry.dilation[1], "way": self.way,
             "weights": packed.ctypes.data, "bias": biases.ctypes.data,
         }  # fmt: skip
 
@@ -62,12 +91,12 @@ class FloatConvWeight:
         )  # fmt: skip
 
 
-def _pack(matrix: np.ndarray, each: int, tallest: int, packed: np.ndarray) -> None:
-    """Row panels [K][R] of [O, K], of groups of `each` outputs, one after another."""
+def _pack(matrices: np.ndarray, each: int, tallest: int, packed: np.ndarray) -> None:
+    """Row panels [M][K][R] of [M, O, K], of groups of `each` outputs, one after another."""
     panels, place = -(-each // tallest), 0
-    for first in range(0, len(matrix), each):
+    for first in range(0, matrices.shape[1], each):
         for p in range(panels):
             row, height = share.py_func(p, panels, each)
-            rows = matrix[first + row : first + row + height]
-            packed[place : place + rows.size] = rows.T.ravel()
+            rows = matrices[:, first + row : first + row + height]
+            packed[place : place + rows.size] = rows.transpose(0, 2, 1).ravel()
             place += rows.size

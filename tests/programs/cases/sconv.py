@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dynq_numba.arguments.geometry import Geometry
+from dynq_numba.kernels.sconv.context import WINOGRAD
 from dynq_numba.operators.sconv import backend
 from dynq_numba.operators.sconv.pack import FloatConvWeight
 from dynq_numba.runtime import isa
@@ -23,9 +24,9 @@ AROUND = ((1, 1), (1, 1))
 def convolved(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, residual: np.ndarray | None = None, *,
     stride: tuple[int, int] = ONE, padding: tuple = NONE, dilation: tuple[int, int] = ONE, groups: int = 1,
-    **options: Any,
+    way: int | None = None, **options: Any,
 ) -> np.ndarray:  # fmt: skip
-    w = FloatConvWeight(weight, bias, Geometry(stride, padding, dilation, groups), isa.active())
+    w = FloatConvWeight(weight, bias, Geometry(stride, padding, dilation, groups), isa.active(), way)
     return backend.convolve(x, w, residual=residual, **options)
 
 
@@ -37,6 +38,8 @@ def calls(size: Size) -> Iterator[Call]:
     outputs, channels, high, wide = (16, 8, 40, 40) if size == "middle" else (64, 8, 300, 300)
     around = partial(convolved, padding=AROUND)
     yield Call("sconv", around, {"x": a.normal(1, channels, high, wide), "weight": a.normal(outputs, channels, 3, 3)})
+    yield Call("sconv, Winograd", partial(around, way=WINOGRAD),
+               {"x": a.normal(1, channels, high, wide), "weight": a.normal(outputs, channels, 3, 3)})  # fmt: skip
     yield Call("sconv, depthwise", partial(around, groups=channels),
                {"x": a.normal(1, channels, high, wide), "weight": a.normal(channels, 1, 3, 3)})  # fmt: skip
 
@@ -47,6 +50,8 @@ def edges() -> Iterator[Call]:
         for step in (1, 2):
             yield Call("sconv", partial(convolved, padding=AROUND, stride=(1, step)),
                        {"x": x, "weight": weight, "bias": bias})  # fmt: skip
+        yield Call("sconv, Winograd", partial(convolved, padding=AROUND, way=WINOGRAD),
+                   {"x": x, "weight": weight, "bias": bias})  # fmt: skip
         yield Call("sconv, 1×1", convolved, {"x": x, "weight": np.ascontiguousarray(weight[:, :, :1, :1])})
     for taps, step, size in product((3, 4, 5), (1, 2, 3), ((5, 5), (7, 18), (9, 33))):
         yield Call("sconv, depthwise", partial(convolved, padding=AROUND, stride=(1, step), groups=3),
@@ -58,6 +63,7 @@ def warm() -> Iterator[Callable[[], object]]:
     for groups, activation in product((1, 8), (None, "relu", "silu")):
         weight = a.normal(8, 8 // groups, 3, 3)
         yield partial(convolved, a.normal(2, 8, 9, 9), weight, a.normal(8), groups=groups, activation=activation)
+    yield partial(convolved, a.normal(2, 8, 9, 9), a.normal(8, 8, 3, 3), way=WINOGRAD)
 
 
 def golden() -> Arrays:
@@ -68,6 +74,12 @@ def golden() -> Arrays:
         w = values(60, 16, 1, taps, taps)
         x, stride = values(61, 1, 16, 21, 37), (step, 3 - step)
         yield convolved(x, w, values(62, 16), stride=stride, padding=AROUND, groups=16)
+
+
+def golden_winograd() -> Arrays:
+    for size, around, activation in (((21, 30), AROUND, "silu"), ((8, 75), NONE, None)):
+        x, w = values(63, 2, 20, *size), values(64, 33, 20, 3, 3)
+        yield convolved(x, w, values(65, 33), padding=around, activation=activation, threads=2, way=WINOGRAD)
 
 
 def drawn(draw: Draw) -> tuple[np.ndarray, ...]:
@@ -81,10 +93,10 @@ def extreme(x: np.ndarray, weight: np.ndarray, each: np.ndarray) -> list:
         convolved(x, w, padding=AROUND, stride=(1, stride), groups=1 if w is weight else len(w),
                   threads=stride)
         for w in (weight, each) for stride in (1, 2)
-    ]  # fmt: skip
+    ] + [convolved(x, weight, padding=AROUND, threads=2, way=WINOGRAD)]  # fmt: skip
 
 
 ROW = Row(
-    calls, edges, warm, {"sconv": golden}, imports="base isa threads gemm conv", bench=("sconv",),
-    extremes={"sconv": Extreme(drawn, extreme)},
+    calls, edges, warm, {"sconv": golden, "winograd": golden_winograd}, imports="base isa threads gemm conv",
+    bench=("sconv",), extremes={"sconv": Extreme(drawn, extreme)},
 )  # fmt: skip
