@@ -51,8 +51,10 @@ def optimise(model: ir.Model, *, attention_bits: int = 32) -> list[Note]:
             if node.graph is None or identifier(node) not in rewrite.anchors:
                 continue
             name = label(node)
+            edit.replaced.clear()
             try:
-                notes.append(Note(rewrite.name, name, result=rewrite.rewrite(node, edit)))
+                result = rewrite.rewrite(node, edit)
+                notes.append(Note(rewrite.name, name, result=result, nodes=tuple(edit.replaced)))
             except NoMatch as why:
                 if str(why):
                     notes.append(Note(rewrite.name, name, str(why)))

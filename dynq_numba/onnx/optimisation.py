@@ -1,13 +1,17 @@
-"""optimise: the model as sessions run it, and what each rewrite made of each node."""
+"""optimise: the model as sessions run it, and what each rewrite made of each node; why: of one of them."""
 
 from __future__ import annotations
 
 from os import PathLike
 from typing import Any
 
+import onnx_ir as ir
+
 from ..graph.model import attention_bits, canonical
+from ..graph.names import nodes
 from ..graph.optimise import optimise as rewritten
 from ..graph.rewrites import Note
+from ..graph.rewrites.base import fused_from, identifier, label
 from . import files
 
 __all__ = ["Note", "optimise"]
@@ -27,7 +31,8 @@ def optimise(model: Any, out: str | PathLike[str] | None = None) -> list[Note]:
     Returns
     -------
     list of Note
-        One for each node that a rewrite looked at: `rewrite`, `node`, `result` (what it became) or `reason` (why not).
+        One for each node that a rewrite looked at: `rewrite`, `node`, and `result` (what it became) with `nodes` (all
+        that this stands for), or `reason` (why not).
 
     Raises
     ------
@@ -45,11 +50,52 @@ def optimise(model: Any, out: str | PathLike[str] | None = None) -> list[Note]:
     >>> [(note.rewrite, note.result) for note in dq.onnx.optimise(model) if note.result]
     [('activation', 'Silu')]
     """
+    return _optimised(model, out)[2]
+
+
+def why(model: Any, node: str, out: str | PathLike[str] | None = None) -> list[str]:
+    """Say what becomes of a node; model and out are those of `optimise`.
+
+    Returns
+    -------
+    list of str
+        A line for each rewrite that looked at the node or took it in, and what stands in its place in the end.
+
+    Raises
+    ------
+    ValueError
+        Where the model has no such node. A node without a name is called by its first result.
+    """
+    before, made, notes = _optimised(model, out)
+    about = [note for note in notes if node in (note.node, note.result, *note.nodes)]
+    if node not in before and not about:
+        raise ValueError(f"node must be one of {', '.join(before[:8])}{', …' * (len(before) > 8)}; got {node!r}")
+    lines = [f"{note.rewrite}: {_outcome(note, node)}" for note in about]
+    if node in before:
+        found = [_place(each, node) for each in nodes(made) if node in fused_from(each)]
+        lines += found or ["in the end nothing stands for it: it is constant, or nobody reads it"]
+    return lines
+
+
+def _outcome(note: Note, node: str) -> str:
+    if note.reason:
+        return f"no: {note.reason}"
+    return f"became {note.result}" if node in (note.node, note.result) else f"part of {note.result}, from {note.node}"
+
+
+def _place(made: ir.Node, node: str) -> str:
+    others = [name for name in fused_from(made) if name != node]
+    return f"in the end it is {identifier(made)}" + (f", together with {', '.join(others)}" if others else "")
+
+
+def _optimised(model: Any, out: str | PathLike[str] | None) -> tuple[list[str], ir.Model, list[Note]]:
+    """Names of the nodes before, the model as sessions run it, and what rewrites made of each node."""
     if out is not None:
         files.check_place(out)
     found = files.read(model)
-    found, _ = canonical(found)
+    before = [label(node) for node in nodes(found)]
+    found, _ = canonical(found, files.called(model, "model"))
     notes = rewritten(found, attention_bits=attention_bits(found))
     if out is not None:
         files.write(found, out)
-    return notes
+    return before, found, notes

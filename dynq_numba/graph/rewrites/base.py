@@ -27,12 +27,24 @@ class NoMatch(Exception):
 
 @dataclass(frozen=True)
 class Note:
-    """What a rewrite made of a node: `reason` is empty where it matched, and `result` what it became."""
+    """What a rewrite made of a node.
+
+    Attributes
+    ----------
+    rewrite, node : str
+    reason : str
+        Why the node was left; "" where the rewrite matched.
+    result : str
+        What it became.
+    nodes : tuple of str
+        All nodes that this stands for.
+    """
 
     rewrite: str
     node: str
     reason: str = ""
     result: str = ""
+    nodes: tuple[str, ...] = ()
 
 
 class Rewrite(ABC):
@@ -72,6 +84,8 @@ class Editor:
         self.opset = model.opset_imports[""]
         self.constants = Constants(self.opset)
         self.names = Names(model)
+        #: Names of the nodes that were replaced since somebody emptied it.
+        self.replaced: list[str] = []
         self._stored: dict[Any, ir.Value] = {}
 
     # -- looking --------------------------------------------------------------------------------
@@ -197,9 +211,10 @@ class Editor:
                 now.name, now.type, now.shape = was.name, was.type or now.type, was.shape or now.shape
         ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
         dropped = [node for value in old for node in self.drop(value.producer())]
-        names = "\n".join(dict.fromkeys(name for node in reversed(dropped) for name in fused_from(node)))
+        names = list(dict.fromkeys(name for node in reversed(dropped) for name in fused_from(node)))
+        self.replaced += names
         for node in nodes:
-            node.metadata_props[FUSED] = names
+            node.metadata_props[FUSED] = "\n".join(names)
 
     def drop(self, node: ir.Node | None) -> list[ir.Node]:
         """Remove a node that nothing uses, and those that only it used; these, last ones first."""
