@@ -153,6 +153,15 @@ CASES = {
 SMOKE = {"3 LSTM 8 → 16, 4 steps, batch 1": Case("3 LSTM 8 → 16", lambda: {"x": normal(4, 1, 8)})}
 
 
+def case_of(word: str) -> Case:
+    """The first case whose name has this in it."""
+    cases = CASES | SMOKE
+    for name, case in cases.items():
+        if word in name:
+            return case
+    raise ValueError(f"no case has {word!r}; there are: {'; '.join(cases)}")
+
+
 def fused(source: Path, path: Path) -> None:
     """By onnxruntime.transformers.optimizer, which needs no torch at this level."""
     from onnxruntime.transformers.optimizer import optimize_model

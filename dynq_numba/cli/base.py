@@ -50,6 +50,15 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """A type for arguments such as input_ids=1x128: a name, and lengths of which there may be none."""
+    name, _, lengths = text.rpartition("=")
+    parts = lengths.split("x") if lengths else []
+    if not name or not all(part.isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"must be a name and lengths such as input_ids=1x128; got {text!r}")
+    return name, tuple(map(int, parts))
+
+
 def fraction(text: str) -> float:
     """A type for arguments such as 95% or 0.95."""
     try:

@@ -30,15 +30,15 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
 
 
-def _hints(receipt: Receipt, source: Path, out: Path) -> Iterator[str]:
+def _hints(receipt: Receipt) -> Iterator[str]:
     """What a user may have expected otherwise."""
     kept = [entry for entry in receipt.kept if entry.op_type == "Conv"]
     size = sum(entry.bytes_before for entry in kept)
     if not any(entry.op_type == "Conv" for entry in receipt.quantized) and 4 * size > receipt.bytes_before:
         share = size / receipt.bytes_before
         yield f"{len(kept)} convolutions stay in floats, {share:.0%} of the bytes of weights: --conv quantizes them"
-    before, after = (path.stat().st_size for path in (source, out))
-    if after >= before:
+    before, after = receipt.source_bytes, receipt.artifact_bytes
+    if before is not None and after is not None and after >= before:
         yield f"the file has not become smaller: {before:,} -> {after:,} bytes"
 
 
@@ -63,7 +63,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.json:
         Path(args.json).write_text(receipt.to_json() + "\n", "utf-8")
     print(receipt.summary() if args.quiet else receipt)
-    for line in _hints(receipt, source, out):
+    for line in _hints(receipt):
         print(line)
     print(f"written to {out}")
 

@@ -22,6 +22,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--repeat", type=positive, default=1, metavar="N", help="run so often, and say how long it took"
     )
     parser.add_argument("--report", action="store_true", help="list the steps: kernel or Python, invariant or not")
+    parser.add_argument("--times", action="store_true", help="the same, with the time of each step")
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -44,8 +45,8 @@ def _run(args: argparse.Namespace) -> None:
         print(f"median of {args.repeat} runs: {1e3 * float(np.median(times)):.3f} ms")
     for name, array in zip(names, results, strict=True):
         print(f"{name}: {array.dtype} {list(array.shape)}")
-    if args.report:
-        print(session.report())
+    if args.report or args.times:
+        print(session.report(feeds if args.times else None))
     if args.output:
         write_arrays(Path(args.output), dict(zip(names, results, strict=True)))
         print(f"written to {args.output}")
@@ -56,6 +57,7 @@ RUN = Command(
     (
         ("dynq run model.int8.onnx --input x.npz --output y.npz", "results by the names of the outputs"),
         ("dynq run model.onnx --input x.npz --repeat 100 --report", "how long it takes, and what each step is"),
+        ("dynq run model.onnx --input x.npz --times", "how long each step takes"),
     ),
     _arguments, _run,
 )  # fmt: skip

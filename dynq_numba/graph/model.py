@@ -19,8 +19,10 @@ OLDEST = 9
 SMALL_BYTES = 4096
 
 
-def canonical(model: ir.Model) -> tuple[ir.Model, list[str]]:
+def canonical(model: ir.Model, name: str = "model") -> tuple[ir.Model, list[str]]:
     """The model with its functions inlined and at opset OPSET or newer; and what was put right in it.
+
+    `name` is what errors call it.
 
     Raises
     ------
@@ -29,14 +31,14 @@ def canonical(model: ir.Model) -> tuple[ir.Model, list[str]]:
     """
     version = model.opset_imports.setdefault("", OPSET)
     if version < OLDEST:
-        raise ValueError(f"model must have opset {OLDEST} or newer; got {version}")
+        raise ValueError(f"{name} must have opset {OLDEST} or newer; got {version}")
     notes = _weights_as_constants(model)
     ours = RECEIPT in model.metadata_props  # else functions of that domain are somebody else's
     if ours:
         notes.append(f"the model had been quantized before: its functions of domain {DOMAIN} stay")
     common.InlinePass(lambda function: not (ours and function.domain == DOMAIN))(model)
     if version < OPSET:
-        model = _raised(model)
+        model = _raised(model, name)
     return model, notes
 
 
@@ -64,14 +66,14 @@ def _weights_as_constants(model: ir.Model) -> list[str]:
     return [f"no longer inputs, which a caller could replace: {', '.join(map(str, freed))}"]
 
 
-def _raised(model: ir.Model) -> ir.Model:
+def _raised(model: ir.Model, name: str) -> ir.Model:
     """At opset OPSET, by onnx's own converter, past which large weights are led: it copies all it is given."""
     own, weights = len(model.graph.inputs), _weights_led_past(model)
     try:
         raised = ir.from_proto(version_converter.convert_version(_relaxed(ir.to_proto(model)), OPSET))
     except Exception as error:  # the converter has several kinds
         version = model.opset_imports.get("")
-        raise ValueError(f"model of opset {version} cannot be raised to {OPSET} by onnx: {error}") from error
+        raise ValueError(f"{name} of opset {version} cannot be raised to {OPSET} by onnx: {error}") from error
     _weights_back(raised, own, weights)
     return raised
 

@@ -30,6 +30,7 @@ from .constants import evaluator, named
 from .frame import Frame
 from .segment import Segment
 from .sizes import Known, Sizes
+from .stopwatch import Call, Stopwatch
 from .tensor import Storage, Tensor, dense_strides
 from .trace import Body, Lowerings, Read, Run, State, Trace
 from .uses import count_uses
@@ -75,21 +76,29 @@ class Plan:
         self._generation = 0  # counts segments that were forgotten: frames from before hold parts of theirs
         self._lock = RLock()
         self._prepare = entry(program.prepare, (ADDRESS, ADDRESS, OBJECT))
-        self._run = entry(program.run, (ADDRESS, ADDRESS, ADDRESS, OBJECT, WORD))
+        self._run: Call = entry(program.run, (ADDRESS, ADDRESS, ADDRESS, OBJECT, WORD))
 
-    def run(self, feeds: tuple[np.ndarray, ...], out: dict[int, np.ndarray]) -> list[np.ndarray]:
+    def run(
+        self, feeds: tuple[np.ndarray, ...], out: dict[int, np.ndarray], watch: Stopwatch | None = None
+    ) -> list[np.ndarray]:
         """Results for feeds, which are C contiguous and of the right types; `out` has arrays for some of them."""
         ready(self.threads)
         try:
             frame = self._frames.pop()
         except IndexError:
             frame = Frame(self._generation)
-        results = self._down(frame, feeds, out)  # after an error the frame may be half changed: it is let go
+        results = self._down(frame, feeds, out, watch)  # after an error the frame may be half changed: it is let go
         for position, first in self._twins:
             results[position] = results[first].copy()
         if frame.generation == self._generation:
             self._frames.append(frame)
         return results
+
+    def watched(self, feeds: tuple[np.ndarray, ...]) -> Stopwatch:
+        """Run; what each step took."""
+        watch = Stopwatch(self._run)
+        self.run(feeds, {}, watch)
+        return watch
 
     @property
     def is_full(self) -> bool:
@@ -107,17 +116,21 @@ class Plan:
         return found
 
     # -- a run ----------------------------------------------------------------------------------
-    def _down(self, frame: Frame, arrays: tuple[np.ndarray, ...], out: dict[int, np.ndarray]) -> list[np.ndarray]:
+    def _down(
+        self, frame: Frame, arrays: tuple[np.ndarray, ...], out: dict[int, np.ndarray], watch: Stopwatch | None
+    ) -> list[np.ndarray]:
         results: list[Any] = [None] * (len(self._outputs) + len(self._twins))
         segments, state, tail = self._roots, self._root, None
         held = [arrays]  # later segments read them, too
         while True:
             segment = self._next(frame, segments, state, tail, arrays)
+            if watch is not None:
+                watch.enter(segment)
             if segment.steps or segment.results:
-                self._call(frame, segment, results, out)
+                self._call(frame, segment, results, out, self._run if watch is None else watch.call)
             if segment.tail is None:
                 return results
-            arrays = self._act(frame, segment.tail)
+            arrays = self._act(frame, segment.tail) if watch is None else watch.act(self._act, frame, segment.tail)
             held.append(arrays)
             segments, state, tail = segment.children, segment.after, segment.tail
 
@@ -170,7 +183,9 @@ class Plan:
             frame.table[segment.first : segment.first + len(numbers)] = numbers
         return bool(self._prepare(segment.words, frame.table, arrays))
 
-    def _call(self, frame: Frame, segment: Segment, results: list[Any], out: dict[int, np.ndarray]) -> None:
+    def _call(
+        self, frame: Frame, segment: Segment, results: list[Any], out: dict[int, np.ndarray], run: Call
+    ) -> None:
         part, words = frame.part(segment), frame.words
         words[segment.arena.index] = part.reserve(frame.number(segment.arena_bytes))
         made = []
@@ -186,7 +201,7 @@ class Plan:
                 )
             results[result.position] = array
             made.append(array)
-        status = self._run(segment.words, frame.table, part.records, tuple(made), -self.threads)
+        status = run(segment.words, frame.table, part.records, tuple(made), -self.threads)
         if status:
             number, code = divmod(status, program.STATUSES)
             step = segment.steps[number]

@@ -60,6 +60,11 @@ class Receipt:
         The rules and the default, as they were used.
     notes : list of str
         What was put right in the model itself, and what is doubtful in it.
+    attention : int or None
+        Bits of the products of attention in our session, 8 or 32; None where the model has no attention.
+    source_bytes, artifact_bytes : int or None
+        Of the model file and of the artifact, with files of weights beside them; None where there is no file. The
+        second is not part of what is written or compared.
     model : onnx_ir.Model or None
         The artifact; not part of what is written or compared.
     """
@@ -68,6 +73,9 @@ class Receipt:
     source_sha256: str = ""
     recipe: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    attention: int | None = None
+    source_bytes: int | None = None
+    artifact_bytes: int | None = field(default=None, compare=False)
     model: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -94,19 +102,37 @@ class Receipt:
         whole = self.bytes_before
         return sum(entry.bytes_before for entry in self.quantized) / whole if whole else 1.0
 
+    @property
+    def inexact(self) -> list[str]:
+        """What other runtimes compute with other bits than our session: weights, and "attention" of 8 bits."""
+        weights = [entry.weight for entry in self.quantized if not entry.exact]
+        return weights + ["attention"] * (self.attention == 8)
+
+    @property
+    def exact(self) -> bool:
+        """Whether other runtimes get our bits from all that is quantized."""
+        return not self.inexact
+
     def summary(self) -> str:
         """One line."""
-        return (
-            f"{len(self.quantized)} of {len(self.entries)} weights quantized, {self.coverage:.1%} of their bytes; "
-            f"{_size(self.bytes_before)} -> {_size(self.bytes_after)}"
-        )
+        parts = [
+            f"{len(self.quantized)} of {len(self.entries)} weights quantized, {self.coverage:.1%} of their bytes",
+            f"weights {_size(self.bytes_before)} -> {_size(self.bytes_after)}",
+        ]
+        if self.source_bytes is not None and self.artifact_bytes is not None:
+            parts[1] += f", file {_size(self.source_bytes)} -> {_size(self.artifact_bytes)}"
+        if self.quantized:
+            some = ", ".join(self.inexact[:3]) + (", …" if len(self.inexact) > 3 else "")
+            parts.append(f"exact: {'yes' if self.exact else f'no ({some})'}")
+        return "; ".join(parts)
 
     def to_json(self) -> str:
         """All of it; the same model and recipe give the same text."""
         whole = {
             "entries": [asdict(entry) for entry in self.entries], "source_sha256": self.source_sha256,
             "recipe": self.recipe, "notes": self.notes, "bytes_before": self.bytes_before,
-            "bytes_after": self.bytes_after, "coverage": self.coverage,
+            "bytes_after": self.bytes_after, "coverage": self.coverage, "attention": self.attention,
+            "source_bytes": self.source_bytes, "exact": self.exact,
         }  # fmt: skip
         return json.dumps(whole, indent=1, sort_keys=True)
 
@@ -116,8 +142,9 @@ class Receipt:
         try:
             given = json.loads(text)
             entries = [Entry(**(each | {"shape": tuple(each["shape"])})) for each in given["entries"]]
-            return cls(entries, given["source_sha256"], given["recipe"], given["notes"])
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            more = given.get("attention"), given.get("source_bytes")
+            return cls(entries, given["source_sha256"], given["recipe"], given["notes"], *more)
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"the receipt is damaged: {error!r}") from error
 
     def to_markdown(self) -> str:

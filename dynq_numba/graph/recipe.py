@@ -102,8 +102,8 @@ class Given(NamedTuple):
     attention: int | None = None
 
 
-def read_recipe(source: str | PathLike[str] | Mapping[str, Any] | None) -> Given:
-    """What a TOML file says, or a mapping like one.
+def read_recipe(source: str | PathLike[str] | Mapping[str, Any] | None, operators: Sequence[str]) -> Given:
+    """What a TOML file says, or a mapping like one. `operators` are those that a rule may name.
 
     Raises
     ------
@@ -125,21 +125,23 @@ def read_recipe(source: str | PathLike[str] | Mapping[str, Any] | None) -> Given
     attention = given.get("attention")
     if attention not in (None, *ATTENTION_BITS):
         raise ValueError(f"recipe {name}: attention must be 8 or 32; got {checks.describe(attention)}")
-    rules = [_rule(f"recipe {name}, rule {i}", each) for i, each in enumerate(given.get("rule", []), 1)]
+    rules = [_rule(f"recipe {name}, rule {i}", each, operators) for i, each in enumerate(given.get("rule", []), 1)]
     return Given(rules, attention)
 
 
-def _rule(where: str, given: Any) -> Rule:
+def _rule(where: str, given: Any, operators: Sequence[str]) -> Rule:
     if not isinstance(given, Mapping):
         raise ValueError(f"{where}: must be a table; got {given!r}")
     if unknown := sorted(set(given) - set(_KEYS)):
         raise ValueError(f"{where}: unknown {', '.join(unknown)}; a rule has {', '.join(_KEYS)}")
     ops = given.get("op", [])
-    ops = (ops,) if isinstance(ops, str) else tuple(ops)
+    ops = (ops,) if isinstance(ops, str) else ops
     try:
+        if not isinstance(ops, Sequence) or any(op not in operators for op in ops):
+            raise ValueError(f"op must be one or a list of {', '.join(operators)}; got {given['op']!r}")
         form = given.get("bits", 8), given.get("granularity"), given.get("group_size"), given.get("x_bits", 8)
         scheme = Scheme.of(*form)
-        return Rule(scheme, pattern("match", given.get("match", "")), ops)
+        return Rule(scheme, pattern("match", given.get("match", "")), tuple(ops))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
 

@@ -1,11 +1,16 @@
-"""What a plan does: its steps, what computes each, and whether its bits depend on more than its inputs."""
+"""What a plan does: its steps, what computes each, whether its bits depend on more than its inputs, and its time."""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from typing import NamedTuple
+
+import numpy as np
 
 from .interpreted import Interpreted
 from .plan import Plan
+from .segment import Segment
 from .trace import Read, Run, sources
 
 #: Operators of onnx.reference that only move values, or compare and count: their bits cannot depend on anything.
@@ -15,6 +20,8 @@ _EXACT = {
     "Tile", "Trilu", "Loop", "Scan", "ReverseSequence", "DepthToSpace", "SpaceToDepth", "EyeLike", "Transpose", "Pad",
     "Slice",
 }  # fmt: skip
+#: Runs that are timed: at least so many, and then as many as take so many seconds, up to so many. The first are not.
+_LEAST, _SECONDS, _MOST, _WARM = 5, 0.5, 50, 2
 
 
 class ReportStep(NamedTuple):
@@ -30,27 +37,47 @@ class ReportStep(NamedTuple):
         Whether its bits are the same for every batch, padding, number of threads and instruction set.
     why : str
         Of a step in Python, why there is no kernel for it.
+    us : float or None
+        Microseconds, where times were asked for.
     """
 
     kernel: str
     nodes: tuple[str, ...]
     invariant: bool
     why: str
+    us: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """One of "python", "fused" (a kernel for several nodes) and "kernel"."""
+        if self.kernel.partition(" ")[0] == "python":
+            return "python"
+        return "fused" if len(self.nodes) > 1 else "kernel"
 
 
 class Report(list[ReportStep]):
     """Steps in the order of a run, of every segment that has been planned; prints as a table."""
 
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many steps there are of each kind."""
+        return {"kernel": 0, "fused": 0, "python": 0} | Counter(step.kind for step in self)
+
     def __str__(self) -> str:
         if not self:
             return "nothing has run yet: the model is planned when it first runs"
-        width = max(len(step.kernel) for step in self)
-        lines = [f"{'step':<{width}}  invariant  nodes"]
+        width, timed = max(len(step.kernel) for step in self), any(step.us is not None for step in self)
+        time_of = (lambda us: f"{us:>9}  ") if timed else (lambda us: "")
+        lines = [f"{time_of('µs')}{'step':<{width}}  invariant  nodes"]
         for step in self:
             name = ", ".join(step.nodes) + (f" ({step.why})" if step.why else "")
-            lines.append(f"{step.kernel:<{width}}  {'yes' if step.invariant else 'no':<9}  {name}")
-        python = sum(step.kernel.startswith("python") for step in self)
-        lines.append(f"{len(self) - python} steps by kernels, {python} in Python")
+            us = "" if step.us is None else f"{step.us:.1f}"
+            lines.append(f"{time_of(us)}{step.kernel:<{width}}  {'yes' if step.invariant else 'no':<9}  {name}")
+        kinds = self.kinds
+        fused = f" ({kinds['fused']} of several nodes)" if kinds["fused"] else ""
+        lines.append(f"{kinds['kernel'] + kinds['fused']} steps by kernels{fused}, {kinds['python']} in Python")
+        if timed:
+            lines[-1] += f", {sum(step.us or 0.0 for step in self):.0f} µs"
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -58,13 +85,32 @@ class Report(list[ReportStep]):
 
 def report_of(plan: Plan | Interpreted) -> Report:
     """The steps of a plan's segments."""
-    report = Report()
-    for segment in plan.segments():
-        report += [ReportStep(step.kernel, step.nodes, step.invariant, "") for step in segment.steps]
-        tail = segment.tail
-        if isinstance(tail, Run):
-            names = sources(tail.node)
-            report.append(ReportStep(f"python {tail.node.op_type}", names, tail.node.op_type in _EXACT, tail.reason))
-        elif isinstance(tail, Read):
-            report.append(ReportStep("python", (), True, "shapes or branches depend on numbers that were computed"))
-    return report
+    return Report(step for segment in plan.segments() for step in _steps(segment))
+
+
+def timed_report(plan: Plan | Interpreted, feeds: tuple[np.ndarray, ...]) -> Report:
+    """The steps of a run on these feeds, and the time of each: the least of some runs."""
+    if isinstance(plan, Interpreted):
+        return report_of(plan)
+    best: list[float] = []
+    for _ in range(_WARM):
+        plan.run(feeds, {})
+    begun, runs = time.perf_counter(), 0
+    while runs < _LEAST or (runs < _MOST and time.perf_counter() - begun < _SECONDS):
+        watch, runs = plan.watched(feeds), runs + 1
+        found = [us for _, laps in watch.laps for us in laps]
+        best = list(map(min, best, found)) if best else found
+    steps = [step for segment, _ in watch.laps for step in _steps(segment)]
+    return Report(step._replace(us=us) for step, us in zip(steps, best, strict=True))
+
+
+def _steps(segment: Segment) -> list[ReportStep]:
+    """What a segment does, and Python in its end."""
+    steps = [ReportStep(step.kernel, step.nodes, step.invariant, "") for step in segment.steps]
+    tail = segment.tail
+    if isinstance(tail, Run):
+        names = sources(tail.node)
+        steps.append(ReportStep(f"python {tail.node.op_type}", names, tail.node.op_type in _EXACT, tail.reason))
+    elif isinstance(tail, Read):
+        steps.append(ReportStep("python", (), True, "shapes or branches depend on numbers that were computed"))
+    return steps

@@ -22,9 +22,16 @@ from ..arguments import checks
 MOST_INSIDE = 1_800_000_000
 #: Where weights begin in that file, so that it can be mapped.
 ALIGNMENT = 4096
+#: Of a model that was read, in its `meta`: the bytes of the files of weights beside it.
+_BESIDE = "dynq.bytes_beside"
 
 
-def read(model: Any) -> ir.Model:
+def called(model: Any, argument: str) -> str:
+    """What errors call a model: its path, else the argument that it was given as."""
+    return str(model) if isinstance(model, (str, PathLike)) else argument
+
+
+def read(model: Any, argument: str = "model") -> ir.Model:
     """A model from a path, bytes, ModelProto or onnx_ir.Model, of which the last two are copied.
 
     Raises
@@ -36,13 +43,13 @@ def read(model: Any) -> ir.Model:
     """
     if isinstance(model, (bytes, bytearray, memoryview)):
         data = bytes(model)
-        return _valid("model", lambda: onnx.load_model_from_string(data))
+        return _valid(argument, lambda: onnx.load_model_from_string(data))
     if isinstance(model, (ir.Model, onnx.ModelProto)):
         proto = _copied(model)
-        return _valid("model", lambda: proto)
+        return _valid(argument, lambda: proto)
     if not isinstance(model, (str, PathLike)):
         raise TypeError(
-            f"model must be a path, bytes, onnx.ModelProto or onnx_ir.Model; got {checks.describe(model)}"
+            f"{argument} must be a path, bytes, onnx.ModelProto or onnx_ir.Model; got {checks.describe(model)}"
         )
     path = Path(model)
     path.open("rb").close()  # an error of the system's, if it cannot be read
@@ -57,6 +64,13 @@ def digest(model: Any) -> str:
         return hashlib.sha256(model).hexdigest()
     with Path(model).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def nbytes(model: Any, read: ir.Model) -> int | None:
+    """Bytes of the file that a model was `read` from, with those of weights beside it; None where there is no file."""
+    if isinstance(model, (str, PathLike)):
+        return Path(model).stat().st_size + int(read.meta[_BESIDE])
+    return len(memoryview(model).cast("B")) if isinstance(model, (bytes, bytearray, memoryview)) else None
 
 
 def _copied(model: ir.Model | onnx.ModelProto) -> onnx.ModelProto:
@@ -87,15 +101,18 @@ def _mapped(model: ir.Model) -> ir.Model:
     onnx_ir maps each tensor for itself, with a file that stays open.
     """
     maps: dict[str, np.ndarray] = {}
+    beside: dict[str, int] = {}
 
     def mapped(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
         if not isinstance(tensor, ir.ExternalTensor):
             return tensor
+        path = str(tensor.path)
+        beside[path] = Path(path).stat().st_size
         if tensor.size == 0 or tensor.dtype.bitwidth < 8:
             array = tensor.numpy().copy()
             tensor.release()
         else:
-            path, begin, kind = str(tensor.path), tensor.offset or 0, np.dtype(tensor.dtype.numpy())
+            begin, kind = tensor.offset or 0, np.dtype(tensor.dtype.numpy())
             if path not in maps:
                 maps[path] = np.memmap(path, np.uint8, "r").view(np.ndarray)
             array = maps[path][begin : begin + tensor.nbytes].view(kind).reshape(tensor.shape.numpy())
@@ -110,6 +127,7 @@ def _mapped(model: ir.Model) -> ir.Model:
             for attribute in list(node.attributes.values()):
                 if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
                     node.attributes[attribute.name] = ir.AttrTensor(attribute.name, mapped(attribute.as_tensor()))
+    model.meta[_BESIDE] = sum(beside.values())
     return model
 
 
@@ -122,8 +140,11 @@ def check_place(path: str | PathLike[str]) -> None:
         raise FileNotFoundError(f"out must be in a folder that exists; got {path}")
 
 
-def write(model: ir.Model, path: str | PathLike[str]) -> None:
-    """Write a model; `path` appears whole or stays as it was. Large weights go to `path`.data, mapped on reading."""
+def write(model: ir.Model, path: str | PathLike[str]) -> int:
+    """Write a model; `path` appears whole or stays as it was. Large weights go to `path`.data, mapped on reading.
+
+    Gives the bytes of what was written.
+    """
     path = Path(path)
     whole = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -132,9 +153,11 @@ def write(model: ir.Model, path: str | PathLike[str]) -> None:
         if whole > MOST_INSIDE:
             data = f"{path.name}.data"
             ir.save(model, made, external_data=data, alignment=ALIGNMENT)
+            size = made.stat().st_size + (folder / data).stat().st_size
             os.replace(folder / data, path.with_name(data))
         else:
-            made.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+            size = made.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
         os.replace(made, path)
+        return size
     finally:
         shutil.rmtree(folder, ignore_errors=True)

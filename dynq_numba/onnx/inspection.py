@@ -40,8 +40,12 @@ def inspect(model: Any) -> Receipt:
     >>> model = parser.parse_model('''<ir_version: 10, opset_import: ["": 21]>
     ...     g (float[n] x) => (float[n] y) { y = Relu (x) }''')
     >>> print(inspect(model).summary())
-    0 of 0 weights quantized, 100.0% of their bytes; 0.0 kB -> 0.0 kB
+    0 of 0 weights quantized, 100.0% of their bytes; weights 0.0 kB -> 0.0 kB
     """
     found = files.read(model)
     text = found.metadata_props.get(RECEIPT)
-    return quantize(found, bits=32) if text is None else Receipt.from_json(text)
+    if text is None:
+        return quantize(model, bits=32)
+    receipt = Receipt.from_json(text)
+    receipt.artifact_bytes = files.nbytes(model, found)
+    return receipt

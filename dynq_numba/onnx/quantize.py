@@ -10,7 +10,9 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from ..graph.layers import OPERATORS
 from ..graph.model import RECEIPT, canonical, with_true_outputs
+from ..graph.names import nodes
 from ..graph.quantizer import Progress, quantize_graph
 from ..graph.receipt import Receipt
 from ..graph.recipe import FLOAT, NOT_INCLUDED, Recipe, Rule, Scheme, patterns, read_recipe
@@ -108,11 +110,11 @@ def quantize(
     >>> model = helper.make_model(helper.make_graph([node], "one", [value("x")], [value("y")], [weight]))
     >>> receipt = quantize(model)
     >>> print(receipt.summary())
-    1 of 1 weights quantized, 100.0% of their bytes; 16.4 kB -> 4.9 kB
+    1 of 1 weights quantized, 100.0% of their bytes; weights 16.4 kB -> 4.9 kB; exact: yes
     """
     if require_coverage is not None:
         _fraction("require_coverage", require_coverage)
-    given = read_recipe(recipe)
+    given = read_recipe(recipe, OPERATORS)
     excluded = [Rule(Scheme.of(FLOAT), match, reason=_EXCLUDED) for match in patterns("exclude", exclude)]
     rules = [*excluded, *given.rules]
     default = [Rule(Scheme.of(bits, granularity, group_size, x_bits), reason=_FLOATS)]
@@ -123,21 +125,24 @@ def quantize(
     if out is not None:
         files.check_place(out)
     found, digest = files.read(model), files.digest(model)
-    found, notes = canonical(found)
+    source_bytes = files.nbytes(model, found)
+    found, notes = canonical(found, files.called(model, "model"))
     notes += with_true_outputs(found)
     receipt = quantize_graph(found, Recipe(rules, default, patterns("include", include)), progress)
-    receipt.source_sha256, receipt.notes = digest, notes + receipt.notes
+    receipt.source_sha256, receipt.source_bytes = digest, source_bytes
+    receipt.notes = notes + receipt.notes
     attention = given.attention or (FLOAT if bits == FLOAT else 8)
     written = [asdict(rule) | {"ops": list(rule.ops)} for rule in [*rules, *default]]
     receipt.recipe = {"rules": written, "attention": attention}
-    nodes = ir.traversal.RecursiveGraphIterator(found.graph)
-    if attention != FLOAT and any(map(_may_attend, nodes)):
-        receipt.notes.append(f"attention: our session multiplies in {attention} bits, other runtimes in float32")
+    if any(map(_may_attend, nodes(found))):
+        receipt.attention = attention
+        if attention != FLOAT:
+            receipt.notes.append(f"attention: our session multiplies in {attention} bits, other runtimes in float32")
     _insist(receipt, strict, require_coverage)
     found.metadata_props[RECEIPT] = receipt.to_json()
     receipt.model = found
     if out is not None:
-        files.write(found, out)
+        receipt.artifact_bytes = files.write(found, out)
     return receipt
 
 

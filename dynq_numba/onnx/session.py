@@ -14,27 +14,15 @@ from ..graph.lowering import KERNELS
 from ..graph.model import attention_bits, canonical
 from ..graph.optimise import optimise
 from ..graph.plan import Plan
-from ..graph.report import Report, report_of
+from ..graph.report import Report, report_of, timed_report
 from ..graph.supported import missing
 from ..runtime.backend import choose
+from ..runtime.compiling import watch
 from . import files
+from .feeds import Feeds, argument
+from .feeds import NodeArg as NodeArg
 
-
-class NodeArg(NamedTuple):
-    """An input or output of a model, as ONNX Runtime describes it.
-
-    Attributes
-    ----------
-    name : str
-    type : str
-        Such as "tensor(float)".
-    shape : list of int, str or None
-        A length, the name of one that may vary, or None.
-    """
-
-    name: str
-    type: str
-    shape: list[int | str | None]
+watch()
 
 
 class ModelMeta(NamedTuple):
@@ -107,20 +95,20 @@ class InferenceSession:
     ) -> None:
         count = _threads(threads, sess_options)
         _check_providers(providers)
-        model = files.read(path_or_bytes)
+        name = files.called(path_or_bytes, "path_or_bytes")
+        model = files.read(path_or_bytes, "path_or_bytes")
         try:
-            self._model, _ = canonical(model)
+            self._model, _ = canonical(model, name)
             optimise(self._model, attention_bits=attention_bits(self._model))
             absent = missing(self._model)
         except (ValueError, TypeError, MemoryError):
             raise
         except Exception as error:  # what the checker lets through can break a rewrite in any way
-            raise ValueError(f"path_or_bytes is no valid ONNX model: {type(error).__name__}: {error}") from error
+            raise ValueError(f"{name} is no valid ONNX model: {type(error).__name__}: {error}") from error
         if absent:
-            raise ValueError(f"path_or_bytes has operators that nothing here computes: {', '.join(absent)}")
+            raise ValueError(f"{name} has operators that nothing here computes: {', '.join(absent)}")
         graph = self._model.graph
-        self._inputs, self._outputs = [[_argument(each) for each in values] for values in (graph.inputs, graph.outputs)]
-        self._wanted = [_wanted(value, each.shape) for value, each in zip(graph.inputs, self._inputs, strict=True)]
+        self._feeds, self._outputs = Feeds(graph.inputs), list(map(argument, graph.outputs))
         for value in graph.outputs:
             if isinstance(value.type, (ir.SequenceType, ir.OptionalType)):
                 raise ValueError(f"output {value.name} must be a tensor; got {value.type}")
@@ -161,11 +149,9 @@ class InferenceSession:
         MemoryError
             If there is too little memory.
         """
-        if not isinstance(input_feed, Mapping):
-            raise TypeError(f"input_feed must be a mapping of names to arrays; got {checks.describe(input_feed)}")
         if isinstance(output_names, str):
             raise TypeError(f"output_names must be a list of names or None; got {output_names!r}")
-        feeds = self._feeds(input_feed)
+        feeds = self._feeds.arrays(input_feed)
         for name in output_names or ():
             if name not in self._names:
                 raise ValueError(f"output_names must be of {', '.join(self._names)}; got {name!r}")
@@ -183,47 +169,6 @@ class InferenceSession:
         kind = cast("type[Plan] | type[Interpreted]", choose(Plan, Interpreted))
         return kind(self._model, KERNELS, threads)
 
-    def _feeds(self, given: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-        """The arrays in the model's order, as plans take them."""
-        feeds = []
-        for name, dtype, rank, fixed in self._wanted:
-            array = given.get(name)
-            if type(array) is np.ndarray and array.dtype == dtype and array.ndim == rank:
-                flags, shape = array.flags, array.shape
-                if flags.c_contiguous and flags.aligned and all(shape[axis] == n for axis, n in fixed):
-                    feeds.append(array)
-                    continue
-            feeds.append(self._feed(given, name, dtype))
-        if len(given) != len(feeds):
-            self._refuse(given)
-        return tuple(feeds)
-
-    def _feed(self, given: Mapping[str, Any], name: str, dtype: np.dtype) -> np.ndarray:
-        """An array that is not plain, or an error."""
-        if name not in given:
-            self._refuse(given)
-        array = given[name]
-        if isinstance(array, np.generic):
-            array = np.asarray(array)
-        elif isinstance(array, (list, tuple, int, float, bool)):
-            array = np.array(array, dtype)
-        elif not isinstance(array, np.ndarray):
-            array = checks.plain(name, array, f"an array of {dtype}")
-        if array.dtype != dtype:
-            raise ValueError(f"{name} must be of type {dtype}; got {array.dtype}")
-        declared = next(each.shape for each in self._inputs if each.name == name)
-        if not _fits(array.shape, declared):
-            raise ValueError(f"{name} must have shape {_readable(declared)}; got {array.shape}")
-        return np.require(np.asarray(array), requirements=["C", "A"])
-
-    def _refuse(self, given: Mapping[str, Any]) -> NoReturn:
-        names = [each.name for each in self._inputs]
-        absent, unknown = [n for n in names if n not in given], [str(n) for n in given if n not in names]
-        if absent and set(names) & set(given):
-            more = f", and {', '.join(unknown)} is no input" if unknown else ""
-            raise ValueError(f"input_feed must have {', '.join(names)}; {', '.join(absent)} is missing{more}")
-        raise ValueError(f"input_feed must have {', '.join(names)}; got {', '.join(map(str, given)) or 'nothing'}")
-
     def _targets(self, out: Mapping[str, np.ndarray], feeds: tuple[np.ndarray, ...]) -> dict[int, np.ndarray]:
         targets: dict[int, np.ndarray] = {}
         for name, array in out.items():
@@ -238,7 +183,7 @@ class InferenceSession:
 
     def get_inputs(self) -> list[NodeArg]:
         """What the model takes, in order."""
-        return list(self._inputs)
+        return list(self._feeds.inputs)
 
     def get_outputs(self) -> list[NodeArg]:
         """What the model gives, in order."""
@@ -259,27 +204,28 @@ class InferenceSession:
     def __reduce__(self) -> NoReturn:
         raise TypeError("an InferenceSession cannot be pickled or copied; open the model again, in each process")
 
-    def report(self) -> Report:
+    def report(self, times: Mapping[str, np.ndarray] | None = None) -> Report:
         """The steps of all that has run so far: kernel or Python, of which nodes, invariant or not.
+
+        Parameters
+        ----------
+        times : mapping of str to array, optional
+            Feeds as `run` takes them. Then it has the steps of a run on these, with microseconds: the least of some
+            runs, without what it takes to call a step.
 
         Returns
         -------
         Report
             Prints as a table.
         """
-        return report_of(self._plan)
+        return report_of(self._plan) if times is None else timed_report(self._plan, self._feeds.arrays(times))
 
 
-#: Lengths that a model leaves open, in `zeros_for`.
-_OPEN = 8
-
-
-def zeros_for(session: InferenceSession) -> dict[str, np.ndarray]:
-    """Feeds of zeros; lengths that the model leaves open are all the same."""
-    return {
-        name: np.zeros([n if isinstance(n, int) else _OPEN for n in argument.shape], dtype)
-        for (name, dtype, _, _), argument in zip(session._wanted, session.get_inputs(), strict=True)
-    }
+def zeros_for(
+    session: InferenceSession, shapes: Mapping[str, Sequence[int]] | None = None
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Feeds of zeros, some of them of given shapes; and which lengths were guessed (`Feeds.zeros`)."""
+    return session._feeds.zeros(shapes)
 
 
 def _threads(threads: Any, options: Any) -> int:
@@ -295,32 +241,3 @@ def _check_providers(providers: Sequence[Any] | None) -> None:
     names = [each[0] if isinstance(each, tuple) else each for each in providers or ["CPUExecutionProvider"]]
     if "CPUExecutionProvider" not in names:
         raise ValueError(f'providers must have "CPUExecutionProvider"; got {names}')
-
-
-def _wanted(value: ir.Value, shape: list[Any]) -> tuple[str, np.dtype, int, list[tuple[int, int]]]:
-    """Name, type, axes and fixed lengths of an input."""
-    if value.dtype in (None, ir.DataType.STRING) or not isinstance(value.type, ir.TensorType):
-        raise ValueError(f"input {value.name} must be a tensor of numbers of a known type; got {value.type}")
-    fixed = [(axis, n) for axis, n in enumerate(shape) if isinstance(n, int)]
-    return value.name or "", np.dtype(value.dtype.numpy()), len(shape), fixed
-
-
-#: ONNX Runtime's names where they are not ONNX's.
-_TYPE_NAMES = {"FLOAT": "float", "DOUBLE": "double"}
-
-
-def _argument(value: ir.Value) -> NodeArg:
-    lengths = [] if value.shape is None else [n if isinstance(n, int) else n.value for n in value.shape]
-    shape = [None if isinstance(n, int) and n < 0 else n for n in lengths]  # some exporters write -1
-    kind = "" if value.dtype is None else value.dtype.name
-    return NodeArg(value.name or "", f"tensor({_TYPE_NAMES.get(kind, kind.lower())})", shape)
-
-
-def _fits(shape: tuple[int, ...], declared: Sequence[int | str | None]) -> bool:
-    return len(shape) == len(declared) and all(
-        not isinstance(wanted, int) or wanted == n for n, wanted in zip(shape, declared, strict=True)
-    )
-
-
-def _readable(shape: Sequence[int | str | None]) -> str:
-    return f"({', '.join('?' if n is None else str(n) for n in shape)}{',' * (len(shape) == 1)})"

@@ -99,7 +99,7 @@ for f in (dq.gelu, dq.silu, dq.softmax):
 """
 
 
-def test_compiling_that_takes_long_is_told_once(tmp_path):
+def test_compiling_that_takes_long_is_told(tmp_path):
     def run(code, **environment):
         done = child("-c", code, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DISABLE_JIT="0", **environment)
         assert done.returncode == 0 and done.stdout == "", done.stderr
@@ -110,6 +110,9 @@ def test_compiling_that_takes_long_is_told_once(tmp_path):
     again = SLOW + "dq.layer_norm(np.ones((2, 3), np.float32)); dq.rms_norm(np.ones((2, 3), np.float32))"
     told = run(again, DYNQ_QUIET="")
     assert told.count("\n") == 1 and "`dynq warmup`" in told and str(tmp_path) in told
+    often = SLOW.replace("PATIENCE", "PATIENCE = compiling.EVERY") + "dq.quantize(np.ones((2, 3), np.float32))"
+    first, *more = run(often, DYNQ_QUIET="").splitlines()
+    assert "`dynq warmup`" in first and more and all("kernels compiled in" in line for line in more)
     assert run(again.replace("(2, 3)", "(2, 4)").replace("rms_norm", "swiglu"), DYNQ_QUIET="1") == ""
 
 

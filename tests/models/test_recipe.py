@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import onnx_ir as ir
 import pytest
 from onnx_models import parsed
 
-from dynq_numba.onnx import CoverageError, Receipt, quantize
+from dynq_numba.onnx import CoverageError, Receipt, inspect, quantize
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,9 @@ def test_include_and_exclude(model):
         ({"include": ["first", "third"]}, "include 'third' matches no layer"),
         ({"recipe": {"rule": [{"match": "first"}, {"op": "Conv"}]}}, "rule '' Conv matches no layer"),
         ({"recipe": {"rule": [{"matches": "first"}]}}, "recipe recipe, rule 1: unknown matches; a rule has match, op"),
+        ({"recipe": {"rule": [{"match": "first"}, {"op": "Matmul"}]}},
+         "recipe recipe, rule 2: op must be one or a list of MatMul, Gemm, LSTM, GRU, RNN, Conv, Gather; got 'Matmul'"),
+        ({"recipe": {"rule": [{"op": 3}]}}, "recipe recipe, rule 1: op must be one or a list of MatMul, .*; got 3"),
         ({"recipe": {"rule": [{"bits": 5}]}}, "recipe recipe, rule 1: bits must be one of"),
         ({"recipe": {"rule": {"bits": 8}}}, r"recipe recipe: holds attention and \[\[rule\]\] tables only"),
         ({"recipe": {"attention": 4}}, "recipe recipe: attention must be 8 or 32; got"),
@@ -151,11 +155,34 @@ def test_large_weights_lie_in_a_file_beside(model, tmp_path, monkeypatch):
 
 def test_the_receipt_reads(model):
     receipt = quantize(model, exclude="head")
-    assert receipt.summary() == "3 of 4 weights quantized, 75.0% of their bytes; 65.5 kB -> 30.5 kB"
+    assert receipt.summary() == "3 of 4 weights quantized, 75.0% of their bytes; weights 65.5 kB -> 30.5 kB; exact: yes"
     text, table = str(receipt), receipt.to_markdown()
     assert "excluded" in text and "int8_per_channel" in text and text.splitlines()[-1] == receipt.summary()
     assert len([line for line in table.splitlines() if line.startswith("|")]) == 6
     assert json.loads(receipt.to_json())["coverage"] == 0.75
+
+
+def test_the_receipt_has_the_bytes_of_files_too(model, tmp_path, monkeypatch):
+    source, out = tmp_path / "source.onnx", tmp_path / "out.onnx"
+    apart = copy.deepcopy(model)  # which saving changes
+    onnx.save(apart, source, save_as_external_data=True, location="weights", size_threshold=0)
+    receipt = quantize(source, out)
+    before = source.stat().st_size + (tmp_path / "weights").stat().st_size
+    assert (receipt.source_bytes, receipt.artifact_bytes) == (before, out.stat().st_size)
+    sizes = f"file {before / 1e3:.1f} kB -> {out.stat().st_size / 1e3:.1f} kB"
+    assert receipt.summary().endswith(f"{sizes}; exact: yes") and inspect(out).summary() == receipt.summary()
+    monkeypatch.setattr("dynq_numba.onnx.files.MOST_INSIDE", 1000)
+    beside = quantize(source, out)
+    assert beside.artifact_bytes == out.stat().st_size + (tmp_path / "out.onnx.data").stat().st_size
+    assert inspect(out).artifact_bytes == beside.artifact_bytes
+    assert quantize(model).source_bytes is None and "file" not in quantize(model).summary()
+
+
+def test_the_receipt_says_what_is_not_exact(model):
+    receipt = quantize(model, bits=4)
+    assert receipt.inexact == ["first", "second", "head"] and not receipt.exact
+    assert receipt.summary().endswith("; exact: no (first, second, head)")
+    assert json.loads(receipt.to_json())["exact"] is False
 
 
 def test_progress_names_each_layer(model):

@@ -213,6 +213,33 @@ def test_bad_feeds_are_named(feeds, message):
         session.run(None, feeds)
 
 
+def test_feeds_that_share_a_dimension_agree_on_it():
+    model = parsed("float[n, 3] x, float[n, 3] z, float[m, 3] w", "float y", "y = Concat <axis = 0> (x, z, w)")
+    session = InferenceSession(model)
+    x, z, w = floats(2, 3), floats(2, 3, seed=1), floats(5, 3, seed=2)
+    assert same(session.run(None, {"x": x, "z": z, "w": w})[0], np.concatenate([x, z, w]))
+    with pytest.raises(ValueError, match=r"^n must be one length in all inputs; x has \(2, 3\), z has \(3, 3\)$"):
+        session.run(None, {"x": x, "z": floats(3, 3), "w": w})
+    for value in model.graph.input[:2]:
+        value.type.tensor_type.shape.dim[0].dim_param = "?"  # some exporters' way to say nothing
+    assert InferenceSession(model).run(None, {"x": x, "z": w, "w": w})[0].shape == (12, 3)
+
+
+@pytest.mark.parametrize("given,kind,message", [
+    (3, TypeError, "path_or_bytes must be a path, bytes, .*; got int"),
+    (b"no model", ValueError, "path_or_bytes is no valid ONNX model: "),
+    (parsed("float[n] x", "float[n] y", "y = Neg (x)", opset=8), ValueError, "path_or_bytes must have opset 9 or"),
+])  # fmt: skip
+def test_what_is_no_model_is_called_as_it_was_given(given, kind, message, tmp_path):
+    with pytest.raises(kind, match=f"^{message}"):
+        InferenceSession(given)
+    if isinstance(given, onnx.ModelProto):
+        path = tmp_path / "old.onnx"
+        onnx.save(given, path)
+        with pytest.raises(ValueError, match=f"^{path} must have opset 9 or newer; got 8$"):
+            InferenceSession(path)
+
+
 def test_feeds_of_any_strides_and_read_only():
     session = InferenceSession(parsed("float[n, m] x", "float[n, m] y", "y = Neg (x)"))
     x = floats(6, 8)
@@ -293,7 +320,38 @@ def test_the_report_says_what_computes_each_step():
     assert {"linear"} <= {step.kernel for step in report}
     assert all(step.invariant == (not step.kernel.startswith("python")) for step in report)
     python = sum(step.kernel.startswith("python") for step in report)
-    assert str(report).endswith(f"\n{len(report) - python} steps by kernels, {python} in Python")
+    kinds = report.kinds
+    assert kinds["python"] == python and kinds["fused"] == sum(len(step.nodes) > 1 for step in report) > 0
+    assert kinds["kernel"] == len(report) - python - kinds["fused"]
+    fused = f" ({kinds['fused']} of several nodes)"
+    assert str(report).endswith(f"\n{len(report) - python} steps by kernels{fused}, {python} in Python")
+
+
+def test_the_report_times_the_steps_of_a_run():
+    session = InferenceSession(network())
+    x = floats(1, 2, 48)
+    session.run(None, {"x": floats(3, 4, 48)})
+    plain = session.report()
+    assert all(step.us is None for step in plain)
+    timed = session.report(times={"x": x})
+    assert [step[:4] for step in timed] == [step[:4] for step in plain]
+    assert all(step.us >= 0 for step in timed) and sum(step.us for step in timed) > 0
+    assert str(timed).splitlines()[0].split() == ["µs", "step", "invariant", "nodes"] and str(timed).endswith(" µs")
+    assert same(session.run(None, {"x": x})[0], InferenceSession(network()).run(None, {"x": x})[0])
+    with pytest.raises(ValueError, match="input_feed must have x; got z"):
+        session.report(times={"z": x})
+
+
+def test_steps_in_python_have_times_too():
+    body = """
+        zero = Constant <value_float: float = 0.0> ()
+        positive = Greater (x, zero)
+        found = NonZero (positive)
+        y = Add (found, found)
+    """
+    timed = InferenceSession(parsed("float[n] x", "int64[1, m] y", body)).report(times={"x": floats(20)})
+    (step,) = [step for step in timed if step.kind == "python" and step.nodes]
+    assert step.kernel == "python NonZero" and step.us > 0
 
 
 @pytest.mark.parametrize("x_bits", [8, 16])
@@ -357,7 +415,9 @@ def test_a_recipe_says_how_attention_multiplies():
     source = parsed(f"{kind} q, {kind} k, {kind} v", f"{kind} y", body)
     feeds = {name: floats(2, 2, 9, 16, seed=i) for i, name in enumerate("qkv")}
     for recipe, bits, kernel in ((None, 8, "attention 8 bits"), ({"attention": 32}, None, "attention")):
-        session = InferenceSession(ir.to_proto(quantize(source, recipe=recipe).model))
+        receipt = quantize(source, recipe=recipe)
+        assert receipt.attention == (bits or 32) and receipt.inexact == ["attention"] * (bits == 8)
+        session = InferenceSession(ir.to_proto(receipt.model))
         expected = dq.attention(*feeds.values(), scale=0.25, bits=bits)
         assert same(session.run(None, feeds)[0], expected)
         assert [step.kernel for step in session.report()] == [kernel]

@@ -31,7 +31,8 @@ def test_run_writes_results_by_name(path, model, capsys):
     with np.load(made) as file:
         assert np.allclose(file["y"], in_reference(model, {"x": np.ones((3, 64), np.float32)})[0], rtol=1e-5)
     out = capsys.readouterr().out
-    assert "y: float32 [3, 32]" in out and "steps by kernels, 0 in Python" in out and "median of 3 runs" in out
+    assert "y: float32 [3, 32]" in out and "median of 3 runs" in out
+    assert "1 steps by kernels (1 of several nodes), 0 in Python" in out
     assert sorted(each.name for each in path.parent.iterdir()) == ["model.onnx", "x.npz", "y.npz"]
 
 
@@ -52,6 +53,12 @@ def test_inspect_says_why_and_writes_the_graph(path, model, capsys):
     assert [node.domain for node in made.graph.node] == ["dynq"]
     x = np.random.default_rng(1).standard_normal((4, 64)).astype(np.float32)
     assert np.allclose(in_reference(made, {"x": x})[0], in_reference(model, {"x": x})[0], rtol=1e-4, atol=1e-5)
+    for node, lines in (("h", 1), ("gate", 1), ("y", 1)):  # a call of dynq stands for all three
+        assert main(["inspect", str(path), "--why", node]) == 0
+        out = capsys.readouterr().out.splitlines()
+        others = ", ".join(each for each in ("h", "gate", "y") if each != node)
+        assert out[-1] == f"in the end it is dynq.FloatLinear_silu, together with {others}" and len(out) > lines
+    assert any(line.startswith("activation: part of Silu, from ") for line in out)
     assert main(["inspect", str(path), "--why", "nobody"]) == 1
     assert "'nobody'" in capsys.readouterr().err
 
@@ -63,7 +70,39 @@ def test_optimise_leaves_the_model_as_it_is(model):
 
 def test_warmup_compiles_what_a_model_needs(path, capsys):
     assert main(["warmup", str(path)]) == 0
-    assert "model.onnx ready in" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "model.onnx ready in" in out and "open were 8: m of x; --shape gives others" in out
     assert main(["warmup", str(path), "--input", str(path.with_name("x.npz"))]) == 0
+    assert "--shape" not in capsys.readouterr().out
     assert main(["warmup", str(path), str(path), "--input", str(path.with_name("x.npz"))]) == 1
     assert "--input is for one model; got 2" in capsys.readouterr().err
+
+
+def test_warmup_takes_shapes_and_other_inputs_follow(tmp_path, capsys):
+    model = parsed("float[n, t] x, float[n, t] mask, float[k] z", "float y", "a = Mul (x, mask) y = Mul (a, z)")
+    path = str(tmp_path / "model.onnx")
+    onnx.save(model, path)
+    assert main(["warmup", path, "--shape", "x=1x128", "--shape", "z=128"]) == 0
+    assert "lengths" not in capsys.readouterr().out
+    assert main(["warmup", path, "--shape", "x=3x8"]) == 0
+    assert "were 8: k of z; --shape" in capsys.readouterr().out
+    for wrong, message in (
+        (["--shape", "x=3"], r"x must have shape (n, t); got (3,)"),
+        (["--shape", "w=3"], "shapes must be of x, mask, z; got 'w'"),
+        (["--shape", "x=2x8", "--shape", "mask=3x8"], "n must be one length in all inputs; x has (2, 8), mask has"),
+        (["--shape", "x=2x8", "--input", "x.npz"], "give --shape without it"),
+    ):
+        assert main(["warmup", path, *wrong]) == 1
+        assert message in capsys.readouterr().err
+    assert main(["warmup", path, path, "--shape", "x=1x8"]) == 1
+    assert "--shape is for one model; got 2" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["warmup", path, "--shape", "x=1xa"])
+    assert "must be a name and lengths such as input_ids=1x128; got 'x=1xa'" in capsys.readouterr().err
+
+
+def test_run_times_its_steps(path, capsys):
+    assert main(["run", str(path), "--input", str(path.with_name("x.npz")), "--times"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["µs", "step", "invariant", "nodes"] and lines[-1].endswith(" µs")
+    assert float(lines[2].split()[0]) >= 0

@@ -8,5 +8,7 @@ from .recurrent import Recurrent
 
 #: In the order in which they are quantized: a table follows the linear whose weight it shares.
 KINDS: tuple[LayerKind, ...] = (Linear(), Recurrent(), Conv(), Embedding())
+#: The operators of ONNX that they take.
+OPERATORS = tuple(name for kind in KINDS for name in kind.op_types)
 
-__all__ = ["KINDS", "Found", "LayerKind", "Probe", "Replacement", "Unfit"]
+__all__ = ["KINDS", "OPERATORS", "Found", "LayerKind", "Probe", "Replacement", "Unfit"]

@@ -1,0 +1,65 @@
+"""How long each step of a run takes: they are called one by one, in their order, so that caches are as in any run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..kernels.program import run as program
+from .segment import Segment
+
+#: `kernels.program.run.run`, compiled: (segment, table, records, results, threads) -> status.
+Call = Callable[[np.ndarray, np.ndarray, np.ndarray, tuple[np.ndarray, ...], int], int]
+#: Bytes of a step in the table of a segment: its function and the place of its record.
+_STEP = 16
+
+
+class Stopwatch:
+    """Watches one run.
+
+    Parameters
+    ----------
+    run : Call
+        What calls the steps of a segment.
+
+    Attributes
+    ----------
+    laps : list of (Segment, list of float)
+        The segments that the run went through, and the microseconds of each step and of what Python did in the end.
+    """
+
+    def __init__(self, run: Call) -> None:
+        self._run = run
+        self.laps: list[tuple[Segment, list[float]]] = []
+
+    def enter(self, segment: Segment) -> None:
+        self.laps.append((segment, []))
+
+    def call(self, words: np.ndarray, *rest: Any) -> int:
+        """As `run`. What a call takes that has no step to do is taken off each step's time."""
+        single, steps, count = words.copy(), program.Segment.steps, program.Segment.step_count
+        single[count] = 0
+        _, idle = _timed(self._run, single, *rest)
+        single[count] = 1
+        for i in range(int(words[count])):
+            single[steps] = words[steps] + i * _STEP
+            status, us = _timed(self._run, single, *rest)
+            self.laps[-1][1].append(max(us - idle, 0.0))
+            if status:
+                return i * program.STATUSES + status
+        return 0
+
+    def act(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What Python does at the end of a segment."""
+        result, us = _timed(function, *arguments)
+        self.laps[-1][1].append(us)
+        return result
+
+
+def _timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    begun = time.perf_counter()
+    result = function(*arguments)
+    return result, 1e6 * (time.perf_counter() - begun)

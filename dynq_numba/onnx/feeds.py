@@ -1,0 +1,176 @@
+"""What a session is given: the inputs of its model, and the arrays for them, looked at before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import onnx_ir as ir
+
+from ..arguments import checks
+
+
+class NodeArg(NamedTuple):
+    """An input or output of a model, as ONNX Runtime describes it.
+
+    Attributes
+    ----------
+    name : str
+    type : str
+        Such as "tensor(float)".
+    shape : list of int, str or None
+        A length, the name of one that may vary, or None.
+    """
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+#: A length that some model leaves open, in `Feeds.zeros`, where nobody says it.
+OPEN = 8
+#: What exporters write where a dimension has no name.
+_NO_NAMES = ("", "?", "None", "unk", "unknown")
+#: ONNX Runtime's names of types where they are not ONNX's.
+_TYPE_NAMES = {"FLOAT": "float", "DOUBLE": "double"}
+
+
+class Feeds:
+    """The inputs of a model, and what arrays they take.
+
+    Parameters
+    ----------
+    values : sequence of onnx_ir.Value
+        In order.
+
+    Attributes
+    ----------
+    inputs : list of NodeArg
+    """
+
+    def __init__(self, values: Sequence[ir.Value]) -> None:
+        self.inputs = list(map(argument, values))
+        self._wanted = [_wanted(value, each.shape) for value, each in zip(values, self.inputs, strict=True)]
+        self._shared = _shared(self.inputs)
+
+    def arrays(self, given: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        """The arrays in the model's order, as plans take them: C contiguous and aligned."""
+        if not isinstance(given, Mapping):
+            raise TypeError(f"input_feed must be a mapping of names to arrays; got {checks.describe(given)}")
+        feeds = []
+        for name, dtype, rank, fixed in self._wanted:
+            array = given.get(name)
+            if type(array) is np.ndarray and array.dtype == dtype and array.ndim == rank:
+                flags, shape = array.flags, array.shape
+                if flags.c_contiguous and flags.aligned and all(shape[axis] == n for axis, n in fixed):
+                    feeds.append(array)
+                    continue
+            feeds.append(self._array(given, name, dtype))
+        if len(given) != len(feeds):
+            self._refuse(given)
+        for dimension, (first, along), others in self._shared:
+            length = feeds[first].shape[along]
+            for i, axis in others:
+                if feeds[i].shape[axis] != length:
+                    a, b = (f"{self.inputs[at].name} has {feeds[at].shape}" for at in (first, i))
+                    raise ValueError(f"{dimension} must be one length in all inputs; {a}, {b}")
+        return tuple(feeds)
+
+    def _array(self, given: Mapping[str, Any], name: str, dtype: np.dtype) -> np.ndarray:
+        """An array that is not plain, or an error."""
+        if name not in given:
+            self._refuse(given)
+        array = given[name]
+        if isinstance(array, np.generic):
+            array = np.asarray(array)
+        elif isinstance(array, (list, tuple, int, float, bool)):
+            array = np.array(array, dtype)
+        elif not isinstance(array, np.ndarray):
+            array = checks.plain(name, array, f"an array of {dtype}")
+        if array.dtype != dtype:
+            raise ValueError(f"{name} must be of type {dtype}; got {array.dtype}")
+        declared = self._input(name).shape
+        if not _fits(array.shape, declared):
+            raise ValueError(f"{name} must have shape {_readable(declared)}; got {array.shape}")
+        return np.require(np.asarray(array), requirements=["C", "A"])
+
+    def _refuse(self, given: Mapping[str, Any]) -> NoReturn:
+        names = [each.name for each in self.inputs]
+        absent, unknown = [n for n in names if n not in given], [str(n) for n in given if n not in names]
+        if absent and set(names) & set(given):
+            more = f", and {', '.join(unknown)} is no input" if unknown else ""
+            raise ValueError(f"input_feed must have {', '.join(names)}; {', '.join(absent)} is missing{more}")
+        raise ValueError(f"input_feed must have {', '.join(names)}; got {', '.join(map(str, given)) or 'nothing'}")
+
+    def _input(self, name: str) -> NodeArg:
+        for each in self.inputs:
+            if each.name == name:
+                return each
+        raise ValueError(f"shapes must be of {', '.join(each.name for each in self.inputs)}; got {name!r}")
+
+    def zeros(self, shapes: Mapping[str, Sequence[int]] | None = None) -> tuple[dict[str, np.ndarray], list[str]]:
+        """Feeds of zeros, and which lengths nobody gave: they are OPEN.
+
+        Parameters
+        ----------
+        shapes : mapping of str to sequence of int, optional
+            Of some inputs. The other inputs have the same lengths in dimensions of the same names.
+        """
+        given = {} if shapes is None else shapes
+        known: dict[int | str | None, int] = {}
+        for name, shape in given.items():
+            declared = self._input(name).shape
+            if not _fits(shape, declared):
+                raise ValueError(f"{name} must have shape {_readable(declared)}; got {tuple(shape)}")
+            known.update(zip(declared, shape, strict=True))
+        known = {n: length for n, length in known.items() if isinstance(n, str) and n not in _NO_NAMES}
+        feeds: dict[str, np.ndarray] = {}
+        guessed: list[str] = []
+        for (name, dtype, _, _), each in zip(self._wanted, self.inputs, strict=True):
+            lengths = [n if isinstance(n, int) else known.get(n, OPEN) for n in each.shape]
+            feeds[name] = np.zeros(given.get(name, lengths), dtype)
+            if name not in given:
+                open_ones = [n for n in each.shape if not isinstance(n, int) and n not in known]
+                guessed += [f"{'?' if n is None else n} of {name}" for n in open_ones]
+        return feeds, list(dict.fromkeys(guessed))
+
+
+def _wanted(value: ir.Value, shape: list[Any]) -> tuple[str, np.dtype, int, list[tuple[int, int]]]:
+    """Name, type, axes and fixed lengths of an input."""
+    if value.dtype in (None, ir.DataType.STRING) or not isinstance(value.type, ir.TensorType):
+        raise ValueError(f"input {value.name} must be a tensor of numbers of a known type; got {value.type}")
+    fixed = [(axis, n) for axis, n in enumerate(shape) if isinstance(n, int)]
+    return value.name or "", np.dtype(value.dtype.numpy()), len(shape), fixed
+
+
+#: An axis of an input: which input, and which axis.
+Place = tuple[int, int]
+
+
+def _shared(inputs: Sequence[NodeArg]) -> list[tuple[str, Place, list[Place]]]:
+    """Names that several axes have, with the first of these and the others: their lengths are to be the same."""
+    places: dict[str, list[Place]] = {}
+    for i, each in enumerate(inputs):
+        for axis, n in enumerate(each.shape):
+            if isinstance(n, str) and n not in _NO_NAMES:
+                places.setdefault(n, []).append((i, axis))
+    return [(name, first, others) for name, (first, *others) in places.items() if others]
+
+
+def argument(value: ir.Value) -> NodeArg:
+    """An input or output as callers see it."""
+    lengths = [] if value.shape is None else [n if isinstance(n, int) else n.value for n in value.shape]
+    shape = [None if isinstance(n, int) and n < 0 else n for n in lengths]  # some exporters write -1
+    kind = "" if value.dtype is None else value.dtype.name
+    return NodeArg(value.name or "", f"tensor({_TYPE_NAMES.get(kind, kind.lower())})", shape)
+
+
+def _fits(shape: Sequence[int], declared: Sequence[int | str | None]) -> bool:
+    return len(shape) == len(declared) and all(
+        not isinstance(wanted, int) or wanted == n for n, wanted in zip(shape, declared, strict=True)
+    )
+
+
+def _readable(shape: Sequence[int | str | None]) -> str:
+    return f"({', '.join('?' if n is None else str(n) for n in shape)}{',' * (len(shape) == 1)})"
