@@ -25,9 +25,7 @@ class Entry:
     error : float or None
         Norm of the difference to the float layer over the norm of its results, on inputs drawn from a fixed seed.
     exact : bool or None
-        Whether other runtimes get the bits of our kernel from the artifact; None for floats.
-    departure : float or None
-        Where it is not exact: the relative difference between the body and our kernel, on the same inputs.
+        Whether other runtimes get the bits of our kernel from the artifact, on the same inputs; None for floats.
     """
 
     weight: str
@@ -40,7 +38,6 @@ class Entry:
     reason: str = ""
     error: float | None = None
     exact: bool | None = None
-    departure: float | None = None
 
     @property
     def quantized(self) -> bool:
@@ -172,9 +169,7 @@ _TEXT = 6
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    exact = {None: "", True: "yes"}.get(entry.exact, "no")
-    if entry.departure is not None:
-        exact = f"no ({entry.departure:.1e})"
+    exact = {None: "", True: "yes", False: "no"}[entry.exact]
     return (
         entry.weight, entry.op_type, "x".join(map(str, entry.shape)), entry.scheme, exact, entry.reason,
         f"{entry.bytes_before:,}", f"{entry.bytes_after:,}", "" if entry.error is None else f"{entry.error:.2%}",

@@ -49,8 +49,8 @@ def quantize(
     """Quantize the weights of an ONNX model; the result is a standard ONNX model, and a receipt accounts for each.
 
     MatMul, Gemm, LSTM, GRU, RNN, tables of Gather, and on request Conv become functions of domain ``dynq``. Their
-    bodies are standard operators, so any runtime computes them; for 8-bit linears, tables and convolutions it gets the
-    bits of our kernels.
+    bodies are standard operators, so any runtime computes them, and gets the bits of our kernels from each layer. For
+    groups and recurrent layers it needs more time than for the float layer: their sums have an order.
 
     Parameters
     ----------

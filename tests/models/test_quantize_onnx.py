@@ -11,8 +11,10 @@ from onnx import helper, parser
 from onnx_models import in_onnxruntime, in_reference, parsed
 
 import dynq_numba as dq
+from dynq_numba.graph.formulas import Body, Formula, named
 from dynq_numba.graph.functions import MOST_K
-from dynq_numba.onnx import CoverageError, Receipt, quantize
+from dynq_numba.kernels.recurrent.reference_activations import ACTIVATIONS
+from dynq_numba.onnx import CoverageError, InferenceSession, Receipt, quantize
 
 F32 = np.float32
 
@@ -145,15 +147,17 @@ def test_a_gemm(case):
 
 
 @pytest.mark.parametrize("bits,group", [(8, 32), (8, 64), (4, 32), (4, 128)])
-def test_groups_are_the_float_meaning_and_say_how_far_it_is(bits, group):
-    weight, x = floats(256, 48), floats(6, 256, seed=1)
-    source = parsed("float[m, 256] x", "float[m, 48] y", "y = MatMul (x, w)", w=weight)
+def test_groups_have_the_bits_of_our_kernel_in_every_runtime(bits, group):
+    # scales of many sizes: sums that lie in the middle between two floats need them
+    weight, x = floats(256, 48) * np.exp(floats(256, 1, seed=3)), extremes(floats(200, 256, seed=1))
+    bias = floats(48, seed=2)
+    source = parsed("float[m, 256] x", "float[m, 48] y", "t = MatMul (x, w) y = Add (t, b)", w=weight, b=bias)
     made, receipt = artifact(source, bits=bits, group_size=group)
     entry = receipt.entries[0]
-    ours = dq.linear(x, dq.pack_linear(weight.T, bits=bits, group_size=group))
-    for got in (in_onnxruntime(made, {"x": x})[0], in_reference(made, {"x": x})[0]):
-        assert np.linalg.norm(got - ours) < 1e-5 * np.linalg.norm(ours)
-    assert entry.exact is False and 0 < entry.departure < 1e-5 and entry.error < (0.02 if bits == 8 else 0.2)
+    ours = dq.linear(x, dq.pack_linear(weight.T, bias, bits=bits, group_size=group))
+    assert same(in_onnxruntime(made, {"x": x})[0], ours) and same(in_reference(made, {"x": x})[0], ours)
+    assert same(InferenceSession(made).run(None, {"x": x})[0], ours)
+    assert entry.exact and entry.error < (0.02 if bits == 8 else 0.2)
     assert entry.bytes_after < entry.bytes_before / (3.4 if bits == 8 else 6)
 
 
@@ -190,14 +194,19 @@ RECURRENT = {
     "GRU": ("y, h = GRU <hidden_size = 24, linear_before_reset = 1> (x, w, r, b)", 3, 1),
     "GRU reverse, lengths": ('y, h = GRU <hidden_size = 24, direction = "reverse"> (x, w, r, , lens)', 3, 1),
     "RNN": ('y, h = RNN <hidden_size = 24, activations = ["Relu"]> (x, w, r, b)', 1, 1),
+    "LSTM coupled, peepholes, lengths": (
+        "y, h, c = LSTM <hidden_size = 24, input_forget = 1> (x, w, r, b, lens, , , p)", 4, 1),
+    "LSTM peepholes": ("y, h, c = LSTM <hidden_size = 24> (x, w, r, b, , , , p)", 4, 1),
+    "RNN both ways": (
+        'y, h = RNN <hidden_size = 24, direction = "bidirectional", activations = ["ScaledTanh", "HardSigmoid"], '
+        "activation_alpha = [0.7, 0.3], activation_beta = [1.2, 0.4]> (x, w, r, b)", 1, 2),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", RECURRENT)
-def test_a_recurrent_layer(case):
+def test_a_recurrent_layer_has_the_bits_of_our_kernel_in_every_runtime(case):
     body, gates, ways = RECURRENT[case]
-    x = floats(9, 3, 40, seed=1)
-    feeds = {"x": x}
+    feeds = {"x": floats(9, 3, 40, seed=1)}
     inputs = "float[t, n, 40] x"
     if "h0" in body:
         inputs += ", float[2, n, 24] h0, float[2, n, 24] c0"
@@ -208,13 +217,32 @@ def test_a_recurrent_layer(case):
         feeds["lens"] = np.array([9, 4, 7], np.int32)
     if ", b" in body:
         weights["b"] = floats(ways, 48 * gates, seed=5) / 5
-    source = parsed(inputs, f"float[t, {ways}, n, 24] y", body, **{k: v.astype(F32) for k, v in weights.items()})
+    if ", p)" in body:
+        weights["p"] = floats(ways, 72, seed=6)
+    results = body.split(" = ")[0].split(", ")
+    outputs = ", ".join([f"float[t, {ways}, n, 24] y", *(f"float[{ways}, n, 24] {name}" for name in results[1:])])
+    source = parsed(inputs, outputs, body, **{k: v.astype(F32) for k, v in weights.items()})
     made, receipt = artifact(source)
-    want, got = in_onnxruntime(source, feeds)[0], in_onnxruntime(made, feeds)[0]
-    assert [entry.scheme for entry in receipt.entries] == ["int8_per_channel"] * 2
-    for entry in receipt.entries:  # onnx.reference has no Relu here: then nothing is known
-        assert entry.exact is False and (entry.error is None if "RNN" in case else entry.error < 0.05)
-    assert 0 < np.linalg.norm(got - want) < 0.03 * np.linalg.norm(want)
+    ours, want = InferenceSession(made).run(None, feeds), in_onnxruntime(source, feeds)
+    for run in (in_onnxruntime, in_reference):
+        assert all(map(same, run(made, feeds), ours))
+    assert [(entry.scheme, entry.exact) for entry in receipt.entries] == [("int8_per_channel", True)] * 2
+    assert 0 < np.linalg.norm(ours[0] - want[0]) < 0.03 * np.linalg.norm(want[0])
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_as_standard_nodes_has_our_bits(name):
+    x = np.random.default_rng(0).integers(0, 2**32, 20_000, np.uint32).view(F32)
+    x = np.concatenate([x, floats(20_000) * 4, np.array([0, np.nan, np.inf, -np.inf, 1e-45, 89, -104, -88], F32)])
+    alpha, beta, body, given = F32(0.3), F32(0.7), Body(), named("x")
+    formula = ACTIVATIONS[name][0]
+    y = formula(Formula(body, given), alpha, beta).value
+    graph = ir.Graph([given], [y], nodes=body.nodes, opset_imports={"": 21}, name="one")
+    given.shape, y.shape, y.type = ir.Shape(["n"]), ir.Shape(["n"]), given.type
+    made = ir.to_proto(ir.Model(graph, ir_version=10))
+    with np.errstate(all="ignore"):
+        want = formula(x, alpha, beta)
+    assert same(in_onnxruntime(made, {"x": x})[0], want) and same(in_reference(made, {"x": x})[0], want)
 
 
 # -- convolutions -------------------------------------------------------------------------------

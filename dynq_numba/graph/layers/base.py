@@ -41,20 +41,20 @@ Inputs = Sequence[ir.Value | tuple[str, np.ndarray | ir.TensorProtocol]]
 
 @dataclass
 class Replacement:
-    """A call of a function of ours in the place of a layer."""
+    """A call of a function of ours in the place of a layer. Its body has the bits of our kernel."""
 
     function: ir.Function
     inputs: Inputs
     #: The packed weight, which our kernels take; and its scheme in one word.
     packed: Any
     scheme: str
-    #: Whether the body has the bits of our kernel.
-    exact: bool
     #: Nodes that make inputs of the call, and nodes behind it, each of which takes the result before as first input.
     before: Sequence[ir.Node] = ()
     after: Sequence[ir.Node] = ()
     #: Which inputs are values of the model's float type, and become float32 first where that is another.
     floats: tuple[int, ...] = (0,)
+    #: Functions that its body calls.
+    needs: Sequence[ir.Function] = ()
     #: The float weight [N, K], where a table of the same values can be read from inputs 1 and 2.
     table: np.ndarray | None = None
 
@@ -63,8 +63,6 @@ class Replacement:
 class Probe:
     """A layer tried on a few inputs drawn from a fixed seed."""
 
-    #: What varies from run to run, in the order of the function's inputs that are values of the graph.
-    inputs: Sequence[np.ndarray]
     #: Results of the float layer, None where onnx.reference cannot compute it; and of our kernel.
     floats: Sequence[np.ndarray] | None
     ours: Sequence[np.ndarray]

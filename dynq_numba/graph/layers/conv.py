@@ -71,7 +71,7 @@ class Conv(LayerKind):
             ("sums", q.sum(axis=tuple(range(1, q.ndim)), dtype=np.int32).reshape(outputs, *ones)),
             ("bias", bias.reshape(outputs, *ones)),
         ]
-        return Replacement(_function(node, weight.ndim - 2), inputs, packed, "int8_per_channel", True)
+        return Replacement(_function(node, weight.ndim - 2), inputs, packed, "int8_per_channel")
 
     def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, opset: int) -> Probe:
         weight = arrays[0]
@@ -80,7 +80,7 @@ class Conv(LayerKind):
         channels = weight.shape[1] * geometry["groups"]
         x = np.random.default_rng(0).standard_normal((1, channels, *size), np.float32)
         floats = run_node(found.node, [x, weight, found.bias][: len(found.node.inputs)], opset)
-        return Probe([x], floats, [conv(x, packed)])
+        return Probe(floats, [conv(x, packed)])
 
 
 def _is_depthwise(weight: np.ndarray, groups: int) -> bool:

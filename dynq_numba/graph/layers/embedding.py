@@ -64,7 +64,7 @@ class Embedding(LayerKind):
         assert ids is not None
         inputs: Inputs = [("table", packed.qweight), ("scale", packed.scale), ("minimum", packed.minimum), ids]
         made = function("Embedding", "table, scale, minimum, ids", _ROWS)
-        return Replacement(made, inputs, packed, "uint8_per_row", True, floats=())
+        return Replacement(made, inputs, packed, "uint8_per_row", floats=())
 
     def of_linear(self, found: Found, weight: ir.Value, scale: ir.Value, packed: Any) -> Replacement:
         """A lookup in the stored weight of a linear."""
@@ -72,13 +72,13 @@ class Embedding(LayerKind):
         ids = found.node.inputs[1]
         assert ids is not None
         made = function("EmbeddingOf", "weight, weight_scale, ids", _OF_LINEAR)
-        return Replacement(made, [weight, scale, ids], packed, packed.scheme, True, floats=())
+        return Replacement(made, [weight, scale, ids], packed, packed.scheme, floats=())
 
     def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, opset: int) -> Probe:
         table = arrays[0]
         ids = np.random.default_rng(0).integers(0, len(table), PROBES)
         ours = embedding(ids, packed) if hasattr(packed, "minimum") else packed.dequantize()[ids]
-        return Probe([ids], [table[ids]], [ours])
+        return Probe([table[ids]], [ours])
 
 
 def _check_rows(found: Found, axes: int) -> None:

@@ -4,9 +4,13 @@
     LinearLong       the same from MOST_K on, where an int32 sum may wrap: products in float64           exact
     Linear16         the same inputs, x as 16 bits: high and low bytes, joined in int64                  exact
     Linear16Long     the same from MOST_K on                                                             exact
-    LinearGroup⟨g⟩   x, int8 or int4 weight [N, K], scale [N, K/g], bias: x rounded as in Linear         float32 sums
+    LinearGroup⟨g⟩   x, int4 weight [N, K], scale [N, K/g], weighted sums [N], bias [N]                  exact
+    LinearGroup⟨g⟩_8  the same of an int8 weight                                                        exact
 
-An int4 weight lies [N, K], in blocks of its last axis: ONNX Runtime miscomputes blocks of the first.
+A group's sum times its scale is added to the others by a fused multiply-add, group after group (kernels/linear/
+reference.py), here in a Scan. Of 4 bits and 32 values the product has 24 bits, which float32 holds: Mul and Add are the
+same. Others are added in float64. Its sum may be rounded to just the middle between two float32; it is then moved
+towards what was rounded off, so that rounding once more goes the right way.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ...kernels.base.exact import LARGEST, fma
 from ...operators.linear.api import linear
 from ...operators.linear.pack import pack_linear
 from ..constants import Constants
@@ -65,12 +70,69 @@ _EXACT_16 = _AXES + _SIXTEEN + """
     sums = Sub (products, excess)
 """ + DEQUANTIZE  # fmt: skip
 _GROUP = _AXES + QUANTIZE + """
-    centred = Sub (q, zero_point)
-    rounded_x = Mul (centred, row_scale)
-    weight_floats = DequantizeLinear <axis: int = 1, block_size: int = GROUP> (weight, weight_scale)
-    turned = Transpose <perm: ints = [1, 0]> (weight_floats)
-    products = MatMul (rounded_x, turned)
-    y = Add (products, bias)
+    bytes = Cast <to: int = 2> (q)
+    size = Constant <value_ints: ints = [GROUP]> ()
+    open = Constant <value_ints: ints = [-1]> ()
+    groups = Shape <start: int = 1> (weight_scale)
+    by_group = Concat <axis: int = 0> (open, groups, size)
+    rows = Reshape (bytes, by_group)
+    left = Transpose <perm: ints = [1, 0, 2]> (rows)
+    integers = Cast <to: int = 3> (weight)
+    columns = Reshape (integers, by_group)
+    right = Transpose <perm: ints = [1, 2, 0]> (columns)
+    scales = Transpose <perm: ints = [1, 0]> (weight_scale)
+    count = Shape <end: int = 1> (rows)
+    outputs = Shape <end: int = 1> (weight)
+    shape = Concat <axis: int = 0> (count, outputs)
+    begin = Expand (zero, shape)
+    total = Scan <num_scan_inputs: int = 3, body: graph = group
+        (float[m, n] before, uint8[m, g] x_part, int8[g, n] w_part, float[n] s_part) => (float[m, n] after) {
+        wide_w = Cast <to: int = 6> (w_part)
+        middle = Constant <value: tensor = int32 {128}> ()
+        above = Add (wide_w, middle)
+        w_bytes = Cast <to: int = 2> (above)
+        x_point = Constant <value: tensor = uint8 {0}> ()
+        w_point = Constant <value: tensor = uint8 {128}> ()
+        products = MatMulInteger (x_part, w_bytes, x_point, w_point)
+ADDED    }> (begin, left, right, scales)
+    before_last = Shape <end: int = -1> (x)
+    result_shape = Concat <axis: int = 0> (before_last, outputs)
+    sums = Reshape <allowzero: int = 1> (total, result_shape)
+    excess = Mul (zero_point, weighted_sum)
+    centred = Sub (sums, excess)
+    scaled = Mul (centred, row_scale)
+    y = Add (scaled, bias)
+"""
+#: before + products · s_part, rounded once: where float32 holds the product, and where it does not.
+_ADDED = """
+        floats = Cast <to: int = 1> (products)
+        term = Mul (floats, s_part)
+        after = Add (term, before)
+"""
+_ADDED_IN_FLOAT64 = """
+        wide = Cast <to: int = 11> (products)
+        wide_s = Cast <to: int = 11> (s_part)
+        term = Mul (wide, wide_s)
+        addend = Cast <to: int = 11> (before)
+        sum = Add (term, addend)
+        of_addend = Sub (sum, term)
+        of_term = Sub (sum, of_addend)
+        lost_term = Sub (term, of_term)
+        lost_addend = Sub (addend, of_addend)
+        lost = Add (lost_term, lost_addend)
+        splitter = Constant <value: tensor = double {268435457.0}> ()
+        spread = Mul (sum, splitter)
+        beneath = Sub (spread, sum)
+        of_25_bits = Sub (spread, beneath)
+        middle_or_float = Equal (of_25_bits, sum)
+        last_bit = Constant <value: tensor = double {2.220446049250313e-16}> ()
+        magnitude = Abs (sum)
+        bit = Mul (magnitude, last_bit)
+        way = Sign (lost)
+        towards = Mul (bit, way)
+        moved = Add (sum, towards)
+        right_one = Where (middle_or_float, moved, sum)
+        after = Cast <to: int = 1> (right_one)
 """
 #: Function and body by bits of x, and whether K is beyond MOST_K.
 _BODIES = {
@@ -103,21 +165,48 @@ class Linear(LayerKind):
         before, x, after = _around(found, constants)
         if group:
             dtype = ir.DataType.INT4 if scheme.bits == 4 else ir.DataType.INT8
-            grouped: Inputs = [x, ("weight", ir.tensor(q.astype(dtype.numpy()), dtype)), ("scale", packed.scale), bias]
-            made = function(f"LinearGroup{group}", "x, weight, weight_scale, bias", _GROUP.replace("GROUP", str(group)))
-            return Replacement(made, grouped, packed, packed.scheme, False, before, after)
+            grouped: Inputs = [
+                x, ("weight", ir.tensor(q.astype(dtype.numpy()), dtype)), ("scale", packed.scale),
+                ("weighted_sum", weighted_sums(q, packed.scale)), bias,
+            ]  # fmt: skip
+            made = _grouped(scheme.bits, group)
+            return Replacement(made, grouped, packed, packed.scheme, before, after)
         scale, sums = np.broadcast_to(packed.scale, n).copy(), q.sum(axis=1, dtype=np.int32)
         inputs: Inputs = [x, ("weight", biased(q.T)), ("scale", scale), ("column_sum", sums), bias]
-        name, body = _BODIES[packed.x_bits, k > MOST_K]
-        made = function(name, "x, weight, weight_scale, column_sum, bias", body)
+        made = _linear(packed.x_bits, k > MOST_K)
         described = packed.scheme if packed.x_bits == 8 else f"{packed.scheme}, x_bits=16"
-        return Replacement(made, inputs, packed, described, True, before, after, table=weight)
+        return Replacement(made, inputs, packed, described, before, after, table=weight)
 
     def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, opset: int) -> Probe:
         weight = _outputs_by_inputs(found, arrays[0])
         x = np.random.default_rng(0).standard_normal((PROBES, weight.shape[1]), np.float32)
         floats = x @ weight.T
-        return Probe([x], [floats if found.bias is None else floats + found.bias], [linear(x, packed)])
+        return Probe([floats if found.bias is None else floats + found.bias], [linear(x, packed)])
+
+
+def exact_linear() -> ir.Function:
+    """The function of 8-bit weights and x, for layers that are made of it."""
+    return _linear(8, False)
+
+
+def _linear(x_bits: int, long: bool) -> ir.Function:
+    name, body = _BODIES[x_bits, long]
+    return function(name, "x, weight, weight_scale, column_sum, bias", body)
+
+
+def _grouped(bits: int, group: int) -> ir.Function:
+    body = _GROUP.replace("ADDED", _ADDED if (bits, group) == (4, 32) else _ADDED_IN_FLOAT64)
+    body = body.replace("GROUP", str(group))
+    return function(f"LinearGroup{group}{'_8' * (bits == 8)}", "x, weight, weight_scale, weighted_sum, bias", body)
+
+
+def weighted_sums(q: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Σ_g Σ q · scale [N] of q [N, K] and scale [N, K/g], as kernels/linear/reference.py adds it."""
+    sums = q.reshape(*scale.shape, -1).sum(axis=2, dtype=np.int64).astype(np.float32)
+    total = np.zeros(len(q), np.float32)
+    for g in range(scale.shape[1]):
+        total = np.clip(fma(sums[:, g], scale[:, g], total), -LARGEST, LARGEST)
+    return total
 
 
 def biased(q: np.ndarray) -> np.ndarray:

@@ -1,14 +1,15 @@
 """LSTM, GRU and RNN with constant weights: dq.lstm, dq.gru, dq.rnn.
 
-    LSTM_⟨hidden⟩…   x, int8 W [D, 4H, I], its scale [D, 4H, 1], int8 R, its scale, B, and what states there are
+    LSTM_⟨hidden⟩…   x, uint8 W [D, I, 4H] (integers + 128), its scale and column sums [D, 4H], the same of R,
+                     B [D, 8H], and what states there are                                              exact
 
-The body is the float operator on the weights as rounded: inexact. Our kernels quantize x and h, too, and have gates of
-their own to 2^-22; as standard operators a sequence would be a loop of some fifty nodes a step.
+The body is a Scan over time (recurrent_body.py). The attributes of the node are in the function's metadata.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,9 +19,11 @@ import onnx_ir as ir
 from ...operators import recurrent
 from ...operators.linear.pack import pack_linear
 from ..constants import Constants, run_node
-from ..functions import function
+from ..functions import MOST_K
 from ..recipe import Scheme
+from . import recurrent_body
 from .base import Found, LayerKind, Probe, Replacement, Unfit
+from .linear import biased, exact_linear
 
 #: Inputs beyond x, W, R and B, which a node may leave out; and how many results each operator has.
 OPTIONAL = {
@@ -28,19 +31,14 @@ OPTIONAL = {
     "GRU": ("sequence_lens", "initial_h"),
     "RNN": ("sequence_lens", "initial_h"),
 }
-RESULTS = {"LSTM": ("y", "y_h", "y_c"), "GRU": ("y", "y_h"), "RNN": ("y", "y_h")}
 #: Attributes that dq.pack_… takes, under the same names.
 ARGUMENTS = (
     "direction", "activations", "activation_alpha", "activation_beta", "clip", "input_forget", "linear_before_reset",
 )  # fmt: skip
 #: Times and batch of the inputs that a layer is tried on.
 _TIMES, _BATCH = 12, 2
-_DEQUANTIZED = """
-    W_floats = Cast <to: int = 1> (W)
-    W_weight = Mul (W_floats, W_scale)
-    R_floats = Cast <to: int = 1> (R)
-    R_weight = Mul (R_floats, R_scale)
-"""
+#: The key of the node's attributes in the metadata of its function.
+ATTRIBUTES = "dynq.attributes"
 
 
 class Recurrent(LayerKind):
@@ -69,18 +67,23 @@ class Recurrent(LayerKind):
         bias = np.zeros((len(arrays[0]), 2 * arrays[0].shape[1]), np.float32) if found.bias is None else found.bias
         inputs: list[Any] = [node.inputs[0]]
         for role, array in zip(("W", "R"), arrays, strict=True):
+            if array.shape[2] > MOST_K:
+                raise Unfit(f"{array.shape[2]} values for each gate; at most {MOST_K}")
             q, scale = rounded(array)
-            inputs += [(role, q), (f"{role}_scale", scale)]
-        inputs += [("B", bias), *states.values(), *([] if peepholes is None else [("P", peepholes)])]
+            columns = np.ascontiguousarray(q.swapaxes(1, 2))
+            sums = q.sum(axis=2, dtype=np.int32)
+            inputs += [(role, biased(columns)), (f"{role}_scale", scale), (f"{role}_sum", sums)]
+        inputs += [("B", bias), *states.values(), *([] if peepholes is None else [("peepholes", peepholes)])]
         names = [*states, *([] if peepholes is None else ["peepholes"])]
-        floats = (0, *(6 + i for i, name in enumerate(states) if name != "sequence_lens"))
-        made = _body(node, arrays[1].shape[-1], names)
-        return Replacement(made, inputs, packed, "int8_per_channel", False, floats=floats)
+        floats = (0, *(8 + i for i, name in enumerate(states) if name != "sequence_lens"))
+        linear = exact_linear()
+        made = _function(node, packed, names, linear)
+        return Replacement(made, inputs, packed, "int8_per_channel", floats=floats, needs=(linear,))
 
     def _pack(self, found: Found, arrays: Sequence[np.ndarray], peepholes: np.ndarray | None) -> Any:
         node = found.node
         pack: Callable[..., Any] = getattr(recurrent, f"pack_{node.op_type.lower()}")
-        options = {name: _plain(node.attributes[name]) for name in ARGUMENTS if name in node.attributes}
+        options = {name: plain(node.attributes[name]) for name in ARGUMENTS if name in node.attributes}
         if peepholes is not None:
             options["peepholes"] = peepholes
         return pack(arrays[0], arrays[1], found.bias, layout="onnx", **options)
@@ -101,18 +104,12 @@ class Recurrent(LayerKind):
         y, *ends = run(x, packed)
         y = y.reshape(_TIMES, _BATCH, packed.directions, packed.state_size).swapaxes(1, 2)
         given = [x, *arrays, found.bias, None, None, None, self._peepholes(node, Constants(opset))]
-        initial = {
-            "sequence_lens": np.full(_BATCH, _TIMES, np.int32),
-            "initial_h": np.zeros((packed.directions, _BATCH, packed.state_size), np.float32),
-            "initial_c": np.zeros((packed.directions, _BATCH, packed.hidden_size), np.float32),
-        }
-        inputs = [x, *(initial[name] for name in _states(node))]
         count = len(node.outputs)
         try:
             floats = run_node(node, given[: len(node.inputs)], opset)[:count]
         except (NotImplementedError, RuntimeError):  # onnx.reference knows not every activation
             floats = None
-        return Probe(inputs, floats, [y, *ends][:count])
+        return Probe(floats, [y, *ends][:count])
 
 
 def _states(node: ir.Node) -> dict[str, ir.Value]:
@@ -122,28 +119,23 @@ def _states(node: ir.Node) -> dict[str, ir.Value]:
 
 
 def rounded(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Integers [D, rows, columns] and scales [D, rows, 1], as dq.pack_linear rounds each row."""
+    """Integers [D, rows, columns] and scales [D, rows], as dq.pack_linear rounds each row."""
     packed = [pack_linear(part, granularity="per_channel") for part in weight]
-    return np.stack([each.qweight for each in packed]), np.stack([each.scale[:, None] for each in packed])
+    return np.stack([each.qweight for each in packed]), np.stack([each.scale for each in packed])
 
 
-def _plain(attribute: ir.Attr) -> Any:
+def plain(attribute: ir.Attr) -> Any:
+    """The value of an attribute as JSON has it."""
     value = attribute.value
     return list(value) if isinstance(value, (tuple, list)) else value
 
 
-def _body(node: ir.Node, hidden: int, states: Sequence[str]) -> ir.Function:
-    """The operator on dequantized weights, with the node's attributes as constants."""
-    op = node.op_type
-    given = {**node.attributes, "hidden_size": ir.AttrInt64("hidden_size", hidden)}  # which a node may leave out
-    attributes = {name: attribute for name, attribute in sorted(given.items()) if name != "layout"}
-    text = repr([(name, _plain(attribute)) for name, attribute in attributes.items()])
-    name = "_".join([op, str(hidden), hashlib.sha256(text.encode()).hexdigest()[:8], *states])
-    inputs = ", ".join(["x", "W", "W_scale", "R", "R_scale", "B", *states])
-    placed = ", ".join(each if each in states else "" for each in OPTIONAL[op]).rstrip(", ")
-    made = function(
-        name, inputs, _DEQUANTIZED + f"    {', '.join(RESULTS[op])} = {op} (x, W_weight, R_weight, B"
-        + (f", {placed}" if placed else "") + ")\n", ", ".join(RESULTS[op]),
-    )  # fmt: skip
-    list(made.graph)[-1].attributes.update(attributes)
+def _function(node: ir.Node, packed: Any, optional: Sequence[str], linear: ir.Function) -> ir.Function:
+    """The function of a layer, whose name tells it from those of other attributes and inputs."""
+    options = {name: plain(node.attributes[name]) for name in ARGUMENTS if name in node.attributes}
+    text = json.dumps(options, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    name = "_".join([node.op_type, str(packed.hidden_size), digest, *optional])
+    made = recurrent_body.function(name, packed, optional, linear)
+    made.metadata_props[ATTRIBUTES] = text
     return made

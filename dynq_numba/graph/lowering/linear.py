@@ -73,7 +73,7 @@ def beside(trace: Trace, node: ir.Node, name: Name) -> list[ir.Node]:
 def _packed(trace: Trace, node: ir.Node) -> PackedLinear:
     """The packed weight of a call, ready to multiply."""
     weight: PackedLinear = trace.weights.packed(
-        node.op_type.split("_")[0], trace.constants(node, *range(1, 4 if "Group" in node.op_type else 5)),
+        node.op_type.split("_")[0], trace.constants(node, *range(1, 5)),
         lambda: pack(trace, node),
     )
     weight._layout().prepare()
@@ -106,7 +106,7 @@ def matrix(trace: Trace, tensor: Tensor) -> tuple[Tensor, Any]:
 def pack(trace: Trace, node: ir.Node) -> PackedLinear:
     """The packed weight of a call, from the integers in the model."""
     stored, scale = trace.constant(node, 1), trace.constant(node, 2)
-    bias = np.ascontiguousarray(trace.constant(node, 4 if "Group" not in node.op_type else 3), np.float32)
+    bias = np.ascontiguousarray(trace.constant(node, 4), np.float32)
     if node.op_type.startswith("LinearGroup"):
         q = np.ascontiguousarray(stored).astype(np.int8)
         group, bits = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from ...kernels.recurrent import step as kernels
 from ...operators import recurrent as operator
 from ...operators.recurrent.arrange import float_layer
 from ...operators.recurrent.packed import PackedRecurrent
-from ..layers.recurrent import ARGUMENTS, RESULTS
+from ..layers.recurrent import ARGUMENTS, ATTRIBUTES, plain
+from ..layers.recurrent_body import RESULTS
 from ..tensor import Tensor, expect
 from ..trace import Trace, Unsupported
 from .base import F32, call, floats_only
@@ -26,10 +28,10 @@ def quantized(trace: Trace, node: ir.Node) -> None:
     """dynq::LSTM_⟨hidden⟩_⟨attributes⟩_⟨inputs⟩…"""
     kind = node.op_type.partition("_")[0]
     layer = trace.weights.packed(
-        node.op_type, trace.constants(node, 1, 2, 3, 4, 5), lambda: _quantized(trace, node, kind)
+        node.op_type, trace.constants(node, *range(1, 8)), lambda: _quantized(trace, node, kind)
     )
     names = [each for each in _STATES if f"_{each}" in node.op_type]
-    given = {name: trace.input(node, 6 + i) for i, name in enumerate(names)}
+    given = {name: trace.input(node, 8 + i) for i, name in enumerate(names)}
     _sequence(trace, node, kind, f"{kind.lower()} int8", layer, given)
 
 
@@ -70,7 +72,7 @@ def _sequence(
     directions, units, cells = layer.directions, layer.state_size, layer.hidden_size
     y = trace.block(F32, (times, batch, directions, units))
     ends = {}
-    for name, value in zip(RESULTS[kind][1:], node.outputs[1:], strict=False):
+    for name, value in zip(RESULTS[kind.lower()][1:], node.outputs[1:], strict=False):
         shape = (directions, batch, units if name == "y_h" else cells)
         if batch_first:
             ends[name] = trace.block(F32, shape)
@@ -101,31 +103,33 @@ def _swapped(tensor: Tensor) -> Tensor:
 
 
 def _quantized(trace: Trace, node: ir.Node, kind: str) -> Any:
-    W, W_scale, R, R_scale, B = (trace.constant(node, i) for i in range(1, 6))
-    function = trace.weights.model.functions[node.op_identifier()]
-    inner = next(each for each in function if each.op_type == kind)
-    options = {name: _plain(inner.attributes[name]) for name in ARGUMENTS if name in inner.attributes}
+    W, W_scale, _, R, R_scale, _, B = (trace.constant(node, i) for i in range(1, 8))
+    attributes = trace.weights.model.functions[node.op_identifier()].metadata_props.get(ATTRIBUTES)
+    if attributes is None:
+        raise Unsupported(f"{node.op_type} has lost its metadata")
+    options = json.loads(attributes)
     if node.op_type.endswith("_peepholes"):
         options["peepholes"] = np.asarray(trace.constant(node, len(node.inputs) - 1), np.float32)
     pack = getattr(operator, f"pack_{kind.lower()}")
     # scale · 127 / 127 is the scale again for every scale that is a quotient by 127, so this finds the same integers.
-    return pack(W * W_scale, R * R_scale, B, layout="onnx", **options)
+    return pack(_weight(W, W_scale), _weight(R, R_scale), B, layout="onnx", **options)
+
+
+def _weight(stored: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """float32 [D, N, K] of stored integers [D, K, N] and scales [D, N]."""
+    integers = (stored ^ np.uint8(128)).view(np.int8).swapaxes(1, 2)
+    return np.asarray(integers * scale[..., None], np.float32)
 
 
 def _floats(trace: Trace, node: ir.Node) -> Any:
     W, R = trace.constant(node, 1), trace.constant(node, 2)
     B = None if trace.optional(node, 3) is None else trace.constant(node, 3)
     P = None if trace.optional(node, 7) is None else trace.constant(node, 7)
-    options = {name: _plain(node.attributes[name]) for name in ARGUMENTS if name in node.attributes}
+    options = {name: plain(node.attributes[name]) for name in ARGUMENTS if name in node.attributes}
     try:
         return float_layer(node.op_type.lower(), W, R, B, peepholes=P, **options)
     except ValueError as error:  # what our kernels do not take
         raise Unsupported(str(error)) from error
-
-
-def _plain(attribute: ir.Attr) -> Any:
-    value = attribute.value
-    return list(value) if isinstance(value, (tuple, list)) else value
 
 
 LOWERINGS = {
