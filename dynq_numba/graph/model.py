@@ -1,4 +1,4 @@
-"""The form of a model before it is looked at: one opset, no functions of its own, valid."""
+"""What models have in common: opset, domain of our functions; shapes as onnx infers them."""
 
 from __future__ import annotations
 
@@ -6,40 +6,14 @@ import json
 
 import onnx
 import onnx_ir as ir
-from onnx import version_converter
 from onnx_ir.passes import common
 
 #: The opset of artifacts, and of the functions in them; and the version of the file format that has it.
 OPSET, IR_VERSION = 21, 10
 #: The domain of our functions, and its version; and the key of the receipt in an artifact's metadata.
 DOMAIN, VERSION, RECEIPT = "dynq", 1, "dynq.receipt"
-#: The oldest opset that is taken.
-OLDEST = 9
 #: Initializers up to this size travel through the converter of opsets: it reads shapes and axes in them.
 SMALL_BYTES = 4096
-
-
-def canonical(model: ir.Model, name: str = "model") -> tuple[ir.Model, list[str]]:
-    """The model with its functions inlined and at opset OPSET or newer; and what was put right in it.
-
-    `name` is what errors call it.
-
-    Raises
-    ------
-    ValueError
-        Where its opset is older than OLDEST, or onnx cannot raise it.
-    """
-    version = model.opset_imports.setdefault("", OPSET)
-    if version < OLDEST:
-        raise ValueError(f"{name} must have opset {OLDEST} or newer; got {version}")
-    notes = _weights_as_constants(model)
-    ours = RECEIPT in model.metadata_props  # else functions of that domain are somebody else's
-    if ours:
-        notes.append(f"the model had been quantized before: its functions of domain {DOMAIN} stay")
-    common.InlinePass(lambda function: not (ours and function.domain == DOMAIN))(model)
-    if version < OPSET:
-        model = _raised(model, name)
-    return model, notes
 
 
 def attention_bits(model: ir.Model) -> int:
@@ -51,34 +25,7 @@ def attention_bits(model: ir.Model) -> int:
     return 8 if bits == 8 else 32
 
 
-def _weights_as_constants(model: ir.Model) -> list[str]:
-    """Weights in the main graph that no caller gives: old files list them as inputs, and branches have their own."""
-    common.LiftSubgraphInitializersToMainGraphPass()(model)
-    old, freed = (model.ir_version or 0) < 4, []  # the format that wants every initializer to be an input
-    for value in list(model.graph.inputs):
-        tensor = value.const_value
-        if tensor is not None and (old or tensor.nbytes > SMALL_BYTES):
-            model.graph.inputs.remove(value)
-            freed.append(value.name)
-    model.ir_version = max(IR_VERSION, model.ir_version or 0)
-    if old or not freed:
-        return []
-    return [f"no longer inputs, which a caller could replace: {', '.join(map(str, freed))}"]
-
-
-def _raised(model: ir.Model, name: str) -> ir.Model:
-    """At opset OPSET, by onnx's own converter, past which large weights are led: it copies all it is given."""
-    own, weights = len(model.graph.inputs), _weights_led_past(model)
-    try:
-        raised = ir.from_proto(version_converter.convert_version(_relaxed(ir.to_proto(model)), OPSET))
-    except Exception as error:  # the converter has several kinds
-        version = model.opset_imports.get("")
-        raise ValueError(f"{name} of opset {version} cannot be raised to {OPSET} by onnx: {error}") from error
-    _weights_back(raised, own, weights)
-    return raised
-
-
-def _weights_back(model: ir.Model, own: int, weights: dict[str, ir.TensorProtocol]) -> None:
+def weights_back(model: ir.Model, own: int, weights: dict[str, ir.TensorProtocol]) -> None:
     """Make the inputs behind the first `own` initializers again."""
     for value in list(model.graph.inputs)[own:]:
         model.graph.inputs.remove(value)
@@ -86,7 +33,7 @@ def _weights_back(model: ir.Model, own: int, weights: dict[str, ir.TensorProtoco
         model.graph.register_initializer(value)
 
 
-def _weights_led_past(model: ir.Model) -> dict[str, ir.TensorProtocol]:
+def weights_led_past(model: ir.Model) -> dict[str, ir.TensorProtocol]:
     """Make the large initializers inputs; gives them by name."""
     graph, weights = model.graph, {}
     for name, value in list(graph.initializers.items()):
@@ -102,11 +49,11 @@ def _weights_led_past(model: ir.Model) -> dict[str, ir.TensorProtocol]:
 
 def infer_shapes(model: ir.Model) -> None:
     """Shapes and types of all values as onnx infers them, in place of those that exporters wrote beside them."""
-    own, weights = len(model.graph.inputs), _weights_led_past(model)
+    own, weights = len(model.graph.inputs), weights_led_past(model)
     try:
-        proto = onnx.shape_inference.infer_shapes(_relaxed(ir.to_proto(model)), data_prop=True)
+        proto = onnx.shape_inference.infer_shapes(relaxed(ir.to_proto(model)), data_prop=True)
     finally:
-        _weights_back(model, own, weights)
+        weights_back(model, own, weights)
     _take_shapes(model.graph, proto.graph)
 
 
@@ -126,7 +73,7 @@ def _take_shapes(graph: ir.Graph, proto: onnx.GraphProto) -> None:
                 _take_shapes(node.attributes[attribute.name].as_graph(), attribute.g)
 
 
-def _relaxed(proto: onnx.ModelProto) -> onnx.ModelProto:
+def relaxed(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Without the shapes that exporters wrote beside values: some are wrong, and all can be inferred."""
     del proto.graph.value_info[:]
     return proto
@@ -136,8 +83,8 @@ def with_true_outputs(model: ir.Model) -> list[str]:
     """Correct shapes that exporters declared of outputs and the graph does not give: the checker refuses them."""
     copy = model.clone()
     common.RemoveInitializersFromInputsPass()(copy)
-    _weights_led_past(copy)
-    proto = _relaxed(ir.to_proto(copy))
+    weights_led_past(copy)
+    proto = relaxed(ir.to_proto(copy))
     try:
         onnx.shape_inference.infer_shapes(proto, strict_mode=True)
     except onnx.shape_inference.InferenceError as error:

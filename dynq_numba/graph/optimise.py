@@ -9,14 +9,17 @@
 | `RmsNorm` | x [..., K], weight [K], eps [] | y | dq.rms_norm |
 | `RmsNorm_residual` | x, residual, weight, eps | y, sum | the same with residual and sum_out |
 | `Gelu`, `GeluTanh`, `Silu` | x | y | dq.gelu, dq.silu |
-| `Attention` | q [B, H, S, D], k [B, H, T, D], v [B, H, T, Dv], scale [] | y [B, H, S, Dv] | dq.attention |
+| `Attention` | q [B, H, S, D], k [B, Hkv, T, D], v [B, Hkv, T, Dv], scale [] | y [B, H, S, Dv] | dq.attention |
 | `Attention_bias` | the same, and bias, broadcast to [B, H, S, T] | y | dq.attention with mask |
+| `Rotary` | x [..., D], cos, sin | y | |
+| `MeanPool` | x [B, T, K], mask [B, T], least [] | y [B, K] | |
 | `FloatLinear` | x [..., K], weight [K, N], bias [N] | y | |
 | `FloatConv_⟨attributes⟩` | x [N, C, …], weight [O, C/g, …], bias [O] | y | |
 
-x, q, k, v, residual and bias of attention vary; the others are constant. Attention of three axes, without B, is
-`Attention_3d…`. `…_8` multiplies in 8 bits. Linears and convolutions, also those of layers/, take suffixes
-(`functions.parse`): `⟨base⟩[_⟨activation⟩][_residual]`; residual is their last input.
+x, q, k, v, residual, mask, cos, sin and bias of attention vary; the others are constant. More flags of attention, such
+as `Attention_causal`, are in rewrites/attention_function.py, those of rotary embeddings in rewrites/rotary.py. Linears
+and convolutions, also those of layers/, take suffixes (`functions.parse`): `⟨base⟩[_⟨activation⟩][_residual]`; residual
+is their last input.
 """
 
 from __future__ import annotations
@@ -24,10 +27,15 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from .expand import expand
 from .model import infer_shapes
 from .rewrites import Editor, NoMatch, Note, rewrites
 from .rewrites.base import identifier, label
 from .rewrites.fold import fold, lift
+from .rewrites.shapes import settle
+
+#: How often lengths are looked for.
+ROUNDS = 3
 
 
 def optimise(model: ir.Model, *, attention_bits: int = 32) -> list[Note]:
@@ -43,9 +51,15 @@ def optimise(model: ir.Model, *, attention_bits: int = 32) -> list[Note]:
     if attention_bits not in (8, 32):
         raise ValueError(f"attention_bits must be 8 or 32; got {attention_bits}")
     lift(model)
+    notes = expand(model, "")
     infer_shapes(model)
-    edit, notes, graphs = Editor(model), [], list(model.graphs())
+    edit, graphs = Editor(model), list(model.graphs())
     fold(edit)
+    for _ in range(ROUNDS):  # a length that is known by now makes others known
+        if not settle(edit):
+            break
+        infer_shapes(model)
+        fold(edit)
     for rewrite in rewrites(attention_bits):
         for node in [node for graph in graphs for node in graph]:
             if node.graph is None or identifier(node) not in rewrite.anchors:

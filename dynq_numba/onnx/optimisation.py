@@ -7,7 +7,8 @@ from typing import Any
 
 import onnx_ir as ir
 
-from ..graph.model import attention_bits, canonical
+from ..graph.canonical import canonical
+from ..graph.model import attention_bits
 from ..graph.names import nodes
 from ..graph.optimise import optimise as rewritten
 from ..graph.rewrites import Note

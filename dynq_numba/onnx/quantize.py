@@ -10,8 +10,9 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from ..graph.canonical import canonical
 from ..graph.layers import OPERATORS
-from ..graph.model import RECEIPT, canonical, with_true_outputs
+from ..graph.model import RECEIPT, with_true_outputs
 from ..graph.names import nodes
 from ..graph.quantizer import Progress, quantize_graph
 from ..graph.receipt import Receipt

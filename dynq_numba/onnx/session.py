@@ -9,9 +9,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ..arguments import checks
+from ..graph.canonical import canonical
 from ..graph.interpreted import Interpreted
 from ..graph.lowering import KERNELS
-from ..graph.model import attention_bits, canonical
+from ..graph.model import attention_bits
 from ..graph.optimise import optimise
 from ..graph.plan import Plan
 from ..graph.report import Report, report_of, timed_report
@@ -98,7 +99,7 @@ class InferenceSession:
         name = files.called(path_or_bytes, "path_or_bytes")
         model = files.read(path_or_bytes, "path_or_bytes")
         try:
-            self._model, _ = canonical(model, name)
+            self._model, notes = canonical(model, name)
             optimise(self._model, attention_bits=attention_bits(self._model))
             absent = missing(self._model)
         except (ValueError, TypeError, MemoryError):
@@ -106,7 +107,8 @@ class InferenceSession:
         except Exception as error:  # what the checker lets through can break a rewrite in any way
             raise ValueError(f"{name} is no valid ONNX model: {type(error).__name__}: {error}") from error
         if absent:
-            raise ValueError(f"{name} has operators that nothing here computes: {', '.join(absent)}")
+            why = "".join(f"; {note}" for note in notes if any(each in note for each in absent))
+            raise ValueError(f"{name} has operators that nothing here computes: {', '.join(absent)}{why}")
         graph = self._model.graph
         self._feeds, self._outputs = Feeds(graph.inputs), list(map(argument, graph.outputs))
         for value in graph.outputs:

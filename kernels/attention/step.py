@@ -40,6 +40,7 @@ class AttentionStep(Record):
     mask_batch: int
     mask_head: int
     mask_row: int
+    causal: int  # 1: row i sees the first T - S + i + 1 keys
     scale: Float
     descriptor: Pointer
 
@@ -51,6 +52,6 @@ def attention_step(record, threads):
         (s.batch, s.heads, s.rows, s.key_heads, s.keys, s.dim, s.value_dim), s.q, (s.q_batch, s.q_head, s.q_row),
         s.k, (s.k_batch, s.k_head, s.k_row), s.v, (s.v_batch, s.v_head, s.v_row), s.out,
         (s.out_batch, s.out_head, s.out_row), s.mask, s.mask_bytes, (s.mask_batch, s.mask_head, s.mask_row), null(),
-        0, s.scale, s.descriptor, threads,
+        s.causal, s.scale, s.descriptor, threads,
     )  # fmt: skip
     return FINE if fine else NO_MEMORY

@@ -18,8 +18,8 @@ from three_ways import check_calls
 
 import dynq_numba as dq
 from dynq_numba.graph import quantizer
+from dynq_numba.graph.canonical import canonical
 from dynq_numba.graph.functions import Name, parse
-from dynq_numba.graph.model import canonical
 from dynq_numba.graph.optimise import optimise
 from dynq_numba.onnx import quantize
 
@@ -48,16 +48,29 @@ MASKED = "Attention_bias FloatLinear FloatLinear FloatLinear FloatLinear"
 SUMMED = f"{MASKED}_residual"
 LAYER = f"{SUMMED} LayerNorm FloatLinear_gelu FloatLinear_residual LayerNorm"
 PLAIN = "Attention FloatLinear FloatLinear FloatLinear FloatLinear"
+CAUSAL = PLAIN.replace("Attention", "Attention_causal")
+GROUPED = PLAIN.replace("Attention", "Attention_grouped")
+LLAMA = f"{PLAIN} Rotary Rotary".replace("Attention", "Attention_grouped_causal")
+PAIRS = LLAMA.replace("Rotary", "Rotary_interleaved")
 GELUS = "Gelu Gelu GeluTanh GeluTanh GeluTanh Silu"
 RMS = "RmsNorm_residual FloatLinear_silu FloatLinear FloatLinear_residual"
 #: What each file is to become.
 EXPORTED = {
     "bert_13": LAYER, "bert_17": LAYER, "bert_dynamo": LAYER, "sdpa_boolean": SUMMED, "sdpa_boolean_dynamo": SUMMED,
     "sdpa_float": SUMMED, "sdpa_float_dynamo": SUMMED, "sdpa_plain": PLAIN, "sdpa_plain_dynamo": PLAIN,
-    "causal": MASKED, "distil": MASKED, "mha": "Attention_bias FloatLinear FloatLinear",
+    "causal": CAUSAL, "distil": MASKED, "mha": "Attention_bias FloatLinear FloatLinear",
     "mha_weights": "Attention_3d_bias FloatLinear FloatLinear", "mha_dynamo": "Attention_bias FloatLinear FloatLinear",
     "norms_13": "LayerNorm LayerNorm", "norms_17": "LayerNorm LayerNorm", "norms_dynamo": "LayerNorm LayerNorm RmsNorm",
     "gelus_13": GELUS, "gelus_20": GELUS, "gelus_dynamo": GELUS, "rms": RMS, "rms_dynamo": RMS,
+    **dict.fromkeys(
+        (f"triangle_{kind}{by}" for kind in ("sdpa", "tril", "triu", "range") for by in ("", "_dynamo")), CAUSAL
+    ),
+    "triangle_both": f"{CAUSAL}".replace("causal", "causal_bias"),
+    "triangle_both_dynamo": f"{CAUSAL}".replace("causal", "causal_bias"),
+    "attention_23": CAUSAL, "attention_23_boolean": SUMMED, "norms_23": "LayerNorm LayerNorm RmsNorm",
+    "llama": LLAMA, "llama_dynamo": LLAMA, "llama_23": LLAMA, "interleaved_dynamo": PAIRS,
+    "grouped": GROUPED, "grouped_dynamo": GROUPED, "grouped_23": GROUPED,
+    "sentence": "LayerNorm MeanPool", "sentence_dynamo": "LayerNorm MeanPool",
     "conv_norm": "FloatConv_relu FloatConv_silu", "conv_norm_dynamo": "FloatConv_relu FloatConv_silu",
 }  # fmt: skip
 

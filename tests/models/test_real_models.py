@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from onnx_models import in_onnxruntime, in_reference
 from three_ways import check_calls
 
-from dynq_numba.graph.model import canonical
+from dynq_numba.graph.canonical import canonical
 from dynq_numba.graph.optimise import optimise
 from dynq_numba.kernels.linear.reference import linear as meaning
 from dynq_numba.onnx import quantize

@@ -11,6 +11,7 @@ import pytest
 from onnx import numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 
+from dynq_numba.graph.expand import EXPANSIONS
 from dynq_numba.graph.lowering import LOWERINGS
 from dynq_numba.graph.lowering.numbers import NUMBERS
 from dynq_numba.graph.model import DOMAIN
@@ -31,9 +32,12 @@ IN_PYTHON = (
     "computed at run time", "auto_pad", "3 spatial axes", "training", "the mask of Dropout", "IsInf of one sign",
     "Cast of", "mod of float32", "Mod of float32", "Pow of", "Range of float32", "of bool", "of no axis",
     "indices of the largest values", "patches overlap", "is left out", "factors that are not whole", "nearest by",
-    "linear by", "cubic by",
+    "linear by", "cubic by", "no kernel",  # of Attention that gives its scores
 )  # fmt: skip
-OPERATORS = sorted({name for name in (*LOWERINGS, *NUMBERS) if not name.startswith(f"{DOMAIN}::")})
+OPERATORS = sorted(
+    {name for name in (*LOWERINGS, *NUMBERS) if not name.startswith(f"{DOMAIN}::")}
+    | {name for name in EXPANSIONS if "." not in name}
+)
 
 
 @cache

@@ -2,7 +2,8 @@
 
     python tests/programs/export_spellings.py [NAME …]      # needs torch and onnxscript, which no test does
 
-Written by torch 2.13 and onnxscript 0.7. tests/models/test_fusion.py says what each of them is to become.
+Written by torch 2.13 and onnxscript 0.7; `runtime_…` by the optimizers of onnxruntime 1.32, of such files.
+tests/models/test_fusion.py and test_expansions.py say what each of them is to become.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Sdpa(Projections):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         q, k, v = (heads_of(each(x)) for each in (self.query, self.key, self.value))
         given = mask[:, None, None, :]
-        given = given.to(torch.bool) if self.kind == "boolean" else (1.0 - given.to(torch.float32)) * LOWEST
+        given = (1.0 - given.to(torch.float32)) * LOWEST if self.kind == "float" else given.to(torch.bool)
+        given = given.expand(-1, -1, x.size(1), -1) if self.kind == "square" else given
         return self.out(joined(F.scaled_dot_product_attention(q, k, v, attn_mask=given))) + x
 
 
@@ -102,6 +104,105 @@ class Mha(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         return self.attention(x, x, x, key_padding_mask=mask == 0, need_weights=self.weights)[0]
+
+
+class Encoder(nn.Module):
+    """A whole encoder of one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.kinds, self.places = (nn.Embedding(n, WIDTH) for n in (40, 2, 8))
+        self.norm, self.layer = nn.LayerNorm(WIDTH, eps=1e-12), Bert()
+
+    def forward(self, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        places = torch.arange(8)[None, : input_ids.size(1)]
+        x = self.words(input_ids) + self.kinds(token_type_ids) + self.places(places)
+        return self.layer(self.norm(x), mask)
+
+
+class Triangle(Projections):
+    """Masks of the keys behind a row, as models compute them."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        q, k, v = (heads_of(each(x)) for each in (self.query, self.key, self.value))
+        n = x.size(1)
+        if self.kind == "sdpa":
+            return self.out(joined(F.scaled_dot_product_attention(q, k, v, is_causal=True)))
+        if self.kind == "tril":
+            given = torch.tril(torch.ones(n, n, dtype=torch.bool))
+        elif self.kind == "triu":
+            given = torch.full((n, n), float("-inf")).triu(1)
+        elif self.kind == "range":
+            places = torch.arange(n)
+            given = (places[None, :] <= places[:, None])[None, None]
+        else:  # both, as transformers joins them
+            assert mask is not None
+            places = torch.arange(n)
+            given = (places[None, :] <= places[:, None])[None, None] & mask[:, None, None, :].to(torch.bool)
+        return self.out(joined(F.scaled_dot_product_attention(q, k, v, attn_mask=given)))
+
+
+class Llama(nn.Module):
+    """As LlamaAttention: four heads, two of keys, rotated halves, a triangle."""
+
+    def __init__(self, kind: str = "halves") -> None:
+        super().__init__()
+        self.kind, self.dim = kind, 8
+        self.query, self.out = nn.Linear(WIDTH, 32, bias=False), nn.Linear(32, WIDTH, bias=False)
+        self.key, self.value = (nn.Linear(WIDTH, 16, bias=False) for _ in range(2))
+        self.register_buffer("steps", 1.0 / 100 ** (torch.arange(0, self.dim, 2) / self.dim))
+
+    def rotated(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        if self.kind == "halves":
+            turned = torch.cat((-x[..., self.dim // 2 :], x[..., : self.dim // 2]), dim=-1)
+        else:
+            turned = torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)
+        return x * cos + turned * sin
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, _ = x.shape
+        q, k, v = (each(x).view(b, n, -1, self.dim).transpose(1, 2) for each in (self.query, self.key, self.value))
+        angles = torch.arange(n)[:, None].to(torch.float32) * self.steps
+        angles = torch.cat((angles, angles), -1) if self.kind == "halves" else angles.repeat_interleave(2, -1)
+        cos, sin = angles.cos()[None, None], angles.sin()[None, None]
+        q, k = self.rotated(q, cos, sin), self.rotated(k, cos, sin)
+        k, v = (each[:, :, None].expand(b, 2, 2, n, self.dim).reshape(b, 4, n, self.dim) for each in (k, v))
+        seen = torch.full((n, n), LOWEST).triu(1)
+        scores = torch.matmul(q, k.transpose(2, 3)) * self.dim**-0.5 + seen[None, None]
+        weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
+        return self.out(torch.matmul(weights, v).transpose(1, 2).reshape(b, n, 32))
+
+
+class Grouped(Llama):
+    """Keys and values as torch repeats them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, _ = x.shape
+        q, k, v = (each(x).view(b, n, -1, self.dim).transpose(1, 2) for each in (self.query, self.key, self.value))
+        if self.kind == "sdpa":
+            y = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        else:
+            k, v = (each.repeat_interleave(2, dim=1) for each in (k, v))
+            y = F.scaled_dot_product_attention(q, k, v)
+        return self.out(y.transpose(1, 2).reshape(b, n, 32))
+
+
+class Sentence(nn.Module):
+    """The end of a sentence encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(WIDTH)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = self.norm(x)
+        wide = mask.unsqueeze(-1).expand(x.size()).float()
+        mean = torch.sum(x * wide, 1) / torch.clamp(wide.sum(1), min=1e-9)
+        return F.normalize(mean, p=2.0, dim=1)
 
 
 class Rms(nn.Module):
@@ -205,15 +306,100 @@ EXPORTS: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...], int, bool]
     "gelus_dynamo": (lambda: Apply(gelus), ROWS, 20, True),
     "rms": (Rms, (ROWS[0], torch.randn(2, 5, WIDTH)), 17, False),
     "rms_dynamo": (Rms, (ROWS[0], torch.randn(2, 5, WIDTH)), 18, True),
+    "triangle_sdpa": (lambda: Triangle("sdpa"), ROWS, 17, False),
+    "triangle_sdpa_dynamo": (lambda: Triangle("sdpa"), ROWS, 18, True),
+    "triangle_tril": (lambda: Triangle("tril"), ROWS, 17, False),
+    "triangle_tril_dynamo": (lambda: Triangle("tril"), ROWS, 18, True),
+    "triangle_triu": (lambda: Triangle("triu"), ROWS, 17, False),
+    "triangle_triu_dynamo": (lambda: Triangle("triu"), ROWS, 18, True),
+    "triangle_range": (lambda: Triangle("range"), ROWS, 17, False),
+    "triangle_range_dynamo": (lambda: Triangle("range"), ROWS, 18, True),
+    "triangle_both": (lambda: Triangle("both"), MASKED, 17, False),
+    "triangle_both_dynamo": (lambda: Triangle("both"), MASKED, 18, True),
+    "attention_23": (lambda: Triangle("sdpa"), ROWS, 23, True),
+    "attention_23_boolean": (lambda: Sdpa("square"), MASKED, 23, True),
+    "llama": (Llama, ROWS, 17, False),
+    "llama_dynamo": (Llama, ROWS, 18, True),
+    "llama_23": (Llama, ROWS, 23, True),
+    "interleaved_dynamo": (lambda: Llama("pairs"), ROWS, 18, True),
+    "grouped": (lambda: Grouped("repeat"), ROWS, 17, False),
+    "grouped_dynamo": (lambda: Grouped("repeat"), ROWS, 18, True),
+    "grouped_23": (lambda: Grouped("sdpa"), ROWS, 23, True),
+    "sentence": (Sentence, MASKED, 14, False),
+    "sentence_dynamo": (Sentence, MASKED, 18, True),
+    "norms_23": (lambda: norms(True), ROWS, 23, True),
     "conv_norm": (ConvNorm, IMAGE, 17, False),
     "conv_norm_dynamo": (ConvNorm, IMAGE, 18, True),
 }
 
 
+def _encoder(path: str) -> None:
+    ids = torch.randint(0, 40, (2, 5))
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    free = {name: {0: "batch", 1: "sequence"} for name in names}
+    torch.onnx.export(
+        Encoder().eval(), (ids, torch.ones_like(ids), torch.zeros_like(ids)), path, input_names=names,
+        output_names=["y"], opset_version=17, dynamo=False, dynamic_axes=free,
+    )  # fmt: skip
+
+
+def _by_transformers(path: str, heads: bool = False, approximate: bool = False, lengths: bool = False) -> None:
+    """As `python -m onnxruntime.transformers.optimizer --model_type bert`."""
+    from onnxruntime.transformers.fusion_options import AttentionMaskFormat, FusionOptions
+    from onnxruntime.transformers.optimizer import optimize_model
+
+    _encoder(path)
+    options = FusionOptions("bert")
+    options.use_multi_head_attention, options.enable_gelu_approximation = heads, approximate
+    if lengths:
+        options.attention_mask_format = AttentionMaskFormat.MaskIndexEnd
+    made = optimize_model(path, "bert", num_heads=HEADS, hidden_size=WIDTH, optimization_options=options, opt_level=0)
+    made.save_model_to_file(path)
+
+
+def _by_session(path: str, name: str) -> None:
+    """As a session writes with `optimized_model_filepath`."""
+    import onnxruntime
+
+    if name == "encoder":
+        _encoder(path)
+    else:
+        Path(path).write_bytes((FOLDER / f"{name}.onnx").read_bytes())
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = path
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+#: What writes each file of ONNX Runtime's optimizers.
+RUNTIME: dict[str, Callable[[str], None]] = {
+    "runtime_bert": _by_transformers,
+    "runtime_bert_heads": lambda path: _by_transformers(path, heads=True),
+    "runtime_bert_fast": lambda path: _by_transformers(path, approximate=True, lengths=True),
+    "runtime_session": lambda path: _by_session(path, "encoder"),
+    "runtime_conv": lambda path: _by_session(path, "conv_norm"),
+    "runtime_distil": lambda path: _by_session(path, "distil"),
+}
+
+
 def export(name: str) -> None:
     torch.manual_seed(0)
+    path = FOLDER / f"{name}.onnx"
+    if name in RUNTIME:
+        RUNTIME[name](str(path))
+    else:
+        by_torch(name, path)
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]  # the exporter's lines of code
+    onnx.save(model, path)
+    print(f"{path.stat().st_size:7} {name}")
+
+
+def by_torch(name: str, path: Path) -> None:
     make, inputs, opset, dynamo = EXPORTS[name]
-    module, path = make().eval(), FOLDER / f"{name}.onnx"
+    module = make().eval()
     names = ["x", "mask"][: len(inputs)]
     free = {0: "batch"} if name.startswith("conv") else {0: "batch", 1: "sequence"}
     options = {"dynamic_shapes": (dict.fromkeys(free, torch.export.Dim.DYNAMIC),) * len(inputs)} if dynamo else {
@@ -224,14 +410,8 @@ def export(name: str) -> None:
         module, inputs, str(path), input_names=names, output_names=["y"], opset_version=opset, dynamo=dynamo,
         external_data=False, **options,
     )  # fmt: skip
-    model = onnx.load(path)
-    for node in model.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]  # the exporter's lines of code
-    onnx.save(model, path)
-    print(f"{path.stat().st_size:7} {name}")
 
 
 if __name__ == "__main__":
-    for chosen in sys.argv[1:] or EXPORTS:
+    for chosen in sys.argv[1:] or (*EXPORTS, *RUNTIME):
         export(chosen)

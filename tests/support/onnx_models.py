@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import numpy_helper, parser
+from onnx import TensorProto, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
 
@@ -29,3 +29,28 @@ def in_onnxruntime(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list
 def in_reference(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     with np.errstate(all="ignore"):
         return ReferenceEvaluator(model).run(None, feeds)
+
+
+def in_float64(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """onnx.reference with everything that is float32 as float64."""
+    copy, single, double = onnx.ModelProto.FromString(model.SerializeToString()), TensorProto.FLOAT, TensorProto.DOUBLE
+
+    def widened(tensor: TensorProto) -> None:
+        if tensor.data_type == single:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
+
+    for tensor in copy.graph.initializer:
+        widened(tensor)
+    for value in (*copy.graph.input, *copy.graph.output, *copy.graph.value_info):
+        if value.type.tensor_type.elem_type == single:
+            value.type.tensor_type.elem_type = double
+    for node in copy.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "value_float":
+                attribute.name, attribute.type = "value", onnx.AttributeProto.TENSOR
+                attribute.t.CopyFrom(numpy_helper.from_array(np.float64(attribute.f)))
+            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == single:
+                attribute.i = double
+            elif attribute.HasField("t"):
+                widened(attribute.t)
+    return in_reference(copy, {k: v.astype(np.float64) if v.dtype == np.float32 else v for k, v in feeds.items()})

@@ -21,8 +21,10 @@ from oracle_floats import norm as norm_oracle
 import dynq_numba as dq
 from dynq_numba.graph.constants import run_node
 from dynq_numba.graph.functions import parse
+from dynq_numba.graph.model import RECEIPT
 from dynq_numba.kernels.activations.reference import ACTIVATIONS
 from dynq_numba.kernels.linear.reference import linear as linear_meaning
+from dynq_numba.onnx import InferenceSession
 
 F64 = np.float64
 Array = np.ndarray
@@ -78,10 +80,20 @@ def _quantized(inputs: list[Array]) -> Array:
     return y.reshape(*x.shape[:-1], -1)
 
 
-def _attention(inputs: list[Array]) -> tuple[Array, Array]:
+def _repeated(q: Array, *few: Array) -> list[Array]:
+    """k and v with as many heads as q."""
+    return [each.repeat(q.shape[-3] // each.shape[-3], -3) for each in few]
+
+
+def _attention(inputs: list[Array], flags: set[str]) -> tuple[Array, Array]:
     """Keys of weight 0 are not seen."""
     q, k, v, scale, *bias = map(F64, inputs)
+    k, v = _repeated(q, k, v)
     scores = q * scale @ k.swapaxes(-1, -2) + (bias[0] if bias else 0)
+    if flags & {"causal", "topleft"}:
+        rows, keys = scores.shape[-2:]
+        place = np.arange(rows)[:, None] + (keys - rows if "causal" in flags else 0)
+        scores = np.where(np.arange(keys) <= place, scores, -np.inf)
     size = np.abs(q * scale) @ np.abs(k).swapaxes(-1, -2) + (np.abs(bias[0]) if bias else 0)
     largest = scores.max(-1, keepdims=True)
     weights = np.exp(scores - np.where(np.isfinite(largest), largest, 0))
@@ -91,6 +103,29 @@ def _attention(inputs: list[Array]) -> tuple[Array, Array]:
     largest_v = np.abs(v).max((-1, -2), keepdims=True)
     bound = 1.01 * U * largest_v * (2 * (q.shape[-1] + 3) * e + 13 * math.ceil(k.shape[-2] / 64) + 350)
     return weights @ v, bound + 0 * (weights @ v)
+
+
+def _rotary(inputs: list[Array], flags: set[str]) -> tuple[Array, Array]:
+    """Two products and a sum."""
+    x, cos, sin = map(F64, inputs)
+    half = x.shape[-1] // 2
+    pairs = (slice(0, None, 2), slice(1, None, 2)) if "interleaved" in flags else (slice(half), slice(half, None))
+    if "half" in flags:
+        tables = np.empty((2, *cos.shape[:-1], 2 * half))
+        for pair in pairs:
+            tables[..., pair] = cos, sin
+        cos, sin = tables
+    turned = np.empty_like(x)
+    turned[..., pairs[0]], turned[..., pairs[1]] = -x[..., pairs[1]], x[..., pairs[0]]
+    return x * cos + turned * sin, 2.01 * U * (np.abs(x * cos) + np.abs(turned * sin))
+
+
+def _mean_pool(inputs: list[Array]) -> tuple[Array, Array]:
+    """A product and a sum for each token, a sum of whole numbers, a quotient."""
+    x, mask, least = map(F64, inputs)
+    weights, divisors = mask[..., None], np.maximum(mask.sum(1)[:, None], least)
+    y = (weights * x).sum(1) / divisors
+    return y, 1.01 * U * (x.shape[1] + 2) * (np.abs(weights * x).sum(1) / divisors)
 
 
 def _float_conv(
@@ -145,9 +180,13 @@ def truth(
     if call.op_type in ("Gelu", "GeluTanh", "Silu"):
         y, bound = TRUE[{"Gelu": "gelu", "GeluTanh": "gelu_tanh", "Silu": "silu"}[call.op_type]](F64(inputs[0]))
     elif name.base.startswith("Attention"):
-        y, bound = _attention(inputs)
+        y, bound = _attention(inputs, set(name.base.split("_")))
         if call.op_type.endswith("_8"):
-            return [(y, bound + _of_bytes(*inputs[:4]), bound)]
+            return [(y, bound + _of_bytes(inputs[0], *_repeated(*inputs[:3]), inputs[3]), bound)]
+    elif name.base.startswith("Rotary"):
+        y, bound = _rotary(inputs, set(name.base.split("_")))
+    elif name.base == "MeanPool":
+        y, bound = _mean_pool(inputs)
     elif name.base.startswith("FloatConv"):
         y, bound = _float_conv(inputs, function, name.activation, folded)
     elif name.base == "FloatLinear":
@@ -157,11 +196,13 @@ def truth(
     return [(y, bound + 2.0**-147, bound + 2.0**-147)]
 
 
-def ours(call: ir.Node, inputs: list[Array]) -> list[Array] | None:
+def ours(call: ir.Node, inputs: list[Array], function: onnx.FunctionProto, body: list[Array]) -> list[Array] | None:
     """What our kernels give; None where no public function does this yet."""
     name = parse(call.op_type)
     if name.base in ("LayerNorm", "RmsNorm"):
         *arrays, eps = inputs
+        if name.residual:
+            arrays[:2] = np.broadcast_arrays(*arrays[:2])
         x, residual = arrays[0], arrays.pop(1) if name.residual else None
         total = None if residual is None else np.empty_like(x)
         norm = dq.layer_norm if name.base == "LayerNorm" else dq.rms_norm
@@ -169,8 +210,13 @@ def ours(call: ir.Node, inputs: list[Array]) -> list[Array] | None:
         return [y] if total is None else [y, total]
     if name.base.startswith("Attention"):
         q, k, v, scale, *bias = inputs
-        bits = 8 if call.op_type.endswith("_8") else None
-        return [dq.attention(q, k, v, scale=float(scale), mask=bias[0] if bias else None, bits=bits)]
+        flags = name.base.split("_")
+        causal = "top_left" if "topleft" in flags else "causal" in flags
+        mask = bias[0] if bias else None
+        bits = 8 if "8" in flags else None
+        return [dq.attention(q, k, v, scale=float(scale), mask=mask, causal=causal, bits=bits)]
+    if name.base.split("_")[0] in ("Rotary", "MeanPool"):
+        return _in_session(call, inputs, function, body)
     if call.op_type in ("Gelu", "GeluTanh"):
         return [dq.gelu(inputs[0], approximate="tanh" if call.op_type == "GeluTanh" else None)]
     if call.op_type == "Silu":
@@ -180,6 +226,27 @@ def ours(call: ir.Node, inputs: list[Array]) -> list[Array] | None:
         y = y if name.activation is None else ACTIVATIONS[name.activation](y)
         return [y + inputs[5] if name.residual else y]
     return None
+
+
+def _in_session(
+    call: ir.Node, inputs: list[Array], function: onnx.FunctionProto, body: list[Array]
+) -> list[Array]:
+    """What a session of this call alone gives, without a step in Python."""
+    kinds = [onnx.helper.np_dtype_to_tensor_dtype(each.dtype) for each in inputs]
+    made = onnx.helper.make_tensor_value_info
+    values = [made(name, kind, each.shape) for name, kind, each in zip(function.input, kinds, inputs, strict=True)]
+    pairs = zip(function.output, body, strict=True)
+    results = [made(name, onnx.TensorProto.FLOAT, each.shape) for name, each in pairs]
+    node = onnx.helper.make_node(call.op_type, function.input, function.output, domain=function.domain)
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "g", values, results), functions=[function], ir_version=10,
+        opset_imports=[*function.opset_import, onnx.helper.make_opsetid(function.domain, 1)],
+    )  # fmt: skip
+    onnx.helper.set_model_props(model, {RECEIPT: "{}"})
+    session = InferenceSession(model)
+    found = session.run(None, dict(zip(function.input, inputs, strict=True)))
+    assert not any(step.kernel.startswith("python") for step in session.report())
+    return found
 
 
 def all_values(model: onnx.ModelProto, feeds: dict[str, Array]) -> dict[str, Array]:
@@ -214,7 +281,7 @@ def check_calls(source: onnx.ModelProto, made: ir.Model, feeds: dict[str, Array]
         with np.errstate(all="ignore"):
             feed = dict(zip(function.input, inputs, strict=True))
             body = ReferenceEvaluator(function).run(None, feed, attributes={})
-        kernel = ours(node, inputs)
+        kernel = ours(node, inputs, function, body)
         for i, (want, bound, loose) in enumerate(truth(node, inputs, function, folded)):
             replaced = values.get(node.outputs[i].name or "")
             for way, got, most in (

@@ -22,10 +22,12 @@ from . import (
     elementwise,
     images,
     linear,
+    mean_pool,
     normalization,
     products,
     recurrent,
     reductions,
+    rotary,
     rowwise,
     views,
 )
@@ -35,8 +37,8 @@ Lowering = Callable[[Trace, ir.Node], None]
 #: By operator of ONNX, or "dynq::" and the first part of a function's name.
 LOWERINGS: dict[str, Lowering] = {}
 for _module in (
-    attention, control, conv, copies, elementwise, images, linear, normalization, products, recurrent, reductions,
-    rowwise, views,
+    attention, control, conv, copies, elementwise, images, linear, mean_pool, normalization, products, recurrent,
+    reductions, rotary, rowwise, views,
 ):  # fmt: skip
     LOWERINGS |= _module.LOWERINGS
 

@@ -119,8 +119,10 @@ def weight_of(tensor: Tensor) -> int:
     return 1 + sum(weight_of(each) if each.storage is None else 1 for each in tensor.expression.operands)
 
 
-def materialised(trace: Trace, tensor: Tensor, value: ir.Value | None = None) -> Tensor:
-    """The values of an expression, written by one step."""
+def materialised(
+    trace: Trace, tensor: Tensor, value: ir.Value | None = None, into: Tensor | None = None
+) -> Tensor:
+    """The values of an expression, written by one step; `into` memory of any strides, if it is given."""
     leaves: list[Tensor] = []
     operations: list[tuple] = []
     nodes: list[str] = []
@@ -136,7 +138,9 @@ def materialised(trace: Trace, tensor: Tensor, value: ir.Value | None = None) ->
     def ordered(axes: Sequence[AnySize]) -> tuple[AnySize, ...]:
         return tuple(axes[axis] for axis in order)
 
-    if value is not None and value in trace.outputs:
+    if into is not None:
+        out = into
+    elif value is not None and value in trace.outputs:
         out = trace.result(value, tensor.dtype, tensor.shape)
     else:
         block = trace.block(tensor.dtype, ordered(tensor.shape))

@@ -32,12 +32,16 @@ def reduction(trace: Trace, node: ir.Node) -> None:
     if not axes and none:
         raise Unsupported(f"{name} of no axis")
     axes = axes or list(range(x.rank))
-    x = trace.memory(x)
-    kept = [axis for axis in range(x.rank) if axis not in axes]
     keep = node.attributes.get_int("keepdims", 1)
     shape = tuple(1 if axis in axes else x.shape[axis] for axis in range(x.rank) if keep or axis not in axes)
-    out = trace.result(node.outputs[0], x.dtype, shape)
-    places = kept if keep else range(len(kept))
+    reduced(trace, name, x, axes, trace.result(node.outputs[0], x.dtype, shape))
+
+
+def reduced(trace: Trace, name: str, x: Tensor, axes: list[int], out: Tensor) -> None:
+    """A step that reduces these axes of x; `out` has the others, and these with length 1 or not at all."""
+    x = trace.memory(x)
+    kept = [axis for axis in range(x.rank) if axis not in axes]
+    places = kept if out.rank == x.rank else range(len(kept))
     outer = merged(
         tuple(x.shape[axis] for axis in kept), tuple(x.strides[axis] for axis in kept),
         tuple(out.strides[place] for place in places),
@@ -49,8 +53,7 @@ def reduction(trace: Trace, node: ir.Node) -> None:
     fields |= {"last": int(x.rank - 1 in axes), "x": x, "out": out}
     fields |= padded(("kept", "x_kept", "out_kept"), outer, KEPT)
     fields |= padded(("reduced", "x_reduced"), inner, REDUCED)
-    words = [fields[field] for field in ReduceRecord.kinds]
-    trace.step(name, kernels.step_address(), words)
+    trace.step(name, kernels.step_address(), [fields[field] for field in ReduceRecord.kinds])
 
 
 def _axes(trace: Trace, node: ir.Node, rank: int) -> list[int]:

@@ -13,7 +13,7 @@ from ...operators.rowwise.backend import RATES
 from ...runtime import isa, kernel_table, threads
 from ..functions import parse
 from ..sizes import Shape, product
-from ..tensor import Tensor, expect
+from ..tensor import Tensor, broadcast, expect
 from ..trace import Trace
 from .base import F32, axis_of, call, floats_only
 from .linear import matrix, spread
@@ -48,7 +48,9 @@ def norm(trace: Trace, node: ir.Node) -> None:
     if name.residual:
         other = trace.input(node, 1)
         floats_only(other)
-        other, stride = matrix(trace, spread(trace, other, x.shape))
+        shape = broadcast([x.shape, other.shape])
+        x, other = spread(trace, x, shape), spread(trace, other, shape)
+        other, stride = matrix(trace, other)
         fields |= {"residual": other, "residual_stride": stride}
     rows, x_stride = matrix(trace, x)
     out = trace.result(node.outputs[0], F32, x.shape)

@@ -9,17 +9,19 @@ from .flattened import Flattened
 from .gemm import Gemm
 from .identities import Identities
 from .linear import Linear
+from .mean_pool import MeanPool
 from .norms import Norms
 from .one_hot import OneHot
 from .post_ops import Activation, Residual
 from .residual_norms import ResidualNorms
+from .rotary import Rotary
 
 
 def rewrites(attention_bits: int = 32) -> tuple[Rewrite, ...]:
     """In the order in which they are done: each finds what those before it have made."""
     return (
-        Identities(), Flattened(), Gemm(), Affine(), Norms(), Activations(), Attention(attention_bits), Linear(),
-        OneHot(), Conv(), Activation(), Residual(), ResidualNorms(),
+        Identities(), Flattened(), Gemm(), Affine(), Norms(), Activations(), Rotary(), Attention(attention_bits),
+        MeanPool(), Linear(), OneHot(), Conv(), Activation(), Residual(), ResidualNorms(),
     )  # fmt: skip
 
 

@@ -1,19 +1,18 @@
 """Scaled dot-product attention around a Softmax: dq.attention.
 
-    Attention[_3d][_bias][_8]   q [B, H, S, D], k [B, H, T, D], v [B, H, T, Dv], scale [], bias (to [B, H, S, T])
-                                y [B, H, S, Dv] = softmax(q · kᵀ · scale + bias) · v        (`_3d`: without B)
+    Attention[_3d][_grouped][_causal | _topleft][_bias][_8]        attention_function.py says what each computes
 
     q ─ scale? ─┐                                                   v ─┐
                 MatMul ─ scale? ─ mask* ─ Softmax ─ NaN to 0? ─ Dropout? ─ MatMul ─▶ y
     k ─ scale? ─ Transpose ─ scale? ─┘
 
 A scale is Mul or Div by a constant, in any of these places and in several; a mask is an Add, or a Where with a number
-below -1000 for keys that are not seen. All masks together become one bias. A row that sees no key (all -inf) is zeros,
-as dq.attention has it; a plain softmax makes NaN of it. A row for which a Where leaves no key but a finite number
-weighs its keys by their scores, where the exporter's weighs them equally.
+below -1000 for keys that are not seen. A triangle becomes `causal` (causal.py); all other masks together become one
+bias. A row that sees no key (all -inf) is zeros, as dq.attention has it; a plain softmax makes NaN of it. A row for
+which a Where leaves no key but a finite number weighs its keys by their scores, where the exporter's weighs them
+equally. Heads of k and v that were repeated are taken before that (groups.py).
 
-The Transposes and Reshapes around q, k, v and y stay: they are views. In `_8` our kernel multiplies in 8 bits; the body
-is the float meaning.
+The Transposes and Reshapes around q, k, v and y stay: they are views.
 """
 
 from __future__ import annotations
@@ -24,35 +23,15 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from ..functions import function
+from .attention_function import attention
 from .base import Editor, NoMatch, Rewrite, identifier, label
+from .causal import HIDDEN as NEVER
+from .causal import causal
+from .groups import before_repeat
 from .shapes import is_axis, parts
 
 #: What a Where must put in the place of a score to be a mask.
 HIDDEN = -1000.0
-
-_BODY = """
-    scaled = Mul (q, scale)
-    turned = Transpose <perm: ints = [PERM]> (k)
-    SCORES = MatMul (scaled, turned)
-MASK    last = Constant <value_ints: ints = [-1]> ()
-    largest = ReduceMax (scores, last)
-    never = Constant <value_float: float = -inf> ()
-    zero = Constant <value_float: float = 0.0> ()
-    blind = Equal (largest, never)
-    shares = Softmax <axis: int = -1> (scores)
-    weights = Where (blind, zero, shares)
-    y = MatMul (weights, v)
-"""
-
-
-def attention(name: str) -> ir.Function:
-    """The function of that name."""
-    rank, bias = 3 if "_3d" in name else 4, "_bias" in name
-    perm = [*range(rank - 2), rank - 1, rank - 2]
-    body = _BODY.replace("PERM", ", ".join(map(str, perm))).replace("SCORES", "products" if bias else "scores")
-    body = body.replace("MASK", "    scores = Add (products, bias)\n" if bias else "")
-    return function(name, "q, k, v, scale, bias" if bias else "q, k, v, scale", body)
 
 
 @dataclass
@@ -63,6 +42,8 @@ class _Scores:
     k: ir.Value
     factor: float
     bias: ir.Value | None = None
+    #: Which keys are before a row, by the name that functions have for it.
+    causal: str = ""
     nodes: list[ir.Node] = field(default_factory=list)
 
 
@@ -91,8 +72,13 @@ class Attention(Rewrite):
             if edit.constants.is_constant(value):
                 raise NoMatch(f"{role} is constant")
         scale = edit.constant(f"{label(last)}.scale", np.float32(found.factor))
+        (k, times), (few, again) = before_repeat(found.k, edit), before_repeat(v, edit)
+        grouped = times == again > 1
+        if grouped:
+            found.k, v = k, few
         inputs = [found.q, found.k, v, scale, *([] if found.bias is None else [found.bias])]
-        name = "Attention" + "_3d" * (rank == 3) + "_bias" * (found.bias is not None) + "_8" * (self.bits == 8)
+        flags = {"3d": rank == 3, "grouped": grouped, found.causal: bool(found.causal), "bias": found.bias is not None}
+        name = "_".join(["Attention", *(flag for flag, given in flags.items() if given), *["8"] * (self.bits == 8)])
         call = edit.call(name, partial(attention, name), inputs, last)
         edit.replace(last.outputs, call.outputs, [*found.nodes, call], last)
         return call.op_type
@@ -128,7 +114,7 @@ def _scores(value: ir.Value, edit: Editor) -> _Scores:
     if kind in ("Mul", "Div"):
         inner, factor = _unscaled(value, edit)
         found = _scores(inner, edit) if inner is not value else None
-        if found is None or found.bias is not None:
+        if found is None or found.bias is not None or found.causal:
             raise NoMatch(f"{kind} of scores, not by a constant, or after a mask")
         found.factor *= factor
         return found
@@ -137,15 +123,50 @@ def _scores(value: ir.Value, edit: Editor) -> _Scores:
             term, bias = node.inputs[one], node.inputs[other]
             if term is not None and bias is not None and _leads_to_product(term, edit):
                 found = _scores(term, edit)
-                if found.bias is not None:
-                    found.nodes.append(edit.node("Add", [found.bias, bias], like=bias))
-                    bias = found.nodes[-1].outputs[0]
-                found.bias = bias
+                _add_mask(found, bias, edit)
                 return found
         raise NoMatch(f"no side of Add {label(node)} is q · kᵀ")
     if kind == "Where":
         return _where(node, edit)
     raise NoMatch(f"{kind} gives the scores, which attention has from MatMul, Mul, Div, Add and Where")
+
+
+def _add_mask(found: _Scores, mask: ir.Value, edit: Editor) -> None:
+    """A mask, or each side of a sum of two, as a triangle or as a bias."""
+    where = edit.maker(mask, "Where")
+    if where is not None and found.bias is None and not found.causal:  # of booleans
+        numbers = [edit.scalar(each) for each in where.inputs[1:]]
+        hidden = next((each for each in numbers if each is not None and each <= NEVER), None)
+        if hidden is not None and 0 in numbers:
+            _choose(where.inputs[0], hidden, numbers.index(hidden), found, edit, mask)
+            return
+    add = edit.maker(mask, "Add")
+    terms = [mask] if add is None else [each for each in add.inputs if each is not None]
+    kinds = [causal(term, found.q, found.k, edit, additive=True) for term in terms]
+    if not found.causal and any(kinds):
+        found.causal = next(filter(None, kinds))
+        terms = [term for term, kind in zip(terms, kinds, strict=True) if kind != found.causal]
+    else:
+        terms = [mask]
+    for term in terms:
+        if found.bias is not None:
+            found.nodes.append(edit.node("Add", [found.bias, term], like=term))
+            term = found.nodes[-1].outputs[0]
+        found.bias = term
+
+
+def _without_triangle(
+    condition: ir.Value | None, found: _Scores, edit: Editor, *, inverted: bool
+) -> ir.Value | None:
+    """What is left of a condition, or of one that joins two, without a triangle in it; None where nothing is."""
+    join = edit.maker(condition, "Or" if inverted else "And")
+    sides = [condition] if join is None else list(join.inputs)
+    for i, side in enumerate(sides):
+        kind = "" if side is None else causal(side, found.q, found.k, edit, additive=False, inverted=inverted)
+        if kind:
+            found.causal = kind
+            return sides[1 - i] if len(sides) == 2 else None
+    return condition
 
 
 def _where(node: ir.Node, edit: Editor) -> _Scores:
@@ -161,12 +182,29 @@ def _where(node: ir.Node, edit: Editor) -> _Scores:
         raise NoMatch(f"Where {label(node)} puts {hidden} in the place of scores; a mask has at most {HIDDEN}")
     condition = _unexpanded(condition, inner, edit)
     found = _scores(inner, edit)
-    kept = edit.constant("zero", np.float32(0)) if found.bias is None else found.bias
-    chosen = [kept, kept]
-    chosen[place] = edit.constant("hidden", np.float32(hidden))
-    found.nodes.append(edit.node("Where", [condition, *chosen], like=inner))
-    found.bias = found.nodes[-1].outputs[0]
+    _choose(condition, hidden, place, found, edit)
     return found
+
+
+def _choose(
+    condition: ir.Value | None, hidden: float, place: int, found: _Scores, edit: Editor, mask: ir.Value | None = None
+) -> None:
+    """Put a number in the place of scores where a condition is true (place 0) or false (1).
+
+    `mask`: a value that has this number there already, and else 0.
+    """
+    if hidden <= NEVER and not found.causal:
+        rest = _without_triangle(condition, found, edit, inverted=place == 0)
+        if rest is None:
+            return
+        mask, condition = mask if rest is condition else None, rest
+    if mask is None:
+        kept = edit.constant("zero", np.float32(0)) if found.bias is None else found.bias
+        chosen = [kept, kept]
+        chosen[place] = edit.constant("hidden", np.float32(hidden))
+        found.nodes.append(edit.node("Where", [condition, *chosen], like=kept))
+        mask = found.nodes[-1].outputs[0]
+    found.bias = mask
 
 
 def _unexpanded(mask: ir.Value | None, scores: ir.Value, edit: Editor) -> ir.Value | None:

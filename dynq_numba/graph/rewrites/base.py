@@ -86,6 +86,8 @@ class Editor:
         self.names = Names(model)
         #: Names of the nodes that were replaced since somebody emptied it.
         self.replaced: list[str] = []
+        #: What rewrites have found out, for other nodes.
+        self.known: dict[Any, Any] = {}
         self._stored: dict[Any, ir.Value] = {}
 
     # -- looking --------------------------------------------------------------------------------

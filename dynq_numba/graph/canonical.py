@@ -1,0 +1,66 @@
+"""The form of a model before it is looked at: one opset, no functions of its own, operators of ONNX, valid."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx import version_converter
+from onnx_ir.passes import common
+
+from .expand import expand
+from .model import DOMAIN, IR_VERSION, OPSET, RECEIPT, SMALL_BYTES, relaxed, weights_back, weights_led_past
+
+#: The oldest opset that is taken; and the domain of operators of ONNX Runtime, which are expanded.
+OLDEST, RUNTIME = 9, "com.microsoft"
+
+
+def canonical(model: ir.Model, name: str = "model") -> tuple[ir.Model, list[str]]:
+    """The model with its functions inlined and at opset OPSET or newer; and what was put right in it.
+
+    `name` is what errors call it.
+
+    Raises
+    ------
+    ValueError
+        Where its opset is older than OLDEST, or onnx cannot raise it.
+    """
+    version = model.opset_imports.setdefault("", OPSET)
+    if version < OLDEST:
+        raise ValueError(f"{name} must have opset {OLDEST} or newer; got {version}")
+    notes = _weights_as_constants(model)
+    ours = RECEIPT in model.metadata_props  # else functions of that domain are somebody else's
+    if ours:
+        notes.append(f"the model had been quantized before: its functions of domain {DOMAIN} stay")
+    common.InlinePass(lambda function: not (ours and function.domain == DOMAIN))(model)
+    if version < OPSET:
+        model = _raised(model, name)
+    for note in expand(model, RUNTIME):
+        if note.reason:
+            notes.append(f"{note.node} stays: {note.reason}")
+    return model, notes
+
+
+def _weights_as_constants(model: ir.Model) -> list[str]:
+    """Weights in the main graph that no caller gives: old files list them as inputs, and branches have their own."""
+    common.LiftSubgraphInitializersToMainGraphPass()(model)
+    old, freed = (model.ir_version or 0) < 4, []  # the format that wants every initializer to be an input
+    for value in list(model.graph.inputs):
+        tensor = value.const_value
+        if tensor is not None and (old or tensor.nbytes > SMALL_BYTES):
+            model.graph.inputs.remove(value)
+            freed.append(value.name)
+    model.ir_version = max(IR_VERSION, model.ir_version or 0)
+    if old or not freed:
+        return []
+    return [f"no longer inputs, which a caller could replace: {', '.join(map(str, freed))}"]
+
+
+def _raised(model: ir.Model, name: str) -> ir.Model:
+    """At opset OPSET, by onnx's own converter, past which large weights are led: it copies all it is given."""
+    own, weights = len(model.graph.inputs), weights_led_past(model)
+    try:
+        raised = ir.from_proto(version_converter.convert_version(relaxed(ir.to_proto(model)), OPSET))
+    except Exception as error:  # the converter has several kinds
+        version = model.opset_imports.get("")
+        raise ValueError(f"{name} of opset {version} cannot be raised to {OPSET} by onnx: {error}") from error
+    weights_back(raised, own, weights)
+    return raised

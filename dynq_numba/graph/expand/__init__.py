@@ -1,0 +1,65 @@
+"""Operators that are combinations of others, as these: what ONNX Runtime's optimizer writes, and opsets from 22 on.
+
+    com.microsoft.SkipLayerNormalization (x, skip, gamma, beta)  ─▶  Add ─▶ LayerNormalization
+    Attention of opset 23                                        ─▶  MatMul ─▶ Mul ─▶ Softmax ─▶ MatMul
+
+So everything behind this knows one form. Quantization finds the weights, rewrites find norms and attention again. A new
+operator is a row of a file here: its inputs, its results, and a function that writes its body in ONNX's text form.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import onnx_ir as ir
+
+from ..functions import function
+from ..names import nodes
+from ..rewrites.base import Editor, NoMatch, Note, identifier, label
+from . import attention, embedding, fused, gelus, norms, rotary
+from .base import Expansion, Operator
+
+#: By operator.
+EXPANSIONS: dict[str, Expansion] = {}
+for _module in (attention, embedding, fused, gelus, norms, rotary):
+    EXPANSIONS |= _module.EXPANSIONS
+
+
+def expand(model: ir.Model, domain: str) -> list[Note]:
+    """Put their bodies in the place of all nodes of a domain; gives what became of each."""
+    found = [node for node in nodes(model) if node.domain == domain and identifier(node) in EXPANSIONS]
+    edit, notes = Editor(model) if found else None, []
+    for node in found:
+        assert edit is not None
+        name = label(node)
+        edit.replaced.clear()
+        try:
+            result = _expand(node, edit)
+            notes.append(Note("expansion", name, result=result, nodes=tuple(edit.replaced)))
+        except NoMatch as why:
+            notes.append(Note("expansion", name, f"{identifier(node)}: {why}"))
+    return notes
+
+
+def _expand(node: ir.Node, edit: Editor) -> str:
+    expansion = EXPANSIONS[identifier(node)]
+    operator = Operator(node, expansion, edit)
+    body = expansion.body(operator)
+    operator.check()
+    made = function("body", ", ".join(operator.inputs), f"\n{body}", ", ".join(operator.outputs))
+    results, inner = list(made.outputs), list(made)
+    for formal, given in zip(list(made.inputs), operator.inputs.values(), strict=True):
+        formal.replace_all_uses_with(given)
+    made.outputs.clear()
+    made.graph.remove(inner)
+    name = partial(_name, label(node), edit)
+    for each in inner:
+        each.name = name(each.op_type)
+        for value in each.outputs:
+            value.name = name(value.name or each.op_type)
+    edit.replace(list(operator.outputs.values()), results, inner, node)
+    return ", ".join(dict.fromkeys(each.op_type for each in inner))
+
+
+def _name(base: str, edit: Editor, name: str) -> str:
+    return edit.names.unused(f"{base}.{name}")

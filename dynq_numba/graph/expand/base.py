@@ -1,0 +1,110 @@
+"""A node that is expanded, as those who write its body see it: which inputs and results there are, attributes, axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import onnx_ir as ir
+
+from ..model import infer_shapes
+from ..rewrites.base import FLOAT, Editor, NoMatch
+
+
+class Operator:
+    """A node whose inputs and results have the names that its text uses."""
+
+    def __init__(self, node: ir.Node, expansion: Expansion, edit: Editor) -> None:
+        self.node, self.edit = node, edit
+        self._inputs, self._outputs = expansion.inputs.split(", "), expansion.outputs.split(", ")
+        if len(node.inputs) > len(self._inputs) or len(node.outputs) > len(self._outputs):
+            raise NoMatch("it has more inputs or results than are known here")
+        self.inputs = {name: value for name, value in zip(self._inputs, node.inputs, strict=False) if value is not None}
+        read = (value.uses() or value.is_graph_output() for value in node.outputs)
+        self.outputs = {
+            name: value for name, value, is_read in zip(self._outputs, node.outputs, read, strict=False) if is_read
+        }
+        self._looked_at: set[str] = set()
+
+    def has(self, name: str) -> bool:
+        """Whether an input is given."""
+        assert name in self._inputs
+        return name in self.inputs
+
+    def wants(self, name: str) -> bool:
+        """Whether somebody reads a result."""
+        assert name in self._outputs
+        return name in self.outputs
+
+    def refuse(self, *names: str) -> None:
+        """Raise `NoMatch` where one of these is given or read."""
+        for name in names:
+            if name in self.inputs or name in self.outputs:
+                raise NoMatch(f"it has {name}")
+
+    def integer(self, name: str, default: int = 0) -> int:
+        self._looked_at.add(name)
+        return self.node.attributes.get_int(name, default)
+
+    def number(self, name: str, default: float) -> float:
+        self._looked_at.add(name)
+        return self.node.attributes.get_float(name, default)
+
+    def string(self, name: str, default: str) -> str:
+        self._looked_at.add(name)
+        return self.node.attributes.get_string(name, default)
+
+    def floats(self, name: str) -> list[float]:
+        self._looked_at.add(name)
+        return list(self.node.attributes.get_floats(name, ()))
+
+    def integers(self, name: str) -> list[int]:
+        self._looked_at.add(name)
+        return list(self.node.attributes.get_ints(name, ()))
+
+    def attribute(self, name: str) -> ir.Attr | None:
+        """One that is copied."""
+        self._looked_at.add(name)
+        return self.node.attributes.get(name)
+
+    def rank(self, name: str) -> int:
+        """The number of axes of an input."""
+        value = self.inputs[name]
+        if value.shape is None:  # what stands in front has been expanded by now
+            infer_shapes(self.edit.model)
+        return self.edit.rank(value)
+
+    def length(self, name: str, axis: int) -> int:
+        """The length of an axis of an input, which must be known."""
+        self.rank(name)
+        dims = self.edit.dims(self.inputs[name])
+        assert dims is not None
+        found = dims[axis]
+        if not isinstance(found, int):
+            raise NoMatch(f"the length of axis {axis} of {name} is not known")
+        return found
+
+    def check(self) -> None:
+        """Raise `NoMatch` where something is asked for that the body does not do. 0 asks for nothing."""
+        for name, attribute in self.node.attributes.items():
+            if name not in self._looked_at and attribute.value not in (0, 0.0):
+                raise NoMatch(f"its attribute {name} is not known here")
+        for name, value in self.inputs.items():
+            if value.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE):
+                raise NoMatch(f"{name} is {value.dtype}; expanded is {FLOAT} only")
+
+
+class Expansion(NamedTuple):
+    """Names of inputs and results, in the operator's order, and what writes the body for a node, in ONNX's text."""
+
+    inputs: str
+    outputs: str
+    body: Callable[[Operator], str]
+
+
+def constant(name: str, value: float | int | list[int]) -> str:
+    """A line of a body."""
+    if isinstance(value, list):
+        return f"    {name} = Constant <value_ints: ints = [{', '.join(map(str, value))}]> ()\n"
+    kind = "int" if isinstance(value, int) else "float"
+    return f"    {name} = Constant <value_{kind}: {kind} = {value!r}> ()\n"
