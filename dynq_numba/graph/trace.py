@@ -281,14 +281,20 @@ class Trace:
         del self.steps[steps:], self.results[results:], self._blocks[blocks:]
 
     def _finish(self) -> None:
-        """Results that lie elsewhere are copied to where callers get them."""
+        """Results that lie elsewhere are copied to where callers get them, or their block becomes that place."""
         for value, position in self.outputs.items():
             if position not in self.state.made:
                 tensor = self.get(value)
                 assert tensor is not None
                 tensor = self.memory(tensor, value)
                 if position not in self.state.made:
-                    self._lowerings.copy(self, self._output(value, tensor.dtype, tensor.shape), tensor)
+                    output, held = self._output(value, tensor.dtype, tensor.shape), tensor.storage
+                    assert output.storage is not None
+                    if held in self._blocks and tensor.is_dense() and held.nbytes == output.storage.nbytes:
+                        self._blocks.remove(held)
+                        held.base, held.is_block = output.storage.base, False
+                    else:
+                        self._lowerings.copy(self, output, tensor)
 
     def segment(self, key: tuple, first: int, arrays: Places, tail: Any) -> Segment:
         """What was planned, ready to run on arrays like `key`, which are bound at `arrays`."""

@@ -46,8 +46,8 @@ def convolution_step(record, threads):
         row_panels = (outputs // groups + d.mr - 1) // d.mr
         chunks, parts = cut(items, units, most, row_panels, threads)
         tasks = TASKS * threads
-        if way == WINOGRAD and parts > 1 and units >= tasks and 4 * k * outputs <= d.l2_bytes // 2:
-            chunks, parts = tasks, 1  # to lay tiles out twice costs more than to read such weights twice
+        if way == WINOGRAD and parts > row_panels // 2 and units >= tasks and 4 * k * outputs <= d.l2_bytes // 2:
+            chunks, parts = tasks, 1  # to lay tiles out twice would cost more than to read such weights twice
     tasks = items * chunks * parts
     threads = min(threads, tasks)
     context = new_context(FloatConvContext, threads)

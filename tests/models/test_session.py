@@ -446,6 +446,31 @@ def test_convolutions_of_few_pixels_have_the_same_bits(x, w, attributes, monkeyp
     assert np.allclose(found[12], in_reference(model, {"x": image})[0], rtol=1e-5, atol=1e-5)
 
 
+def test_a_product_that_is_reshaped_is_written_where_callers_get_it():
+    """And only copied to the second of two results that are the same memory; what is read of it later is right, too."""
+    body = """
+        g = MatMul (x, w)
+        many = Constant <value_ints: ints = [-1, 2, 5]> ()
+        flat = Constant <value_ints: ints = [-1]> ()
+        y = Reshape (g, many) z = Reshape (g, flat) r = Relu (g)
+        t = Transpose <perm = [1, 0]> (g) part = Slice (g, one, two, one)
+    """
+    model = parsed("float[n, k] x", "float y, float z, float r, float t, float part", body, w=floats(8, 10),
+                   one=np.array([1]), two=np.array([2]))  # fmt: skip
+    session, kept = InferenceSession(model), []
+    for n in (3, 4, 3):
+        x = floats(n, 8, seed=n)
+        found, g = session.run(None, {"x": x}), InferenceSession(model).run(["z"], {"x": x})[0].reshape(n, 10)
+        wanted = g.reshape(n, 2, 5), g.ravel(), np.maximum(g, 0), g.T, g[:, 1:2]
+        assert np.allclose(g, x @ floats(8, 10), rtol=1e-5, atol=1e-5)
+        assert all(same(a, np.ascontiguousarray(b)) for a, b in zip(found, wanted, strict=True))
+        kept += [(found, wanted)]
+    assert all(same(a, np.ascontiguousarray(b)) for pair in kept for a, b in zip(*pair, strict=True))
+    arrays = [each for found, _ in kept for each in found]
+    assert not any(np.may_share_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
+    assert sum(step.kernel == "copy" for step in session.report()) == 3  # z, t and part
+
+
 # -- shapes that do not fit: kernels never see them ---------------------------------------------
 @pytest.mark.parametrize("inputs,body,shapes", [
     ("float[n, m] x", "y = MatMul (x, w)", [(3, 64), (3, 63), (3, 65)]),
