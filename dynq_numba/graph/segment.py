@@ -49,6 +49,8 @@ class Step:
     #: What its statuses mean, by number.
     errors: dict[int, str] = field(default_factory=dict)
     invariant: bool = True
+    #: Its result, and which word is its post-ops, if it has none yet and could take some.
+    post_ops: tuple[Tensor, int] | None = None
 
     def tensors(self) -> Iterator[Tensor]:
         for word in self.words:

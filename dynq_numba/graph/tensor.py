@@ -79,6 +79,19 @@ class Tensor:
             for a, b, n in zip(self.strides, dense_strides(self.shape, self.itemsize), self.shape, strict=True)
         )
 
+    def covers(self, other: Tensor) -> bool:
+        """Whether both have the same elements, each once, if perhaps with axes in another order."""
+        if self.storage is not other.storage or not same(self.offset, other.offset) or not other.is_dense():
+            return False
+        left = [pair for pair in zip(other.shape, other.strides, strict=True) if not is_one(pair[0])]
+        for length, stride in zip(self.shape, self.strides, strict=True):
+            if not is_one(length):
+                found = next((pair for pair in left if same(pair[0], length) and same(pair[1], stride)), None)
+                if found is None:
+                    return False
+                left = [pair for pair in left if pair is not found]
+        return not left
+
     def has_rows(self) -> bool:
         """Whether the elements of the last axis lie one behind the other."""
         return self.storage is not None and (

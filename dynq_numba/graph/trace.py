@@ -192,6 +192,28 @@ class Trace:
             tensor.storage.touch(len(self.steps))
         self.steps.append(step)
 
+    def made_for(self, tensor: Tensor, readers: int) -> bool:
+        """Whether the last step made a tensor, all of it, for so many nodes alone, and may do more to it."""
+        if not self.steps or self.steps[-1].post_ops is None:
+            return False
+        out, _ = self.steps[-1].post_ops
+        known = [value for value, each in self.state.values.items() if each.storage is tensor.storage]
+        return (
+            tensor.covers(out)
+            and len(known) == 1
+            and known[0] not in self.outputs
+            and self.uses.get(known[0], 0) == readers
+        )
+
+    def add_post_ops(self, address: int, kernel: str, nodes: Sequence[str]) -> None:
+        """Let the last step, which `made_for` has found fit, do more to its result."""
+        step = self.steps[-1]
+        assert step.post_ops is not None
+        words = list(step.words)
+        words[step.post_ops[1]] = address
+        names = tuple(dict.fromkeys((*step.nodes, *nodes)))
+        self.steps[-1] = replace(step, words=words, kernel=f"{step.kernel} {kernel}", nodes=names, post_ops=None)
+
     def memory(self, tensor: Tensor, value: ir.Value | None = None) -> Tensor:
         """The tensor in memory, with any strides; as the result `value` of the model, if it is one."""
         if tensor.storage is not None:
@@ -273,12 +295,12 @@ class Trace:
         """How far the segment has come, for a lowering that may give up half-way."""
         state = self.state
         return (
-            len(self.steps), len(self.results), len(self._blocks), dict(state.values), dict(state.memory), state.made
+            list(self.steps), len(self.results), len(self._blocks), dict(state.values), dict(state.memory), state.made
         )  # fmt: skip
 
     def _return_to(self, place: tuple[Any, ...]) -> None:
-        steps, results, blocks, self.state.values, self.state.memory, self.state.made = place
-        del self.steps[steps:], self.results[results:], self._blocks[blocks:]
+        self.steps, results, blocks, self.state.values, self.state.memory, self.state.made = place
+        del self.results[results:], self._blocks[blocks:]
 
     def _finish(self) -> None:
         """Results that lie elsewhere are copied to where callers get them, or their block becomes that place."""

@@ -23,6 +23,7 @@ from ..base import cache as disk
 from ..base import sources
 from ..base.handlers import handlers_held
 from ..isa.base import InstructionSet
+from . import emit_post_ops
 from .check import fault
 from .emit import module_of
 from .reference import OPERATORS, Region
@@ -111,6 +112,11 @@ def function(region: Region, isa: InstructionSet) -> int:
     if why := fault(region):
         raise ValueError(f"no region: {why}")
     return functions(f"region {region!r}", partial(module_of, region), isa)[0]
+
+
+def post_ops(region: Region, isa: InstructionSet) -> int:
+    """The address of a region of one float32 leaf and result as post-ops; it lives as long as the process."""
+    return functions(f"post-ops {region!r}", partial(emit_post_ops.module_of, region), isa)[0]
 
 
 def cost(region: Region) -> int:

@@ -5,7 +5,7 @@ import onnx_ir as ir
 import problems
 import pytest
 from onnx import helper, numpy_helper
-from onnx_models import in_reference
+from onnx_models import in_reference, parsed
 
 import dynq_numba as dq
 from dynq_numba.arguments.geometry import Geometry
@@ -115,6 +115,51 @@ def test_winograds_way_where_images_are_large_enough():
         assert np.array_equal(found, backend.convolve(x, packed, activation="relu"))
         np.testing.assert_allclose(found, in_reference(made, {"x": x})[0], rtol=0, atol=1e-4)
     assert natively(session)
+
+
+_POOL = "y = MaxPool <kernel_shape = [1, 2]> "
+#: What follows a Conv of x, and what of it the layer's kernel does.
+TAILS = {
+    "read twice": ("s = Add (c, three) k = Clip (s, zero, six) m = Mul (c, k) d = Div (m, six) " + _POOL + "(d)",
+                   "Add·Clip·Mul·Div"),
+    "read once": ("k = Clip (c, zero, six) d = Div (k, three) m = Add (d, three) " + _POOL + "(m)", "Clip·Div·Add"),
+    "by two": ("k = Clip (c, zero, six) p = MaxPool <kernel_shape = [1, 2]> (k) "
+               "q = MaxPool <kernel_shape = [1, 2]> (c) y = Concat <axis = 1> (p, q)", ""),
+    "a part": ("f = Slice (c, one, two, one) k = Clip (f, zero, six) " + _POOL + "(k)", ""),
+    "turned": ("t = Transpose <perm = [0, 1, 3, 2]> (c) k = Clip (t, zero, six) " + _POOL + "(k)", ""),
+    "given back": ("y = Clip (c, zero, six)", ""),
+    "with a number computed": ("g = ReduceMax <keepdims = 0> (x) k = Mul (c, g) " + _POOL + "(k)", ""),
+    "for Python": ("k = Clip (c, zero, six) d = Div (k, three) y = LpPool <kernel_shape = [1, 2]> (d)", "Clip·Div"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("kind", ["sconv", "sconv_depthwise", "conv int8", "conv int8 rows", "patches"])
+def test_elementwise_operators_behind_a_layer_are_its_post_ops(isa, monkeypatch, kind, tail):
+    """The bits are those of a region of its own; a layer takes it if nothing else reads its result."""
+    monkeypatch.setattr("dynq_numba.graph.quantizer.LEAST", 0)
+    body, fused = TAILS[tail]
+    shape = (8, 1, 3, 3) if "depth" in kind else (8, 8, 3, 3)
+    group = ", group = 8" if "depth" in kind else ""
+    numbers = {name: F32(n).reshape(()) for name, n in (("zero", 0), ("three", 3), ("six", 6))}
+    numbers |= {"one": np.array([1]), "two": np.array([3])}
+    used = {name: array for name, array in numbers.items() if f" {name}" in body}
+    made = parsed("float[n, 8, h, w] x", "float[n, c, i, j] y", f"c = Conv <pads = [1, 1, 1, 1]{group}> (x, w) {body}",
+                  w=normal(1, *shape), **used)  # fmt: skip
+    if "int8" in kind:
+        made = ir.to_proto(quantize(made, conv=True).model)
+    sizes = ((2, 8, 3, 4), (5, 8, 2, 6)) if kind in ("conv int8 rows", "patches") else ((2, 8, 6, 7), (1, 8, 9, 40))
+    found, kernels = {}, {}
+    for apart in (False, True):
+        if apart:
+            monkeypatch.setattr("dynq_numba.graph.lowering.elementwise._fused", lambda *given: False)
+        session = InferenceSession(made, threads=2)
+        found[apart] = [session.run(None, {"x": normal(3, *size) * F32(4)})[0] for size in sizes]
+        kernels[apart] = [step.kernel for step in session.report()]
+    assert all(np.array_equal(*pair) for pair in zip(found[False], found[True], strict=True))
+    layer = "sgemm" if kind == "patches" else kind
+    assert (f"{layer} {fused}" if fused else kernels[True][0]) in kernels[False] and layer in kernels[True]
+    assert (kernels[False] == kernels[True]) == (not fused)
 
 
 def test_sequences_activations_and_residuals():

@@ -82,13 +82,17 @@ def call(
     step: Any,
     record: type[Record],
     errors: dict[int, str] | None = None,
+    result: Tensor | None = None,
     **fields: Word | float,
 ) -> None:
-    """Add a step by its record's fields, all of which are given."""
+    """Add a step by its record's fields, all of which are given. `result` is `out` where that has other axes."""
     if fields.keys() != record.kinds.keys():
         raise TypeError(f"{record.__name__} wants {sorted(fields.keys() ^ record.kinds.keys())} too")
     words: list[Word] = []
     for name in record.kinds:
         value = fields[name]
         words.append(Bits(value) if isinstance(value, float) else value)
-    trace.step(kernel, function_of(step), words, errors=errors or {})
+    free, post_ops, out = fields.get("post_ops") == 0, None, result or fields.get("out")
+    if free and isinstance(out, Tensor):
+        post_ops = out, list(record.kinds).index("post_ops")
+    trace.step(kernel, function_of(step), words, errors=errors or {}, post_ops=post_ops)

@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...kernels.region import call as kernels
+from ...kernels.region import compiled
 from ...kernels.region.axes import padded
 from ...kernels.region.check import refused
 from ...kernels.region.context import AXES, record_of
@@ -132,6 +133,10 @@ def materialised(
         (name, tuple(_place(each, count) for each in operands), kind) for name, operands, kind in operations
     )
     region = Region(tuple(each.dtype.name for each in leaves), renumbered, (count + len(operations) - 1,))
+    if value not in trace.outputs and _fused(trace, region, leaves, nodes):
+        if value is not None:
+            trace.set(value, leaves[0])
+        return leaves[0]
     is_result = value in trace.outputs
     order = range(tensor.rank) if is_result else _order(leaves, tensor.shape)
 
@@ -170,6 +175,18 @@ def materialised(
         nodes=tuple(dict.fromkeys(nodes)),
     )
     return out
+
+
+def _fused(trace: Trace, region: Region, leaves: list[Tensor], nodes: list[str]) -> bool:
+    """Let the step that made the only leaf compute the region, in place, if nothing else reads it."""
+    if region.leaves != ("float32",) or region.types[region.results[0]] != "float32":
+        return False
+    readers = sum(operand == 0 for _, operands, _ in region.operations for operand in operands)
+    if not trace.made_for(leaves[0], readers):
+        return False
+    address = compiled.post_ops(region, isa.active())
+    trace.add_post_ops(address, "·".join(name for name, _, _ in region.operations), nodes)
+    return True
 
 
 def _order(leaves: list[Tensor], shape: Shape) -> list[int]:

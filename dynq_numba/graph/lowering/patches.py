@@ -51,7 +51,8 @@ def few_pixels(
     out = channels_last(trace, node, x.shape[0], lengths[4 - x.rank :], outputs)
     given = None if bias is None else np.ascontiguousarray(bias, np.float32)
     m = rows.shape[0]
-    multiply(trace, (), m, outputs, k, rows, panels, out.view((m, outputs), (4 * outputs, 4)), given, None, activation)
+    whole = out.view((m, outputs), (4 * outputs, 4))
+    multiply(trace, (), m, outputs, k, rows, panels, whole, given, None, activation, out)
 
 
 def patch_fields(

@@ -106,7 +106,7 @@ def _constant(
     if residual is not None:
         residual, residual_stride = matrix(trace, residual)
         residual = residual.view((m, n), (residual_stride, 4))
-    multiply(trace, (), m, n, k, a, panels, whole, bias, residual, activation)
+    multiply(trace, (), m, n, k, a, panels, whole, bias, residual, activation, out)
 
 
 def multiply(
@@ -121,8 +121,12 @@ def multiply(
     bias: np.ndarray | None = None,
     residual: Tensor | None = None,
     activation: str | None = None,
+    result: Tensor | None = None,
 ) -> None:
-    """The step of out = activation(a · b + bias) + residual; b is packed, if it is an array."""
+    """The step of out = activation(a · b + bias) + residual; b is packed, if it is an array.
+
+    `result` is `out` with its own axes.
+    """
     missing = AXES - len(batch)
     fields: dict[str, Any] = dict.fromkeys(Product.kinds, 0)
     fields |= {f"axis_{i}": length for i, length in enumerate((1,) * missing + tuple(batch))}
@@ -140,7 +144,7 @@ def multiply(
         fields["b_column"] = b.strides[-1]
     else:
         fields |= {"b": b, "packed": 1}
-    call(trace, "sgemm", product_step, Product, **fields)
+    call(trace, "sgemm", product_step, Product, result=result, **fields)
 
 
 LOWERINGS = {"MatMul": matmul, "Gemm": gemm, "dynq::FloatLinear": linear}
