@@ -190,7 +190,7 @@ def outcome(seed: int, whole: Callable[[], bool]) -> str:
     data, feeds = mutant(seed)
     try:
         session = InferenceSession(data)
-        given = zeros_for(session)
+        given, _ = zeros_for(session)
         own = {name: feeds[name] for name, array in given.items() if name in feeds and array.dtype == feeds[name].dtype
                and array.ndim == feeds[name].ndim}  # fmt: skip
         for _ in range(2):
