@@ -21,7 +21,7 @@ from dynq_numba.graph import quantizer
 from dynq_numba.graph.canonical import canonical
 from dynq_numba.graph.functions import Name, parse
 from dynq_numba.graph.optimise import optimise
-from dynq_numba.onnx import quantize
+from dynq_numba.onnx import InferenceSession, quantize
 
 FILES = Path(__file__).parent / "files"
 RNG = np.random.default_rng(0)
@@ -228,6 +228,50 @@ def test_attention_in_a_spelling(case):
     source = parsed(inputs, "float[n, 2, t, 4] y", body, **_NUMBERS)
     functions, _, _ = optimised(source, {**QKV_FEEDS, "bias": bias})
     assert functions == Counter([names])
+
+
+_PLACES = (
+    "rows = Shape <start = 2, end = 3> (q) keys = Shape <start = 2, end = 3> (k) r1 = Squeeze (rows, front) "
+    "k1 = Squeeze (keys, front) i = Range (from, r1, by) row = Unsqueeze (i, beside) key = Range (from, k1, by) "
+)
+_ENDS = {
+    "front": np.array([0]), "beside": np.array([1]), "from": np.array(0), "by": np.array(1), "three": np.array([3]),
+    "forty": np.array([40]),
+    "square": np.tril(np.ones((7, 7), bool)), "holes": np.tril(np.ones((7, 7), bool)) & ~np.eye(7, k=-5, dtype=bool),
+}  # fmt: skip
+#: What each is to become, and how a mask of booleans is computed.
+TRIANGLES = {
+    "the last row sees all": ("causal", "d = Sub (keys, rows) p = Add (row, d) seen = LessOrEqual (key, p)"),
+    "the first row sees one": ("topleft", "seen = GreaterOrEqual (row, key)"),
+    "all but what is behind": ("topleft", "behind = Greater (key, row) seen = Not (behind)"),
+    "a wide window": ("bias", "d = Sub (row, key) near = Less (d, forty) w = LessOrEqual (key, row) "
+        "n1 = Cast <to = 7> (near) w1 = Cast <to = 7> (w) both1 = Mul (n1, w1) seen = Cast <to = 9> (both1)"),
+    "a window": ("topleft_bias",
+        "d = Sub (row, key) near = Less (d, three) w = LessOrEqual (key, row) seen = And (near, w)"),
+    "one more": ("bias", "d = Sub (row, key) minus = Neg (by) seen = GreaterOrEqual (d, minus)"),
+    "constant": ("topleft", "seen = Slice (square, both, ends)"),
+    "constant, with a hole": ("bias", "seen = Slice (holes, both, ends)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("keys", [5, 6, 4])
+@pytest.mark.parametrize("case", TRIANGLES)
+def test_a_triangle(case, keys):
+    flag, mask = TRIANGLES[case]
+    body = f"ends = Concat <axis = 0> (rows, keys) {mask} {_T} m = MatMul (q, kt) z = Where (seen, m, never) " + (
+        "a = Softmax (z) i2 = IsNaN (a) p2 = Where (i2, zero, a) y = MatMul (p2, v)"
+    )
+    numbers = {**_NUMBERS, **_ENDS, "both": np.array([0, 0])}
+    source = parsed(QKV.split(", {}")[0], "float[n, 2, t, 4] y", _PLACES + body, **numbers)
+    feeds = {"q": QKV_FEEDS["q"], **{name: QKV_FEEDS[name][:, :, :keys] for name in "kv"}}
+    functions, _, _ = optimised(source, feeds)
+    assert functions == Counter([f"Attention_{flag}"])
+    session = InferenceSession(source)
+    got = session.run(None, feeds)[0]
+    if "bias" not in flag:
+        alike = {"causal": True, "topleft": "top_left"}[flag]
+        assert np.array_equal(got, dq.attention(**feeds, scale=1.0, causal=alike))
+    assert not any(step.kernel.startswith("python") for step in session.report())
 
 
 def test_keys_that_come_transposed():

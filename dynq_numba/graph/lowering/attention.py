@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx_ir as ir
 
 from ...kernels.attention import step as kernels
@@ -18,46 +20,71 @@ def attention(trace: Trace, node: ir.Node) -> None:
     """dynq::Attention…"""
     flags = parse(node.op_type).base.split("_")
     q, k, v = (trace.input(node, i) for i in range(3))
-    scale = float(trace.constant(node, 3).reshape(()))
+    scale, bits = float(trace.constant(node, 3).reshape(())), 8 if "8" in flags else None
     bias = trace.input(node, 4) if "bias" in flags else None
     floats_only(q, k, v, bias)
-    value = node.outputs[0]
     q, k, v = (_four(trace.rows(each)) for each in (q, k, v))
     (batch, heads, rows, dim), (_, key_heads, keys, _), value_dim = q.shape, k.shape, v.shape[3]
-    shape = (batch, heads, rows, value_dim)
     for axis, other, wanted in ((0, k, batch), (0, v, batch), (3, k, dim), (1, v, key_heads), (2, v, keys)):
         expect(other.shape[axis], wanted, "lengths of q, k and v")
     if key_heads != heads:
         expect(heads % key_heads, 0, "heads of q over those of k")
-    if "topleft" in flags and not is_equal(keys, rows):
-        if keys < rows:
-            raise Unsupported("fewer keys than rows, which see their own number of keys")
-        keys = rows  # row i sees the first i + 1: none sees what is behind
-    mask_strides: Shape = (0, 0, 0, 0)
     if bias is not None:
-        bias = trace.rows(bias)
-        if bias.rank > 4:
-            raise ValueError(f"the bias must have at most 4 axes; got {bias.rank}")
-        bias = _first(bias, keys)
-        mask_strides = broadcast_strides(bias, (batch, heads, rows, keys))
-        if not (isinstance(mask_strides[3], int) and mask_strides[3] == 4):
-            bias = trace.dense(bias.view((*bias.shape[:-1], keys), (*bias.strides[:-1], mask_strides[3])))
-            mask_strides = broadcast_strides(bias, (batch, heads, rows, keys))
-    out = result(trace, value, shape) if len(trace.input(node, 0).shape) == 4 else None
+        bias = _spread(trace, trace.memory(bias), (batch, heads, rows, keys))
+    shape = (batch, heads, rows, value_dim)
+    out = result(trace, node.outputs[0], shape) if len(trace.input(node, 0).shape) == 4 else None
     if out is None:
-        three = trace.result(value, F32, shape[1:])
-        out = _four(three)
+        out = _four(trace.result(node.outputs[0], F32, shape[1:]))
+    if "topleft" not in flags or is_equal(keys, rows):
+        causal = not {"causal", "topleft"}.isdisjoint(flags)
+        attend(trace, q, k, v, out, bias, causal, scale, bits)
+        return
+    first = keys if keys < rows else rows  # row i sees the first i + 1 keys; those behind all of them see all
+    q1, k1, v1, out1 = (_some(each, 0, first) for each in (q, k, v, out))
+    attend(trace, q1, k1, v1, out1, _some(bias, 0, first, first), True, scale, bits)
+    if keys < rows:
+        rest = rows - keys
+        q, out = _some(q, keys, rest), _some(out, keys, rest)
+        attend(trace, q, k, v, out, _some(bias, keys, rest), False, scale, bits)
+
+
+def attend(
+    trace: Trace, q: Tensor, k: Tensor, v: Tensor, out: Tensor, bias: Tensor | None, causal: bool, scale: float,
+    bits: int | None,
+) -> None:
+    """A step on tensors of four axes, their last ones contiguous; the bias has the shape of the scores."""
+    (batch, heads, rows, dim), (_, key_heads, keys, _) = q.shape, k.shape
+    mask = (0, 0, 0, 0) if bias is None else bias.strides
     call(
-        trace, "attention 8 bits" if "8" in flags else "attention", kernels.attention_step, kernels.AttentionStep,
-        batch=batch, heads=heads, rows=rows, key_heads=key_heads, keys=keys, dim=dim, value_dim=value_dim,
+        trace, "attention 8 bits" if bits else "attention", kernels.attention_step, kernels.AttentionStep,
+        batch=batch, heads=heads, rows=rows, key_heads=key_heads, keys=keys, dim=dim, value_dim=v.shape[3],
         q=q, q_batch=q.strides[0], q_head=q.strides[1], q_row=q.strides[2],
         k=k, k_batch=k.strides[0], k_head=k.strides[1], k_row=k.strides[2],
         v=v, v_batch=v.strides[0], v_head=v.strides[1], v_row=v.strides[2],
         out=out, out_batch=out.strides[0], out_head=out.strides[1], out_row=out.strides[2],
-        mask=bias, mask_bytes=0 if bias is None else 4, mask_batch=mask_strides[0], mask_head=mask_strides[1],
-        mask_row=mask_strides[2], causal=int(not {"causal", "topleft"}.isdisjoint(flags)), scale=scale,
-        descriptor=backend.descriptor(isa.active(), 8 if "8" in flags else None),
+        mask=bias, mask_bytes=0 if bias is None else 4, mask_batch=mask[0], mask_head=mask[1], mask_row=mask[2],
+        causal=int(causal), scale=scale, descriptor=backend.descriptor(isa.active(), bits),
     )  # fmt: skip
+
+
+def _spread(trace: Trace, bias: Tensor, shape: Shape) -> Tensor:
+    """The bias as one of every score; its last axis is contiguous."""
+    if bias.rank > 4:
+        raise ValueError(f"the bias must have at most 4 axes; got {bias.rank}")
+    strides = broadcast_strides(bias, shape)
+    if not (isinstance(strides[3], int) and strides[3] == 4):
+        bias = trace.dense(bias.view((*bias.shape[:-1], shape[3]), (*bias.strides[:-1], strides[3])))
+        strides = broadcast_strides(bias, shape)
+    return bias.view(shape, strides)
+
+
+def _some(tensor: Tensor | None, first: AnySize, count: AnySize, keys: AnySize | None = None) -> Any:
+    """Some of the rows of a tensor, and of a bias the first keys."""
+    if tensor is None:
+        return None
+    batch, heads, _, last = tensor.shape
+    shape = (batch, heads, count, last if keys is None else keys)
+    return tensor.view(shape, tensor.strides, first * tensor.strides[2])
 
 
 def result(trace: Trace, value: ir.Value, shape: tuple) -> Tensor:
@@ -72,13 +99,6 @@ def result(trace: Trace, value: ir.Value, shape: tuple) -> Tensor:
         trace.set(value, tensor)
         return tensor
     return trace.result(value, F32, shape)
-
-
-def _first(bias: Tensor, keys: AnySize) -> Tensor:
-    """The bias of the first keys."""
-    if bias.rank == 0 or bias.shape[-1] == 1:
-        return bias
-    return bias.view((*bias.shape[:-1], keys), bias.strides)
 
 
 def _four(tensor: Tensor) -> Tensor:
