@@ -18,9 +18,10 @@ matter to a panel: so the bits depend neither on tasks, threads, instruction set
     worker   for each of my tasks: lay out the panels, unless the task before had the same; for each row panel of
              weights and panel of tiles 16 products, then their results; then the post-ops
 
-With u = 2^-24 and γ_n = n·u / (1 - n·u), and all products of matrices with |entries|:
+With u = 2^-24, γ_n = n·u / (1 - n·u), and matrices of absolute values:
 |y - exact| ≤ γ_{C+7} · |A|ᵀ [Σ_c (|G| |g_c| |G|ᵀ) ⊙ (|B|ᵀ |d_c| |B|)] |A| + γ_{C+4} · |bias|, as long as nothing
-overflows or underflows: where all values are of one size, 7.1 times the bound of the plain way without its smaller C.
+overflows or underflows. Where all values are of one size this is 64·(C + 7) / (81·C) times the bound of the plain way,
+whose chains are nine times as long.
 NaN and infinities reach the results whose patches they are in, and no others; an infinity as an infinity or NaN.
 
 Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (2015).
