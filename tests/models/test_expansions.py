@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_models import in_float64, in_onnxruntime, in_reference
 from three_ways import check_calls
 
+import dynq_numba as dq
 from dynq_numba.graph import quantizer
 from dynq_numba.graph.canonical import canonical
 from dynq_numba.graph.expand import EXPANSIONS
@@ -190,6 +191,18 @@ def test_their_weights_are_quantized(monkeypatch):
     receipt = quantize(FILES / "runtime_bert.onnx")
     kinds = Counter(entry.op_type for entry in receipt.entries if entry.bytes_after < entry.bytes_before)
     assert kinds == {"Gather": 2, "MatMul": 4} and len(receipt.entries) == 7
+
+
+def test_an_operator_that_onnx_runtime_writes_without_its_domain(tmp_path):
+    source, feeds = of_one_node("SimplifiedLayerNormalization", [X, W], 1, {"epsilon": 1e-6})
+    source.graph.node[0].domain = ""
+    source.graph.output[0].type.tensor_type.shape.CopyFrom(source.graph.input[0].type.tensor_type.shape)
+    (tmp_path / "model.onnx").write_bytes(source.SerializeToString())
+    wanted = in_onnxruntime(source, feeds)
+    source.graph.node[0].domain = MS
+    agree(source, feeds, wanted)
+    ran = InferenceSession(tmp_path / "model.onnx").run(None, feeds)
+    assert np.array_equal(ran[0], dq.rms_norm(X, W, eps=1e-6))
 
 
 def test_every_operator_of_onnx_runtime_has_a_case():
