@@ -11,29 +11,16 @@ from __future__ import annotations
 import numpy as np
 
 from ..base.jit import kernel
-from ..base.memory import copy_bytes, load_int, offset, stack_bytes
+from ..base.memory import copy_bytes, offset, stack_bytes
 from ..base.strided import copy_strided
 from ..region.rows import fill
-from .context import KEPT, ReduceRecord
+from .context import KEPT, OUT_KEPT, X_KEPT, ReduceRecord, place
 from .intrinsics import call_combine, call_finish, call_fold
 from .reference import LANES
 
 #: Results whose totals are kept at once; a multiple of LANES.
 COLUMNS = 512
 BLOCK = 8 * LANES
-FIRST_KEPT, X_KEPT, OUT_KEPT = ReduceRecord.kept_0, ReduceRecord.x_kept_0, ReduceRecord.out_kept_0
-
-
-@kernel
-def place(record, index, axes, strides):
-    """Bytes to the `index`th of the first `axes` kept axes."""
-    moved = 0
-    for axis in range(axes - 1, -1, -1):
-        size = load_int(record, FIRST_KEPT + axis)
-        if size > 1:
-            moved += index % size * load_int(record, strides + axis)
-            index //= size
-    return moved
 
 
 @kernel

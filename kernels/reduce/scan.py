@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..base.context import Descriptor
 from ..base.jit import address, kernel
 from ..base.memory import (
     WORKER_SIGNATURE,
@@ -22,18 +21,17 @@ from ..base.memory import (
     store_i32,
     store_int,
 )
-from ..base.record import Pointer
 from ..region.call import PICOSECONDS, WORTH_US, shared
 from ..region.worker import worker_of
 from ..threads.pool import worthwhile
+from .context import KEPT, OUT_KEPT, X_KEPT, KeptRecord, place
 
 TYPES = ("float32", "int64", "int32")
 ARG_MAX, ARG_MIN, CUM_SUM = range(3)
-AXES = 4
 COST = 1000
 
 
-class ScanRecord(Descriptor):
+class ScanRecord(KeptRecord):
     operation: int
     kind: int  # of TYPES
     last: int  # of equal ones the last; of sums, from the end
@@ -41,23 +39,6 @@ class ScanRecord(Descriptor):
     n: int  # values along the axis
     x_step: int
     out_step: int
-    x: Pointer
-    out: Pointer
-    kept_0: int
-    kept_1: int
-    kept_2: int
-    kept_3: int
-    x_kept_0: int
-    x_kept_1: int
-    x_kept_2: int
-    x_kept_3: int
-    out_kept_0: int
-    out_kept_1: int
-    out_kept_2: int
-    out_kept_3: int
-
-
-FIRST_KEPT, X_KEPT, OUT_KEPT = ScanRecord.kept_0, ScanRecord.x_kept_0, ScanRecord.out_kept_0
 
 
 def _place_of(load, name):
@@ -102,23 +83,13 @@ sums_of_i32 = _sums_of(load_i32, store_i32, np.int32(0), "i32")
 
 
 @kernel
-def place(record, index, strides):
-    """Bytes to the `index`th of the kept axes."""
-    moved = 0
-    for axis in range(AXES - 1, -1, -1):
-        size = load_int(record, FIRST_KEPT + axis)
-        moved += index % size * load_int(record, strides + axis)
-        index //= size
-    return moved
-
-
-@kernel
 def do_lines(record, row, rows, column, columns):
     record = ScanRecord(record)
     kind, n, step, last = record.kind, record.n, record.x_step, record.last != 0
     least, exclusive = record.operation == ARG_MIN, record.exclusive != 0
     for index in range(row, row + rows):
-        x, out = offset(record.x, place(record, index, X_KEPT)), offset(record.out, place(record, index, OUT_KEPT))
+        x = offset(record.x, place(record, index, KEPT, X_KEPT))
+        out = offset(record.out, place(record, index, KEPT, OUT_KEPT))
         if record.operation == CUM_SUM:
             if kind == 0:
                 sums_of_f32(x, step, out, record.out_step, n, last, exclusive)

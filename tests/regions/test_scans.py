@@ -9,6 +9,7 @@ import pytest
 from regions import same, special
 
 from dynq_numba.kernels.reduce import scan
+from dynq_numba.kernels.reduce.context import KEPT
 from dynq_numba.runtime import threads
 
 
@@ -17,7 +18,7 @@ def run(operation, x, axis, last=0, exclusive=0, count=1):
     sums = operation == scan.CUM_SUM
     out = np.empty(x.shape if sums else [x.shape[each] for each in kept], x.dtype if sums else np.int64)
     threads.ready(count)
-    filler = scan.AXES - len(kept)
+    filler = KEPT - len(kept)
     strides = [out.strides[each] for each in kept] if sums else list(out.strides)
     rows = {
         "kept": [1] * filler + [x.shape[each] for each in kept],

@@ -105,13 +105,13 @@ def _scan(
 ) -> None:
     kept = [i for i in range(x.rank) if i != axis]
     axes = merged(tuple(x.shape[i] for i in kept), tuple(x.strides[i] for i in kept), tuple(out_strides))
-    if len(axes) > scan.AXES:
+    if len(axes) > KEPT:
         raise Unsupported(f"{node.op_type} with {len(axes)} other axes that are apart")
     fields |= {
         "worker": scan.worker_address(), "pool": threads.POOL, "kind": scan.TYPES.index(x.dtype.name),
         "n": x.shape[axis], "x_step": x.strides[axis], "x": x, "out": out,
     }  # fmt: skip
-    fields |= padded(("kept", "x_kept", "out_kept"), axes, scan.AXES)
+    fields |= padded(("kept", "x_kept", "out_kept"), axes, KEPT)
     trace.step(node.op_type, scan.step_address(), [fields[field] for field in scan.ScanRecord.kinds])
 
 
