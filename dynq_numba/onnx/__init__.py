@@ -10,7 +10,8 @@ from __future__ import annotations
 
 try:
     import onnx as _onnx  # noqa: F401
-    import onnx_ir as _onnx_ir  # noqa: F401
+
+    from ..graph import sympy_later as _sympy_later  # noqa: F401 - which imports onnx_ir
 except ImportError as error:
     raise ImportError(f"dynq_numba.onnx needs {error.name}: pip install 'dynq-numba[onnx]'") from error
 
