@@ -36,11 +36,13 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite
+import llvmlite.binding as llvm
 import numba
 import numpy as np
 from numba.core import config
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
+from numba.core.runtime import _nrt_python
 from numba.core.serialize import dumps
 
 from . import sources
@@ -49,12 +51,14 @@ from .start import STARTED_IN
 #: The folder of all kernels.
 KERNELS = Path(__file__).parents[1]
 _DIGEST = hashlib.sha256().digest_size
+#: How numba begins the name of a function's environment: Python objects that it refers to.
+ENVIRONMENT = "_ZN08NumbaEnv"
 #: Only the owner may write. Everybody who runs an image may read its files.
 _FOLDER_MODE, _FILE_MODE, _OTHERS_WRITE = 0o755, 0o644, 0o022
 #: What else decides the machine code.
-_VERSIONS = (sys.implementation.cache_tag, numba.__version__, llvmlite.__version__, np.__version__, config.OPT)
+VERSIONS = (sys.implementation.cache_tag, numba.__version__, llvmlite.__version__, np.__version__, config.OPT)
 #: A hash of all that can change any kernel, for what is kept elsewhere: users' own cached functions.
-FINGERPRINT = hashlib.sha256(repr((sources.everything(), _VERSIONS)).encode()).hexdigest()[:24]
+FINGERPRINT = hashlib.sha256(repr((sources.everything(), VERSIONS)).encode()).hexdigest()[:24]
 
 
 def places() -> list[Path]:
@@ -136,6 +140,30 @@ def _write(folder: Path, name: str, key: bytes, code: bytes) -> bool:
     return False
 
 
+@cache
+def _know_runtime() -> None:
+    """Tell LLVM where the functions of numba's runtime are, which loaded code may call.
+
+    numba does it in a refresh of the target, which takes 0.2 s because it imports all that numba can compile. Compiling
+    does that; loading needs no more than this.
+    """
+    for name, address in _nrt_python.c_helpers.items():
+        llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
+
+
+def kept(name: str, key: bytes) -> Iterator[bytes]:
+    """The code that `key` is for, of each place that has it."""
+    for folder in places():
+        code = _read(folder, name, key)
+        if code is not None:
+            yield code
+
+
+def keep(name: str, key: bytes, code: bytes) -> None:
+    """Put code where `kept` finds it, in the first place that can be written."""
+    any(_write(folder, name, key, code) for folder in places())
+
+
 def _digest(key: bytes, code: bytes) -> bytes:
     return hashlib.sha256(key + b"\0" + code).digest()
 
@@ -168,12 +196,23 @@ class KernelCache(_Cache):
     def _file(self, sig: Any, codegen: Any) -> tuple[str, bytes]:
         """Name and key."""
         behind = sources.digest(sources.modules_of(self._function, *sig))
-        key = repr((self._name, str(sig), codegen.magic_tuple(), behind, _VERSIONS)).encode()
+        key = repr((self._name, str(sig), codegen.magic_tuple(), behind, VERSIONS)).encode()
         return f"dynq-{self._stem}-{hashlib.sha256(key).hexdigest()[:24]}.nbc", key
 
     def _state(self, result: CompileResult) -> Any:
-        """What is kept of a compilation, to be pickled."""
-        return result._reduce()
+        """What is kept of a compilation, to be pickled.
+
+        numba keeps the optimised IR beside the object code, for functions that link this one. Nobody links a root, and
+        reading that IR is half of what loading takes. So here it has only the names that numba looks for in it. And of
+        the environments only those that hold something: restoring one imports the module of its function.
+        """
+        (name, kind, (code, _)), *rest, environments = result._reduce()
+        module, own = result.library._get_module_for_linking(), result.fndesc
+        entries = {own.llvm_func_name, own.llvm_cfunc_wrapper_name, own.llvm_cpython_wrapper_name}
+        defined = [each.name for each in (*module.functions, *module.global_variables) if not each.is_declaration]
+        names = [each for each in defined if each in entries or each.startswith(ENVIRONMENT)]
+        stub = llvm.parse_assembly("".join(f'@"{each}" = global i64 0\n' for each in names))
+        return (name, kind, (code, stub.as_bitcode())), *rest, tuple(each for each in environments if each.consts)
 
     def _restore(self, context: Any, state: Any) -> CompileResult:
         return CompileResult._rebuild(context, *state)
@@ -181,13 +220,11 @@ class KernelCache(_Cache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         if not self._enabled:
             return None
-        target_context.refresh()
         name, key = self._file(sig, target_context.codegen())
-        for folder in places():
-            code = _read(folder, name, key)
-            if code is not None:
-                with contextlib.suppress(Exception):  # written by a numba that is not this one after all
-                    return self._restore(target_context, pickle.loads(code))
+        for code in kept(name, key):
+            _know_runtime()
+            with contextlib.suppress(Exception):  # written by a numba that is not this one after all
+                return self._restore(target_context, pickle.loads(code))
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -198,7 +235,7 @@ class KernelCache(_Cache):
             code = dumps(self._state(data))
         except RuntimeError:  # Ctrl-C came in LLVM's call back to numba that hands over the code, where it is lost
             return
-        any(_write(folder, name, key, code) for folder in places())
+        keep(name, key, code)
 
 
 def cache_directory() -> str | None:

@@ -21,10 +21,7 @@ from numba.core.compiler import Compiler, CompileResult, compile_result
 from numba.core.registry import CPUDispatcher
 from numba.core.types import Literal
 
-from .cache import KernelCache
-
-#: How numba begins the name of a function's environment: Python objects that it refers to, which parts do not.
-_ENVIRONMENT = "_ZN08NumbaEnv"
+from .cache import ENVIRONMENT, KernelCache
 
 
 class PartLibrary(JITCodeLibrary):
@@ -36,7 +33,7 @@ class PartLibrary(JITCodeLibrary):
         self._raise_if_finalized()
         text = str(module)  # once: it is megabytes
         for name, value in module.globals.items():
-            if name.startswith(_ENVIRONMENT):
+            if name.startswith(ENVIRONMENT):
                 if text.count(name) > 1:
                     raise NotImplementedError(f"{self.name} refers to Python objects, which a kernel cannot: {name}")
                 text = text.replace(str(value), "")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import Enum
 from functools import cache, partial
 from pathlib import Path
@@ -41,15 +41,17 @@ def _read() -> dict[str, tuple[str, bool]]:
 _SOURCES = _read()
 
 
-def _imported(module: str) -> Iterator[str]:
+@cache
+def _imported(module: str) -> frozenset[str]:
     """Modules of the package that `module` imports by name, and the packages that it is in."""
     source, is_package = _SOURCES[module]
     parts = module.split(".")
+    found = {".".join(parts[:i]) for i in range(1, len(parts))}
     for dots, path, names in _FROM.findall(source):
         above = parts[: len(parts) - len(dots) + is_package]
         base = ".".join([*above, path] if path else above)
-        yield from (base, *(f"{base}.{name}" for name in _NAME.findall(names)))
-    yield from (".".join(parts[:i]) for i in range(1, len(parts)))
+        found |= {base, *(f"{base}.{name}" for name in _NAME.findall(names))}
+    return frozenset(found & _SOURCES.keys())
 
 
 @cache
@@ -57,7 +59,7 @@ def closure(module: str) -> frozenset[str]:
     """`module` and all modules of the package that it imports, directly or not."""
     found, waiting = {module}, [module]
     while waiting:
-        new = {name for name in _imported(waiting.pop()) if name in _SOURCES} - found
+        new = _imported(waiting.pop()) - found
         found |= new
         waiting += new
     return frozenset(found)

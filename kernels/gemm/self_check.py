@@ -7,11 +7,11 @@ numpy lays out the operands, from the drawing in matrix_tile.py, and numpy compu
 from __future__ import annotations
 
 import numpy as np
-from numba import typeof
 
 from ..base.jit import entry, kernel
-from ..base.memory import ALIGN, data_ptr, keep
+from ..base.memory import ALIGN
 from ..isa.base import ROW_BYTES, ROWS, VECTORS, InstructionSet
+from ..objects.view import ADDRESS
 from .intrinsics import matrix_registers, matrix_strip
 
 #: Two tiles of rows of which the second is not full, two steps, three panels of which the last is not whole.
@@ -45,7 +45,7 @@ def matrix_products_are_exact(isa: InstructionSet) -> bool:
     out = np.full((M + 1, N + 1), np.float32(0.5))
     multiply = matrix_registers(isa, "configure"), matrix_strip(isa), matrix_registers(isa, "release")
     arguments = (a, b, np.ones(2 * ROWS, np.float32), zero_point, columns, out)
-    entry(_run(isa.name, *multiply), tuple(map(typeof, arguments)))(*arguments)
+    entry(_run(isa.name, *multiply), (ADDRESS,) * len(arguments))(*arguments)
     exact = (x[:M].astype(np.int64) - zero_point[:M, None]) @ w[:N].T.astype(np.int64)  # below 2^24: exact in float32
     return bool((out[:M, :N] == exact).all() and (out[M] == 0.5).all() and (out[:, N] == 0.5).all())
 
@@ -55,15 +55,9 @@ def _run(variant, configure, strip, release):
     def run(a, b, scale, zero_point, columns, out):
         configure()
         strip(
-            M, data_ptr(a), data_ptr(b), K // 4, data_ptr(scale), data_ptr(zero_point), data_ptr(columns),
-            data_ptr(out), out.strides[0], PANELS, COLUMNS * K, N - (PANELS - 1) * COLUMNS, data_ptr(a), 0,
+            M, a.data, b.data, K // 4, scale.data, zero_point.data, columns.data, out.data, 4 * (N + 1), PANELS,
+            COLUMNS * K, N - (PANELS - 1) * COLUMNS, a.data, 0,
         )  # fmt: skip
         release()
-        keep(a)
-        keep(b)
-        keep(scale)
-        keep(zero_point)
-        keep(columns)
-        keep(out)
 
     return run

@@ -89,15 +89,13 @@ def functions(what: str, build: Callable[[str, str], Module], isa: InstructionSe
 
 
 def _loaded(build: Callable[[str, str], Module], found: tuple[str, str, str], more: tuple[str, ...]) -> tuple[int, ...]:
-    key = repr((found, sources.digest(sources.modules_of(build, _loaded)), disk._VERSIONS)).encode()
+    key = repr((found, sources.digest(sources.modules_of(build, _loaded)), disk.VERSIONS)).encode()
     name = f"region_{hashlib.sha256(key).hexdigest()[:24]}"
     file, names = f"dynq-{name}.o", [name, *(name + end for end in more)]
-    for folder in disk.places():
-        code = disk._read(folder, file, key)
-        if code is not None:
-            return _linked(names, code)
-    code = _object_code(build(llvm.get_process_triple(), name), found[1:])
-    any(disk._write(folder, file, key, code) for folder in disk.places())
+    code = next(disk.kept(file, key), None)
+    if code is None:
+        code = _object_code(build(llvm.get_process_triple(), name), found[1:])
+        disk.keep(file, key, code)
     return _linked(names, code)
 
 

@@ -34,7 +34,7 @@ def linear(trace: Trace, node: ir.Node) -> None:
     floats_only(x)
     together = beside(trace, node, name)
     weights = [_packed(trace, each) for each in together]
-    layouts = [weight._layout() for weight in weights]
+    layouts = [weight._step_layout() for weight in weights]
     expect(x.shape[-1], weights[0].shape[1], "the last axis of x and the weight's inputs")
     shapes = [(*x.shape[:-1], layout.n) for layout in layouts]
     residual = spread(trace, trace.input(node, len(node.inputs) - 1), shapes[0]) if name.residual else None
@@ -71,12 +71,11 @@ def beside(trace: Trace, node: ir.Node, name: Name) -> list[ir.Node]:
 
 
 def _packed(trace: Trace, node: ir.Node) -> PackedLinear:
-    """The packed weight of a call, ready to multiply."""
+    """The packed weight of a call."""
     weight: PackedLinear = trace.weights.packed(
         node.op_type.split("_")[0], trace.constants(node, *range(1, 5)),
         lambda: pack(trace, node),
     )
-    weight._layout().prepare()
     return weight
 
 

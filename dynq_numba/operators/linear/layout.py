@@ -105,10 +105,15 @@ class Layout:
             Weight.fill(words, outliers=outliers.fill_block(parts, columns, floats))
         self._outliers, self._floats = len(columns), parts[0]
 
-    def prepare(self) -> None:
-        """Compile what multiplies. Not when packing: to save a weight, say, needs none of it."""
-        if self.run is None:
+    def prepare_worker(self) -> None:
+        """Compile what multiplies, which is all that steps of programs need."""
+        if not self.descriptor[Weight.worker]:
             Weight.fill(self.descriptor, worker=kernel_table.worker_address(*self._worker))
+
+    def prepare(self) -> None:
+        """Compile what a call needs. Not when packing: to save a weight, say, needs none of it."""
+        if self.run is None:
+            self.prepare_worker()
             install("linear", vectorcall.linear_vectorcall)
             self.run = entry(call.entry, _LINEAR)
 

@@ -133,13 +133,22 @@ class PackedLinear:
         """The layout for the instruction set in force, about to multiply; made on first use of another one."""
         if self._words is not None and not isa.ever_forced:
             return self._first
-        layout = self._first
-        if isa.ever_forced:
-            layout = self._layouts.get(isa.active().name) or self._layout_of(*self._parts(), layout.floats)
+        layout = self._chosen()
         layout.prepare()
         if layout is self._first:
             self._words = layout.descriptor
         return layout
+
+    def _step_layout(self) -> Any:
+        """The same for steps of programs, which need less of it compiled."""
+        layout = self._chosen()
+        layout.prepare_worker()
+        return layout
+
+    def _chosen(self) -> Any:
+        if not isa.ever_forced:
+            return self._first
+        return self._layouts.get(isa.active().name) or self._layout_of(*self._parts(), self._first.floats)
 
     def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The integers, scales [N or 1, groups] and zero points."""
