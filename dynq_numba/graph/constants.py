@@ -3,6 +3,7 @@
     initializer, Constant node, of an outer scope; behind Transpose, Reshape, Cast, Slice, Concat …; any float type
 
 A node whose inputs are all constant is evaluated by onnx.reference, so every operator without randomness is understood.
+It is imported on use: sessions seldom need it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx import helper
-from onnx.reference import ReferenceEvaluator
 
 #: Operators that give another result each time; and the one behind which a weight is integers already.
 _NOT_CONSTANT = {
@@ -123,6 +123,8 @@ def named(node: ir.Node, error: Exception) -> Exception:
 
 def run_function(function: ir.Function, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """What onnx.reference gives for the body of a function."""
+    from onnx.reference import ReferenceEvaluator
+
     feeds = {value.name or "": array for value, array in zip(function.inputs, arrays, strict=True)}
     return list(ReferenceEvaluator(ir.serde.serialize_function(function)).run(None, feeds, attributes={}))
 
@@ -158,6 +160,8 @@ def evaluator(
     They are its inputs, None where one is left out, and then what it reads of outside (`captured`). It gives the
     results that have a name, or `every` one.
     """
+    from onnx.reference import ReferenceEvaluator
+
     outer = [value.name or "" for value in captured(node)]
     inputs = [f"dynq.input.{i}" if array is not None else "" for i, array in enumerate(given[: len(node.inputs)])]
     outputs = [f"dynq.output.{i}" if every or value.name else "" for i, value in enumerate(node.outputs)]

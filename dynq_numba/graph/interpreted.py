@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
 
 from .segment import Segment
 from .trace import Lowerings
@@ -16,6 +15,8 @@ class Interpreted:
     is_full = False
 
     def __init__(self, model: ir.Model, lowerings: Lowerings, threads: int = 0) -> None:
+        from onnx.reference import ReferenceEvaluator
+
         self._names = [value.name or "" for value in model.graph.inputs]
         self._outputs = [value.name for value in model.graph.outputs]
         self._evaluator = ReferenceEvaluator(ir.to_proto(model))

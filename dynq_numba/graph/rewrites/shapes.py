@@ -40,7 +40,11 @@ def parts(shape: ir.Value | None, edit: Editor) -> list[Part] | None:
         whole, arrays = parts(node.inputs[0], edit), [edit.array(value) for value in node.inputs[1:]]
         if whole is None or any(array is None for array in arrays):
             return None
-        places = folded(node, [np.arange(len(whole)), *arrays], edit.opset)[0]
+        numbers = np.arange(len(whole))
+        if kind == "Gather":  # onnx.reference takes a while to import, and most models need it for these only
+            places = np.take(numbers, np.asarray(arrays[0], np.int64), mode="raise")
+        else:
+            places = folded(node, [numbers, *arrays], edit.opset)[0]
         return [whole[place] for place in places.reshape(-1)]
     return None
 
