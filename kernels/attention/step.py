@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..base.jit import kernel
-from ..base.memory import null
 from ..base.record import Float, Pointer, Record
 from ..base.status import FINE, NO_MEMORY
 from .call import attend_at
@@ -40,6 +39,7 @@ class AttentionStep(Record):
     mask_batch: int
     mask_head: int
     mask_row: int
+    seen: Pointer  # int64 [B], from 0 to T: how many keys of each batch there are; or NULL
     causal: int  # 1: row i sees the first T - S + i + 1 keys
     scale: Float
     descriptor: Pointer
@@ -51,7 +51,7 @@ def attention_step(record, threads):
     fine = attend_at(
         (s.batch, s.heads, s.rows, s.key_heads, s.keys, s.dim, s.value_dim), s.q, (s.q_batch, s.q_head, s.q_row),
         s.k, (s.k_batch, s.k_head, s.k_row), s.v, (s.v_batch, s.v_head, s.v_row), s.out,
-        (s.out_batch, s.out_head, s.out_row), s.mask, s.mask_bytes, (s.mask_batch, s.mask_head, s.mask_row), null(),
+        (s.out_batch, s.out_head, s.out_row), s.mask, s.mask_bytes, (s.mask_batch, s.mask_head, s.mask_row), s.seen,
         s.causal, s.scale, s.descriptor, threads,
     )  # fmt: skip
     return FINE if fine else NO_MEMORY

@@ -274,6 +274,27 @@ def test_a_triangle(case, keys):
     assert not any(step.kernel.startswith("python") for step in session.report())
 
 
+@pytest.mark.parametrize("lengths", [[6, 3], [0, 9]])
+@pytest.mark.parametrize("hidden", ["never", "least"])
+def test_how_many_keys_a_batch_has(lengths, hidden):
+    body = _PLACES + f"few = Unsqueeze (lengths, others) seen = Less (key, few) {_T} m = MatMul (q, kt) " + (
+        f"z = Where (seen, m, {hidden}) w = Softmax (z) nan = IsNaN (w) p = Where (nan, zero, w) y = MatMul (p, v)"
+    )
+    numbers = {**_NUMBERS, **_ENDS, "others": np.array([1, 2, 3])}
+    source = parsed(f"{QKV.split(', {}')[0]}, int64[n] lengths", "float[n, 2, t, 4] y", body, **numbers)
+    feeds = {**QKV_FEEDS, "lengths": np.array(lengths)}
+    if hidden == "least":  # where there is no key, all count: it is no length
+        model = canonical(ir.from_proto(source))[0]
+        optimise(model)
+        assert [node.op_type for node in model.graph if node.domain == "dynq"] == ["Attention_bias"]
+        return
+    assert optimised(source, feeds)[0] == Counter(["Attention_lengths"])
+    session = InferenceSession(source)
+    got = session.run(None, feeds)[0]
+    assert np.array_equal(got, dq.attention(**QKV_FEEDS, scale=1.0, key_lengths=np.clip(lengths, 0, 6)))
+    assert not any(step.kernel.startswith("python") for step in session.report())
+
+
 def test_keys_that_come_transposed():
     body = "kt = Transpose <perm = [0, 2, 3, 1]> (k) z = MatMul (q, kt) p = Softmax (z) y = MatMul (p, v)"
     source = parsed("float[n, 2, t, 8] q, float[n, u, 2, 8] k, float[n, 2, u, 4] v", "float[n, 2, t, 4] y", body)

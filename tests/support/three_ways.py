@@ -88,12 +88,15 @@ def _repeated(q: Array, *few: Array) -> list[Array]:
 def _attention(inputs: list[Array], flags: set[str]) -> tuple[Array, Array]:
     """Keys of weight 0 are not seen."""
     q, k, v, scale, *bias = map(F64, inputs)
+    lengths = bias.pop() if "lengths" in flags else None
     k, v = _repeated(q, k, v)
     scores = q * scale @ k.swapaxes(-1, -2) + (bias[0] if bias else 0)
     if flags & {"causal", "topleft"}:
         rows, keys = scores.shape[-2:]
         place = np.arange(rows)[:, None] + (keys - rows if "causal" in flags else 0)
         scores = np.where(np.arange(keys) <= place, scores, -np.inf)
+    if lengths is not None:
+        scores = np.where(np.arange(scores.shape[-1]) < lengths[:, None, None, None], scores, -np.inf)
     size = np.abs(q * scale) @ np.abs(k).swapaxes(-1, -2) + (np.abs(bias[0]) if bias else 0)
     largest = scores.max(-1, keepdims=True)
     weights = np.exp(scores - np.where(np.isfinite(largest), largest, 0))
@@ -212,9 +215,10 @@ def ours(call: ir.Node, inputs: list[Array], function: onnx.FunctionProto, body:
         q, k, v, scale, *bias = inputs
         flags = name.base.split("_")
         causal = "top_left" if "topleft" in flags else "causal" in flags
-        mask = bias[0] if bias else None
+        lengths = np.clip(bias.pop(), 0, k.shape[-2]) if "lengths" in flags else None
+        options: dict[str, Any] = {"mask": bias[0] if bias else None, "key_lengths": lengths}
         bits = 8 if "8" in flags else None
-        return [dq.attention(q, k, v, scale=float(scale), mask=mask, causal=causal, bits=bits)]
+        return [dq.attention(q, k, v, scale=float(scale), causal=causal, bits=bits, **options)]
     if name.base.split("_")[0] in ("Rotary", "MeanPool"):
         return _in_session(call, inputs, function, body)
     if call.op_type in ("Gelu", "GeluTanh"):

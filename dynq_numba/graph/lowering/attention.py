@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from ...kernels.attention import step as kernels
@@ -11,9 +12,10 @@ from ...operators.attention import backend
 from ...runtime import isa
 from ..functions import parse
 from ..sizes import AnySize, Shape
-from ..tensor import Tensor, broadcast_strides, expect, is_equal
-from ..trace import Trace, Unsupported
-from .base import F32, attribute_ints, call, floats_only
+from ..tensor import Expression, Tensor, broadcast_strides, expect, is_equal
+from ..trace import Trace, Unsupported, sources
+from .base import F32, I64, attribute_ints, call, floats_only
+from .numbers import number_tensor
 
 
 def attention(trace: Trace, node: ir.Node) -> None:
@@ -22,6 +24,7 @@ def attention(trace: Trace, node: ir.Node) -> None:
     q, k, v = (trace.input(node, i) for i in range(3))
     scale, bits = float(trace.constant(node, 3).reshape(())), 8 if "8" in flags else None
     bias = trace.input(node, 4) if "bias" in flags else None
+    seen = trace.input(node, len(node.inputs) - 1) if "lengths" in flags else None
     floats_only(q, k, v, bias)
     q, k, v = (_four(trace.rows(each)) for each in (q, k, v))
     (batch, heads, rows, dim), (_, key_heads, keys, _), value_dim = q.shape, k.shape, v.shape[3]
@@ -37,7 +40,8 @@ def attention(trace: Trace, node: ir.Node) -> None:
         out = _four(trace.result(node.outputs[0], F32, shape[1:]))
     if "topleft" not in flags or is_equal(keys, rows):
         causal = not {"causal", "topleft"}.isdisjoint(flags)
-        attend(trace, q, k, v, out, bias, causal, scale, bits)
+        seen = None if seen is None else _bounded(trace, node, seen, batch, keys)
+        attend(trace, q, k, v, out, bias, causal, scale, bits, seen)
         return
     first = keys if keys < rows else rows  # row i sees the first i + 1 keys; those behind all of them see all
     q1, k1, v1, out1 = (_some(each, 0, first) for each in (q, k, v, out))
@@ -50,9 +54,12 @@ def attention(trace: Trace, node: ir.Node) -> None:
 
 def attend(
     trace: Trace, q: Tensor, k: Tensor, v: Tensor, out: Tensor, bias: Tensor | None, causal: bool, scale: float,
-    bits: int | None,
+    bits: int | None, seen: Tensor | None = None,
 ) -> None:
-    """A step on tensors of four axes, their last ones contiguous; the bias has the shape of the scores."""
+    """A step on tensors of four axes, their last ones contiguous; the bias has the shape of the scores.
+
+    `seen`: how many keys of each batch there are.
+    """
     (batch, heads, rows, dim), (_, key_heads, keys, _) = q.shape, k.shape
     mask = (0, 0, 0, 0) if bias is None else bias.strides
     call(
@@ -63,7 +70,7 @@ def attend(
         v=v, v_batch=v.strides[0], v_head=v.strides[1], v_row=v.strides[2],
         out=out, out_batch=out.strides[0], out_head=out.strides[1], out_row=out.strides[2],
         mask=bias, mask_bytes=0 if bias is None else 4, mask_batch=mask[0], mask_head=mask[1], mask_row=mask[2],
-        causal=int(causal), scale=scale, descriptor=backend.descriptor(isa.active(), bits),
+        seen=seen, causal=int(causal), scale=scale, descriptor=backend.descriptor(isa.active(), bits),
     )  # fmt: skip
 
 
@@ -76,6 +83,19 @@ def _spread(trace: Trace, bias: Tensor, shape: Shape) -> Tensor:
         bias = trace.dense(bias.view((*bias.shape[:-1], shape[3]), (*bias.strides[:-1], strides[3])))
         strides = broadcast_strides(bias, shape)
     return bias.view(shape, strides)
+
+
+def _bounded(trace: Trace, node: ir.Node, lengths: Tensor, batch: AnySize, keys: AnySize) -> Tensor:
+    """Lengths from 0 to the number of keys: the kernel reads as many."""
+    if lengths.dtype != I64:
+        raise Unsupported(f"lengths of {lengths.dtype}")
+    expect(lengths.shape[0], batch, "the number of lengths and of batches")
+    most, least = (trace.memory(number_tensor(np.array([n], object), I64)) for n in (keys, 0))
+
+    def of(operator: str, *operands: Tensor) -> Tensor:
+        return Tensor(I64, lengths.shape, expression=Expression(operator, operands, (), sources(node)))
+
+    return trace.dense(of("Min", of("Max", trace.memory(lengths), least), most))
 
 
 def _some(tensor: Tensor | None, first: AnySize, count: AnySize, keys: AnySize | None = None) -> Any:

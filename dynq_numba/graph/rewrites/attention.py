@@ -26,7 +26,7 @@ import onnx_ir as ir
 from .attention_function import attention
 from .base import Editor, NoMatch, Rewrite, identifier, label
 from .causal import HIDDEN as NEVER
-from .causal import causal
+from .causal import causal, lengths_in
 from .groups import before_repeat
 from .shapes import is_axis, parts
 
@@ -44,6 +44,8 @@ class _Scores:
     bias: ir.Value | None = None
     #: Which keys are before a row, by the name that functions have for it.
     causal: str = ""
+    #: How many keys each batch has.
+    lengths: ir.Value | None = None
     nodes: list[ir.Node] = field(default_factory=list)
 
 
@@ -76,8 +78,10 @@ class Attention(Rewrite):
         grouped = times == again > 1
         if grouped:
             found.k, v = k, few
-        inputs = [found.q, found.k, v, scale, *([] if found.bias is None else [found.bias])]
-        flags = {"3d": rank == 3, "grouped": grouped, found.causal: bool(found.causal), "bias": found.bias is not None}
+        inputs = [found.q, found.k, v, scale, *([] if found.bias is None else [found.bias]),
+                  *([] if found.lengths is None else [found.lengths])]  # fmt: skip
+        flags = {"3d": rank == 3, "grouped": grouped, found.causal: bool(found.causal),
+                 "lengths": found.lengths is not None, "bias": found.bias is not None}
         name = "_".join(["Attention", *(flag for flag, given in flags.items() if given), *["8"] * (self.bits == 8)])
         call = edit.call(name, partial(attention, name), inputs, last)
         edit.replace(last.outputs, call.outputs, [*found.nodes, call], last)
@@ -193,7 +197,11 @@ def _choose(
 
     `mask`: a value that has this number there already, and else 0.
     """
-    if hidden <= NEVER and not found.causal:
+    if hidden == -np.inf and place == 1 and not found.causal and found.lengths is None:
+        found.lengths = lengths_in(condition, found.q, found.k, edit)
+        if found.lengths is not None:
+            return
+    if hidden <= NEVER and not found.causal and found.lengths is None:
         rest = _without_triangle(condition, found, edit, inverted=place == 0)
         if rest is None:
             return

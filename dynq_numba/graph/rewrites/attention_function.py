@@ -1,13 +1,15 @@
 """The functions of attention, by their names: what dq.attention computes, in standard ONNX.
 
-    Attention[_3d][_grouped][_causal | _topleft][_bias][_8]
-    q [B, H, S, D], k [B, Hkv, T, D], v [B, Hkv, T, Dv], scale [], bias (to [B, H, S, T])
+    Attention[_3d][_grouped][_causal | _topleft | _lengths][_bias][_8]
+    q [B, H, S, D], k [B, Hkv, T, D], v [B, Hkv, T, Dv], scale [], bias (to [B, H, S, T]),
+    lengths int64 [B]
     y [B, H, S, Dv] = softmax(q · kᵀ · scale + bias) · v
 
 | in the name | keys that row i sees |
 |---|---|
 | `causal` | the first T - S + i + 1 |
 | `topleft` | the first i + 1 |
+| `lengths` | the first `lengths` of its batch |
 
 `grouped`: Hkv is not H, each head of k and v serves H / Hkv of q. `3d`: without B. A row that sees no key is zeros.
 `8`: our kernel multiplies in 8 bits; the body is the float meaning.
@@ -65,6 +67,11 @@ _CAUSAL = """
 _TOP_LEFT = """
     not_after = LessOrEqual (key, row)
 """
+_LENGTHS = """
+    spread = Constant <value_ints: ints = [1, 2, 3]> ()
+    filled = Unsqueeze (lengths, spread)
+    not_after = Less (key, filled)
+"""
 _SHARES = """
     last = Constant <value_ints: ints = [-1]> ()
     largest = ReduceMax (SCORES, last)
@@ -88,9 +95,11 @@ def attention(name: str) -> ir.Function:
     if "bias" in flags:
         body += "    biased = Add (products, bias)\n"
         scores = "biased"
-    if flags & {"causal", "topleft"}:
-        body += _PLACES + (_CAUSAL if "causal" in flags else _TOP_LEFT)
+    for flag, condition in {"causal": _CAUSAL, "topleft": _TOP_LEFT, "lengths": _LENGTHS}.items():
+        body += _PLACES + condition if flag in flags else ""
+    if flags & {"causal", "topleft", "lengths"}:
         body += f"    before_row = Where (not_after, {scores}, never)\n"
         scores = "before_row"
     body += _SHARES.replace("SCORES", scores).replace("VALUES", values)
-    return function(name, "q, k, v, scale, bias" if "bias" in flags else "q, k, v, scale", body)
+    more = [each for each in ("bias", "lengths") if each in flags]
+    return function(name, ", ".join(["q, k, v, scale", *more]), body)

@@ -66,6 +66,32 @@ def _causal(mask: ir.Value, q: ir.Value, k: ir.Value, edit: Editor, additive: bo
     return kinds[0] if kinds and largest >= min(3, max(s for s, *_ in trials)) else ""
 
 
+def lengths_in(condition: ir.Value | None, q: ir.Value, k: ir.Value, edit: Editor) -> ir.Value | None:
+    """The lengths [B] of a condition that is true for so many keys of each batch.
+
+        Less (0 … T-1, Unsqueeze (lengths))
+    """
+    less = edit.maker(condition, "Less")
+    spread = None if less is None else edit.maker(less.inputs[1], "Unsqueeze")
+    axes = None if spread is None else edit.array(spread.inputs[1])
+    if less is None or spread is None or axes is None or axes.reshape(-1).tolist() != [1, 2, 3]:
+        return None
+    lengths, places = spread.inputs[0], less.inputs[0]
+    if lengths is None or places is None or lengths.dtype != ir.DataType.INT64:
+        return None
+    (batch, *_), (count, *_) = edit.dims(q) or (None,), edit.dims(lengths) or (None,)
+    if batch is None or batch != count:  # one length may be for all
+        return None
+    try:
+        nodes, reach = _sources(places, edit)
+        for _, t, sizes, other in _trials(reach, q, k, edit):
+            if not np.array_equal(_compute(places, nodes, sizes, other, edit), np.arange(t)):
+                return None
+    except (Unknown, ValueError):
+        return None
+    return lengths
+
+
 def _seen(array: np.ndarray, additive: bool, inverted: bool) -> np.ndarray | None:
     """Booleans, or None where an additive mask has something else than 0 and what hides."""
     if not additive:
