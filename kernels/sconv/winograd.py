@@ -45,8 +45,9 @@ from .emit_winograd import image_into_points, result_of_points
 from .patches import move
 from .reference import BIASED, POINTS, TILE
 
-#: Bytes of planes that are laid out at once, at least those of one channel: they stay in L1 while they are read.
-PLANES = 1 << 14
+#: Bytes of planes that are laid out at once, at least those of one channel: they stay in L1 while they are read, beside
+#: what is written (8 KB was the best of 2 to 32 KB).
+PLANES = 1 << 13
 SQUARE = POINTS * POINTS
 
 
