@@ -29,14 +29,14 @@ class Model:
 
 @dataclass(frozen=True)
 class Case:
-    """A model and what is fed to it."""
+    """A model and what is fed to it, which is drawn from a seed, 0 unless given."""
 
     model: str
-    feeds: Callable[[], Feeds]
+    feeds: Callable[..., Feeds]
 
 
-def normal(*shape: int, scale: float = 1) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(shape, np.float32) * np.float32(scale)
+def normal(*shape: int, scale: float = 1, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape, np.float32) * np.float32(scale)
 
 
 def fetched(asset: str, path: Path, place: int = 0) -> None:
@@ -120,37 +120,41 @@ MODELS = {
 }
 
 
-def texts(count: int, tokens: int) -> Feeds:
-    words = np.random.default_rng(0).integers(1996, 29_000, (count, tokens))
+def drawn(*shape: int, seed: int = 0) -> Feeds:
+    return {"x": normal(*shape, seed=seed)}
+
+
+def texts(count: int, tokens: int, seed: int = 0) -> Feeds:
+    words = np.random.default_rng(seed).integers(1996, 29_000, (count, tokens))
     words[:, 0], words[:, -1] = 101, 102  # as a tokenizer begins and ends
     return {"input_ids": words, "attention_mask": np.ones_like(words)}
 
 
-def letters(count: int) -> Feeds:
-    return {"letters": np.random.default_rng(0).integers(3, 29, (14, count))}
+def letters(count: int, seed: int = 0) -> Feeds:
+    return {"letters": np.random.default_rng(seed).integers(3, 29, (14, count))}
 
 
-def sound() -> Feeds:
+def sound(seed: int = 0) -> Feeds:
     state = np.zeros((1, 1, 128), np.float32)
-    return {"input": normal(20, 576, scale=0.1), "h": state, "c": state}
+    return {"input": normal(20, 576, scale=0.1, seed=seed), "h": state, "c": state}
 
 
-def page() -> Feeds:
-    return {"bytes": np.random.default_rng(0).integers(0, 256, (1, 2048), np.int32)}
+def page(seed: int = 0) -> Feeds:
+    return {"bytes": np.random.default_rng(seed).integers(0, 256, (1, 2048), np.int32)}
 
 
 CASES = {
     **{f"MiniLM {count} × {tokens}": Case("MiniLM", partial(texts, count, tokens))
        for count, tokens in ((1, 16), (1, 128), (8, 128), (1, 384))},
-    "ddddocr 64 × 174": Case("ddddocr", lambda: {"input1": normal(1, 1, 64, 174)}),
+    "ddddocr 64 × 174": Case("ddddocr", lambda seed=0: {"input1": normal(1, 1, 64, 174, seed=seed)}),
     **{f"g2p encoder, 14 letters × {count}": Case("g2p encoder", partial(letters, count)) for count in (1, 16)},
-    **{f"3 LSTM 40 → 256, 160 steps, batch {batch}": Case("3 LSTM 40 → 256", lambda b=batch: {"x": normal(160, b, 40)})
+    **{f"3 LSTM 40 → 256, 160 steps, batch {batch}": Case("3 LSTM 40 → 256", partial(drawn, 160, batch, 40))
        for batch in (1, 4)},
     "silero-vad, 20 frames": Case("silero-vad", sound),
     "magika 1 × 2048": Case("magika", page),
-    "rapidocr 48 × 320": Case("rapidocr", lambda: {"x": normal(1, 3, 48, 320)}),
+    "rapidocr 48 × 320": Case("rapidocr", partial(drawn, 1, 3, 48, 320)),
 }  # fmt: skip
-SMOKE = {"3 LSTM 8 → 16, 4 steps, batch 1": Case("3 LSTM 8 → 16", lambda: {"x": normal(4, 1, 8)})}
+SMOKE = {"3 LSTM 8 → 16, 4 steps, batch 1": Case("3 LSTM 8 → 16", partial(drawn, 4, 1, 8))}
 
 
 def case_of(word: str) -> Case:
