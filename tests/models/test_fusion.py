@@ -117,6 +117,12 @@ SPELLINGS = {
         "r = Reciprocal (q) g = Mul (r, w) h = Mul (m, g) i = Sub (b, h) j = Mul (x, g) y = Add (j, i)"),
     "sums": ("LayerNorm", "t = ReduceSum (x, last) m = Mul (t, k) d = Sub (x, m) s = Mul (d, d) "
         "u = ReduceSum (s, last) v = Mul (u, k) e = Add (v, eps) q = Sqrt (e) n = Div (d, q) y = Add (n, b)"),
+    "JAX": ("LayerNorm", "m = ReduceMean (x, last) s = Mul (x, x) u = ReduceMean (s, second) r = Mul (m, m) "
+        "f = Sub (u, r) v = Max (zero, f) e = Add (v, eps) q = Sqrt (e) i = Div (one, q) g = Mul (i, w) d = Sub (x, m) "
+        "n = Mul (d, g) y = Add (n, b)"),
+    "JAX, Relu": ("LayerNorm", "m = ReduceMean (x, last) s = Mul (x, x) u = ReduceMean (s, second) r = Pow (m, two) "
+        "f = Sub (u, r) v = Relu (f) e = Add (v, eps) q = Sqrt (e) i = Reciprocal (q) d = Sub (x, m) "
+        "g = Mul (i, w) n = Mul (g, d) y = Add (b, n)"),
     "no parameters": ("LayerNorm", _MEAN + "s = Mul (d, d) v = ReduceMean (s, last) e = Add (v, eps) q = Sqrt (e) "
         "y = Div (d, q)"),
     "the operator, expanded": ("LayerNorm", "a = Identity (x) y = LayerNormalization <axis = 2> (a, w, b)"),

@@ -51,6 +51,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Pow": np.power, "Neg": np.negative,
     "Reciprocal": np.reciprocal, "Sqrt": np.sqrt, "Exp": np.exp, "Tanh": np.tanh, "Sigmoid": sigmoid,
     "Erf": np.vectorize(math.erf, otypes=[F64]), "Max": np.maximum, "Min": np.minimum, "Clip": _clip, "Abs": np.abs,
+    "Relu": lambda x: np.maximum(x, 0),
     "dynq.Gelu": gelu, "dynq.GeluTanh": gelu_tanh, "dynq.Silu": silu,
 }  # fmt: skip
 
