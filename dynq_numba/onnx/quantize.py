@@ -50,8 +50,9 @@ def quantize(
     """Quantize the weights of an ONNX model; the result is a standard ONNX model, and a receipt accounts for each.
 
     MatMul, Gemm, LSTM, GRU, RNN, tables of Gather, and on request Conv become functions of domain ``dynq``. Their
-    bodies are standard operators, so any runtime computes them, and gets the bits of our kernels from each layer. For
-    groups and recurrent layers it needs more time than for the float layer: their sums have an order.
+    bodies are standard operators, so any runtime computes them, and gets the bits of our kernels from each layer. Sums
+    of groups and of recurrent layers have an order, so there other runtimes take several times the float layer's time,
+    with 8-bit groups tens of times. An artifact for them is best per channel.
 
     Parameters
     ----------
