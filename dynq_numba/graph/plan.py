@@ -11,6 +11,7 @@ or makes one, so that threads share a plan and all weights.
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 from threading import RLock
 from typing import Any
 
@@ -20,7 +21,7 @@ import onnx_ir as ir
 from ..kernels.base.handlers import handlers_held
 from ..kernels.base.jit import entry
 from ..kernels.base.memory import NO_MEMORY as TOO_LITTLE
-from ..kernels.base.status import NO_MEMORY
+from ..kernels.base.status import NO_MEMORY, OTHER_TURN
 from ..kernels.objects.arguments import OBJECT
 from ..kernels.objects.view import ADDRESS
 from ..kernels.program import run as program
@@ -28,11 +29,14 @@ from ..runtime.signatures import WORD
 from ..runtime.threads import ready
 from .constants import evaluator, named
 from .frame import Frame
+from .iterated import Iterated
+from .loops import is_loop_of_tensors, outside
 from .segment import Segment
 from .sizes import Known, Sizes
+from .state import Evaluate, Read, Run, State, Walk
 from .stopwatch import Call, Stopwatch
 from .tensor import Storage, Tensor, dense_strides
-from .trace import Body, Lowerings, Read, Run, State, Trace
+from .trace import Lowerings, Trace
 from .uses import count_uses
 from .weights import Weights, in_memory
 
@@ -43,6 +47,14 @@ MOST_CHILDREN = 16
 MOST_WORDS, MANY = 1 << 17, 8
 #: Of arrays that a segment begins with: types and axes; of one whose numbers are read its shape.
 Key = tuple[tuple[np.dtype, Any], ...]
+
+
+class _OtherTurn(Exception):
+    """A guard of a loop's body does not hold in a turn."""
+
+    def __init__(self, node: ir.Node) -> None:
+        super().__init__("turns differ")
+        self.node = node
 
 
 class Plan:
@@ -56,21 +68,26 @@ class Plan:
         What adds steps for nodes.
     threads : int
         The most a run uses; 0 chooses.
+    loop : ir.Node, optional
+        A node of the model whose body is to be run. What that reads of outside follows its own inputs.
     """
 
-    def __init__(self, model: ir.Model, lowerings: Lowerings, threads: int = 0) -> None:
+    def __init__(self, model: ir.Model, lowerings: Lowerings, threads: int = 0, loop: ir.Node | None = None) -> None:
         self.model, self.threads = model, threads
-        self.graph, self._lowerings = model.graph, lowerings
+        self.graph = model.graph if loop is None else loop.attributes["body"].as_graph()
+        self._lowerings = lowerings
         self.sizes = Sizes()
         self.weights = Weights(model, self.sizes)
-        self._uses = count_uses(model.graph)
+        self._inputs = [*self.graph.inputs, *(outside(loop, self.weights.constants) if loop else ())]
+        self._uses = count_uses(self.graph)
         self._outputs: dict[ir.Value, int] = {}
         self._twins: list[tuple[int, int]] = []  # results that are another one again
-        for i, value in enumerate(model.graph.outputs):
+        for i, value in enumerate(self.graph.outputs):
             if self._outputs.setdefault(value, i) != i:
                 self._twins.append((i, self._outputs[value]))
         self._roots: list[Segment] = []
-        self._root = State({}, (Body(tuple(model.graph)),), Known({}, {}))
+        self._root = State({}, (Walk(tuple(self.graph)),), Known({}, {}))
+        self._apart: set[ir.Node] = set()
         self._frames: list[Frame] = []
         self._usual = 0  # words of the table after the first run
         self._generation = 0  # counts segments that were forgotten: frames from before hold parts of theirs
@@ -87,7 +104,16 @@ class Plan:
             frame = self._frames.pop()
         except IndexError:
             frame = Frame(self._generation)
-        results = self._down(frame, feeds, out, watch)  # after an error the frame may be half changed: it is let go
+        try:
+            results = self._down(frame, feeds, out, watch)  # after an error the frame may be half changed: it is let go
+        except _OtherTurn as loop:
+            with self._lock:
+                self._apart.add(loop.node)
+                self._roots.clear()
+                self._forget()
+            if watch is not None:
+                watch.laps.clear()
+            return self.run(feeds, out, watch)
         for position, first in self._twins:
             results[position] = results[first].copy()
         if frame.generation == self._generation:
@@ -158,9 +184,13 @@ class Plan:
                 segments.insert(0, found)
                 if len(segments) > MOST_CHILDREN:
                     del segments[MOST_CHILDREN:]
-                    self._generation += 1
-                    self._frames.clear()
+                    self._forget()
         return found
+
+    def _forget(self) -> None:
+        """Let go of frames, which hold parts of segments that are no longer used."""
+        self._generation += 1
+        self._frames.clear()
 
     def _found(
         self, frame: Frame, segments: list[Segment], key: Key, read: bool, arrays: tuple[np.ndarray, ...]
@@ -207,6 +237,8 @@ class Plan:
             step = segment.steps[number]
             if code == NO_MEMORY:
                 raise MemoryError(TOO_LITTLE)
+            if code == OTHER_TURN and step.body is not None:
+                raise _OtherTurn(step.body.node)
             raise ValueError(f"{', '.join(step.nodes)}: {step.errors.get(code, f'status {code}')}")
 
     def _act(self, frame: Frame, tail: Read | Run) -> tuple[np.ndarray, ...]:
@@ -216,11 +248,17 @@ class Plan:
         given = [None if tensor is None else _view(frame, tensor) for tensor in tail.inputs]
         try:
             if tail.evaluate is None:
-                functions = [ir.to_proto(each) for each in self.model.functions.values()]
-                tail.evaluate = evaluator(tail.node, given, self.weights.opset, functions)
+                tail.evaluate = self._evaluator(tail.node, given)
             return tuple(map(in_memory, tail.evaluate(given)))
         except Exception as error:  # onnx.reference raises whatever numpy does
             raise named(tail.node, error) from error
+
+    def _evaluator(self, node: ir.Node, given: list[np.ndarray | None]) -> Evaluate:
+        """What computes a node that has no kernel."""
+        if is_loop_of_tensors(node):
+            return Iterated(node, partial(Plan, self.model, self._lowerings, self.threads, node))
+        functions = [ir.to_proto(each) for each in self.model.functions.values()]
+        return evaluator(node, given, self.weights.opset, functions)
 
     # -- planning -------------------------------------------------------------------------------
     def _trace(
@@ -229,13 +267,13 @@ class Plan:
         """Plan on from a place, with this run's numbers as hints."""
         self.sizes.begin(state.known, frame.table[: self.sizes.count].tolist())
         begun = State(dict(state.values), state.work, state.known, state.made)
-        trace = Trace(self.weights, self._lowerings, begun, self._outputs, self._uses)
+        trace = Trace(self.weights, self._lowerings, begun, self._outputs, self._uses, self._apart)
         first, places = self.sizes.count, []
         if isinstance(tail, Read):
             numbers = [self.sizes.variable(number) for number in arrays[0].reshape(-1).tolist()]
             trace.learn(tail.tensor, np.array([None, *numbers], object)[1:].reshape(arrays[0].shape))
         else:
-            values = self.graph.inputs if tail is None else [each for each in tail.node.outputs if each.name]
+            values = self._inputs if tail is None else [each for each in tail.node.outputs if each.name]
             for value, array in zip(values, arrays, strict=True):
                 base = self.sizes.variable(0)
                 shape = tuple([self.sizes.variable(length) for length in array.shape])

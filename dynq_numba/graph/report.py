@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from .interpreted import Interpreted
+from .iterated import Iterated
 from .plan import Plan
 from .segment import Segment
-from .trace import Read, Run, sources
+from .state import Read, Run
+from .trace import sources
 
 #: Operators of onnx.reference that only move values, or compare and count: their bits cannot depend on anything.
 _EXACT = {
     "NonZero", "Unique", "TopK", "ScatterND", "ScatterElements", "GatherND", "GatherElements", "Compress", "OneHot",
     "Where",
-    "Tile", "Trilu", "Loop", "Scan", "ReverseSequence", "DepthToSpace", "SpaceToDepth", "EyeLike", "Transpose", "Pad",
+    "Tile", "Trilu", "ReverseSequence", "DepthToSpace", "SpaceToDepth", "EyeLike", "Transpose", "Pad",
     "Slice",
 }  # fmt: skip
 #: Runs that are timed: at least so many, and then as many as take so many seconds, up to so many. The first are not.
@@ -56,7 +59,10 @@ class ReportStep(NamedTuple):
 
 
 class Report(list[ReportStep]):
-    """Steps in the order of a run, of every segment that has been planned; prints as a table."""
+    """Steps in the order of a run, of every segment that has been planned; prints as a table.
+
+    Behind a loop come the steps of its body.
+    """
 
     @property
     def kinds(self) -> dict[str, int]:
@@ -100,17 +106,22 @@ def timed_report(plan: Plan | Interpreted, feeds: tuple[np.ndarray, ...]) -> Rep
         watch, runs = plan.watched(feeds), runs + 1
         found = [us for _, laps in watch.laps for us in laps]
         best = list(map(min, best, found)) if best else found
-    steps = [step for segment, _ in watch.laps for step in _steps(segment)]
-    return Report(step._replace(us=us) for step, us in zip(steps, best, strict=True))
+    times = iter(best)
+    return Report(step for segment, _ in watch.laps for step in _steps(segment, times))
 
 
-def _steps(segment: Segment) -> list[ReportStep]:
-    """What a segment does, and Python in its end."""
-    steps = [ReportStep(step.kernel, step.nodes, step.invariant, "") for step in segment.steps]
+def _steps(segment: Segment, times: Iterator[float] | None = None) -> Iterator[ReportStep]:
+    """What a segment does, and Python in its end, with their times; behind a loop what its body does."""
+    for step in segment.steps:
+        first, *body = (ReportStep(each.kernel, each.nodes, each.invariant, "") for each in step.nested())
+        yield first._replace(us=next(times) if times else None)
+        yield from body
     tail = segment.tail
+    us = next(times) if times and tail is not None else None
     if isinstance(tail, Run):
-        names = sources(tail.node)
-        steps.append(ReportStep(f"python {tail.node.op_type}", names, tail.node.op_type in _EXACT, tail.reason))
+        exact = isinstance(tail.evaluate, Iterated) or tail.node.op_type in _EXACT
+        yield ReportStep(f"python {tail.node.op_type}", sources(tail.node), exact, tail.reason, us)
+        if isinstance(tail.evaluate, Iterated):
+            yield from report_of(tail.evaluate.plan)
     elif isinstance(tail, Read):
-        steps.append(ReportStep("python", (), True, "shapes or branches depend on numbers that were computed"))
-    return steps
+        yield ReportStep("python", (), True, "shapes or branches depend on numbers that were computed", us)

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from ..kernels.program import run as program
-from .sizes import AnySize, Shape, Size, Sizes, hint, largest
+from .sizes import AnySize, Shape, Size, Sizes, Turn, hint, largest
 from .tensor import Storage, Tensor
 
 #: Blocks begin at cache lines.
@@ -38,6 +39,17 @@ Word = int | Size | Bits | Tensor | np.ndarray | None
 
 
 @dataclass
+class Body:
+    """The program that the step of a loop calls in every turn."""
+
+    node: ir.Node
+    turn: Turn
+    steps: list[Step]
+    #: The record of it, which is filled with the segment's.
+    words: np.ndarray = field(default_factory=lambda: np.zeros(program.Program.size, np.int64))
+
+
+@dataclass
 class Step:
     """One call of a compiled function."""
 
@@ -51,11 +63,18 @@ class Step:
     invariant: bool = True
     #: Its result, and which word is its post-ops, if it has none yet and could take some.
     post_ops: tuple[Tensor, int] | None = None
+    body: Body | None = None
 
     def tensors(self) -> Iterator[Tensor]:
         for word in self.words:
             if isinstance(word, Tensor):
                 yield word
+
+    def nested(self) -> Iterator[Step]:
+        """This step, and those of its body."""
+        yield self
+        for step in self.body.steps if self.body else ():
+            yield from step.nested()
 
 
 @dataclass
@@ -100,38 +119,68 @@ def assemble(
 ) -> tuple[np.ndarray, np.ndarray, AnySize, list[Any]]:
     """The record of a segment, its steps' records, the bytes of its arena, and what must live as long."""
     total = lay_out(blocks)
-    kept: list[Any] = []
-    records: list[int] = []
-    patches: list[tuple[int, int, int]] = []
-    calls: list[tuple[int, int]] = []
-    zero = sizes.placed(0).index
-    for step in steps:
-        calls.append((step.function, 8 * len(records)))
-        for word in step.words:
-            if isinstance(word, Tensor):
-                storage = word.storage
-                assert storage is not None
-                place = sizes.placed(storage.start + word.offset)
-                patches.append((len(records), storage.base.index, place.index))
-                records.append(0)
-            elif isinstance(word, Size):
-                patches.append((len(records), word.index, zero))
-                records.append(0)
-            elif isinstance(word, np.ndarray):
-                kept.append(word)
-                records.append(word.ctypes.data)
-            else:
-                records.append(0 if word is None else int(word))
     total = total if isinstance(total, int) else sizes.placed(total)
-    rows = (sizes.code, sizes.guards, patches, calls, arrays, results)
-    tables = [np.array(each, np.int64).reshape(-1) for each in rows]
-    places = [each.ctypes.data for each in tables]
-    words = program.Segment.array(
-        code=places[0], operations=len(sizes.code), guards=places[1], guard_count=len(sizes.guards),
-        patches=places[2], patch_count=len(patches), steps=places[3], step_count=len(calls),
-        arrays=places[4], array_count=len(arrays), results=places[5], result_count=len(results),
+    records, kept = _Records(sizes), []
+    root = records.program(steps)
+    segment = np.zeros(program.Segment.size, np.int64)
+    rows = [np.array(each, np.int64).reshape(-1) for each in (arrays, results)]
+    program.Segment.fill(
+        segment, arrays=rows[0].ctypes.data, array_count=len(arrays), results=rows[1].ctypes.data,
+        result_count=len(results),
     )  # fmt: skip
-    return words, np.array(records, np.int64), total, [*kept, tables]
+    kept += [*rows, *records.kept, _fill(segment, sizes, *root)]
+    for body, parts in records.bodies:
+        kept += [body.words, _fill(body.words, body.turn, *parts)]
+    return segment, np.array(records.words, np.int64), total, kept
+
+
+class _Records:
+    """The records of steps, one behind the other, those of loops' bodies among them."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self._sizes, self._zero = sizes, sizes.placed(0).index
+        self.words: list[int] = []
+        self.kept: list[np.ndarray] = []
+        #: The bodies, with their patches and calls.
+        self.bodies: list[tuple[Body, tuple[list, list]]] = []
+
+    def program(self, steps: Sequence[Step]) -> tuple[list, list]:
+        """Add the records of a program; gives its patches and its calls."""
+        patches: list[tuple[int, int, int]] = []
+        calls: list[tuple[int, int]] = []
+        for step in steps:
+            calls.append((step.function, 8 * len(self.words)))
+            for word in step.words:
+                self._add(word, patches)
+            if step.body is not None:
+                self.bodies.append((step.body, self.program(step.body.steps)))
+        return patches, calls
+
+    def _add(self, word: Word, patches: list[tuple[int, int, int]]) -> None:
+        number = 0
+        if isinstance(word, Tensor):
+            storage = word.storage
+            assert storage is not None
+            place = self._sizes.placed(storage.start + word.offset)
+            patches.append((len(self.words), storage.base.index, place.index))
+        elif isinstance(word, Size):
+            patches.append((len(self.words), word.index, self._zero))
+        elif isinstance(word, np.ndarray):
+            self.kept.append(word)
+            number = word.ctypes.data
+        elif word is not None:
+            number = int(word)
+        self.words.append(number)
+
+
+def _fill(words: np.ndarray, made: Sizes | Turn, patches: list, calls: list) -> list[np.ndarray]:
+    """Write the record of a program; gives the tables that it points to."""
+    names = (("code", "operations"), ("guards", "guard_count"), ("patches", "patch_count"), ("steps", "step_count"))
+    tables = []
+    for (name, count), rows in zip(names, (made.code, made.guards, patches, calls), strict=True):
+        tables.append(np.array(rows, np.int64).reshape(-1))
+        program.Program.fill(words, **{name: tables[-1].ctypes.data, count: len(rows)})
+    return tables
 
 
 def lay_out(blocks: Sequence[Storage]) -> AnySize:

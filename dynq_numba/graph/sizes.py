@@ -18,13 +18,28 @@ from ..kernels.program.run import Operation, computed
 _compute = getattr(computed, "py_func", computed)
 
 
+class Varying(Exception):
+    """A plan depends on a number that is another one in each turn of a loop."""
+
+
+class Turn:
+    """What is computed anew in each turn of a loop, as `Sizes.code` and `Sizes.guards` are in each run."""
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        self.code: list[tuple[int, int, int, int]] = []
+        self.guards: list[tuple[int, int]] = []
+
+
 class Size:
     """A number in a plan's table. Arithmetic gives others; a comparison gives a bool and leaves a guard."""
 
-    __slots__ = ("index", "sizes")
+    __slots__ = ("index", "sizes", "turn")
 
-    def __init__(self, sizes: Sizes, index: int) -> None:
+    def __init__(self, sizes: Sizes, index: int, turn: Turn | None = None) -> None:
         self.sizes, self.index = sizes, index
+        #: The innermost loop with whose turns it changes.
+        self.turn = turn
 
     @property
     def hint(self) -> int:
@@ -85,6 +100,8 @@ class Size:
 
     def __index__(self) -> int:
         """The number itself: the plan is for this one only."""
+        if self.turn is not None:
+            raise Varying("it depends on the number of the turn")
         self.sizes.decide(Operation.EQUAL, self, self.hint)
         return self.hint
 
@@ -143,6 +160,14 @@ def hint(size: AnySize) -> int:
     return size.hint if isinstance(size, Size) else size
 
 
+def settled(size: AnySize) -> AnySize:
+    """A number that is the same in every turn of a loop; a guard sees to it."""
+    if isinstance(size, Size) and size.turn is not None:
+        size.sizes.decide(Operation.EQUAL, size, size.hint)
+        return size.hint
+    return size
+
+
 class Known(NamedTuple):
     """What has been computed and decided up to a place in a plan."""
 
@@ -157,6 +182,8 @@ class Sizes:
         #: The words of the table by now, as they are in the run for which a segment is planned. Each is one segment's.
         self.hints: list[int] = []
         self.begin(Known({}, {}), [])
+        #: Where the table itself is, and the records of the segment that runs: steps of loops work on them.
+        self.table, self.records = self.variable(0), self.variable(0)
 
     @property
     def count(self) -> int:
@@ -175,10 +202,10 @@ class Sizes:
         """For the segments that follow."""
         return Known(self._known, self._decided)
 
-    def variable(self, hint: int) -> Size:
-        """A number that Python writes into the table before a segment runs."""
+    def variable(self, hint: int, turn: Turn | None = None) -> Size:
+        """A number that Python writes into the table before a segment runs, or a loop in each turn."""
         self.hints.append(hint)
-        return Size(self, self.count - 1)
+        return Size(self, self.count - 1, turn)
 
     def placed(self, value: AnySize) -> Size:
         """A number's place in the table."""
@@ -194,8 +221,10 @@ class Sizes:
         first, second = self.placed(a), self.placed(b)
         key = (operation, first.index, second.index)
         if key not in self._known:
-            size = self.variable(int(_compute(operation, first.hint, second.hint)))
-            self.code.append((operation, first.index, second.index, size.index))
+            turn = max(first.turn, second.turn, key=lambda each: 0 if each is None else each.depth)
+            size = self.variable(int(_compute(operation, first.hint, second.hint)), turn)
+            code = self.code if turn is None else turn.code
+            code.append((operation, first.index, second.index, size.index))
             self._known[key] = size
         return self._known[key]
 
@@ -205,5 +234,6 @@ class Sizes:
         truth = bool(size.hint)
         if size.index not in self._decided:
             self._decided[size.index] = truth
-            self.guards.append((size.index, int(truth)))
+            guards = self.guards if size.turn is None else size.turn.guards
+            guards.append((size.index, int(truth)))
         return truth

@@ -9,16 +9,19 @@ A segment ends where Python has something to do: an operator without a kernel, n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
-from .constants import captured, named
+from .constants import named
+from .loops import outside
 from .rewrites.base import fused_from, label
 from .segment import Places, Result, Segment, Step, Word, assemble
-from .sizes import AnySize, Known, Shape, product
+from .sizes import AnySize, Shape, product, settled
+from .state import Read, Run, State, Walk
 from .tensor import FOREVER, Storage, Tensor, dense_strides
 from .uses import reads
 from .weights import Weights
@@ -36,46 +39,8 @@ class Wanted(Exception):
         self.tensor, self.dense = tensor, dense
 
 
-@dataclass(frozen=True)
-class Body:
-    """Nodes that are left of a graph, and of which values in it the results of a node outside are."""
-
-    nodes: tuple[ir.Node, ...]
-    at: int = 0
-    results: tuple[tuple[ir.Value, ir.Value], ...] = ()
-
-
-@dataclass
-class State:
-    """How far a plan has come."""
-
-    values: dict[ir.Value, Tensor]
-    work: tuple[Body, ...]
-    known: Known
-    #: Positions of the results that are there already.
-    made: frozenset[int] = frozenset()
-    #: Where expressions and numbers that were needed in memory are.
-    memory: dict[Tensor, Tensor] = field(default_factory=dict)
-
-
-@dataclass
-class Read:
-    """What Python does at the end of a segment: look at numbers."""
-
-    tensor: Tensor
-    dense: Tensor
-
-
-@dataclass
-class Run:
-    """What Python does at the end of a segment: compute a node."""
-
-    node: ir.Node
-    #: Its own, then those of outside that its branches read.
-    inputs: tuple[Tensor | None, ...]
-    reason: str
-    #: What computes it, once it has been asked for.
-    evaluate: Callable[[Sequence[np.ndarray | None]], list[np.ndarray]] | None = None
+#: Where a loop wants a value of its body, of this type and shape.
+Target = Callable[[np.dtype, Shape], Tensor]
 
 
 class Lowerings(NamedTuple):
@@ -99,13 +64,22 @@ class Trace:
         state: State,
         outputs: dict[ir.Value, int],
         uses: dict[ir.Value, int],
+        apart: set[ir.Node],
     ) -> None:
         self._lowerings = lowerings
+        #: Loops that Python runs, turn by turn, because guards of their bodies did not hold.
+        self.apart = apart
         self.weights, self.sizes, self.state = weights, weights.sizes, state
         self.outputs, self.uses = outputs, uses
         self.steps: list[Step] = []
         self.results: list[Result] = []
         self._blocks: list[Storage] = []
+        #: How many steps there are by now, those of loops' bodies among them.
+        self.clock = 0
+        #: In how many loops' bodies the walk is.
+        self.depth = 0
+        #: Where values of a loop's body go that nothing has been written to yet.
+        self._targets: dict[ir.Value, Target] = {}
         self.arena = self.sizes.variable(0)
         self._node: ir.Node | None = None
 
@@ -165,13 +139,19 @@ class Trace:
 
     def block(self, dtype: np.dtype, shape: Shape) -> Tensor:
         """Memory in the arena."""
+        shape = tuple(map(settled, shape))
         storage = Storage(self.arena, product(shape) * dtype.itemsize, is_block=True)
         self._blocks.append(storage)
         return Tensor(dtype, shape, storage, 0, dense_strides(shape, dtype.itemsize))
 
     def result(self, value: ir.Value, dtype: np.dtype, shape: Shape) -> Tensor:
-        """Memory for a value: the arena, or the array that the model gives back."""
-        tensor = self._output(value, dtype, shape) if value in self.outputs else self.block(dtype, shape)
+        """Memory for a value: the arena, the array that the model gives back, or where a loop wants it."""
+        target = self._targets[value](dtype, shape) if value in self._targets else None
+        if target is not None and target.is_dense():
+            del self._targets[value]
+            tensor = target
+        else:
+            tensor = self._output(value, dtype, shape) if value in self.outputs else self.block(dtype, shape)
         self.set(value, tensor)
         return tensor
 
@@ -189,8 +169,15 @@ class Trace:
         step = Step(kernel, function, list(words), **options)
         for tensor in step.tensors():
             assert tensor.storage is not None
-            tensor.storage.touch(len(self.steps))
+            tensor.storage.touch(self.clock)
         self.steps.append(step)
+        self.clock += 1
+
+    def touch(self, tensor: Tensor, since: int) -> None:
+        """The steps from that one to the last one may need what lies there."""
+        if tensor.storage is not None:
+            tensor.storage.touch(since)
+            tensor.storage.touch(self.clock - 1)
 
     def made_for(self, tensor: Tensor, readers: int) -> bool:
         """Whether the last step made a tensor, all of it, for so many nodes alone, and may do more to it."""
@@ -266,7 +253,61 @@ class Trace:
     def enter(self, graph: ir.Graph, node: ir.Node) -> None:
         """Go on with the nodes of a branch."""
         pairs = zip(graph.outputs, node.outputs, strict=True)
-        self.state.work = (*self.state.work, Body(tuple(graph), 0, tuple(pairs)))
+        self.state.work = (*self.state.work, Walk(tuple(graph), 0, tuple(pairs)))
+
+    @contextmanager
+    def body(self, node: ir.Node, targets: Sequence[tuple[ir.Value, Target]]) -> Iterator[list[Step]]:
+        """Plan the body of a loop: the steps of a turn. What is planned within the context is the end of it.
+
+        Each value of the body is written to its target. Nothing that is planned here counts outside; nor does anything
+        at all if it cannot be planned: `Unsupported`.
+        """
+        graph, before, begin, blocks = node.attributes["body"].as_graph(), self._place(), self.clock, len(self._blocks)
+        held = self.steps, self.state.work, self._node
+        values, memory = dict(self.state.values), dict(self.state.memory)
+        self.steps, self.state.work, self.depth = [], (Walk(tuple(graph)),), self.depth + 1
+        try:
+            self._walk_body(targets)
+            yield self.steps
+        except Exception as error:
+            where = "" if self._node in (None, held[2]) else f" {label(self._node)}"
+            self.steps = held[0]
+            self._return_to(before)
+            given = set(graph.inputs)
+            if isinstance(error, Wanted) and any(
+                each is error.tensor for value, each in values.items() if value not in given
+            ):
+                raise Wanted(error.tensor, self.dense(error.tensor)) from None
+            if isinstance(error, MemoryError):
+                raise
+            raise Unsupported(f"its body{where}: {error}") from error
+        else:
+            own = set(map(id, self._blocks[blocks:]))
+            for tensor in [each for step in self.steps for part in step.nested() for each in part.tensors()]:
+                if id(tensor.storage) not in own:  # every turn may need it
+                    self.touch(tensor, begin)
+            self.state.values, self.state.memory = values, memory
+        finally:
+            self.steps, self.state.work, self._node = held
+            self.depth -= 1
+            for value, _ in targets:
+                self._targets.pop(value, None)
+
+    def _walk_body(self, targets: Sequence[tuple[ir.Value, Target]]) -> None:
+        own = dict(reversed(targets))  # of a value that has two the first
+        self._targets.update(own)
+        for node in self.nodes():
+            self._node = node
+            if not all(self._is_there(each) for each in node.outputs):
+                self._lowerings.lower(self, node)
+        for value, target in targets:
+            tensor = self.get(value)
+            assert tensor is not None
+            if own[value] is target:
+                tensor = self.memory(tensor, value)
+                if value not in self._targets:
+                    continue  # a step writes it there
+            self._lowerings.copy(self, target(tensor.dtype, tensor.shape), tensor)
 
     def run(self) -> Read | Run | None:
         """Plan until the end of the segment; what Python does then."""
@@ -282,7 +323,7 @@ class Trace:
                 return Read(wanted.tensor, wanted.dense)
             except Unsupported as reason:
                 self._return_to(before)
-                inputs = [self.get(each) for each in (*node.inputs, *captured(node))]
+                inputs = [self.get(each) for each in (*node.inputs, *outside(node, self.weights.constants))]
                 given = tuple(None if each is None else self.dense(each) for each in inputs)
                 return Run(node, given, str(reason))
             except Exception as error:

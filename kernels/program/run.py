@@ -43,8 +43,12 @@ STATUSES = 16
 _ADD, _SUB, _MUL, _DIVIDE, _MODULO, _MAX, _MIN, _EQUAL, _LESS = map(int, list(Operation)[:9])
 
 
-class Segment(Record):
-    """Where the parts of a segment are, and how many of each."""
+#: Words of the table with its own address, and that of the records of the segment that runs.
+TABLE, RECORDS = 0, 1
+
+
+class Program(Record):
+    """Where the parts of a segment or of a loop's body are, and how many of each."""
 
     code: Pointer
     operations: int
@@ -54,6 +58,11 @@ class Segment(Record):
     patch_count: int
     steps: Pointer
     step_count: int
+
+
+class Segment(Program):
+    """What is bound before a segment runs."""
+
     arrays: Pointer  # (place in the table, axes) of each array that it begins with, and of each result
     array_count: int
     results: Pointer
@@ -96,31 +105,45 @@ def bind(arrays, table, places, count):
 
 
 @kernel
-def prepare(segment, table, arrays):
-    """Bind the arrays that a segment begins with, and compute its sizes. Whether its guards hold: it may run."""
-    segment, table = Segment(segment.data), table.data
-    bind(arrays.at, table, segment.arrays, segment.array_count)
-    code, guards = segment.code, segment.guards
-    for i in range(segment.operations):
+def compute(program, table):
+    """Compute the sizes of a program. Whether its guards hold."""
+    code, guards = program.code, program.guards
+    for i in range(program.operations):
         a, b = load_int(table, load_int(code, 4 * i + 1)), load_int(table, load_int(code, 4 * i + 2))
         store_int(table, load_int(code, 4 * i + 3), computed(load_int(code, 4 * i), a, b))
-    for i in range(segment.guard_count):
+    for i in range(program.guard_count):
         if (load_int(table, load_int(guards, 2 * i)) != 0) != (load_int(guards, 2 * i + 1) != 0):
             return False
     return True
 
 
 @kernel
-def run(segment, table, records, results, threads):
-    """Bind the arrays of results, fill the records of a prepared segment, and call its steps; see STATUSES."""
-    segment, table, records = Segment(segment.data), table.data, records.data
-    bind(results.at, table, segment.results, segment.result_count)
-    patches, steps = segment.patches, segment.steps
-    for i in range(segment.patch_count):
+def perform(program, table, records, threads):
+    """Fill the records of a program and call its steps; see STATUSES."""
+    patches, steps = program.patches, program.steps
+    for i in range(program.patch_count):
         base, more = load_int(table, load_int(patches, 3 * i + 1)), load_int(table, load_int(patches, 3 * i + 2))
         store_int(records, load_int(patches, 3 * i), base + more)
-    for i in range(segment.step_count):
+    for i in range(program.step_count):
         status = call_step(load_ptr(steps, 2 * i), offset(records, load_int(steps, 2 * i + 1)), threads)
         if status != FINE:
             return i * STATUSES + status
     return 0
+
+
+@kernel
+def prepare(segment, table, arrays):
+    """Bind the arrays that a segment begins with, and compute its sizes. Whether its guards hold: it may run."""
+    segment, table = Segment(segment.data), table.data
+    bind(arrays.at, table, segment.arrays, segment.array_count)
+    return compute(Program(segment), table)
+
+
+@kernel
+def run(segment, table, records, results, threads):
+    """Bind the arrays of results, fill the records of a prepared segment, and call its steps; see STATUSES."""
+    segment, table, records = Segment(segment.data), table.data, records.data
+    store_ptr(table, TABLE, table)
+    store_ptr(table, RECORDS, records)
+    bind(results.at, table, segment.results, segment.result_count)
+    return perform(Program(segment), table, records, threads)

@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 import onnx_ir as ir
 
-from ..sizes import AnySize, Size, is_less, is_same, largest, smallest
+from ..sizes import AnySize, Size, Varying, is_less, is_same, largest, smallest
 from ..tensor import Tensor
 from ..trace import Trace
 from ..weights import SMALL
@@ -23,7 +23,10 @@ def folded(trace: Trace, node: ir.Node) -> bool:
     given = [trace.get(each) for each in node.inputs]
     if any(each is not None and each.contents is None for each in given) or not any(given):
         return False
-    found = compute(node, [None if each is None else each.contents for each in given])
+    try:
+        found = compute(node, [None if each is None else each.contents for each in given])
+    except Varying:
+        return False
     if found is None or found.size > SMALL:
         return False
     output = node.outputs[0]

@@ -1,0 +1,57 @@
+"""Where planning stands between two segments, and what Python does there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from .sizes import Known
+from .tensor import Tensor
+
+#: What computes a node on arrays, of which those that are left out are None.
+Evaluate = Callable[[Sequence[np.ndarray | None]], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Nodes that are left of a graph, and of which values in it the results of a node outside are."""
+
+    nodes: tuple[ir.Node, ...]
+    at: int = 0
+    results: tuple[tuple[ir.Value, ir.Value], ...] = ()
+
+
+@dataclass
+class State:
+    """How far a plan has come."""
+
+    values: dict[ir.Value, Tensor]
+    work: tuple[Walk, ...]
+    known: Known
+    #: Positions of the results that are there already.
+    made: frozenset[int] = frozenset()
+    #: Where expressions and numbers that were needed in memory are.
+    memory: dict[Tensor, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Read:
+    """What Python does at the end of a segment: look at numbers."""
+
+    tensor: Tensor
+    dense: Tensor
+
+
+@dataclass
+class Run:
+    """What Python does at the end of a segment: compute a node."""
+
+    node: ir.Node
+    #: Its own, then those of outside that its branches read.
+    inputs: tuple[Tensor | None, ...]
+    reason: str
+    #: What computes it, once it has been asked for.
+    evaluate: Evaluate | None = None
