@@ -1,15 +1,17 @@
 """InferenceSession on images: convolutions and pooling by kernels, bit for bit; one plan for every size."""
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import problems
 import pytest
 from onnx import helper, numpy_helper
-from onnx_models import in_reference, parsed
+from onnx_models import in_onnxruntime, in_reference, parsed
 
 import dynq_numba as dq
 from dynq_numba.arguments.geometry import Geometry
 from dynq_numba.kernels.sconv.context import PATCHES, WINOGRAD
+from dynq_numba.kernels.sconv.fold import reference
 from dynq_numba.onnx import InferenceSession, quantize
 from dynq_numba.operators.pooling import backend as pooling
 from dynq_numba.operators.sconv import backend
@@ -216,17 +218,74 @@ def test_whole_factors_copy_the_nearest_pixel(how, scales):
     assert natively(session)
 
 
-def test_what_no_kernel_does_python_does():
-    weights = {"w": normal(1, 3, 2, 3, 3)}
-    x = normal(2, 1, 2, 6, 7)
-    same = helper.make_node("Conv", ["x", "w"], ["y"], auto_pad="SAME_UPPER")
-    overlapping = helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2])
-    for node, w in ((same, weights["w"]), (overlapping, normal(3, 2, 3, 3, 3))):
-        made = model([node], {"w": w}, ["h", "w"])
+@pytest.mark.parametrize("how", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_padding_for_a_pixel_of_every_stride(how, stride):
+    options = {"auto_pad": how, "strides": [stride, stride]}
+    conv = helper.make_node("Conv", ["x", "w"], ["y"], **options)
+    names = ("MaxPool", "AveragePool")
+    pools = [helper.make_node(name, ["x"], ["y"], kernel_shape=[3, 3], **options) for name in names]
+    for node, weights in ((conv, {"w": normal(1, 3, 2, 3, 2)}), *((pool, {}) for pool in pools)):
+        made = model([node], weights, ["h", "w"])
         session = InferenceSession(made)
+        for size in ((6, 7), (7, 9), (8, 8), (9, 7)):
+            x = normal(2, 1, 2, *size)
+            found = session.run(None, {"x": x})[0]
+            np.testing.assert_allclose(found, in_onnxruntime(made, {"x": x})[0], rtol=0, atol=1e-5)
+        assert natively(session)
+
+
+@pytest.mark.parametrize("options", [
+    {"strides": [2, 2]}, {"strides": [1, 1]}, {"strides": [3, 2], "pads": [1, 0, 2, 1]}, {"dilations": [2, 1]},
+    {"strides": [2, 3], "output_padding": [1, 2]}, {"strides": [3, 3], "output_shape": [17, 20]},
+    {"strides": [2, 2], "auto_pad": "SAME_UPPER"}, {"strides": [2, 2], "auto_pad": "SAME_LOWER"},
+    {"strides": [4, 4]}, {"group": 2},
+])  # fmt: skip
+def test_transposed_patches_are_added_up(options):
+    groups = options.get("group", 1)
+    weight, bias = normal(3, 2, 3, 3, 3), normal(4, 3 * groups)
+    made = model([helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], **options)], {"w": weight, "b": bias}, "hw")
+    session = InferenceSession(made)
+    for x in (normal(2, 1, 2, 5, 6), normal(5, 2, 2, 5, 6)):
         found = session.run(None, {"x": x})[0]
-        np.testing.assert_allclose(found, in_reference(made, {"x": x})[0], rtol=0, atol=1e-5)
-        assert not natively(session)
+        np.testing.assert_allclose(found, in_onnxruntime(made, {"x": x})[0], rtol=0, atol=1e-5)
+    assert natively(session)
+
+
+def test_added_up_patches_have_the_bits_of_the_reference():
+    weight, bias, x = normal(3, 2, 3, 3, 2), normal(4, 3), normal(2, 2, 2, 5, 6)
+    made = model([
+        helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], strides=[2, 1], pads=[1, 0, 0, 1], dilations=[1, 2])
+    ], {"w": weight, "b": bias}, "hw")  # fmt: skip
+    ours = InferenceSession(made).run(None, {"x": x})[0]
+    products = np.zeros((2, 3, 3, 2, 5, 6), F32)
+    for c in range(2):  # a chain of fma in float64 is one in float32: products are exact there
+        terms = weight[c].astype(np.float64)[None, :, :, :, None, None] * x[:, c][:, None, None, None]
+        products = (products + terms).astype(F32)
+    want = reference(products, bias, ours.shape[2:], (2, 1), (1, 2), (1, 0))
+    assert np.array_equal(ours, want)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_places_of_the_largest(order):
+    options = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1], "storage_order": order}
+    node = helper.make_node("MaxPool", ["x"], ["y", "places"], **options)
+    made = model([node], {}, ["h", "w"])
+    made.graph.output.append(helper.make_tensor_value_info("places", onnx.TensorProto.INT64, [None] * 4))
+    session = InferenceSession(made)
+    for x in (normal(2, 2, 3, 6, 7), np.round(normal(3, 1, 2, 5, 5))):
+        for ours, theirs in zip(session.run(None, {"x": x}), in_onnxruntime(made, {"x": x}), strict=True):
+            assert ours.dtype == theirs.dtype and np.array_equal(ours, theirs)
+    assert natively(session)
+
+
+def test_what_no_kernel_does_python_does():
+    x, weight = normal(2, 1, 2, 4, 5, 6), normal(1, 3, 2, 2, 2, 2)
+    made = model([helper.make_node("Conv", ["x", "w"], ["y"])], {"w": weight}, ["d", "h", "w"])
+    session = InferenceSession(made)
+    found = session.run(None, {"x": x})[0]
+    np.testing.assert_allclose(found, in_reference(made, {"x": x})[0], rtol=0, atol=1e-5)
+    assert not natively(session)
 
 
 def test_wrong_channels_are_no_kernels():

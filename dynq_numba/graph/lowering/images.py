@@ -9,17 +9,19 @@ import onnx_ir as ir
 
 from ...arguments.geometry import Geometry, Pair
 from ...kernels.pooling import call as pooling
+from ...kernels.pooling import places
 from ...kernels.pooling.context import GlobalPooling, Pooling
+from ...kernels.sconv import fold
 from ...kernels.sconv.call import convolution_step
 from ...kernels.sconv.context import FloatConv
 from ...operators.sconv.pack import FloatConvWeight, way_of
 from ...runtime import isa, kernel_table, scratch, threads
 from ...runtime.post_ops import post_ops_address
 from ..functions import parse
-from ..sizes import AnySize, product
+from ..sizes import AnySize, largest, product
 from ..tensor import Tensor, dense_strides, expect
 from ..trace import Trace, Unsupported
-from .base import F32, attribute_ints, call, floats_only
+from .base import F32, I64, attribute_ints, call, floats_only
 from .copies import copy_into
 from .linear import spread
 from .patches import FEW, few_pixels
@@ -44,8 +46,8 @@ def conv(trace: Trace, node: ir.Node) -> None:
     floats_only(trace.input(node, 1))
     bias = None if trace.optional(node, 2) is None else trace.constant(node, 2)
     taps = _pair(weight.shape[2:], 1)
-    stride, padding, dilation = _geometry(said, weight.ndim - 2)
     expect(x.rank, weight.ndim, "axes of x and of the weight")
+    stride, padding, dilation = _geometry(said, x, taps)
     if bias is not None:
         expect(bias.size, weight.shape[0], "the bias and the channels of the result")
     geometry = Geometry(stride, padding, dilation, said.attributes.get_int("group", 1))
@@ -68,35 +70,81 @@ def conv(trace: Trace, node: ir.Node) -> None:
 
 
 def conv_transpose(trace: Trace, node: ir.Node) -> None:
-    """ConvTranspose whose patches do not overlap: a product for every pixel gives its patch, which is then moved."""
+    """ConvTranspose: a product for every pixel gives its patch; patches are moved where they go, or added up there."""
     x, weight = _image(trace, node), trace.constant(node, 1)
     floats_only(trace.input(node, 1))
-    outputs, taps = weight.shape[1], _pair(weight.shape[2:], 1)
-    stride, padding, dilation = _geometry(node, weight.ndim - 2)
-    more = any(attribute_ints(node, "output_padding") or []) or "output_shape" in node.attributes
-    if stride != taps or padding != NONE or dilation != (1, 1) or more or node.attributes.get_int("group", 1) != 1:
-        raise Unsupported("patches overlap, or are cut")
-    if x.shape[1] != weight.shape[0]:
-        raise Unsupported("the channels do not fit the weight")
-    bias = None if trace.optional(node, 2) is None else trace.constant(node, 2)
     expect(x.rank, weight.ndim, "axes of x and of the weight")
+    groups, taps = node.attributes.get_int("group", 1), _pair(weight.shape[2:], 1)
+    if x.shape[1] != weight.shape[0] or groups < 1 or len(weight) % groups:
+        raise Unsupported("the channels do not fit the weight")
+    outputs = weight.shape[1] * groups
+    bias = None if trace.optional(node, 2) is None else trace.constant(node, 2)
     if bias is not None:
         expect(bias.size, outputs, "the bias and the channels of the result")
+    stride, padding, dilation, (high, wide) = _transposed(node, x, taps)
+    apart = stride == taps and padding == NONE and dilation == (1, 1) and (high, wide) == _times(x, taps)
 
     def packed() -> FloatConvWeight:
-        matrix = np.moveaxis(weight, 0, -1).reshape(-1, len(weight), 1, 1)
-        biases = None if bias is None else np.repeat(bias, taps[0] * taps[1])
-        return FloatConvWeight(matrix, biases, Geometry((1, 1), NONE, (1, 1), 1), isa.active())
+        own = weight.reshape(groups, -1, *weight.shape[1:])  # of each group [C, O, …]
+        matrix = np.moveaxis(own, 1, -1).reshape(-1, own.shape[1], 1, 1)
+        biases = np.repeat(bias, taps[0] * taps[1]) if apart and bias is not None else None
+        return FloatConvWeight(matrix, biases, Geometry((1, 1), NONE, (1, 1), groups), isa.active())
 
-    w = trace.weights.packed(("sconv transposed", taps), (weight, bias), packed)
-    n, (high, wide) = x.shape[0], (x.shape[2:] if x.rank == 4 else (1, x.shape[2]))
-    patches = trace.block(F32, (n, len(w.weight), high, wide))
+    w = trace.weights.packed(("sconv transposed", taps, groups, apart), (weight, bias), packed)
+    n, (height, width) = x.shape[0], _size(x)
+    patches = trace.block(F32, (n, len(w.weight), height, width))
     _convolve(trace, w, x, patches, None, 0)
-    shape = (n, outputs, *([high * taps[0]] if x.rank == 4 else []), wide * taps[1])
-    out, axes = trace.result(node.outputs[0], F32, shape), (n, outputs, *taps, high, wide)
-    a, b, c, d, e, f = dense_strides(axes, F32.itemsize)
-    moved = (n, outputs, high, taps[0], wide, taps[1])
-    copy_into(trace, out.view(moved, dense_strides(moved, F32.itemsize)), patches.view(moved, (a, b, e, c, f, d)))
+    out = trace.result(node.outputs[0], F32, (n, outputs, *([high] if x.rank == 4 else []), wide))
+    if apart:
+        a, b, c, d, e, f = dense_strides((n, outputs, *taps, height, width), F32.itemsize)
+        moved = (n, outputs, height, taps[0], width, taps[1])
+        target = out.view(moved, dense_strides(moved, F32.itemsize))
+        copy_into(trace, target, patches.view(moved, (a, b, e, c, f, d)))
+        return
+    call(
+        trace, "fold", fold.fold, fold.Fold, patches=patches, out=out,
+        bias=None if bias is None else np.ascontiguousarray(bias, np.float32), images=n, outputs=outputs, height=height,
+        width=width, out_height=high, out_width=wide, k_high=taps[0], k_wide=taps[1], step_y=stride[0],
+        step_x=stride[1], dilate_y=dilation[0], dilate_x=dilation[1], top=padding[0][0], left=padding[1][0],
+    )  # fmt: skip
+
+
+def _times(x: Tensor, taps: Pair) -> tuple[AnySize, AnySize]:
+    high, wide = _size(x)
+    return high * taps[0], wide * taps[1]
+
+
+def _transposed(
+    node: ir.Node, x: Tensor, taps: Pair
+) -> tuple[Pair, tuple[Pair, Pair], Pair, tuple[AnySize, AnySize]]:
+    """Stride, padding, dilation and the lengths of the result of a transposed convolution."""
+    axes = x.rank - 2
+    stride, padding, dilation = _geometry(node, x, taps, transposed=True)
+    more, wanted = (attribute_ints(node, name) for name in ("output_padding", "output_shape"))
+    extra = _pair(more or [0] * axes, 0)
+    same = node.attributes.get_string("auto_pad", "NOTSET").startswith("SAME")
+    if wanted is not None:
+        wanted = wanted[-axes:]
+    lengths: list[AnySize] = []
+    around: list[Pair] = []
+    for i, n in enumerate(_size(x)):
+        before, after = padding[i]
+        whole = (n - 1) * stride[i] + extra[i] + (dilation[i] * (taps[i] - 1) + 1)
+        if i == 0 and axes == 1:
+            lengths.append(1)
+        elif wanted is not None or same:
+            length = n * stride[i] if wanted is None else _pair(wanted, 1)[i]
+            total = int(largest(whole - length, 0))
+            less = total // 2
+            upper = node.attributes.get_string("auto_pad", "NOTSET") == "SAME_UPPER"
+            before, after = (less, total - less) if upper else (total - less, less)
+            lengths.append(length)
+        else:
+            lengths.append(whole - (before + after))
+        around.append((before, after))
+    if any(n < 1 for n in lengths):
+        raise Unsupported("a result without a pixel")
+    return stride, (around[0], around[1]), dilation, (lengths[0], lengths[1])
 
 
 def _convolve(
@@ -104,30 +152,35 @@ def _convolve(
 ) -> None:
     """The step."""
     call(
-        trace, w.operation, convolution_step, FloatConv, **w.fields, x=x, images=x.shape[0],
-        height=x.shape[2] if x.rank == 4 else 1, width=x.shape[-1], out=out, residual=residual, post_ops=post_ops,
+        trace, w.operation, convolution_step, FloatConv, **w.fields, x=x, images=x.shape[0], height=_size(x)[0],
+        width=x.shape[-1], out=out, residual=residual, post_ops=post_ops,
     )  # fmt: skip
 
 
 def pool(trace: Trace, node: ir.Node) -> None:
-    """MaxPool without indices, AveragePool"""
+    """MaxPool, AveragePool"""
     x, taken = _image(trace, node), attribute_ints(node, "kernel_shape") or []
-    if any(map(trace.is_read, node.outputs[1:])):
-        raise Unsupported("indices of the largest values")
     expect(len(taken), x.rank - 2, "axes of the kernel and of the image")
     taps = _pair(taken, 1)
-    stride, padding, dilation = _geometry(node, len(taken))
+    stride, padding, dilation = _geometry(node, x, taps)
     ceil_mode = bool(node.attributes.get_int("ceil_mode", 0))
     high, wide = _lengths(x, taps, stride, padding, dilation, ceil_mode)
     shape = (*x.shape[:2], *([high] if x.rank == 4 else []), wide)
+    fields = _common("pooling", node) | {
+        "slots": scratch.ADDRESS, "x": x, "out": trace.result(node.outputs[0], F32, shape),
+        "planes": product(x.shape[:2]), "height": _size(x)[0], "width": x.shape[-1], "out_height": high,
+        "out_width": wide, "k_high": taps[0], "k_wide": taps[1], "step_y": stride[0], "step_x": stride[1],
+        "top": padding[0][0], "bottom": padding[0][1], "left": padding[1][0], "right": padding[1][1],
+        "dilate_y": dilation[0], "dilate_x": dilation[1],
+        "count_padding": node.attributes.get_int("count_include_pad", 0),
+    }  # fmt: skip
+    if not any(map(trace.is_read, node.outputs[1:])):
+        call(trace, "pooling", pooling.pooling_step, Pooling, **fields)
+        return
+    indices, by_columns = trace.result(node.outputs[1], I64, shape), node.attributes.get_int("storage_order", 0)
     call(
-        trace, "pooling", pooling.pooling_step, Pooling, **_common("pooling", node), slots=scratch.ADDRESS, x=x,
-        out=trace.result(node.outputs[0], F32, shape), planes=product(x.shape[:2]),
-        height=x.shape[2] if x.rank == 4 else 1, width=x.shape[-1], out_height=high, out_width=wide,
-        k_high=taps[0], k_wide=taps[1], step_y=stride[0], step_x=stride[1], top=padding[0][0], bottom=padding[0][1],
-        left=padding[1][0], right=padding[1][1], dilate_y=dilation[0], dilate_x=dilation[1],
-        count_padding=node.attributes.get_int("count_include_pad", 0),
-    )  # fmt: skip
+        trace, "pooling", places.placed_pooling, places.PlacedPooling, **fields, places=indices, by_columns=by_columns
+    )
 
 
 def global_pool(trace: Trace, node: ir.Node) -> None:
@@ -188,16 +241,24 @@ def _image(trace: Trace, node: ir.Node) -> Tensor:
     return trace.dense(_floats(trace, node))
 
 
+def _size(x: Tensor) -> tuple[AnySize, AnySize]:
+    """Height and width; a sequence is an image of one row."""
+    return (x.shape[2], x.shape[3]) if x.rank == 4 else (1, x.shape[2])
+
+
 def _pair(values: tuple[int, ...] | list[int], missing: int) -> Pair:
     """Of two spatial axes; a sequence is an image of one row."""
     across = values[-1]
     return (values[0], across) if len(values) == 2 else (missing, across)
 
 
-def _geometry(node: ir.Node, axes: int) -> tuple[Pair, tuple[Pair, Pair], Pair]:
+def _geometry(
+    node: ir.Node, x: Tensor, taps: Pair, *, transposed: bool = False
+) -> tuple[Pair, tuple[Pair, Pair], Pair]:
     """Stride, padding and dilation of two spatial axes, from a node's attributes."""
-    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise Unsupported("auto_pad")
+    axes, how = x.rank - 2, node.attributes.get_string("auto_pad", "NOTSET")
+    if how not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise ValueError(f"auto_pad must be NOTSET, VALID, SAME_UPPER or SAME_LOWER; got {how}")
     ones = [1] * axes
     pads = attribute_ints(node, "pads", [0] * 2 * axes) or []
     for name, count in (("kernel_shape", axes), ("strides", axes), ("dilations", axes), ("pads", 2 * axes)):
@@ -208,7 +269,21 @@ def _geometry(node: ir.Node, axes: int) -> tuple[Pair, tuple[Pair, Pair], Pair]:
     before, after = (_pair(half, 0) for half in (pads[:axes], pads[axes:]))
     if min(*before, *after) < 0:
         raise Unsupported("negative padding")
-    return stride, ((before[0], after[0]), (before[1], after[1])), dilation
+    if how != "NOTSET":
+        before, after = (0, 0), (0, 0)
+    padding = (before[0], after[0]), (before[1], after[1])
+    if how.startswith("SAME") and not transposed:
+        size = zip(_size(x), taps, stride, dilation, strict=True)
+        down, across = (_same(n, apart * (k - 1) + 1, step, how == "SAME_UPPER") for n, k, step, apart in size)
+        padding = down, across
+    return stride, padding, dilation
+
+
+def _same(n: AnySize, reach: int, step: int, upper: bool) -> Pair:
+    """Padding with which every step-th pixel of n has a result; the odd one is after the image if `upper`."""
+    total = max(reach - (int(n % step) or step), 0)  # the plan is for all n with this rest
+    less = total // 2
+    return (less, total - less) if upper else (total - less, less)
 
 
 def _lengths(
@@ -216,8 +291,7 @@ def _lengths(
 ) -> tuple[AnySize, AnySize]:
     """Height and width of the result."""
     found: list[AnySize] = []
-    size = x.shape[2:] if x.rank == 4 else (1, *x.shape[2:])
-    for n, k, step, (before, after), apart in zip(size, taps, stride, padding, dilation, strict=True):
+    for n, k, step, (before, after), apart in zip(_size(x), taps, stride, padding, dilation, strict=True):
         room = n + (before + after - apart * (k - 1) - 1)
         if room < 0:
             raise Unsupported("the kernel is larger than the image")
