@@ -18,11 +18,12 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from .emitter import F32, F64, I1, I8, I16, I32, I64, Emitter
 
-#: LLVM's type of each of numpy's; of booleans, in a register.
+#: LLVM's type of each of numpy's; of booleans, in a register; of float16 its bits, with which nothing is computed.
 ELEMENTS: dict[Any, ir.Type] = {
     np.dtype(np.float32): F32, np.dtype(np.float64): F64, np.dtype(np.bool_): I1,
     np.dtype(np.int8): I8, np.dtype(np.int16): I16, np.dtype(np.int32): I32, np.dtype(np.int64): I64,
     np.dtype(np.uint8): I8, np.dtype(np.uint16): I16, np.dtype(np.uint32): I32, np.dtype(np.uint64): I64,
+    np.dtype(np.float16): I16,
 }  # fmt: skip
 #: What a `Lanes` of this type is, unless it is said.
 _KINDS = {F32: np.float32, F64: np.float64, I1: np.bool_, I32: np.uint32, I64: np.uint64}
@@ -55,6 +56,11 @@ def same_in_all(kind: ir.Type, number: Any) -> ir.Constant:
     return _Splat(kind, number) if isinstance(kind, ir.VectorType) else ir.Constant(kind, number)
 
 
+def number_of(constant: Any) -> Any:
+    """A scalar of numpy as a constant of IR takes it."""
+    return (constant.view(np.uint16) if constant.dtype == np.float16 else constant).item()
+
+
 class Lanes(NDArrayOperatorsMixin):
     """Values of IR, a scalar or a vector, of one of numpy's types."""
 
@@ -73,7 +79,7 @@ class Lanes(NDArrayOperatorsMixin):
         """A value of this one's shape: another `Lanes`, or a constant in all lanes."""
         if isinstance(other, Lanes):
             return other.value
-        return same_in_all(self._kind(other.dtype), other.item())  # numpy scalars only: Python's would be 64 bits
+        return same_in_all(self._kind(other.dtype), number_of(other))  # numpy scalars only: Python's would be 64 bits
 
     def _like(self, value: ir.Value) -> Lanes:
         return Lanes(self.e, value, self.dtype)

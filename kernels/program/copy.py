@@ -2,6 +2,7 @@
 
 copy      target[i, j, …] = source[i, j, …]           any strides of both, up to MOST_AXES axes
 gather    out[o, i, :] = data[o, indices[i], :]       whole inner runs of bytes; negative indices count from the end
+pick      out[o, i, j] = data[o, indices[o, i, j], j]     values of `itemsize` bytes (GatherElements)
 fill      out[i] = value                              of 1, 2, 4 or 8 bytes
 numbers   out[i] = the record's own number i
 ramp      out[i] = start + i · delta                  int32 or int64
@@ -104,6 +105,43 @@ def gather(record, threads):
         for i in range(count):
             row = index_at(indices, size, i)
             copy_bytes(offset(out, i * inner), offset(data, (row + rows if row < 0 else row) * inner), inner)
+    return FINE
+
+
+class Pick(Record):
+    """Behind it, for each axis: its length in indices, and the stride of data in bytes."""
+
+    out: Pointer
+    data: Pointer
+    indices: Pointer
+    index_bytes: int  # 4 or 8
+    itemsize: int
+    count: int  # of indices
+    rows: int  # of data along the axis
+    row_bytes: int
+    axes: int
+    axis: int
+
+
+_PICK = 8 * Pick.size
+
+
+@kernel
+def pick(record, threads):
+    record = Pick(record)
+    lines, itemsize, rows, axes = offset(record, _PICK), record.itemsize, record.rows, record.axes
+    for i in range(record.count):
+        row = index_at(record.indices, record.index_bytes, i)
+        if row < -rows or row >= rows:
+            return BAD_INDEX
+        place = (row + rows if row < 0 else row) * record.row_bytes
+        left = i
+        for axis in range(axes - 1, -1, -1):
+            length = load_int(lines, 2 * axis)
+            if axis != record.axis:
+                place += left % length * load_int(lines, 2 * axis + 1)
+            left //= length
+        copy_bytes(offset(record.out, i * itemsize), offset(record.data, place), itemsize)
     return FINE
 
 

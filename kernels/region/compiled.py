@@ -15,6 +15,7 @@ from functools import cache, partial
 from typing import Any
 
 import llvmlite.binding as llvm
+import numpy as np
 from llvmlite.ir import Module
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
@@ -119,6 +120,5 @@ def post_ops(region: Region, isa: InstructionSet) -> int:
 
 def cost(region: Region) -> int:
     """Picoseconds a value, about, for a record's `cost`."""
-    widths = {"float64": 8, "int64": 8, "float32": 4, "int32": 4}
-    moved = sum(widths.get(kind, 1) for kind in region.operands)
+    moved = sum(np.dtype(kind).itemsize for kind in region.operands)
     return 10 * moved + sum(OPERATORS[name].cost for name, _, _ in region.operations)

@@ -16,7 +16,7 @@ import numpy as np
 from llvmlite import ir
 
 from ..isa.emitter import BYTES, I8, I64, VOID, Emitter, vector
-from ..isa.traced import ELEMENTS, Lanes, same_in_all
+from ..isa.traced import ELEMENTS, Lanes, number_of, same_in_all
 from .reference import Region, computed
 
 #: Values of a block.
@@ -37,7 +37,7 @@ def _load(e: Emitter, kind: str, pointer: ir.Value) -> Lanes:
 
 def _store(e: Emitter, kind: str, value: Any, pointer: ir.Value) -> None:
     if not isinstance(value, Lanes):  # all its operands were constants
-        value = Lanes(e, same_in_all(vector(ELEMENTS[np.dtype(kind)], LANES), np.asarray(value).item()), kind)
+        value = Lanes(e, same_in_all(vector(ELEMENTS[np.dtype(kind)], LANES), number_of(np.asarray(value))), kind)
     e.store(e.builder.zext(value.value, _stored(kind)) if kind == "bool" else value.value, pointer, 1)
 
 

@@ -15,7 +15,8 @@ ONNX's semantics, with what ONNX leaves open fixed here:
     Mod                integers: the divisor's sign, with fmod the dividend's; by 0 gives 0
     Round              half to even
     Sign               0 of ±0, NaN of NaN
-    Cast               float to integer: towards zero, the nearest that there is, 0 of NaN; integer to integer wraps
+    Cast               float16 by way of float32, but with one rounding; integer to integer wraps; float to integer:
+                       towards zero, the nearest that there is, 0 of NaN
     Pow                a constant exponent 2, 3, ½, -½, -1 is x·x, x·x·x, √x, 1/√x, 1/x; others as C's pow, in float32
     Erf Exp Tanh Sigmoid Gelu …     the formulas of activations/reference.py
     Log Softplus Sin Cos Pow        those of reference_functions.py
@@ -42,7 +43,9 @@ from ..activations.reference import HALF, ONE, ZERO, at_least, at_most
 from . import reference_functions as functions
 
 #: Types of leaves, operations and constants.
-TYPES = ("float32", "float64", "int64", "int32", "uint8", "int8", "bool")
+TYPES = (
+    "float32", "float64", "int64", "int32", "uint8", "int8", "bool", "int16", "uint16", "uint32", "uint64", "float16",
+)  # fmt: skip
 
 #: A number of a value, or a constant.
 Operand = Any
@@ -83,8 +86,8 @@ Values = Any
 
 _FLOAT = frozenset({"float32"})
 _REAL = _FLOAT | {"float64"}
-_SIGNED = frozenset({"int8", "int32", "int64"})
-_INTEGER = _SIGNED | {"uint8"}
+_SIGNED = frozenset({"int8", "int16", "int32", "int64"})
+_INTEGER = _SIGNED | {"uint8", "uint16", "uint32", "uint64"}
 _NUMBER = _REAL | _INTEGER
 _BOOL = frozenset({"bool"})
 _ANY = _NUMBER | _BOOL
@@ -176,9 +179,47 @@ def _power(x: Values, y: Values) -> Values:
     return functions.power(x, x.dtype.type(y)) if known is None else known(x)
 
 
+def _half_as_float(x: Values) -> Values:
+    """float32 of float16, by their bits: exact."""
+    bits = x.view(np.uint16).astype(np.uint32)
+    sign, rest = (bits & np.uint32(0x8000)) << np.uint32(16), bits & np.uint32(0x7FFF)
+    large = np.where(rest < np.uint32(0x7C00), np.uint32(112 << 23), np.uint32(224 << 23))
+    normal = ((rest << np.uint32(13)) + large).view(np.float32)
+    y = np.where(rest < np.uint32(0x0400), rest.astype(np.float32) * np.float32(2.0**-24), normal)
+    return (y.view(np.uint32) | sign).view(np.float32)
+
+
+def _float_as_half(x: Values) -> Values:
+    """float16 of float32, to the nearest, half to even."""
+    bits = x.view(np.uint32)
+    sign, rest = (bits >> np.uint32(16)) & np.uint32(0x8000), bits & np.uint32(0x7FFFFFFF)
+    odd = (rest >> np.uint32(13)) & np.uint32(1)
+    normal = ((rest + np.uint32(0xFFF) + odd) >> np.uint32(13)) - np.uint32(112 << 10)
+    small = rest < np.uint32(0x38800000)  # below 2⁻¹⁴: steps of 2⁻²⁴
+    steps = np.rint(np.where(small, rest, np.uint32(0)).view(np.float32) * np.float32(2.0**24))
+    y = np.where(small, steps.astype(np.uint32), normal)
+    y = np.where(rest < np.uint32(0x47800000), y, np.uint32(0x7C00))
+    y = np.where(rest > np.uint32(0x7F800000), np.uint32(0x7E00), y)
+    return (y | sign).astype(np.uint16).view(np.float16)
+
+
+def _double_to_odd(x: Values) -> Values:
+    """float32 of float64, of which a second rounding makes what one rounding would: towards zero, inexact ones odd."""
+    y = x.astype(np.float32)
+    back, bits = y.astype(np.float64), y.view(np.uint32)
+    bits = np.where(np.abs(back) > np.abs(x), bits - np.uint32(1), bits)
+    return np.where((back != x) & (x == x), bits | np.uint32(1), bits).view(np.float32)
+
+
 def cast(x: Values, kind: str) -> Values:
     """`x` as another type."""
     to = np.dtype(kind)
+    if x.dtype == to:
+        return x
+    if x.dtype == np.float16:
+        return cast(_half_as_float(x), kind)
+    if to == np.float16:
+        return _float_as_half(_double_to_odd(x) if x.dtype == np.float64 else cast(x, "float32"))
     if x.dtype.kind != "f" or to.kind not in "iu":
         return x != _zero(x) if to.kind == "b" else x.astype(to)
     of, limits = x.dtype.type, np.iinfo(to)

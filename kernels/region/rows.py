@@ -43,7 +43,7 @@ SIZES = OPERANDS // 8 - AXES
 
 @kernel
 def fill(to, source, size, count):
-    """`count` times the value of 1, 4 or 8 bytes at `source`, side by side."""
+    """`count` times the value of 1, 2, 4 or 8 bytes at `source`, side by side."""
     if size == 4:
         word = load_i32(source, 0)
         for i in range(count):
@@ -52,6 +52,11 @@ def fill(to, source, size, count):
         number = load_int(source, 0)
         for i in range(count):
             store_int(to, i, number)
+    elif size == 2:
+        low, high = load_u8(source, 0), load_u8(source, 1)
+        for i in range(count):
+            store_u8(to, 2 * i, low)
+            store_u8(to, 2 * i + 1, high)
     else:
         byte = load_u8(source, 0)
         for i in range(count):

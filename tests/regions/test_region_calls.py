@@ -15,7 +15,7 @@ from dynq_numba.kernels.region.context import AXES
 from dynq_numba.kernels.region.emit import LANES
 from dynq_numba.kernels.region.reference import OPERATORS, TYPES, Region, evaluate
 
-F, D, L, W, U, S, B = TYPES
+F, D, L, W, U, S, B, *_ = TYPES
 #: Two types, two results, one of them early; what is not side by side goes through buffers of three widths.
 MIXED = Region(
     (F, F, L, B),

@@ -17,7 +17,7 @@ import dynq_numba as dq
 from dynq_numba.kernels.region.check import refused
 from dynq_numba.kernels.region.reference import OPERATORS, TYPES, evaluate
 
-F, D, L, W, U, S, B = TYPES
+F, D, L, W, U, S, B, *_ = TYPES
 INTEGERS = (L, W, U, S)
 
 

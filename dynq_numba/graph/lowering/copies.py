@@ -152,6 +152,27 @@ def gather(trace: Trace, node: ir.Node) -> None:
     )  # fmt: skip
 
 
+def gather_elements(trace: Trace, node: ir.Node) -> None:
+    """GatherElements"""
+    data, indices = trace.memory(trace.input(node, 0)), trace.dense(trace.input(node, 1))
+    indices_only(indices)
+    axis = axis_of(node, data.rank, 0)
+    expect(indices.rank, data.rank, "axes of data and of indices")
+    for i, (length, most) in enumerate(zip(indices.shape, data.shape, strict=True)):
+        if i != axis and length > most:
+            raise ValueError(f"indices must be no longer than data on axis {i}")
+    record: dict[str, Word] = {
+        "out": trace.result(node.outputs[0], data.dtype, indices.shape), "data": data, "indices": indices,
+        "index_bytes": indices.itemsize, "itemsize": data.itemsize, "count": indices.size, "rows": data.shape[axis],
+        "row_bytes": data.strides[axis], "axes": data.rank, "axis": axis,
+    }  # fmt: skip
+    words = [record[name] for name in kernels.Pick.kinds]
+    for pair in zip(indices.shape, data.strides, strict=True):
+        words += pair
+    errors = {BAD_INDEX: f"indices must be those of axis {axis}"}
+    trace.step("pick", function_of(kernels.pick), words, errors=errors)
+
+
 def pad(trace: Trace, node: ir.Node) -> None:
     """Pad"""
     tensor = trace.memory(trace.input(node, 0))
@@ -213,4 +234,5 @@ def _padded(tensor: Tensor, axis: int, before: AnySize, after: AnySize, mode: st
 
 LOWERINGS = {
     "Concat": concat, "ConstantOfShape": constant_of_shape, "Range": range_, "Tile": tile, "Gather": gather, "Pad": pad,
+    "GatherElements": gather_elements,
 }  # fmt: skip

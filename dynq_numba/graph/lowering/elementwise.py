@@ -25,7 +25,7 @@ from ..segment import Word
 from ..sizes import AnySize, Shape, hint
 from ..tensor import Expression, Tensor, broadcast, broadcast_strides, same
 from ..trace import Trace, Unsupported, sources
-from .base import BOOL, dtype_of
+from .base import BOOL, F32, dtype_of
 from .copies import merged
 
 #: Operators and leaves that one region has at most.
@@ -48,7 +48,19 @@ def elementwise(trace: Trace, node: ir.Node) -> None:
     )
     if name == "Clip":
         operands, options = _clip(trace, node)
-    dtype = _type(node, name, operands)
+    if node.op_type == "CastLike":
+        to, operands = operands[1].dtype, operands[:1]
+    elif name == "Cast":
+        to = dtype_of(node.attributes.get_int("to", 0))
+    else:
+        to = BOOL if name in _BOOLEAN else operands[1 if name == "Where" else 0].dtype
+    if name == "IsInf" and (sign := _one_sign(node)):
+        name, options = "Equal", (operands[0].dtype.type(sign * np.inf),)
+    given, narrow = operands, name != "Cast" and to == HALF
+    if name != "Cast":  # float16 is computed in float32, and rounded
+        operands = [_in_float32(trace, each) for each in operands]
+        options = tuple(np.float32(each) if each.dtype == HALF else each for each in options)
+    dtype = F32 if narrow else to
     constants = [None if each.array is None or each.array.size != 1 else each.array.reshape(1)[0] for each in operands]
     kinds = (*(each.dtype.name for each in operands), *(np.asarray(option).dtype.name for option in options))
     why = refused(name, kinds, dtype.name, (*constants, *options))
@@ -59,7 +71,7 @@ def elementwise(trace: Trace, node: ir.Node) -> None:
     if name == "Clip" and len(operands) > len(values):  # the lower bound that is not there
         values.insert(1, None)
     left = MOST - len(operands)
-    for i, tensor in enumerate(operands):
+    for i, tensor in enumerate(given):
         if tensor.storage is not None:
             continue
         weight = weight_of(tensor)
@@ -67,33 +79,46 @@ def elementwise(trace: Trace, node: ir.Node) -> None:
         if tensor.expression is not None and whole and trace.once(values[i]) and weight <= left:
             left -= weight
         else:
-            operands[i] = trace.memory(tensor, values[i])
-    trace.set(
-        node.outputs[0], Tensor(dtype, shape, expression=Expression(name, tuple(operands), options, sources(node)))
-    )
+            made = trace.memory(tensor, values[i])
+            operands[i] = made if operands[i] is tensor else _in_float32(trace, made)
+    result = Tensor(dtype, shape, expression=Expression(name, tuple(operands), options, sources(node)))
+    if narrow:
+        result = Tensor(HALF, shape, expression=Expression("Cast", (result,)))
+    trace.set(node.outputs[0], result)
+
+
+HALF = np.dtype(np.float16)
+
+
+def _in_float32(trace: Trace, tensor: Tensor) -> Tensor:
+    """A tensor of float16 as one of float32; others as they are."""
+    if tensor.dtype != HALF:
+        return tensor
+    array = tensor.array
+    if array is not None:
+        return trace.weights.packed("float32", (array,), lambda: trace.weights.tensor_of(array.astype(np.float32)))
+    return Tensor(F32, tensor.shape, expression=Expression("Cast", (tensor,)))
+
+
+def _one_sign(node: ir.Node) -> int:
+    """Of which infinity an IsInf is to say; 0: of both."""
+    negative, positive = (node.attributes.get_int(f"detect_{sign}", 1) for sign in ("negative", "positive"))
+    if not negative and not positive:
+        raise Unsupported("IsInf of no sign")
+    return positive - negative
 
 
 def _name(node: ir.Node) -> str:
     name = node.op_type
+    if name == "CastLike":
+        return "Cast"
     if name == "Mod" and node.attributes.get_int("fmod", 0) == 1:
         return "Fmod"
     if name == "Gelu" and node.attributes.get_string("approximate", "none") == "tanh":
         return "GeluTanh"
     if name == "Swish" and node.attributes.get_float("alpha", 1.0) != 1:
         raise Unsupported("Swish with alpha")
-    if name == "IsInf" and not (
-        node.attributes.get_int("detect_negative", 1) and node.attributes.get_int("detect_positive", 1)
-    ):
-        raise Unsupported("IsInf of one sign")
     return name
-
-
-def _type(node: ir.Node, name: str, operands: list[Tensor]) -> np.dtype:
-    if name == "Cast":
-        return dtype_of(node.attributes.get_int("to", 0))
-    if name in _BOOLEAN:
-        return BOOL
-    return operands[1 if name == "Where" else 0].dtype
 
 
 def _clip(trace: Trace, node: ir.Node) -> tuple[list[Tensor], tuple[Any, ...]]:
@@ -227,5 +252,5 @@ def _place(operand: _Place, leaves: int) -> Any:
 
 
 LOWERINGS: dict[str, Callable[[Trace, ir.Node], None]] = dict.fromkeys(
-    (name for name in OPERATORS if name not in ("Fmod", "GeluTanh")), elementwise
+    (*(name for name in OPERATORS if name not in ("Fmod", "GeluTanh")), "CastLike"), elementwise
 )
