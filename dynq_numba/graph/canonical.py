@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-from onnx import version_converter
+from onnx import defs, version_converter
 from onnx_ir.passes import common
 
 from .expand import expand
@@ -24,6 +24,8 @@ def canonical(model: ir.Model, name: str = "model") -> tuple[ir.Model, list[str]
         Where its opset is older than OLDEST, or onnx cannot raise it.
     """
     version = model.opset_imports.setdefault("", OPSET)
+    if version < OLDEST and _is_as_new(model, version):
+        version = model.opset_imports[""] = OLDEST
     if version < OLDEST:
         raise ValueError(f"{name} must have opset {OLDEST} or newer; got {version}")
     notes = _weights_as_constants(model)
@@ -37,6 +39,17 @@ def canonical(model: ir.Model, name: str = "model") -> tuple[ir.Model, list[str]
         if note.reason:
             notes.append(f"{note.node} stays: {note.reason}")
     return model, notes
+
+
+def _is_as_new(model: ir.Model, version: int) -> bool:
+    """Whether all operators of an older model are in opset OLDEST what they were in its own."""
+    try:
+        return all(
+            node.domain not in ("", "ai.onnx") or defs.get_schema(node.op_type, OLDEST, "").since_version <= version
+            for node in ir.traversal.RecursiveGraphIterator(model.graph)
+        )
+    except defs.SchemaError:
+        return False
 
 
 def _weights_as_constants(model: ir.Model) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..arguments import checks
+from ..graph.weights import in_memory
 
 
 class NodeArg(NamedTuple):
@@ -47,12 +48,16 @@ class Feeds:
     Attributes
     ----------
     inputs : list of NodeArg
+    defaults : dict of str to array
+        What inputs are that nobody gives: initializers that are inputs, too.
     """
 
     def __init__(self, values: Sequence[ir.Value]) -> None:
         self.inputs = list(map(argument, values))
         self._wanted = [_wanted(value, each.shape) for value, each in zip(values, self.inputs, strict=True)]
         self._shared = _shared(self.inputs)
+        constants = {value.name or "": value.const_value for value in values}
+        self.defaults = {name: in_memory(each.numpy()) for name, each in constants.items() if each is not None}
 
     def arrays(self, given: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
         """The arrays in the model's order, as plans take them: C contiguous and aligned."""
@@ -67,7 +72,7 @@ class Feeds:
                     feeds.append(array)
                     continue
             feeds.append(self._array(given, name, dtype))
-        if len(given) != len(feeds):
+        if len(given) != len(feeds) and not (self.defaults and given.keys() <= {each.name for each in self.inputs}):
             self._refuse(given)
         for dimension, (first, along), others in self._shared:
             length = feeds[first].shape[along]
@@ -80,6 +85,10 @@ class Feeds:
     def _array(self, given: Mapping[str, Any], name: str, dtype: np.dtype) -> np.ndarray:
         """An array that is not plain, or an error."""
         if name not in given:
+            if name in self.defaults:
+                if not given.keys() <= {each.name for each in self.inputs}:
+                    self._refuse(given)
+                return self.defaults[name]
             self._refuse(given)
         array = given[name]
         if isinstance(array, np.generic):
@@ -96,8 +105,9 @@ class Feeds:
         return np.require(np.asarray(array), requirements=["C", "A"])
 
     def _refuse(self, given: Mapping[str, Any]) -> NoReturn:
-        names = [each.name for each in self.inputs]
-        absent, unknown = [n for n in names if n not in given], [str(n) for n in given if n not in names]
+        names = [each.name for each in self.inputs if each.name not in self.defaults]
+        absent = [n for n in names if n not in given]
+        unknown = [str(n) for n in given if n not in names and n not in self.defaults]
         if absent and set(names) & set(given):
             more = f", and {', '.join(unknown)} is no input" if unknown else ""
             raise ValueError(f"input_feed must have {', '.join(names)}; {', '.join(absent)} is missing{more}")
@@ -128,6 +138,8 @@ class Feeds:
         feeds: dict[str, np.ndarray] = {}
         guessed: list[str] = []
         for (name, dtype, _, _), each in zip(self._wanted, self.inputs, strict=True):
+            if name in self.defaults and name not in given:
+                continue
             lengths = [n if isinstance(n, int) else known.get(n, OPEN) for n in each.shape]
             feeds[name] = np.zeros(given.get(name, lengths), dtype)
             if name not in given:

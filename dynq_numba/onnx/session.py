@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..arguments import checks
+from ..graph.bodies import with_bodies
 from ..graph.canonical import canonical
 from ..graph.interpreted import Interpreted
 from ..graph.lowering import KERNELS
@@ -100,7 +101,10 @@ class InferenceSession:
         model = files.read(path_or_bytes, "path_or_bytes")
         try:
             self._model, notes = canonical(model, name)
-            optimise(self._model, attention_bits=attention_bits(self._model))
+            bits = attention_bits(self._model)
+            optimise(self._model, attention_bits=bits)
+            if with_bodies(self._model):
+                optimise(self._model, attention_bits=bits)
             absent = missing(self._model)
         except (ValueError, TypeError, MemoryError):
             raise
@@ -133,7 +137,7 @@ class InferenceSession:
             Which results, in which order; None, or none, for all.
         input_feed : mapping of str to array
             An array for each input, of the model's type. Any strides; read-only arrays, too. Lists and numbers of
-            Python become arrays of that type.
+            Python become arrays of that type. An initializer that is an input, too, may be left out.
         run_options : optional
             Taken for code written for ONNX Runtime, and not looked at.
         out : mapping of str to array, optional
@@ -184,8 +188,12 @@ class InferenceSession:
         return targets
 
     def get_inputs(self) -> list[NodeArg]:
-        """What the model takes, in order."""
-        return list(self._feeds.inputs)
+        """What the model must be given, in order."""
+        return [each for each in self._feeds.inputs if each.name not in self._feeds.defaults]
+
+    def get_overridable_initializers(self) -> list[NodeArg]:
+        """What the model may be given, and has a value of its own for."""
+        return [each for each in self._feeds.inputs if each.name in self._feeds.defaults]
 
     def get_outputs(self) -> list[NodeArg]:
         """What the model gives, in order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnx import parser
-from onnx_models import in_reference, parsed
+from onnx_models import in_onnxruntime, in_reference, parsed
 
 from dynq_numba.onnx import InferenceSession
 
@@ -161,3 +161,53 @@ def test_calls_written_for_onnxruntime():
             session.run(None, feeds)
     with pytest.raises(TypeError, match="output_names must be a list"):
         session.run("y", {"x": x})
+
+
+def test_an_initializer_that_is_an_input_may_be_left_out():
+    model = parsed("float[n] x, float[1] w", "float[n] y", "y = Mul (x, w)", w=np.array([3], F32))
+    session, x = InferenceSession(model), floats(4)
+    assert [each.name for each in session.get_inputs()] == ["x"]
+    assert [each.name for each in session.get_overridable_initializers()] == ["w"]
+    assert np.array_equal(session.run(None, {"x": x})[0], in_onnxruntime(model, {"x": x})[0])
+    assert np.array_equal(session.run(None, {"x": x, "w": np.array([2], F32)})[0], x * 2)
+    assert np.array_equal(session.run(None, {"x": x})[0], x * 3)
+    with pytest.raises(ValueError, match=r"input_feed must have x; (x is missing|got w)"):
+        session.run(None, {"w": np.array([2], F32)})
+    with pytest.raises(ValueError, match="input_feed must have x; got x, z"):
+        session.run(None, {"x": x, "z": x})
+
+
+def test_an_input_without_a_shape_is_no_scalar():
+    model = parsed("float x", "float y", "y = Neg (x)")
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    with pytest.raises(ValueError, match="'shape' of 'type' is required"):
+        InferenceSession(model)
+
+
+def test_attention_to_no_key_is_zeros():
+    body = """
+        turned = Transpose <perm: ints = [0, 1, 3, 2]> (k) scores = MatMul (q, turned)
+        weights = Softmax <axis: int = -1> (scores) y = MatMul (weights, v)
+    """
+    session = InferenceSession(parsed(
+        "float[b, h, s, 8] q, float[b, h, t, 8] k, float[b, h, t, 4] v", "float[b, h, s, 4] y", body
+    ))  # fmt: skip
+    for heads, keys in ((2, 3), (2, 0), (0, 3), (2, 5)):
+        q, k, v = floats(1, heads, 5, 8), floats(1, heads, keys, 8, seed=1), floats(1, heads, keys, 4, seed=2)
+        (y,) = session.run(None, {"q": q, "k": k, "v": v})
+        assert y.shape == (1, heads, 5, 4) and np.isfinite(y).all() and bool(y.any()) == bool(heads * keys)
+    assert any(step.kernel.startswith("attention") for step in session.report())
+
+
+@pytest.mark.parametrize("operator", ["Add", "Sub", "Mul", "Div", "Max", "Min"])
+def test_float16_is_rounded_after_every_operator(operator):
+    model = parsed("float16[n] x, float16[n] z", "float16[n] y", f"a = {operator} (x, z) b = Sqrt (a) y = Neg (b)")
+    session = InferenceSession(model)
+    with np.errstate(all="ignore"):
+        x, z = np.random.default_rng(0).standard_normal((2, 4000)).astype(np.float16) * np.float16(300)
+        x[:4], z[:4] = np.array([[np.inf, -0.0, 6e-8, 65504], [2, 0, 3, 65504]], np.float16)
+        numpy = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}
+        want = -np.sqrt({**numpy, "Max": np.maximum, "Min": np.minimum}[operator](x, z))
+        (found,) = session.run(None, {"x": x, "z": z})
+    assert found.dtype == np.float16 and np.array_equal(found, want, equal_nan=True)
+    assert len(session.report()) == 1 and session.report()[0].kernel.startswith("region")

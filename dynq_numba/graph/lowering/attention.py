@@ -15,6 +15,7 @@ from ..sizes import AnySize, Shape
 from ..tensor import Expression, Tensor, broadcast_strides, expect, is_equal
 from ..trace import Trace, Unsupported, sources
 from .base import F32, I64, attribute_ints, call, floats_only
+from .copies import fill
 from .numbers import number_tensor
 
 
@@ -30,6 +31,11 @@ def attention(trace: Trace, node: ir.Node) -> None:
     (batch, heads, rows, dim), (_, key_heads, keys, _), value_dim = q.shape, k.shape, v.shape[3]
     for axis, other, wanted in ((0, k, batch), (0, v, batch), (3, k, dim), (1, v, key_heads), (2, v, keys)):
         expect(other.shape[axis], wanted, "lengths of q, k and v")
+    if key_heads == 0 or keys == 0:  # sums of nothing
+        expect(0 if keys == 0 else heads, 0, "heads of q, where k has none, and 0")
+        whole = (batch, heads, rows, value_dim)[4 - trace.input(node, 0).rank :]
+        fill(trace, trace.result(node.outputs[0], F32, whole), np.zeros(1, F32))
+        return
     if key_heads != heads:
         expect(heads % key_heads, 0, "heads of q over those of k")
     if bias is not None:
