@@ -155,6 +155,10 @@ class Trace:
         self.set(value, tensor)
         return tensor
 
+    def has_place(self, value: ir.Value | None) -> bool:
+        """Whether somebody has said where a value is to lie: a caller, a loop."""
+        return value in self.outputs or value in self._targets
+
     def _output(self, value: ir.Value, dtype: np.dtype, shape: Shape) -> Tensor:
         base = self.sizes.variable(0)
         self.state.made |= {self.outputs[value]}

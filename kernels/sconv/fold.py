@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..activations.reference import ZERO
 from ..base.jit import kernel
 from ..base.memory import is_null, load_f32, offset, store_f32
 from ..base.record import Pointer, Record
@@ -43,7 +42,7 @@ def fold(record, threads):
     height, width, out_height, out_width, step_x = f.height, f.width, f.out_height, f.out_width, f.step_x
     out, patch = f.out, f.patches
     for plane in range(f.images * f.outputs):
-        first = ZERO if is_null(f.bias) else load_f32(f.bias, plane % f.outputs)
+        first = np.float32(0) if is_null(f.bias) else load_f32(f.bias, plane % f.outputs)
         for i in range(out_height * out_width):
             store_f32(out, i, first)
         for ky in range(f.k_high):

@@ -158,19 +158,18 @@ def materialised(
         (name, tuple(_place(each, count) for each in operands), kind) for name, operands, kind in operations
     )
     region = Region(tuple(each.dtype.name for each in leaves), renumbered, (count + len(operations) - 1,))
-    if value not in trace.outputs and _fused(trace, region, leaves, nodes):
+    if not trace.has_place(value) and _fused(trace, region, leaves, nodes):
         if value is not None:
             trace.set(value, leaves[0])
         return leaves[0]
-    is_result = value in trace.outputs
-    order = range(tensor.rank) if is_result else _order(leaves, tensor.shape)
+    order = range(tensor.rank) if trace.has_place(value) else _order(leaves, tensor.shape)
 
     def ordered(axes: Sequence[AnySize]) -> tuple[AnySize, ...]:
         return tuple(axes[axis] for axis in order)
 
     if into is not None:
         out = into
-    elif value is not None and value in trace.outputs:
+    elif value is not None and trace.has_place(value):
         out = trace.result(value, tensor.dtype, tensor.shape)
     else:
         block = trace.block(tensor.dtype, ordered(tensor.shape))
