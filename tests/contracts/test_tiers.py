@@ -64,6 +64,14 @@ def test_both_ends_of_the_instruction_sets_are_quick(collected):
     assert {dq.available_isas()[0], dq.available_isas()[-1]} <= named <= {None, *ISAS}
 
 
+def test_sets_that_a_test_runs_on_are_named_as_such(collected):
+    """A parameter of another name would make those between quick: each name that it takes occurs there."""
+    cases = [item for item in collected[0] if hasattr(item, "callspec")]
+    named = {(name, tiers.function_of(item)) for item in cases for name, value in item.callspec.params.items()
+             if isinstance(value, str) and value in ISAS}  # fmt: skip
+    assert named and {name for name, _ in named} == {"isa"}, named
+
+
 def test_what_is_named_is_there(collected):
     functions = {name for item in collected[0] for name in (item.path.stem, tiers.function_of(item)[1])}
     assert functions >= tiers.SLOW | tiers.ALONE | tiers.WHOLE

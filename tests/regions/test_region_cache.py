@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.core import config
 from regions import of, run
 
 import dynq_numba as dq
@@ -18,52 +19,79 @@ from dynq_numba.kernels.region.reference import Region, evaluate
 from dynq_numba.runtime.isa import INSTRUCTION_SETS
 
 F, L, B = "float32", "int64", "bool"
+X = np.float32([1, -2])
 SCRIPT = """
 import sys
-import numpy as np
-import dynq_numba as dq
-from regions import of, run
-from dynq_numba.kernels.region import compiled
-translate = compiled._object_code
-count = [0]
-def counted(*arguments):
-    count[0] += 1
-    return translate(*arguments)
-compiled._object_code = counted
-print(run(of("Swish", "float32"), (np.float32([1, -2]),), dq.available_isas()[0])[0].tobytes().hex(), count[0])
+from test_region_cache import result
+from numba.core import config
+result()  # with all that is not a region's own
+config.CACHE_DIR = sys.argv[1]
+print(*result())
 """
 
 
-def child(cache, **environment):
-    """A process's result and how many regions it compiled."""
-    paths = [str(Path(__file__).parents[1] / "support"), *sys.path]
-    env = os.environ | {"NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": os.pathsep.join(paths)} | environment
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    *_, value, count = done.stdout.split()
-    return value, int(count)
+def result():
+    """Of a region that nothing is known of in memory, as after a start of the process; and how often LLVM ran."""
+    translate, known, count = compiled._object_code, dict(compiled._FUNCTIONS), 0
+
+    def counted(*arguments):
+        nonlocal count
+        count += 1
+        return translate(*arguments)
+
+    compiled._FUNCTIONS.clear()
+    compiled._object_code = counted
+    try:
+        return run(of("Swish", F), (X,), dq.available_isas()[0])[0].tobytes().hex(), count
+    finally:
+        compiled._object_code = translate
+        compiled._FUNCTIONS.update(known)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty one, for all that is compiled from now on."""
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    return tmp_path
 
 
 def files(cache):
     return sorted((cache / "dynq_numba").glob("dynq-region_*.o"))
 
 
-def test_a_second_process_compiles_nothing(tmp_path):
-    first = child(tmp_path)
-    assert first[1] == 1 and len(files(tmp_path)) == 1
-    assert child(tmp_path) == (first[0], 0)
-    whole = files(tmp_path)[0].read_bytes()
+def test_a_second_process_compiles_nothing(cache):
+    first = result()
+    assert first[1] == 1 and len(files(cache)) == 1
+    env = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(cache)], env=os.environ | env, capture_output=True, text=True, timeout=200,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [first[0], "0"]
+
+
+def test_a_damaged_file_is_compiled_anew_and_mended(cache):
+    first = result()
+    assert result() == (first[0], 0)
+    whole = files(cache)[0].read_bytes()
     for damaged in (whole[:-1], b"", whole[:40] + bytes([whole[40] ^ 1]) + whole[41:]):
-        files(tmp_path)[0].write_bytes(damaged)
-        assert child(tmp_path) == first
-        assert files(tmp_path)[0].read_bytes() == whole
-    assert child(tmp_path, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES="+avx2,+avx,+fma")[1] == 1  # another target
+        files(cache)[0].write_bytes(damaged)
+        assert result() == first
+        assert files(cache)[0].read_bytes() == whole
 
 
-def test_files_that_others_may_write_are_not_loaded(tmp_path):
-    first = child(tmp_path)
-    files(tmp_path)[0].chmod(0o666)
-    assert child(tmp_path) == first
+def test_another_target_has_a_file_of_its_own(cache, monkeypatch):
+    first = result()
+    monkeypatch.setattr(config, "CPU_NAME", "generic")
+    assert result() == first and len(files(cache)) == 2 and result() == (first[0], 0)
+
+
+def test_files_that_others_may_write_are_not_loaded(cache):
+    first = result()
+    files(cache)[0].chmod(0o666)
+    with pytest.warns(RuntimeWarning, match="others may write to it"):
+        assert result() == first
 
 
 def test_a_region_is_compiled_once_for_a_target():
