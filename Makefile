@@ -117,5 +117,5 @@ $(VENV)/.stamp-venv:
 
 $(VENV)/.stamp-%: pyproject.toml | $(VENV)/.stamp-venv
 	@echo "installing dynq-numba[$*] into $(VENV)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[$*]'
 	@touch $@

@@ -1,5 +1,6 @@
 """Fixtures and hypothesis profiles that every test file shares."""
 
+import gc
 import os
 import subprocess
 
@@ -45,6 +46,12 @@ def pytest_collection_modifyitems(config, items):
         if tiers.alone(item):
             item.add_marker("alone")
     items.sort(key=lambda item: not tiers.slow(item))
+
+
+def pytest_collection_finish():
+    """What was imported and collected stays: no collection of garbage looks through it any more."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=ISAS)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from children import kept_here
 
 ROOT = Path(__file__).parents[2]
 DUMMY = ROOT / "tests" / "support" / "dummy_operator"
@@ -32,7 +33,7 @@ assert all(kernel_table.GRAMMAR.fullmatch(name) for name in names)
 def run(folder, *arguments, **environment):
     done = subprocess.run(
         [sys.executable, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=400, check=False,
-        env=os.environ | {"PYTHONPATH": str(folder)} | environment,
+        env=os.environ | {"PYTHONPATH": str(folder)} | kept_here() | environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from children import child
+from children import child, kept_here
 
 ROOT = Path(__file__).parents[2]
 DUMMY = ROOT / "tests" / "support" / "dummy_set.py"
@@ -29,7 +29,8 @@ def copy(tmp_path):
 
 def test_everything_runs_on_a_set_that_was_added_by_one_file_and_one_row(copy):
     """Every golden case, every operator: the bits are those of the other sets."""
-    done = child("golden.py", "dummy", PYTHONPATH=os.pathsep.join([str(copy), os.environ.get("PYTHONPATH", "")]))
+    paths = os.pathsep.join([str(copy), os.environ.get("PYTHONPATH", "")])
+    done = child("golden.py", "dummy", PYTHONPATH=paths, **kept_here())
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     told = done.stdout.split()
     assert told[0] == "dummy:" and told[1] == told[3] and int(told[1]) > 20, done.stdout
@@ -42,6 +43,6 @@ def test_it_is_listed_named_and_the_best(copy):
         "names = [k.name for k in t.kernels().values() if k.isa.name == 'dummy'];"
         "assert len(names) > 30 and all(t.GRAMMAR.fullmatch(n) for n in names), names"
     )
-    done = child("-c", code, PYTHONPATH=str(copy))
+    done = child("-c", code, PYTHONPATH=str(copy), **kept_here())
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split()[:2] == [str(copy / "dynq_numba" / "__init__.py"), "dummy"]

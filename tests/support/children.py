@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dynq_numba.kernels.base.cache import cache_directory
+
 PROGRAMS = Path(__file__).parents[1] / "programs"
 
 
@@ -14,3 +16,9 @@ def child(*arguments, **environment):
         [sys.executable, *map(str, arguments)],
         cwd=PROGRAMS, env=environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
+
+
+def kept_here():
+    """Variables for a copy of the package: it finds what is compiled already here, and leaves its own beside itself."""
+    place = cache_directory()
+    return {"NUMBA_CACHE_DIR": "", **({"XDG_CACHE_HOME": str(Path(place).parent)} if place else {})}
