@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 from numba.core.typing.templates import builtin_registry
 
@@ -117,11 +118,11 @@ def page(operator: Operator) -> str:
 
 
 def entries_of(name: str, value: object) -> Iterator[tuple[str, str]]:
-    """(name, directive) of what it stands for; of a module, of the classes that it defines."""
+    """(name, directive) of what it stands for; of a module, of its steps."""
     if isinstance(value, ModuleType):
-        for each, inner in vars(value).items():
-            if inspect.isclass(inner) and inner.__module__ == value.__name__ and not each.startswith("_"):
-                yield f"{name}.{each}", f".. autoclass:: dynq_numba.{name}.{each}\n   :members:\n"
+        for each in get_args(value.Step):
+            entry = f"{name}.{each.__name__}"
+            yield entry, f".. autoclass:: dynq_numba.{entry}\n   :members:\n"
     elif inspect.isclass(value):
         made = "()" if name.startswith("Packed") else ""  # users do not call it
         inherited = "" if value.__base__ in (object, tuple) else "   :inherited-members:\n"
