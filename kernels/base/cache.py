@@ -202,20 +202,25 @@ class KernelCache(_Cache):
     def _state(self, result: CompileResult) -> Any:
         """What is kept of a compilation, to be pickled.
 
-        numba keeps the optimised IR beside the object code, for functions that link this one. Nobody links a root, and
-        reading that IR is half of what loading takes. So here it has only the names that numba looks for in it. And of
-        the environments only those that hold something: restoring one imports the module of its function.
+        numba keeps the optimised IR beside the object code, for functions that link this one. Of a root these are only
+        users' (njit/arguments.py: `address_of`), and parsing that IR is half of what loading takes. So the object code
+        comes with the names that numba looks for in the IR, which is parsed when it is linked. And of the environments
+        only those that hold something are kept: restoring one imports the module of its function.
         """
-        (name, kind, (code, _)), *rest, environments = result._reduce()
+        (name, kind, (code, whole)), *rest, environments = result._reduce()
         module, own = result.library._get_module_for_linking(), result.fndesc
         entries = {own.llvm_func_name, own.llvm_cfunc_wrapper_name, own.llvm_cpython_wrapper_name}
         defined = [each.name for each in (*module.functions, *module.global_variables) if not each.is_declaration]
         names = [each for each in defined if each in entries or each.startswith(ENVIRONMENT)]
         stub = llvm.parse_assembly("".join(f'@"{each}" = global i64 0\n' for each in names))
-        return (name, kind, (code, stub.as_bitcode())), *rest, tuple(each for each in environments if each.consts)
+        environments = tuple(each for each in environments if each.consts)
+        return whole, ((name, kind, (code, stub.as_bitcode())), *rest, environments)
 
     def _restore(self, context: Any, state: Any) -> CompileResult:
-        return CompileResult._rebuild(context, *state)
+        whole, parts = state
+        result = CompileResult._rebuild(context, *parts)
+        result.library._get_module_for_linking = cache(lambda: llvm.parse_bitcode(whole))
+        return result
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         if not self._enabled:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_import import UNPRIVILEGED
+from test_import import FIRST_IN_NJIT, UNPRIVILEGED
 
 import dynq_numba as dq
 
@@ -106,6 +106,15 @@ def test_what_one_process_compiles_the_next_one_loads(filled, warm):
     assert set(filled[1]) == {path.name for path in files(warm)}
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o644 for path in files(warm))
     assert run(warm)[0]["compiled"] == []
+
+
+def test_functions_of_users_link_what_another_process_has_compiled(tmp_path):
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", FIRST_IN_NJIT], env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+            capture_output=True, text=True, timeout=TIMEOUT, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
 
 
 def test_eight_processes_start_at_once_on_an_empty_cache(filled, tmp_path):
