@@ -32,7 +32,7 @@ IN_PYTHON = (
     "computed at run time", "auto_pad", "3 spatial axes", "training", "the mask of Dropout", "IsInf of one sign",
     "Cast of", "mod of float32", "Mod of float32", "Pow of", "Range of float32", "of bool", "of no axis",
     "indices of the largest values", "patches overlap", "is left out", "factors that are not whole", "nearest by",
-    "linear by", "cubic by", "no kernel",  # of Attention that gives its scores
+    "linear by", "cubic by", "float64 where kernels take float32",  # a softmax of Attention that wants it
 )  # fmt: skip
 OPERATORS = sorted(
     {name for name in (*LOWERINGS, *NUMBERS) if not name.startswith(f"{DOMAIN}::")}
