@@ -44,7 +44,7 @@ cache.KernelCache._file = found
 if "bytes" in options:
     resource.setrlimit(resource.RLIMIT_FSIZE, (options["bytes"],) * 2)
 if "delete" in options:
-    dq.silu(np.ones(3, np.float32))
+    dq.softmax(np.ones((1, 3), np.float32))
     shutil.rmtree(options["delete"])
 result = hashlib.sha256(dq.gelu(np.linspace(-3, 5, 700, dtype=np.float32)).tobytes()).hexdigest()
 writable = [os.access(folder, os.W_OK) for folder in cache.places()]
