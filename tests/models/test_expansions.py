@@ -217,6 +217,8 @@ STAYS = {
     "its attribute do_rotary is not known here": ("Attention", [X, floats(16, 48)], 1,
         {"num_heads": 2, "do_rotary": 1}),
     "its k and v are packed": ("MultiHeadAttention", [floats(2, 5, 2, 3, 8)], 1, {"num_heads": 2}),
+    "it is causal, and it is not known that there are as many keys as rows": ("MultiHeadAttention",
+        [X, TRIPLE, TRIPLE], 1, {"num_heads": 2, "unidirectional": 1}),
     "its mask has 4 axes": ("Attention", [X, floats(16, 48), "", np.ones((2, 1, 5, 5), np.int32)], 1,
         {"num_heads": 2}),
     "it has a scale": ("RotaryEmbedding", [X, np.array([6]), COS, SIN], 1, {"scale": 2.0}),

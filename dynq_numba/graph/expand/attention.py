@@ -9,6 +9,7 @@ none is zeros in ONNX: so the NaN that Softmax makes of it become 0.
 from __future__ import annotations
 
 from ..rewrites.base import NoMatch
+from ..rewrites.shapes import is_axis
 from .base import Expansion, Operator, constant
 
 _NEVER, _LOWEST = float("-inf"), -3.4028234663852886e38
@@ -273,6 +274,10 @@ def _multi_head(operator: Operator) -> str:
     ranks = [operator.rank(each) for each in "qkv"]
     if ranks[0] != 3 or ranks[1] != ranks[2] or ranks[1] not in (3, 4):
         raise NoMatch(f"its q, k and v have {ranks} axes")
+    q, k = (operator.inputs[each] for each in "qk")
+    square = operator.has("past_key") or is_axis((k, ranks[1] - 2), q, 1, operator.edit)
+    if operator.integer("unidirectional") == 1 and not square:
+        raise NoMatch("it is causal, and it is not known that there are as many keys as rows")
     lines, names = "", {each: each for each in "qkv"}
     if operator.has("bias"):
         if ranks[1] == 4:

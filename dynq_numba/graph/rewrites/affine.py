@@ -82,7 +82,15 @@ def _quantized(node: ir.Node, conv: ir.Node, edit: Editor) -> str:
 
 
 def _factor_and_shift(node: ir.Node, rank: int, channels: int, edit: Editor) -> tuple[np.ndarray, np.ndarray]:
-    """g and h, float64 [channels] or [1]."""
+    """g and h, float64 [channels] or [1], all finite: inf · 0 in a weight is NaN, where the result was infinite."""
+    with np.errstate(all="ignore"):
+        found = _computed(node, rank, channels, edit)
+    if not all(np.isfinite(each).all() for each in found):
+        raise NoMatch("a factor or a shift is not finite")
+    return found
+
+
+def _computed(node: ir.Node, rank: int, channels: int, edit: Editor) -> tuple[np.ndarray, np.ndarray]:
     one, zero = np.ones(1), np.zeros(1)
     if node.op_type == "BatchNormalization":
         arrays = [edit.array(each) for each in node.inputs[1:]]

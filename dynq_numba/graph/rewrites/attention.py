@@ -78,6 +78,7 @@ class Attention(Rewrite):
         grouped = times == again > 1
         if grouped:
             found.k, v = k, few
+        _check_broadcasts(found, scores, v, edit)
         inputs = [found.q, found.k, v, scale, *([] if found.bias is None else [found.bias]),
                   *([] if found.lengths is None else [found.lengths])]  # fmt: skip
         flags = {"3d": rank == 3, "grouped": grouped, found.causal: bool(found.causal),
@@ -88,12 +89,22 @@ class Attention(Rewrite):
         return call.op_type
 
 
+def _check_broadcasts(found: _Scores, scores: ir.Value, v: ir.Value, edit: Editor) -> None:
+    """Raises `NoMatch` where an axis of length 1 serves a longer one: of q, k and v, attention spreads heads only."""
+    q, k, values, whole = (edit.dims(each) or (None,) * edit.rank(v) for each in (found.q, found.k, v, scores))
+    pairs = [*zip((*q[:-1], k[-2]), whole, strict=True), (k[-3], values[-3]), (values[-3], k[-3])]
+    if len(whole) == 4:
+        pairs += [(q[0], k[0]), (k[0], q[0]), (q[0], values[0]), (values[0], q[0])]
+    if any(one == 1 and other not in (1, None) for one, other in pairs):
+        raise NoMatch("a product or a mask broadcasts: an axis of length 1 serves a longer one")
+
+
 def _product(softmax: ir.Node, edit: Editor) -> ir.Node:
     """The MatMul of the weights with v."""
     weights = softmax.outputs[0]
     users = {use.node for use in weights.uses()}
     guards = [user for user in users if identifier(user) == "IsNaN"]
-    if len(users) == 2 and guards:  # NaN to 0: a row that sees no key
+    if len(users) == 2 and len(guards) == 1:  # NaN to 0: a row that sees no key
         (where,) = users - set(guards)
         chosen = edit.only_user(guards[0].outputs[0])
         whole = where is chosen and identifier(where) == "Where" and where.inputs[2] is weights
@@ -118,7 +129,7 @@ def _scores(value: ir.Value, edit: Editor) -> _Scores:
     if kind in ("Mul", "Div"):
         inner, factor = _unscaled(value, edit)
         found = _scores(inner, edit) if inner is not value else None
-        if found is None or found.bias is not None or found.causal:
+        if found is None or found.bias is not None or found.causal or found.lengths is not None:
             raise NoMatch(f"{kind} of scores, not by a constant, or after a mask")
         found.factor *= factor
         return found
@@ -147,7 +158,7 @@ def _add_mask(found: _Scores, mask: ir.Value, edit: Editor) -> None:
     add = edit.maker(mask, "Add")
     terms = [mask] if add is None else [each for each in add.inputs if each is not None]
     kinds = [causal(term, found.q, found.k, edit, additive=True) for term in terms]
-    if not found.causal and any(kinds):
+    if not found.causal and found.lengths is None and any(kinds):
         found.causal = next(filter(None, kinds))
         terms = [term for term, kind in zip(terms, kinds, strict=True) if kind != found.causal]
     else:

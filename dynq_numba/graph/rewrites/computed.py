@@ -17,8 +17,10 @@ from .shapes import parts
 
 #: Nodes that a region may have.
 MOST = 28
-#: Lengths for axes that vary: no two are the same.
-_LENGTHS = (2, 3, 5, 7, 11)
+#: Axes that a value may have.
+AXES = 5
+#: Lengths for axes that vary: no two are the same, nor one that is known to be the length of another axis.
+_LENGTHS = (2, 3, 5, 7, 11, 13, 17, 19)
 #: Of float64 arithmetic, on numbers about 1.
 TOLERANCE = 1e-12
 
@@ -36,7 +38,8 @@ def regions_of(
             each for each in candidate.inputs if each is not None and each not in values and not _is_small(each, edit)
         ]
         values = [value for value in values if value.producer() not in inside]
-        candidate = next(filter(None, (_absorbed(value, inside, end, understood, edit) for value in values)), None)
+        found = list(filter(None, (_absorbed(value, inside, end, understood, edit) for value in values)))
+        candidate = min(found, key=lambda node: node.op_type == "Unsqueeze", default=None)  # others are tried before
         if len(values) == count:
             yield list(values), list(inside)
 
@@ -64,17 +67,20 @@ def _absorbed(
 class Numbers:
     """Random arrays, float64 or of integers, for values of a graph.
 
-    An axis of which nothing is known is long in `main`, and of length 1 in the others.
+    An axis of which nothing is known is long in `main`. In the others it has length 1, or (`full`) that of the axis of
+    `main` that it meets by broadcasting: what is right in both cases does not depend on where the axis stands.
     """
 
-    def __init__(self, main: ir.Value, values: list[ir.Value], edit: Editor) -> None:
-        self.edit, self.main = edit, main
+    def __init__(self, main: ir.Value, values: list[ir.Value], edit: Editor, *, full: bool = False) -> None:
+        self.edit, self.main, self._full = edit, main, full
         self.arrays: dict[ir.Value, np.ndarray] = {}
         self._known: dict[str, int] = {}
+        fixed = {dim for value in values for dim in edit.dims(value) or () if isinstance(dim, int)}
+        self._free = [length for length in _LENGTHS if length not in fixed]
         rng = np.random.default_rng(0)
         for value in values:
             dims = edit.dims(value)
-            if not dims or len(dims) > len(_LENGTHS) or value.dtype is None:
+            if not dims or len(dims) > AXES or value.dtype is None:
                 raise NoMatch("")
             lengths = [self._length(value, axis, dim) for axis, dim in enumerate(dims)]
             kind = value.dtype.numpy()
@@ -82,10 +88,16 @@ class Numbers:
             self.arrays[value] = array
 
     def _length(self, value: ir.Value, axis: int, dim: Dimension) -> int:
-        symbol = f" {axis}" if dim is None and value is self.main else dim
-        if isinstance(symbol, str):
-            return self._known.setdefault(symbol, _LENGTHS[len(self._known) % len(_LENGTHS)])
-        return 1 if symbol is None else symbol
+        if isinstance(dim, int):
+            return dim
+        if dim is None and value is not self.main:
+            ours, theirs = (self.edit.dims(each) or () for each in (self.main, value))
+            axis += len(ours) - len(theirs)
+            return self._length(self.main, axis, ours[axis]) if self._full and axis >= 0 else 1
+        symbol = f" {axis}" if dim is None else dim
+        if symbol not in self._known and len(self._known) == len(self._free):
+            raise NoMatch("")
+        return self._known.setdefault(symbol, self._free[len(self._known)])
 
     def _constant(self, value: ir.Value) -> np.ndarray | None:
         """What a region reads from outside: a constant, or a shape."""

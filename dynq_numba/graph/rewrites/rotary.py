@@ -116,16 +116,20 @@ def _found(
 ) -> tuple[str, tuple[ir.Value, ...]] | None:
     """Which function the nodes are, and its inputs."""
     for x in values:
-        numbers = Numbers(x, values, edit)
-        arrays, y = numbers.arrays, numbers.compute(nodes)
-        if y is None:
-            continue
+        trials = [Numbers(x, values, edit, full=full) for full in (False, True)]
+        results = [numbers.compute(nodes) for numbers in trials]
         for cos, sin in permutations([each for each in values if each is not x]):
             for name in _TURNED:
-                wanted = _meaning(name, arrays[x], arrays[cos], arrays[sin])
-                if wanted is not None and wanted.shape == y.shape and (np.abs(wanted - y) <= TOLERANCE).all():
+                meant = [_meaning(name, *(numbers.arrays[each] for each in (x, cos, sin))) for numbers in trials]
+                if all(map(_same, meant, results)):
                     return name, (x, cos, sin)
     return None
+
+
+def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    if one is None or other is None or one.shape != other.shape:
+        return False
+    return bool((np.abs(one - other) <= TOLERANCE).all())
 
 
 def _meaning(name: str, x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray | None:
