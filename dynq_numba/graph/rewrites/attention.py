@@ -10,7 +10,8 @@ A scale is Mul or Div by a constant, in any of these places and in several; a ma
 below -1000 for keys that are not seen. A triangle becomes `causal` (causal.py); all other masks together become one
 bias. A row that sees no key (all -inf) is zeros, as dq.attention has it; a plain softmax makes NaN of it. A row for
 which a Where leaves no key but a finite number weighs its keys by their scores, where the exporter's weighs them
-equally. Heads of k and v that were repeated are taken before that (groups.py).
+equally; it is zeros where that number is in a triangle. v of keys that a triangle or lengths hide is not read: inf or
+NaN in it, times the weight 0, is NaN in ONNX. Heads of k and v that were repeated are taken before that (groups.py).
 
 The Transposes and Reshapes around q, k, v and y stay: they are views.
 """

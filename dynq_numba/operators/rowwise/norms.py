@@ -52,7 +52,7 @@ def softmax(
     Returns
     -------
     float32 array, shape of x
-        A row whose values are all masked or -inf is zeros.
+        A row whose values are all masked or -inf is zeros (ONNX: NaN).
 
     Raises
     ------
