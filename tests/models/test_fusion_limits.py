@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import onnx
 import pytest
@@ -108,6 +110,18 @@ def test_products_and_masks_that_broadcast(case):
         for name, shape in zip(("q", "k", "v", "bias"), shapes, strict=True)
     }
     agree(source, feeds, "attention", among=False)
+
+
+def test_a_batch_that_turns_out_to_be_one_serves_the_others():
+    inputs = "float[a, 4, s, 8] q, float[b, 4, t, 8] k, float[c, 4, t, 8] v, float[d, 1, s, t] bias"
+    source = parsed(inputs, "float[m, 4, s, 8] y", _T + f"p = MatMul (q, kt) z = Add (p, bias) {_END}")
+    shapes = {"q": (4, 3, 8), "k": (4, 5, 8), "v": (4, 5, 8), "bias": (1, 3, 5)}
+    session = InferenceSession(source)
+    for batches in [*itertools.product((1, 2), repeat=4), (1, 1, 3, 1)]:
+        feeds = {name: floats(n, *shape) for n, (name, shape) in zip(batches, shapes.items(), strict=True)}
+        got, want = session.run(None, feeds)[0], in_onnxruntime(source, feeds)[0]
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+        assert "attention" in [step.kernel for step in session.report()] and got.shape == want.shape
 
 
 @pytest.mark.parametrize("second", ["Not (i)", "Identity (i)"])

@@ -12,7 +12,7 @@ from ...operators.attention import backend
 from ...runtime import isa
 from ..functions import parse
 from ..sizes import AnySize, Shape
-from ..tensor import Expression, Tensor, broadcast_strides, expect, is_equal
+from ..tensor import Expression, Tensor, broadcast, broadcast_strides, expect, is_equal, is_one
 from ..trace import Trace, Unsupported, sources
 from .base import F32, I64, attribute_ints, call, floats_only
 from .copies import fill
@@ -27,9 +27,9 @@ def attention(trace: Trace, node: ir.Node) -> None:
     bias = trace.input(node, 4) if "bias" in flags else None
     seen = trace.input(node, len(node.inputs) - 1) if "lengths" in flags else None
     floats_only(q, k, v, bias)
-    q, k, v = (_four(trace.rows(each)) for each in (q, k, v))
+    q, k, v = _of_one_batch([_four(trace.rows(each)) for each in (q, k, v)], bias)
     (batch, heads, rows, dim), (_, key_heads, keys, _), value_dim = q.shape, k.shape, v.shape[3]
-    for axis, other, wanted in ((0, k, batch), (0, v, batch), (3, k, dim), (1, v, key_heads), (2, v, keys)):
+    for axis, other, wanted in ((3, k, dim), (1, v, key_heads), (2, v, keys)):
         expect(other.shape[axis], wanted, "lengths of q, k and v")
     if key_heads == 0 or keys == 0:  # sums of nothing
         expect(0 if keys == 0 else heads, 0, "heads of q, where k has none, and 0")
@@ -78,6 +78,18 @@ def attend(
         mask=bias, mask_bytes=0 if bias is None else 4, mask_batch=mask[0], mask_head=mask[1], mask_row=mask[2],
         seen=seen, causal=int(causal), scale=scale, descriptor=backend.descriptor(isa.active(), bits),
     )  # fmt: skip
+
+
+def _of_one_batch(tensors: list[Tensor], bias: Tensor | None) -> list[Tensor]:
+    """q, k and v, each for all batches; where there is one, it serves the others, as those of MatMul do."""
+    lengths = [tensor.shape[0] for tensor in tensors]
+    if bias is not None and bias.rank == 4 and not is_one(bias.shape[0]):
+        lengths.append(bias.shape[0])
+    if all(is_equal(length, lengths[0]) for length in lengths):
+        return tensors
+    batch = broadcast([(length,) for length in lengths])
+    shapes = [(*batch, *tensor.shape[1:]) for tensor in tensors]
+    return [each.view(shape, broadcast_strides(each, shape)) for each, shape in zip(tensors, shapes, strict=True)]
 
 
 def _spread(trace: Trace, bias: Tensor, shape: Shape) -> Tensor:
