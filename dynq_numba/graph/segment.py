@@ -175,9 +175,12 @@ class _Records:
 
 def _fill(words: np.ndarray, made: Sizes | Turn, patches: list, calls: list) -> list[np.ndarray]:
     """Write the record of a program; gives the tables that it points to."""
-    names = (("code", "operations"), ("guards", "guard_count"), ("patches", "patch_count"), ("steps", "step_count"))
+    rows_of: tuple[tuple[str, str, list], ...] = (
+        ("code", "operations", made.code), ("guards", "guard_count", made.guards),
+        ("patches", "patch_count", patches), ("steps", "step_count", calls),
+    )  # fmt: skip
     tables = []
-    for (name, count), rows in zip(names, (made.code, made.guards, patches, calls), strict=True):
+    for name, count, rows in rows_of:
         tables.append(np.array(rows, np.int64).reshape(-1))
         program.Program.fill(words, **{name: tables[-1].ctypes.data, count: len(rows)})
     return tables
