@@ -113,7 +113,7 @@ def test_a_region_is_compiled_once_for_a_target():
         (Region((F,), (("Exp", (2,), F),), (1,)), "2 is no number of a value before it"),
         (Region((F,), (("Exp", (0,), F),), (2,)), "results must be numbers of values"),
         (Region((F,), (("Exp", (0,), F),), ()), "results must be numbers of values"),
-        (Region(("float16",), (), (0,)), "a leaf of float16: types are float32"),
+        (Region(("bfloat16",), (), (0,)), "a leaf of bfloat16: types are float32"),
         (Region((F, F), (("Where", (0, 1, 1), F),), (2,)), "Where chooses by bool"),
         (Region((L, L), (("Pow", (0, 1), L),), (2,)), "Pow of int64 by int64"),
         (Region((F,), (("Mul", (0, (F,)), F),), (1,)), "a constant is"),
