@@ -1,6 +1,6 @@
 """What exporters write, as calls of functions of ours: a session knows them by name, and runs its kernels.
 
-    canonical model ─▶ constants folded ─▶ rewrites/, one after the other ─▶ the same model, of fewer nodes
+    canonical model ─▶ expand/ ─▶ constants folded, lengths settled ─▶ rewrites/, one after the other
 
 | function of domain dynq | inputs | outputs | kernel |
 |---|---|---|---|

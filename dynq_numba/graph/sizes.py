@@ -176,7 +176,7 @@ class Known(NamedTuple):
 
 
 class Sizes:
-    """The table of a session, and what the segment that is being planned computes in it."""
+    """The table of a plan, and what the segment that is being planned computes in it."""
 
     def __init__(self) -> None:
         #: The words of the table by now, as they are in the run for which a segment is planned. Each is one segment's.

@@ -29,25 +29,28 @@ class Stopwatch:
     ----------
     laps : list of (Segment, list of float)
         The segments that the run went through, and the microseconds of each step and of what Python did in the end.
+    idle : float
+        The least that a call took that had no step to do. A step's time has as much too much.
     """
 
     def __init__(self, run: Call) -> None:
         self._run = run
         self.laps: list[tuple[Segment, list[float]]] = []
+        self.idle = float("inf")
 
     def enter(self, segment: Segment) -> None:
         self.laps.append((segment, []))
 
     def call(self, words: np.ndarray, *rest: Any) -> int:
-        """As `run`. What a call takes that has no step to do is taken off each step's time."""
+        """As `run`."""
         single, steps, count = words.copy(), program.Segment.steps, program.Segment.step_count
         single[count] = 0
-        _, idle = _timed(self._run, single, *rest)
+        self.idle = min(self.idle, _timed(self._run, single, *rest)[1])
         single[count] = 1
         for i in range(int(words[count])):
             single[steps] = words[steps] + i * _STEP
             status, us = _timed(self._run, single, *rest)
-            self.laps[-1][1].append(max(us - idle, 0.0))
+            self.laps[-1][1].append(us)
             if status:
                 return i * program.STATUSES + status
         return 0

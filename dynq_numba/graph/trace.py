@@ -20,7 +20,7 @@ from .constants import named
 from .loops import outside
 from .rewrites.base import fused_from, label
 from .segment import Places, Result, Segment, Step, Word, assemble
-from .sizes import AnySize, Shape, product, settled
+from .sizes import AnySize, Shape, Varying, product, settled
 from .state import Read, Run, State, Walk
 from .tensor import FOREVER, Storage, Tensor, dense_strides
 from .uses import reads
@@ -273,7 +273,7 @@ class Trace:
         try:
             self._walk_body(targets)
             yield self.steps
-        except Exception as error:
+        except (Unsupported, Wanted, Varying, ValueError) as error:
             where = "" if self._node in (None, held[2]) else f" {label(self._node)}"
             self.steps = held[0]
             self._return_to(before)
@@ -282,8 +282,6 @@ class Trace:
                 each is error.tensor for value, each in values.items() if value not in given
             ):
                 raise Wanted(error.tensor, self.dense(error.tensor)) from None
-            if isinstance(error, MemoryError):
-                raise
             raise Unsupported(f"its body{where}: {error}") from error
         else:
             own = set(map(id, self._blocks[blocks:]))

@@ -1,4 +1,4 @@
-"""Constants of a model as tensors, and what lowerings have packed of them: what all plans and threads share."""
+"""Constants of a model as tensors, and what lowerings have packed of them: what all threads share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALL = 4096
 
 
 class Weights:
-    """Of a session: constants as tensors, and what lowerings have packed of them. All plans share it."""
+    """Of a plan: constants as tensors, and what lowerings have packed of them."""
 
     def __init__(self, model: ir.Model, sizes: Sizes) -> None:
         self.model, self.sizes = model, sizes

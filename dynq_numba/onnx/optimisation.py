@@ -7,12 +7,10 @@ from typing import Any
 
 import onnx_ir as ir
 
-from ..graph.canonical import canonical
-from ..graph.model import attention_bits
 from ..graph.names import nodes
-from ..graph.optimise import optimise as rewritten
 from ..graph.rewrites import Note
 from ..graph.rewrites.base import fused_from, identifier, label
+from ..graph.runnable import runnable
 from . import files
 
 __all__ = ["Note", "optimise"]
@@ -95,8 +93,7 @@ def _optimised(model: Any, out: str | PathLike[str] | None) -> tuple[list[str], 
         files.check_place(out)
     found = files.read(model)
     before = [label(node) for node in nodes(found)]
-    found, _ = canonical(found, files.called(model, "model"))
-    notes = rewritten(found, attention_bits=attention_bits(found))
+    found, _, notes = runnable(found, files.called(model, "model"))
     if out is not None:
         files.write(found, out)
     return before, found, notes

@@ -9,14 +9,11 @@ import numpy as np
 import onnx_ir as ir
 
 from ..arguments import checks
-from ..graph.bodies import with_bodies
-from ..graph.canonical import canonical
 from ..graph.interpreted import Interpreted
 from ..graph.lowering import KERNELS
-from ..graph.model import attention_bits
-from ..graph.optimise import optimise
 from ..graph.plan import Plan
 from ..graph.report import Report, report_of, timed_report
+from ..graph.runnable import runnable
 from ..graph.supported import missing
 from ..runtime.backend import choose
 from ..runtime.compiling import watch
@@ -100,11 +97,7 @@ class InferenceSession:
         name = files.called(path_or_bytes, "path_or_bytes")
         model = files.read(path_or_bytes, "path_or_bytes")
         try:
-            self._model, notes = canonical(model, name)
-            bits = attention_bits(self._model)
-            optimise(self._model, attention_bits=bits)
-            if with_bodies(self._model):
-                optimise(self._model, attention_bits=bits)
+            self._model, notes, _ = runnable(model, name)
             absent = missing(self._model)
         except (ValueError, TypeError, MemoryError):
             raise

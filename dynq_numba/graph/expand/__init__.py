@@ -1,4 +1,4 @@
-"""Operators that are combinations of others, as these: what ONNX Runtime's optimizer writes, and opsets from 22 on.
+"""Operators that are combinations of others, as these: what ONNX Runtime's optimizer writes, and opsets 23 to 25.
 
     com.microsoft.SkipLayerNormalization (x, skip, gamma, beta)  ─▶  Add ─▶ LayerNormalization
     Attention of opset 23                                        ─▶  MatMul ─▶ Mul ─▶ Softmax ─▶ MatMul

@@ -1,4 +1,4 @@
-"""Attention: dynq::Attention, with a bias, causal, with groups of heads or without, in float32 or 8 bits."""
+"""Attention: dynq::Attention, with or without bias, triangle, lengths of keys, groups of heads; float32 or 8 bits."""
 
 from __future__ import annotations
 

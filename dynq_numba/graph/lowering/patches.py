@@ -25,7 +25,7 @@ from ..trace import Trace
 from .base import F32, call
 from .products import multiply
 
-#: Pixels of an image up to which this is faster.
+#: Pixels of a result, for each image, up to which this is faster.
 FEW = 12
 
 

@@ -1,6 +1,6 @@
 """Scaled dot-product attention around a Softmax: dq.attention.
 
-    Attention[_3d][_grouped][_causal | _topleft][_bias][_8]        attention_function.py says what each computes
+    Attention[_3d][_grouped][_causal | _topleft | _lengths][_bias][_8]     attention_function.py says what each computes
 
     q ─ scale? ─┐                                                   v ─┐
                 MatMul ─ scale? ─ mask* ─ Softmax ─ NaN to 0? ─ Dropout? ─ MatMul ─▶ y
