@@ -24,7 +24,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--include", action="append", metavar="REGEX", help="only layers that match; repeatable")
     parser.add_argument("--exclude", action="append", metavar="REGEX", help="no layer that matches; repeatable")
     parser.add_argument("--conv", action="store_true", help="quantize convolutions, too")
-    parser.add_argument("--strict", action="store_true", help="fail where a weight stays in floats unasked")
+    parser.add_argument(
+        "--strict", action="store_true", help="fail where a weight, but no convolution, stays in floats unasked"
+    )
     parser.add_argument("--require-coverage", type=fraction, metavar="95%", help="fail below this part of the bytes")
     parser.add_argument("--json", metavar="FILE", help="write the receipt there, too; - is standard output")
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
@@ -44,6 +46,7 @@ def _hints(receipt: Receipt) -> Iterator[str]:
 
 def _run(args: argparse.Namespace) -> None:
     from ..onnx import quantize
+    from ..onnx.files import check_place
 
     source = Path(args.model)
     beside = source.with_name(f"{source.stem}.int{4 if args.bits == 4 else 8}{source.suffix}")
@@ -52,6 +55,7 @@ def _run(args: argparse.Namespace) -> None:
         raise ValueError(f"--output must be another file than the model; got {out}")
     if args.json and args.json != "-":
         apart(args.json, "--json", args.model)
+        check_place(args.json, "--json")
     receipt = quantize(
         source, out, recipe=args.recipe, bits=args.bits, granularity=args.granularity, group_size=args.group_size,
         x_bits=args.x_bits, include=args.include, exclude=args.exclude, conv=args.conv, strict=args.strict,

@@ -27,11 +27,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     from ..onnx import InferenceSession
+    from ..onnx.files import check_place
 
     if args.output:
         apart(args.output, "--output", args.model, args.input)
-        if not Path(args.output).parent.is_dir():
-            raise ValueError(f"--output: there is no folder {Path(args.output).parent}")
+        check_place(args.output, "--output")
     feeds = arrays_of(args.input)
     session = InferenceSession(args.model, threads=args.threads)
     results = session.run(None, feeds)

@@ -10,7 +10,7 @@ weight, or a transposed copy of it (exporters fold them), costs nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,13 +68,15 @@ class _Quantizer:
     def run(self, progress: Progress) -> Receipt:
         layers = [(kind, found) for kind in KINDS for found in self.find(kind)]
         rules = [self.recipe.rule_for(found.node.op_type, _names(found)) for _, found in layers]
+        for node, value in self.others({found.node for _, found in layers}):
+            self.rule_of(node, value)
         self.recipe.check_used([_label(found) for _, found in layers])
         shapes = (self.constants.weight(each.weights[0]).shape for kind, each in layers if isinstance(kind, Embedding))
         self.table_shapes = set(shapes)
         for i, ((kind, found), rule) in enumerate(zip(layers, rules, strict=True)):
             progress(i, len(layers), _label(found))
             self.layer(kind, found, rule)
-        self.others()
+        self.keep_others()
         count = sum(self.constants.is_integers(node) for node in self.order)
         if self.model.functions:
             self.model.opset_imports[DOMAIN] = VERSION
@@ -192,19 +194,28 @@ class _Quantizer:
         )
 
     # -- the rest -------------------------------------------------------------------------------
-    def others(self) -> None:
-        """Weights of operators that are no layers of ours."""
-        for node, place in self.order.items():
-            if node.graph is None or self.is_constant(node):
+    def others(self, layers: Collection[ir.Node] = ()) -> Iterator[tuple[ir.Node, ir.Value]]:
+        """Weights of nodes that are none of these layers."""
+        for node in self.order:
+            if node.graph is None or node in layers or self.is_constant(node):
                 continue
             for value in node.inputs:
                 if value is None or value in self.seen:
                     continue
                 array = self.constants.array(value)
                 if array is not None and _is_float(array) and array.ndim > 1 and array.size >= LEAST:
-                    self.seen.add(value)
-                    entry = _entry(node, value, array)
-                    self.entries.append((place, replace(entry, reason=f"{node.op_type} is not quantized")))
+                    yield node, value
+
+    def rule_of(self, node: ir.Node, value: ir.Value) -> Rule:
+        return self.recipe.rule_for(node.op_type, [name for name in (node.name, value.name) if name])
+
+    def keep_others(self) -> None:
+        """Say of weights of operators that are no layers of ours that they are floats; whoever says so wills it."""
+        for node, value in self.others():
+            self.seen.add(value)
+            rule, entry = self.rule_of(node, value), _entry(node, value, self.constants.weight(value))
+            reason = rule.reason if rule.scheme.bits == FLOAT else f"{node.op_type} is not quantized"
+            self.entries.append((self.order[node], replace(entry, reason=reason)))
 
 
 def _names(found: Found) -> list[str]:

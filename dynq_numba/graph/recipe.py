@@ -15,6 +15,7 @@ are of two activations: no weight is stored for them. Our session alone multipli
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -112,21 +113,27 @@ def read_recipe(source: str | PathLike[str] | Mapping[str, Any] | None, operator
     """
     if source is None:
         return Given([])
+    if not isinstance(source, (str, os.PathLike, Mapping)):
+        raise TypeError(f"recipe must be the path of a TOML file or a mapping; got {checks.describe(source)}")
     if isinstance(source, Mapping):
         given, name = source, "recipe"
     else:
         name = str(source)
         try:
             given = tomllib.loads(Path(source).read_text("utf-8"))
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"recipe {name}: {error}") from error
     if set(given) - {"rule", "attention"} or not isinstance(given.get("rule", []), list):
-        raise ValueError(f"recipe {name}: holds attention and [[rule]] tables only; got {', '.join(sorted(given))}")
+        raise ValueError(f"recipe {name}: holds attention and [[rule]] tables only; got {_keys(given)}")
     attention = given.get("attention")
     if attention not in (None, *ATTENTION_BITS):
         raise ValueError(f"recipe {name}: attention must be 8 or 32; got {checks.describe(attention)}")
     rules = [_rule(f"recipe {name}, rule {i}", each, operators) for i, each in enumerate(given.get("rule", []), 1)]
     return Given(rules, attention)
+
+
+def _keys(given: Mapping[str, Any]) -> str:
+    return "[rule], one table" if isinstance(given.get("rule"), Mapping) else ", ".join(sorted(given))
 
 
 def _rule(where: str, given: Any, operators: Sequence[str]) -> Rule:

@@ -111,7 +111,7 @@ class Size:
         return hash(self.index)
 
     def __repr__(self) -> str:
-        return f"Size({self.hint})"
+        return str(self.hint)
 
 
 AnySize = int | Size

@@ -143,13 +143,17 @@ def _mapped(model: ir.Model) -> ir.Model:
     return model
 
 
-def check_place(path: str | PathLike[str]) -> None:
-    """Raise OSError where a file cannot be written, before the work and not after it."""
+def check_place(path: str | PathLike[str], name: str = "out") -> None:
+    """Raise OSError where a file cannot be written, before the work and not after it. Devices are not replaced."""
     path = Path(path)
     if path.is_dir():
-        raise IsADirectoryError(f"out must be a file; got the folder {path}")
+        raise IsADirectoryError(f"{name} must be a file; got the folder {path}")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{name} must be a file, which is replaced; got {path}, which is none")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"out must be in a folder that exists; got {path}")
+        raise FileNotFoundError(f"{name} must be in a folder that exists; got {path}")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{name} must be in a folder that can be written to; got {path}")
 
 
 def write(model: ir.Model, path: str | PathLike[str]) -> int:

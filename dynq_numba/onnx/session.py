@@ -170,6 +170,8 @@ class InferenceSession:
 
     def _targets(self, out: Mapping[str, np.ndarray], feeds: tuple[np.ndarray, ...]) -> dict[int, np.ndarray]:
         targets: dict[int, np.ndarray] = {}
+        if not isinstance(out, Mapping):
+            raise TypeError(f"out must be a mapping of names of outputs to arrays; got {checks.describe(out)}")
         for name, array in out.items():
             if name not in self._names:
                 raise ValueError(f"out must have names of {', '.join(self._names)}; got {name!r}")

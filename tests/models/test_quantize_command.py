@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 
 import numpy as np
 import onnx
@@ -111,3 +113,28 @@ def test_no_file_that_is_read_is_written_over(path, capsys):
     assert main(["quantize", str(path), "--json", str(path)]) == 1
     assert main(["inspect", str(path), "--graph", str(path)]) == 1
     assert "must be another file than" in capsys.readouterr().err and path.read_bytes() == before
+
+
+def test_what_is_no_file_is_not_replaced(path, tmp_path, capsys):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    x = tmp_path / "x.npz"
+    np.savez(x, x=np.ones((2, 64), np.float32))
+    for name, command in (
+        ("out", ["quantize", str(path), "-o", str(pipe)]), ("--json", ["quantize", str(path), "--json", str(pipe)]),
+        ("--output", ["run", str(path), "--input", str(x), "--output", str(pipe)]),
+        ("out", ["inspect", str(path), "--graph", str(pipe)]),
+    ):  # fmt: skip
+        assert main(command) != 0
+        assert f"{name} must be a file, which is replaced; got {pipe}" in capsys.readouterr().err
+        assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert not path.with_name("model.int8.onnx").exists()
+
+
+def test_a_recipe_that_cannot_be_read_is_named(path, tmp_path, capsys):
+    recipe = tmp_path / "recipe.toml"
+    for content, why in ((b"\xff", "can't decode byte 0xff"), (b"[rule]\nbits = 8\n", "got [rule], one table")):
+        recipe.write_bytes(content)
+        assert main(["quantize", str(path), "--recipe", str(recipe)]) != 0
+        error = capsys.readouterr().err
+        assert f"recipe {recipe}" in error and why in error

@@ -409,3 +409,8 @@ def test_everything_that_stays_has_a_reason():
     with pytest.raises(CoverageError, match="strict: 5 weights stay in floats: w3: the weight has 3 axes") as caught:
         quantize(source, exclude="^keep$", strict=True)
     assert len(caught.value.receipt.kept) == 6
+    every = ["^keep$", "^w3$", "^left$", "^small$", "^nan$", "^turned$"]  # of what is no layer of ours, too
+    receipt = quantize(source, exclude=every, strict=True)
+    assert {entry.reason for entry in receipt.kept} == {"excluded"} and len(receipt.kept) == 6
+    with pytest.raises(ValueError, match=r"rule '\^other\$' matches no layer"):
+        quantize(source, exclude=[*every, "^other$"])
