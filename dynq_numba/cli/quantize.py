@@ -24,9 +24,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--include", action="append", metavar="REGEX", help="only layers that match; repeatable")
     parser.add_argument("--exclude", action="append", metavar="REGEX", help="no layer that matches; repeatable")
     parser.add_argument("--conv", action="store_true", help="quantize convolutions, too")
-    parser.add_argument(
-        "--strict", action="store_true", help="fail where a weight, but no convolution, stays in floats unasked"
-    )
+    parser.add_argument("--strict", action="store_true", help="fail where a weight, no Conv, stays in floats unasked")
     parser.add_argument("--require-coverage", type=fraction, metavar="95%", help="fail below this part of the bytes")
     parser.add_argument("--json", metavar="FILE", help="write the receipt there, too; - is standard output")
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
@@ -49,10 +47,8 @@ def _run(args: argparse.Namespace) -> None:
     from ..onnx.files import check_place
 
     source = Path(args.model)
-    beside = source.with_name(f"{source.stem}.int{4 if args.bits == 4 else 8}{source.suffix}")
-    out = Path(args.output) if args.output else beside
-    if out.exists() and source.exists() and out.samefile(source):
-        raise ValueError(f"--output must be another file than the model; got {out}")
+    out = Path(args.output or source.with_name(f"{source.stem}.int{4 if args.bits == 4 else 8}{source.suffix}"))
+    apart(str(out), "--output", args.model)
     if args.json and args.json != "-":
         apart(args.json, "--json", args.model)
         check_place(args.json, "--json")

@@ -54,7 +54,7 @@ def test_the_name_of_the_artifact_tells_the_bits(path):
 @pytest.mark.parametrize("arguments,status,message", [
     (["--exclude", "head", "--require-coverage", "95%"], 1, "dynq: coverage is 50.0%; at least 95.0% is required\n"),
     (["--include", "tail"], 1, "dynq: include 'tail' matches no layer; layers are w, head\n"),
-    (["-o", "MODEL"], 1, "dynq: --output must be another file than the model; got MODEL\n"),
+    (["-o", "MODEL"], 1, "dynq: --output must be another file than MODEL\n"),
     (["--recipe", "absent.toml"], 1, "dynq: [Errno 2] No such file or directory: 'absent.toml'\n"),
     (["--require-coverage", "much"], 2, "argument --require-coverage: must be a percentage such as 95%; got 'much'"),
     (["--bits", "5"], 2, "argument --bits: invalid choice: "),
