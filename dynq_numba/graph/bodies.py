@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnx import defs
 from onnx_ir.passes import common
 
+from .constants import graphs_of
 from .lowering import lowering_of
 from .model import DOMAIN, infer_shapes
 
@@ -34,8 +35,7 @@ def _expanded(model: ir.Model) -> bool:
     opset, count = model.opset_imports.get("", 0), 0
     for graph in list(model.graphs()):
         for node in list(graph):
-            graphs = any(each.type == ir.AttributeType.GRAPH for each in node.attributes.values())  # not inlined
-            if node.domain == DOMAIN or graphs or lowering_of(node) is not None:
+            if node.domain == DOMAIN or graphs_of(node) or lowering_of(node) is not None:  # graphs are not inlined
                 continue
             found = _body(node, opset if node.domain == "ai.onnx" else model.opset_imports.get(node.domain, 0))
             if found is None:

@@ -57,7 +57,7 @@ class Constants:
             return False
         if node.op_type == "Constant":
             return "value_string" not in node.attributes and "value_strings" not in node.attributes
-        if any(attr.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attr in node.attributes.values()):
+        if graphs_of(node):
             return False
         given = [each for each in node.inputs if each is not None]
         return bool(given) and all(map(self.is_constant, given))
@@ -137,18 +137,21 @@ def captured(node: ir.Node) -> list[ir.Value]:
         known = known | set(graph.inputs) | set(graph.initializers.values())
         for inner in graph:
             found.update((each, None) for each in inner.inputs if each is not None and each not in known)
-            for each in _graphs(inner):
+            for each in graphs_of(inner):
                 look(each, known)
             known.update(inner.outputs)
         found.update((each, None) for each in graph.outputs if each not in known)
 
-    for graph in _graphs(node):
+    for graph in graphs_of(node):
         look(graph, set())
     return list(found)
 
 
-def _graphs(node: ir.Node) -> list[ir.Graph]:
-    return [each.as_graph() for each in node.attributes.values() if each.type == ir.AttributeType.GRAPH]
+def graphs_of(node: ir.Node) -> list[ir.Graph]:
+    """Branches and bodies."""
+    given = list(node.attributes.values())
+    single = [each.as_graph() for each in given if each.type == ir.AttributeType.GRAPH]
+    return single + [graph for each in given if each.type == ir.AttributeType.GRAPHS for graph in each.as_graphs()]
 
 
 def evaluator(

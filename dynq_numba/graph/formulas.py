@@ -60,7 +60,7 @@ class Body:
         return given.value if isinstance(given, Formula) else self.constant(given)
 
 
-def named(name: str, dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
+def input_named(name: str, dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
     """An input of a function or graph."""
     return ir.Value(name=name, type=ir.TensorType(dtype))
 

@@ -237,7 +237,7 @@ class Trace:
 
     # -- the walk -------------------------------------------------------------------------------
     def nodes(self) -> Iterator[ir.Node]:
-        """Nodes that are left, each removed from the work before it is given."""
+        """Nodes that are left and whose results are not there yet, each removed from the work before it is given."""
         while self.state.work:
             *below, body = self.state.work
             if body.at == len(body.nodes):
@@ -248,7 +248,9 @@ class Trace:
                     self.set(outer, tensor)
                 continue
             self.state.work = (*below, replace(body, at=body.at + 1))
-            yield body.nodes[body.at]
+            self._node = node = body.nodes[body.at]
+            if not all(map(self._is_there, node.outputs)):
+                yield node
 
     def _is_there(self, value: ir.Value) -> bool:
         """Whether a result is known: a constant, or computed together with another node's."""
@@ -299,9 +301,7 @@ class Trace:
         own = dict(reversed(targets))  # of a value that has two the first
         self._targets.update(own)
         for node in self.nodes():
-            self._node = node
-            if not all(self._is_there(each) for each in node.outputs):
-                self._lowerings.lower(self, node)
+            self._lowerings.lower(self, node)
         for value, target in targets:
             tensor = self.get(value)
             assert tensor is not None
@@ -314,9 +314,6 @@ class Trace:
     def run(self) -> Read | Run | None:
         """Plan until the end of the segment; what Python does then."""
         for node in self.nodes():
-            self._node = node
-            if all(self._is_there(each) for each in node.outputs):
-                continue
             before, work = self._place(), self.state.work
             try:
                 self._lowerings.lower(self, node)

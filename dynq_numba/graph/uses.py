@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from .constants import graphs_of
+
 
 def reads(node: ir.Node) -> Iterator[ir.Value]:
     """Values that a node and its branches read."""
     yield from (each for each in node.inputs if each is not None)
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            graph = attribute.as_graph()
-            for inner in graph:
-                yield from reads(inner)
-            yield from graph.outputs
+    for graph in graphs_of(node):
+        for inner in graph:
+            yield from reads(inner)
+        yield from graph.outputs
 
 
 def count_uses(graph: ir.Graph) -> dict[ir.Value, int]:

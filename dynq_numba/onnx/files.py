@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -97,9 +97,18 @@ def _valid(name: str, source: Callable[[], Any]) -> ir.Model:
     return _mapped(model)
 
 
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Those of branches and bodies, too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _nodes(attribute.g)
+
+
 def _moved(proto: onnx.ModelProto) -> bool:
     """Put operators of ONNX Runtime in its domain that it writes without one; whether there were some."""
-    found = [node for node in proto.graph.node if node.op_type == "SimplifiedLayerNormalization" and not node.domain]
+    found = [node for node in _nodes(proto.graph) if node.op_type == "SimplifiedLayerNormalization" and not node.domain]
     for node in found:
         node.domain = RUNTIME
     if found and not any(each.domain == RUNTIME for each in proto.opset_import):

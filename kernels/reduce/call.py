@@ -14,7 +14,7 @@ from ..region.compiled import functions
 from ..region.worker import worker_of
 from ..threads.pool import worthwhile
 from .context import ReduceRecord
-from .emit import ENDS, module_of
+from .emit import ENDS, reduction_functions
 from .reference import REDUCTIONS, refused
 from .rows import do_results
 
@@ -57,7 +57,8 @@ def constant_fields(name: str, kind: str, isa: InstructionSet, pool: int) -> dic
     if why := refused(name, kind):
         raise ValueError(f"no reduction: {why}")
     reduction, dtype = REDUCTIONS[name], np.dtype(kind)
-    across, along, fold, finish = functions(f"reduction {name} {kind}", partial(module_of, name, kind), isa, *ENDS[1:])
+    emit = partial(reduction_functions, name, kind)
+    across, along, fold, finish = functions(f"reduction {name} {kind}", emit, isa, *ENDS[1:])
     neutral = np.zeros(8 // dtype.itemsize, dtype)
     neutral[:1] = reduction.neutral(dtype)
     return {

@@ -23,10 +23,8 @@ from .reference import LANES, REDUCTIONS
 ENDS = ("", "_along", "_fold", "_finish")
 
 
-def module_of(name: str, kind: str, triple: str, symbol: str) -> ir.Module:
+def reduction_functions(name: str, kind: str, module: ir.Module, symbol: str) -> None:
     """The four functions, named by `symbol` and ENDS."""
-    module = ir.Module(symbol)
-    module.triple = triple
     reduction, dtype = REDUCTIONS[name], np.dtype(kind)
     element = ELEMENTS[dtype]
     block, step = vector(element, LANES), LANES * dtype.itemsize
@@ -77,4 +75,3 @@ def module_of(name: str, kind: str, triple: str, symbol: str) -> ir.Module:
     function(ENDS[1], [BYTES, BYTES, I64], along)
     function(ENDS[2], [BYTES, BYTES], fold)
     function(ENDS[3], [BYTES, I64, F32], finish)
-    return module

@@ -24,11 +24,13 @@ from ..base import cache as disk
 from ..base import sources
 from ..base.handlers import handlers_held
 from ..isa.base import InstructionSet
-from . import emit_post_ops
 from .check import fault
-from .emit import module_of
+from .emit import region_function
+from .emit_post_ops import post_ops_function
 from .reference import OPERATORS, Region
 
+#: Writes functions into a module, the first under a name.
+Emit = Callable[[Module, str], object]
 #: Addresses by what the code is, as text, and its target; and what keeps it alive.
 _FUNCTIONS: dict[tuple[str, str, str], tuple[int, ...]] = {}
 _LIBRARIES: list[Any] = []
@@ -74,28 +76,31 @@ def _linked(names: Sequence[str], code: bytes) -> tuple[int, ...]:
     return tuple(_LIBRARIES[-1][name] for name in names)
 
 
-def functions(what: str, build: Callable[[str, str], Module], isa: InstructionSet, *more: str) -> tuple[int, ...]:
+def functions(what: str, emit: Emit, isa: InstructionSet, *more: str) -> tuple[int, ...]:
     """Addresses of the functions of a module; they live as long as the process.
 
-    `build` makes the module, from LLVM's triple and the name of its first function; the others are named by that and
-    what `more` has. `what` tells this module from every other.
+    `emit` writes them into the module, the first under the name that it is given; the others are named by that and what
+    `more` has. `what` tells this module from every other.
     """
     found = (what, *target_of(isa))
     addresses = _FUNCTIONS.get(found)
     if addresses is None:
         with handlers_held(), global_compiler_lock:
-            addresses = _FUNCTIONS.get(found) or _loaded(build, found, more)
+            addresses = _FUNCTIONS.get(found) or _loaded(emit, found, more)
             _FUNCTIONS[found] = addresses
     return addresses
 
 
-def _loaded(build: Callable[[str, str], Module], found: tuple[str, str, str], more: tuple[str, ...]) -> tuple[int, ...]:
-    key = repr((found, sources.digest(sources.modules_of(build, _loaded)), disk.VERSIONS)).encode()
+def _loaded(emit: Emit, found: tuple[str, str, str], more: tuple[str, ...]) -> tuple[int, ...]:
+    key = repr((found, sources.digest(sources.modules_of(emit, _loaded)), disk.VERSIONS)).encode()
     name = f"region_{hashlib.sha256(key).hexdigest()[:24]}"
     file, names = f"dynq-{name}.o", [name, *(name + end for end in more)]
     code = next(disk.kept(file, key), None)
     if code is None:
-        code = _object_code(build(llvm.get_process_triple(), name), found[1:])
+        module = Module(name)
+        module.triple = llvm.get_process_triple()
+        emit(module, name)
+        code = _object_code(module, found[1:])
         disk.keep(file, key, code)
     return _linked(names, code)
 
@@ -110,12 +115,12 @@ def function(region: Region, isa: InstructionSet) -> int:
     """
     if why := fault(region):
         raise ValueError(f"no region: {why}")
-    return functions(f"region {region!r}", partial(module_of, region), isa)[0]
+    return functions(f"region {region!r}", partial(region_function, region), isa)[0]
 
 
 def post_ops(region: Region, isa: InstructionSet) -> int:
     """The address of a region of one float32 leaf and result as post-ops; it lives as long as the process."""
-    return functions(f"post-ops {region!r}", partial(emit_post_ops.module_of, region), isa)[0]
+    return functions(f"post-ops {region!r}", partial(post_ops_function, region), isa)[0]
 
 
 def cost(region: Region) -> int:

@@ -41,7 +41,7 @@ def _store(e: Emitter, kind: str, value: Any, pointer: ir.Value) -> None:
     e.store(e.builder.zext(value.value, _stored(kind)) if kind == "bool" else value.value, pointer, 1)
 
 
-def region_function(module: ir.Module, region: Region, name: str) -> ir.Function:
+def region_function(region: Region, module: ir.Module, name: str) -> ir.Function:
     """``name(pointers, steps, blocks)``, at least one block."""
     function = ir.Function(module, ir.FunctionType(VOID, [BYTES.as_pointer(), I64.as_pointer(), I64]), name)
     function.attributes.add("nounwind")
@@ -62,11 +62,3 @@ def region_function(module: ir.Module, region: Region, name: str) -> ir.Function
     e.loop(blocks, each(pointers), block)
     builder.ret_void()
     return function
-
-
-def module_of(region: Region, triple: str, name: str) -> ir.Module:
-    """A module of this function alone."""
-    module = ir.Module(name)
-    module.triple = triple
-    region_function(module, region, name)
-    return module

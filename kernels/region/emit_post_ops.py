@@ -19,7 +19,7 @@ from .reference import Region, computed
 BLOCK = vector(F32, LANES)
 
 
-def post_ops_function(module: ir.Module, region: Region, name: str) -> ir.Function:
+def post_ops_function(region: Region, module: ir.Module, name: str) -> ir.Function:
     """``name(out, out_stride, addend, addend_stride, rows, columns)``, at least one row and column."""
     function = ir.Function(module, ir.FunctionType(VOID, [BYTES, I64, BYTES, I64, I64, I64]), name)
     function.attributes.add("nounwind")
@@ -47,11 +47,3 @@ def post_ops_function(module: ir.Module, region: Region, name: str) -> ir.Functi
     e.loop(rows, [out], row)
     builder.ret_void()
     return function
-
-
-def module_of(region: Region, triple: str, name: str) -> ir.Module:
-    """A module of this function alone."""
-    module = ir.Module(name)
-    module.triple = triple
-    post_ops_function(module, region, name)
-    return module

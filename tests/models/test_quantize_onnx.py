@@ -8,7 +8,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import helper, parser
-from onnx_models import in_onnxruntime, in_reference, parsed
+from onnx_models import floats, in_onnxruntime, in_reference, parsed
 
 import dynq_numba as dq
 from dynq_numba.graph.formulas import Body, Formula, named
@@ -17,10 +17,6 @@ from dynq_numba.kernels.recurrent.reference_activations import ACTIVATIONS
 from dynq_numba.onnx import CoverageError, InferenceSession, Receipt, quantize
 
 F32 = np.float32
-
-
-def floats(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(F32)
 
 
 def extremes(rows: np.ndarray) -> np.ndarray:

@@ -5,15 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnx import parser
-from onnx_models import in_onnxruntime, in_reference, parsed
+from onnx_models import floats, in_onnxruntime, in_reference, parsed
 
 from dynq_numba.onnx import InferenceSession
 
 F32 = np.float32
-
-
-def floats(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(F32)
 
 
 def close(a: np.ndarray, b: np.ndarray) -> bool:

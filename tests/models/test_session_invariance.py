@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 import pytest
-from onnx_models import parsed
+from onnx_models import floats, parsed
 
 from dynq_numba.onnx import InferenceSession, quantize
 
@@ -21,10 +21,6 @@ ATTENTION = """
     sum = Add (flat, x) norm = LayerNormalization (sum, scale, shift) inner = MatMul (norm, w1) act = Gelu (inner)
     y = MatMul (act, w2)
 """
-
-
-def floats(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(F32)
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,11 @@ import threading
 import numpy as np
 import pytest
 from onnx import parser
-from onnx_models import in_reference
+from onnx_models import floats, in_reference
 
 from dynq_numba.onnx import InferenceSession
 
 F32 = np.float32
-
-
-def floats(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(F32)
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:

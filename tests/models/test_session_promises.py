@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx_models import parsed
+from onnx_models import floats, parsed
 
 from dynq_numba.graph import plan
 from dynq_numba.onnx import InferenceSession
@@ -24,10 +24,6 @@ BODY = "a = MatMul (x, w) b = Relu (a) c = ReduceSum <keepdims: int = 1> (b, axe
 def model():
     w = np.random.default_rng(0).standard_normal((24, 24)).astype(np.float32)
     return parsed("float[n, t, 24] x", "float[n, t, 24] y", BODY, w=w, axes=np.array([-1]))
-
-
-def floats(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 COMMON = """

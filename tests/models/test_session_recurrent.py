@@ -8,7 +8,7 @@ import pytest
 from onnx import numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 from onnx.backend.test.case.test_case import TestCase
-from onnx_models import in_onnxruntime, parsed
+from onnx_models import floats, in_onnxruntime, parsed
 
 import dynq_numba as dq
 from dynq_numba.onnx import InferenceSession
@@ -30,10 +30,6 @@ CASES = {
     "RNN": ("RNN", 1, "", ""),
     "RNN both ways": ("RNN", 2, 'direction = "bidirectional", activations = ["Relu", "Tanh"]', "lens, h0"),
 }  # fmt: skip
-
-
-def floats(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(F32)
 
 
 def model_of(case: str, inputs: int, hidden: int) -> onnx.ModelProto:

@@ -9,6 +9,15 @@ from onnx import TensorProto, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
 
+def floats(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal type, shape and values, any NaN for any other."""
+    return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
 def parsed(inputs: str, outputs: str, body: str, opset: int = 21, **weights: np.ndarray) -> onnx.ModelProto:
     """A model in ONNX's text form; `weights` become initializers."""
     text = f'<ir_version: 10, opset_import: ["": {opset}]>\ng ({inputs}) => ({outputs}) {{ {body} }}'

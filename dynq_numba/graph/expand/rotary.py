@@ -7,26 +7,19 @@
 from __future__ import annotations
 
 from ..rewrites.base import NoMatch
+from ..rewrites.rotary import PAIRS
 from .base import Expansion, Operator, constant
 
 _FAR = 2**62  # past the end of any axis
-_TURNED = """
-    x1_cos = Mul (x1, cos)
-    x2_sin = Mul (x2, sin)
-    y1 = Sub (x1_cos, x2_sin)
-    x1_sin = Mul (x1, sin)
-    x2_cos = Mul (x2, cos)
-    y2 = Add (x1_sin, x2_cos)
-"""
 _HALVES = f"""
     x1, x2 = Split <axis = -1, num_outputs = 2> (part)
-{_TURNED}
+{PAIRS}
     turned = Concat <axis = -1> (y1, y2)
 """
 _INTERLEAVED = constant("first", [0]) + constant("second", [1]) + constant("two", [2]) + f"""
     x1 = Slice (part, first, far, last, two)
     x2 = Slice (part, second, far, last, two)
-{_TURNED}
+{PAIRS}
     pair1 = Unsqueeze (y1, last)
     pair2 = Unsqueeze (y2, last)
     pairs = Concat <axis = -1> (pair1, pair2)

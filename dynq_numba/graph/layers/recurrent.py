@@ -83,7 +83,7 @@ class Recurrent(LayerKind):
     def _pack(self, found: Found, arrays: Sequence[np.ndarray], peepholes: np.ndarray | None) -> Any:
         node = found.node
         pack: Callable[..., Any] = getattr(recurrent, f"pack_{node.op_type.lower()}")
-        options = {name: plain(node.attributes[name]) for name in ARGUMENTS if name in node.attributes}
+        options = options_of(node)
         if peepholes is not None:
             options["peepholes"] = peepholes
         return pack(arrays[0], arrays[1], found.bias, layout="onnx", **options)
@@ -124,16 +124,15 @@ def rounded(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([each.qweight for each in packed]), np.stack([each.scale for each in packed])
 
 
-def plain(attribute: ir.Attr) -> Any:
-    """The value of an attribute as JSON has it."""
-    value = attribute.value
-    return list(value) if isinstance(value, (tuple, list)) else value
+def options_of(node: ir.Node) -> dict[str, Any]:
+    """The attributes that dq.pack_… takes, as JSON has them."""
+    given = ((name, node.attributes[name].value) for name in ARGUMENTS if name in node.attributes)
+    return {name: list(value) if isinstance(value, (tuple, list)) else value for name, value in given}
 
 
 def _function(node: ir.Node, packed: Any, optional: Sequence[str], linear: ir.Function) -> ir.Function:
     """The function of a layer, whose name tells it from those of other attributes and inputs."""
-    options = {name: plain(node.attributes[name]) for name in ARGUMENTS if name in node.attributes}
-    text = json.dumps(options, sort_keys=True)
+    text = json.dumps(options_of(node), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     name = "_".join([node.op_type, str(packed.hidden_size), digest, *optional])
     made = recurrent_body.function(name, packed, optional, linear)

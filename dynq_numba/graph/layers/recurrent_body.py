@@ -21,7 +21,7 @@ import onnx_ir as ir
 from ...kernels.activations.reference import ONE, ZERO, at_least, at_most
 from ...kernels.recurrent.reference_activations import ACTIVATIONS
 from ...operators.recurrent.packed import PackedRecurrent
-from ..formulas import Body, Formula, named
+from ..formulas import Body, Formula, input_named
 from ..model import DOMAIN, OPSET, VERSION
 
 #: The results of each operator.
@@ -50,7 +50,7 @@ def function(name: str, packed: PackedRecurrent, optional: Sequence[str], linear
 class _Layer:
     def __init__(self, name: str, packed: PackedRecurrent, optional: Sequence[str], linear: ir.Function) -> None:
         self.name, self.packed, self.options, self.linear = name, packed, packed.options, linear
-        self.inputs = {each: named(each) for each in ("x", *CONSTANTS, *optional)}
+        self.inputs = {each: input_named(each) for each in ("x", *CONSTANTS, *optional)}
         self.body = Body()
 
     def made(self) -> ir.Function:
@@ -140,11 +140,11 @@ class _Layer:
         """The graph that Scan runs: states, gates of x and whether a row is active; states and y."""
         numbers = self.body.numbers
         body, kind = Body(numbers), self.packed.kind
-        states = [named(f"{name}_{next(numbers)}") for name in ("h", "c")[: 2 if kind == "lstm" else 1]]
-        gates = named(f"gates_{next(numbers)}")
+        states = [input_named(f"{name}_{next(numbers)}") for name in ("h", "c")[: 2 if kind == "lstm" else 1]]
+        gates = input_named(f"gates_{next(numbers)}")
         over_time = [gates]
         if "sequence_lens" in self.inputs:
-            over_time.append(named(f"active_{next(numbers)}", ir.DataType.BOOL))
+            over_time.append(input_named(f"active_{next(numbers)}", ir.DataType.BOOL))
         cell = _Cell(body, self, place, weight, peepholes)
         made = getattr(cell, kind)(gates, *states)
         if len(over_time) == 1:

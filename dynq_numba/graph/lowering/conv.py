@@ -28,9 +28,7 @@ def conv(trace: Trace, node: ir.Node) -> None:
     expect(x.shape[1], weight.shape[1] * geometry.groups, "channels of x and of the weight")
     spatial = x.shape[2:]
     high, wide = (1, *spatial) if len(spatial) == 1 else spatial
-    along = zip((high, wide), geometry.padding, shape[2:], geometry.dilation, geometry.stride, strict=True)
-    down, across = ((n + (sum(around) - d * (k - 1) - 1)) // step + 1 for n, around, k, d, step in along)
-    lengths = down, across
+    lengths = geometry.output((high, wide), shape[2:])
     if any(length < 1 for length in lengths):
         raise ValueError("the kernel of a convolution must not be larger than the image")
     post_ops = post_ops_address(parse(node.op_type).activation, None, False)
@@ -50,8 +48,7 @@ def _few_pixels(
 ) -> None:
     """The step of a convolution without groups, as a product of patches whose channels are last."""
     product_weight = trace.weights.packed("conv rows", trace.constants(node, 1, 2, 3, 4), lambda: _as_linear(weight))
-    layout = product_weight._layout()
-    layout.prepare()
+    layout = product_weight._step_layout()
     x = trace.memory(x)
     if not x.is_dense() and not _has_channels_last(x):
         x = trace.dense(x)

@@ -56,10 +56,10 @@ def elementwise(trace: Trace, node: ir.Node) -> None:
         to = BOOL if name in _BOOLEAN else operands[1 if name == "Where" else 0].dtype
     if name == "IsInf" and (sign := _one_sign(node)):
         name, options = "Equal", (operands[0].dtype.type(sign * np.inf),)
-    given, narrow = operands, name != "Cast" and to == HALF
+    given, narrow = operands, name != "Cast" and to == F16
     if name != "Cast":  # float16 is computed in float32, and rounded
         operands = [_in_float32(trace, each) for each in operands]
-        options = tuple(np.float32(each) if each.dtype == HALF else each for each in options)
+        options = tuple(np.float32(each) if each.dtype == F16 else each for each in options)
     dtype = F32 if narrow else to
     constants = [None if each.array is None or each.array.size != 1 else each.array.reshape(1)[0] for each in operands]
     kinds = (*(each.dtype.name for each in operands), *(np.asarray(option).dtype.name for option in options))
@@ -83,16 +83,16 @@ def elementwise(trace: Trace, node: ir.Node) -> None:
             operands[i] = made if operands[i] is tensor else _in_float32(trace, made)
     result = Tensor(dtype, shape, expression=Expression(name, tuple(operands), options, sources(node)))
     if narrow:
-        result = Tensor(HALF, shape, expression=Expression("Cast", (result,)))
+        result = Tensor(F16, shape, expression=Expression("Cast", (result,)))
     trace.set(node.outputs[0], result)
 
 
-HALF = np.dtype(np.float16)
+F16 = np.dtype(np.float16)
 
 
 def _in_float32(trace: Trace, tensor: Tensor) -> Tensor:
     """A tensor of float16 as one of float32; others as they are."""
-    if tensor.dtype != HALF:
+    if tensor.dtype != F16:
         return tensor
     array = tensor.array
     if array is not None:

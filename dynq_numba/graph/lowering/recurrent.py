@@ -13,7 +13,7 @@ from ...kernels.recurrent import step as kernels
 from ...operators import recurrent as operator
 from ...operators.recurrent.arrange import float_layer
 from ...operators.recurrent.packed import PackedRecurrent
-from ..layers.recurrent import ARGUMENTS, ATTRIBUTES, plain
+from ..layers.recurrent import ATTRIBUTES, options_of
 from ..layers.recurrent_body import RESULTS
 from ..tensor import Tensor, expect
 from ..trace import Trace, Unsupported
@@ -125,9 +125,8 @@ def _floats(trace: Trace, node: ir.Node) -> Any:
     W, R = trace.constant(node, 1), trace.constant(node, 2)
     B = None if trace.optional(node, 3) is None else trace.constant(node, 3)
     P = None if trace.optional(node, 7) is None else trace.constant(node, 7)
-    options = {name: plain(node.attributes[name]) for name in ARGUMENTS if name in node.attributes}
     try:
-        return float_layer(node.op_type.lower(), W, R, B, peepholes=P, **options)
+        return float_layer(node.op_type.lower(), W, R, B, peepholes=P, **options_of(node))
     except ValueError as error:  # what our kernels do not take
         raise Unsupported(str(error)) from error
 

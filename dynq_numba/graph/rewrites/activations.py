@@ -30,7 +30,7 @@ _POINTS = np.concatenate([np.linspace(-7, 7, 57), [-0.001, 0.003, 20.0]])[None]
 
 class Activations(Rewrite):
     name = "activation"
-    anchors = ("Gelu", "Swish", "Erf", "Sigmoid", "Tanh", "Exp")
+    anchors = ("Gelu", "Erf", "Sigmoid", "Tanh", "Exp")
 
     def rewrite(self, node: ir.Node, edit: Editor) -> str:
         for region in regions_around(node, edit):

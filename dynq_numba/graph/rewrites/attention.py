@@ -26,8 +26,7 @@ import onnx_ir as ir
 
 from .attention_function import attention
 from .base import Editor, NoMatch, Rewrite, identifier, label
-from .causal import HIDDEN as NEVER
-from .causal import causal, lengths_in
+from .causal import NEVER, causal, lengths_in
 from .groups import before_repeat
 from .shapes import is_axis, parts
 

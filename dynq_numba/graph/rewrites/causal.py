@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from ..constants import folded
+from ..constants import folded, graphs_of
 from .base import Dimension, Editor, identifier
 
 #: What an additive mask or a Where must put on a score to make its weight 0.
-HIDDEN = -9999.0
+NEVER = -9999.0
 #: The most nodes of a mask, the longest constant axis, and what counts as infinity in a Slice.
 MOST_NODES, LONGEST, FAR = 96, 2100, 1 << 40
 #: Of each kind: whether the last row stands at the last key, or the first row at the first.
@@ -96,7 +96,7 @@ def _seen(array: np.ndarray, additive: bool, inverted: bool) -> np.ndarray | Non
     """Booleans, or None where an additive mask has something else than 0 and what hides."""
     if not additive:
         return ~array.astype(bool) if inverted else array.astype(bool)
-    if array.dtype.kind != "f" or not ((array == 0) | (array <= HIDDEN)).all():
+    if array.dtype.kind != "f" or not ((array == 0) | (array <= NEVER)).all():
         return None
     return array == 0
 
@@ -131,7 +131,7 @@ def _sources(mask: ir.Value, edit: Editor) -> tuple[list[ir.Node], int]:
                 raise Unknown
             return
         node = value.producer()
-        if node is None or node.domain not in ("", "ai.onnx") or len(found) > MOST_NODES or _has_branches(node):
+        if node is None or node.domain not in ("", "ai.onnx") or len(found) > MOST_NODES or graphs_of(node):
             raise Unknown
         if node in found:
             return
@@ -143,10 +143,6 @@ def _sources(mask: ir.Value, edit: Editor) -> tuple[list[ir.Node], int]:
 
     visit(mask)
     return list(found), reach
-
-
-def _has_branches(node: ir.Node) -> bool:
-    return any(each.type == ir.AttributeType.GRAPH for each in node.attributes.values())
 
 
 def _key(value: ir.Value, axis: int, edit: Editor) -> _Key:

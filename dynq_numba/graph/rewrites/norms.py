@@ -57,10 +57,7 @@ def norm(name: str, *, residual: bool = False) -> ir.Function:
 
 class Norms(Rewrite):
     name = "norm"
-    anchors = (
-        "LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization",
-        "ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2",
-    )  # fmt: skip
+    anchors = ("LayerNormalization", "ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2")
 
     def rewrite(self, node: ir.Node, edit: Editor) -> str:
         regions = [region for region in regions_around(node, edit) if _reductions(region) <= 2]

@@ -71,7 +71,7 @@ _REDUCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "ReduceSumSquare": lambda x: (x * x).sum(-1, keepdims=True),
     "ReduceL2": lambda x: np.sqrt((x * x).sum(-1, keepdims=True)),
 }
-_NORMS = {"LayerNormalization": layer_norm, "RMSNormalization": rms_norm, "SimplifiedLayerNormalization": rms_norm}
+_NORMS = {"LayerNormalization": layer_norm}
 
 
 def epsilon(node: ir.Node) -> float:
@@ -126,8 +126,6 @@ def _compute(node: ir.Node, given: Sequence[np.ndarray | None], edit: Editor) ->
         return ELEMENTWISE[name](*given)
     if name == "Gelu":
         return (gelu_tanh if node.attributes.get_string("approximate", "none") == "tanh" else gelu)(first)
-    if name == "Swish":
-        return first * sigmoid(node.attributes.get_float("alpha", 1.0) * first)
     if name in _REDUCTIONS:
         return _REDUCTIONS[name](first)
     scaled = _NORMS[name](first, epsilon(node))
@@ -141,7 +139,7 @@ def understood(node: ir.Node, edit: Editor) -> bool:
     name = identifier(node)
     if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
         return False
-    if name in ELEMENTWISE or name in ("Gelu", "Swish"):
+    if name in ELEMENTWISE or name == "Gelu":
         return True
     if name in _NORMS:
         return _is_last(node.attributes.get_int("axis", -1), node, edit)

@@ -64,7 +64,8 @@ PAIRS
     y = Reshape (pairs, shape)
 """,
 }
-_PAIRS = """
+#: y1 and y2, a pair turned by an angle, of x1 and x2.
+PAIRS = """
     x1_cos = Mul (x1, cos)
     x2_sin = Mul (x2, sin)
     y1 = Sub (x1_cos, x2_sin)
@@ -85,7 +86,7 @@ _EVEN_ODD = """
 
 def rotary(name: str) -> ir.Function:
     """The function of that name."""
-    body = _TURNED[name].replace("PAIRS\n", _PAIRS).replace("EVEN_ODD\n", _EVEN_ODD)
+    body = _TURNED[name].replace("PAIRS\n", PAIRS).replace("EVEN_ODD\n", _EVEN_ODD)
     return function(name, "x, cos, sin", body)
 
 
