@@ -11,7 +11,7 @@ from onnx import helper, parser
 from onnx_models import floats, in_onnxruntime, in_reference, parsed
 
 import dynq_numba as dq
-from dynq_numba.graph.formulas import Body, Formula, named
+from dynq_numba.graph.formulas import Body, Formula, input_named
 from dynq_numba.graph.functions import MOST_K
 from dynq_numba.kernels.recurrent.reference_activations import ACTIVATIONS
 from dynq_numba.onnx import CoverageError, InferenceSession, Receipt, quantize
@@ -230,7 +230,7 @@ def test_a_recurrent_layer_has_the_bits_of_our_kernel_in_every_runtime(case):
 def test_an_activation_as_standard_nodes_has_our_bits(name):
     x = np.random.default_rng(0).integers(0, 2**32, 20_000, np.uint32).view(F32)
     x = np.concatenate([x, floats(20_000) * 4, np.array([0, np.nan, np.inf, -np.inf, 1e-45, 89, -104, -88], F32)])
-    alpha, beta, body, given = F32(0.3), F32(0.7), Body(), named("x")
+    alpha, beta, body, given = F32(0.3), F32(0.7), Body(), input_named("x")
     formula = ACTIVATIONS[name][0]
     y = formula(Formula(body, given), alpha, beta).value
     graph = ir.Graph([given], [y], nodes=body.nodes, opset_imports={"": 21}, name="one")
