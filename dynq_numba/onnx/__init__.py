@@ -16,7 +16,7 @@ except ImportError as error:
     raise ImportError(f"dynq_numba.onnx needs {error.name}: pip install 'dynq-numba[onnx]'") from error
 
 from ..graph.receipt import Entry, Receipt
-from ..graph.report import Report, ReportStep
+from ..planning.report import Report, ReportStep
 from .inspection import inspect
 from .optimisation import Note, optimise
 from .quantize import CoverageError, quantize

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..arguments import checks
-from ..graph.weights import in_memory
+from ..planning.weights import in_memory
 
 
 class NodeArg(NamedTuple):

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from ..graph.names import nodes
 from ..graph.rewrites import Note
 from ..graph.rewrites.base import fused_from, identifier, label
-from ..graph.runnable import runnable
+from ..planning.runnable import runnable
 from . import files
 
 __all__ = ["Note", "optimise"]

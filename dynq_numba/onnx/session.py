@@ -9,12 +9,12 @@ import numpy as np
 import onnx_ir as ir
 
 from ..arguments import checks
-from ..graph.interpreted import Interpreted
-from ..graph.lowering import KERNELS
-from ..graph.plan import Plan
-from ..graph.report import Report, report_of, timed_report
-from ..graph.runnable import runnable
-from ..graph.supported import missing
+from ..planning.interpreted import Interpreted
+from ..planning.lowering import KERNELS
+from ..planning.plan import Plan
+from ..planning.report import Report, report_of, timed_report
+from ..planning.runnable import runnable
+from ..planning.supported import missing
 from ..runtime.backend import choose
 from ..runtime.compiling import watch
 from . import files

@@ -154,7 +154,7 @@ def test_elementwise_operators_behind_a_layer_are_its_post_ops(isa, monkeypatch,
     found, kernels = {}, {}
     for apart in (False, True):
         if apart:
-            monkeypatch.setattr("dynq_numba.graph.lowering.elementwise._fused", lambda *given: False)
+            monkeypatch.setattr("dynq_numba.planning.lowering.elementwise._fused", lambda *given: False)
         session = InferenceSession(made, threads=2)
         found[apart] = [session.run(None, {"x": normal(3, *size) * F32(4)})[0] for size in sizes]
         kernels[apart] = [step.kernel for step in session.report()]

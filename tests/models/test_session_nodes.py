@@ -16,10 +16,10 @@ from onnx import numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 
 from dynq_numba.graph.expand import EXPANSIONS
-from dynq_numba.graph.lowering import LOWERINGS
-from dynq_numba.graph.lowering.numbers import NUMBERS
 from dynq_numba.graph.model import DOMAIN
 from dynq_numba.onnx import InferenceSession
+from dynq_numba.planning.lowering import LOWERINGS
+from dynq_numba.planning.lowering.numbers import NUMBERS
 
 #: Types that every kernel takes: of cases of these no step runs in Python, but for those of IN_PYTHON.
 DOMAIN_TYPES = {np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.bool_)}

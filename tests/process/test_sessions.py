@@ -14,8 +14,8 @@ from children import child
 from onnx_models import parsed
 from test_import import UNPRIVILEGED
 
-from dynq_numba.graph.plan import Plan
 from dynq_numba.onnx import InferenceSession
+from dynq_numba.planning.plan import Plan
 
 BODY = "a = MatMul (x, w) b = Relu (a) c = ReduceSum <keepdims: int = 1> (b, axes) y = Sub (b, c)"
 

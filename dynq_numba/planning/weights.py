@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from .constants import Constants
+from ..graph.constants import Constants
 from .sizes import Sizes
 from .tensor import Storage, Tensor, dense_strides
 

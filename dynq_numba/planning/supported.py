@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx import defs
 
+from ..graph.model import DOMAIN
 from .lowering import lowering_of
-from .model import DOMAIN
 
 
 def missing(model: ir.Model) -> list[str]:

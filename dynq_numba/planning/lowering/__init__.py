@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from ..functions import parse
-from ..model import DOMAIN
+from ...graph.functions import parse
+from ...graph.model import DOMAIN
 from ..tensor import Tensor
 from ..trace import Lowerings, Trace, Unsupported
 from . import (

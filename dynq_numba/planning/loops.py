@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from .constants import Constants, captured
+from ..graph.constants import Constants, captured
 
 
 def is_loop_of_tensors(node: ir.Node) -> bool:

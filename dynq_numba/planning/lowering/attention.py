@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ...graph.functions import parse
 from ...kernels.attention import step as kernels
 from ...operators.attention import backend
 from ...runtime import isa
-from ..functions import parse
 from ..sizes import AnySize, Shape
 from ..tensor import Expression, Tensor, broadcast, broadcast_strides, expect, is_equal, is_one
 from ..trace import Trace, Unsupported, sources

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ..graph.constants import evaluator, named
 from ..kernels.base.handlers import handlers_held
 from ..kernels.base.jit import entry
 from ..kernels.base.memory import NO_MEMORY as TOO_LITTLE
@@ -27,7 +28,6 @@ from ..kernels.objects.view import ADDRESS
 from ..kernels.program import run as program
 from ..runtime.signatures import WORD
 from ..runtime.threads import ready
-from .constants import evaluator, named
 from .frame import Frame
 from .iterated import Iterated
 from .loops import is_loop_of_tensors, outside

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..functions import parse
+from ...graph.functions import parse
 from ..tensor import Expression, Tensor, expect
 from ..trace import Trace, sources
 from .base import F32, floats_only

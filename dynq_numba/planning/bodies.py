@@ -12,9 +12,9 @@ import onnx_ir as ir
 from onnx import defs
 from onnx_ir.passes import common
 
-from .constants import graphs_of
+from ..graph.constants import graphs_of
+from ..graph.model import DOMAIN, infer_shapes
 from .lowering import lowering_of
-from .model import DOMAIN, infer_shapes
 
 _DOMAIN = "dynq.expanded"
 

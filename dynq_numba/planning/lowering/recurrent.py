@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ...graph.layers.recurrent import ATTRIBUTES, options_of
+from ...graph.layers.recurrent_body import RESULTS
 from ...kernels.base.status import BAD_INDEX
 from ...kernels.recurrent import step as kernels
 from ...operators import recurrent as operator
 from ...operators.recurrent.arrange import float_layer
 from ...operators.recurrent.packed import PackedRecurrent
-from ..layers.recurrent import ATTRIBUTES, options_of
-from ..layers.recurrent_body import RESULTS
 from ..tensor import Tensor, expect
 from ..trace import Trace, Unsupported
 from .base import F32, call, floats_only

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...arguments.geometry import Geometry, Pair
+from ...graph.functions import parse
 from ...kernels.pooling import call as pooling
 from ...kernels.pooling import places
 from ...kernels.pooling.context import GlobalPooling, Pooling
@@ -17,7 +18,6 @@ from ...kernels.sconv.context import FloatConv
 from ...operators.sconv.pack import FloatConvWeight, way_of
 from ...runtime import isa, kernel_table, scratch, threads
 from ...runtime.post_ops import post_ops_address
-from ..functions import parse
 from ..sizes import AnySize, largest, product
 from ..tensor import Tensor, dense_strides, expect
 from ..trace import Trace, Unsupported

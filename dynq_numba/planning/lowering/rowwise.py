@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ...graph.functions import parse
 from ...kernels.rowwise import step as kernels
 from ...kernels.rowwise.intrinsics import MAP_NAMES
 from ...operators.rowwise.backend import RATES
 from ...runtime import isa, kernel_table, threads
-from ..functions import parse
 from ..sizes import Shape, product
 from ..tensor import Tensor, broadcast, expect
 from ..trace import Trace

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from .constants import graphs_of
+from ..graph.constants import graphs_of
 
 
 def reads(node: ir.Node) -> Iterator[ir.Value]:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ...graph.functions import parse
 from ...kernels.sgemm.call import product_step
 from ...kernels.sgemm.context import AXES, Product
 from ...operators.sgemm.backend import multiplier
 from ...operators.sgemm.pack import pack_matrix
 from ...runtime import isa, kernel_table
 from ...runtime.post_ops import post_ops_address
-from ..functions import parse
 from ..sizes import Shape, product
 from ..tensor import Tensor, broadcast, broadcast_strides, expect
 from ..trace import Trace, Unsupported

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ...graph.functions import Name, parse
 from ...kernels.base.status import BAD_INDEX
 from ...kernels.embedding import step as lookup
 from ...kernels.gemm.pack import MAX_K
@@ -20,7 +21,6 @@ from ...operators.embedding.saved import restore_embedding
 from ...operators.linear.packed import PackedLinear
 from ...runtime import isa, kernel_table
 from ...runtime.post_ops import post_ops_address
-from ..functions import Name, parse
 from ..sizes import Shape, product
 from ..tensor import Tensor, alike, broadcast, broadcast_strides, expect, is_one, same
 from ..trace import Trace, Unsupported, sources

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from .constants import named
+from ..graph.constants import named
+from ..graph.rewrites.base import fused_from, label
 from .loops import outside
-from .rewrites.base import fused_from, label
 from .segment import Places, Result, Segment, Step, Word, assemble
 from .sizes import AnySize, Shape, Varying, product, settled
 from .state import Read, Run, State, Walk

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from ...graph.functions import parse
 from ...kernels.conv import rows
 from ...kernels.conv import step as kernels
 from ...operators.conv.packed import PackedConv, convolution_geometry
 from ...operators.linear.packed import PackedLinear
 from ...runtime.post_ops import post_ops_address
-from ..functions import parse
 from ..sizes import AnySize
 from ..tensor import Tensor, expect
 from ..trace import Trace

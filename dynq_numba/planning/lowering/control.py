@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from ...graph.constants import captured
 from ...kernels.program import loop as kernels
-from ..constants import captured
 from ..loops import sides_of
 from ..segment import Body, Step, Word
 from ..sizes import AnySize, Shape, Size, Turn, hint, largest, settled

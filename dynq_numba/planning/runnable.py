@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from ..graph.canonical import canonical
+from ..graph.model import attention_bits
+from ..graph.optimise import optimise
+from ..graph.rewrites import Note
 from .bodies import with_bodies
-from .canonical import canonical
-from .model import attention_bits
-from .optimise import optimise
-from .rewrites import Note
 
 
 def runnable(model: ir.Model, name: str) -> tuple[ir.Model, list[str], list[Note]]:
