@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from onnx_models import floats, parsed
 
-from dynq_numba.graph import plan
 from dynq_numba.onnx import InferenceSession
+from dynq_numba.planning import plan
 
 BODY = "a = MatMul (x, w) b = Relu (a) c = ReduceSum <keepdims: int = 1> (b, axes) y = Sub (b, c)"
 

@@ -23,9 +23,9 @@ import onnx_ir as ir
 from onnx import AttributeProto, TensorProto
 from onnx_models import parsed
 
-from dynq_numba.graph import frame
 from dynq_numba.onnx import InferenceSession, quantize
 from dynq_numba.onnx.session import zeros_for
+from dynq_numba.planning import frame
 
 #: Bytes of address space beyond those in use at the beginning, and seconds that Python code may take for a mutant.
 MEMORY, SECONDS = 3 << 30, 20
