@@ -82,7 +82,8 @@ class _Quantizer:
             self.model.opset_imports[DOMAIN] = VERSION
         common.RemoveUnusedNodesPass()(self.model)
         entries = [entry for _, entry in sorted(self.entries, key=lambda each: each[0])]
-        return Receipt(entries, notes=[f"DequantizeLinear: {count} weights are integers already"] if count else [])
+        integers = [f"DequantizeLinear: {count} weights are integers already"] if count else []
+        return Receipt(entries, notes=[*self.recipe.notes(), *integers])
 
     def find(self, kind: LayerKind) -> Iterator[Found]:
         for node in self.order:

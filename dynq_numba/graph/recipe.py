@@ -87,6 +87,9 @@ class Rule:
     ops: tuple[str, ...] = ()
     reason: str = "a rule of the recipe says so"
 
+    def __str__(self) -> str:
+        return f"{self.match!r} {'/'.join(self.ops)}".rstrip()
+
     def matches(self, op_type: str, names: Iterable[str]) -> bool:
         return (not self.ops or op_type in self.ops) and _found(self.match, names)
 
@@ -189,6 +192,9 @@ class Recipe:
     def __init__(self, rules: Sequence[Rule], default: Sequence[Rule], include: Sequence[str] = ()):
         self.rules, self.include, self._default = list(rules), list(include), list(default)
         self._idle: set[object] = {*self.rules, *self.include}
+        #: Of rules that match layers, but have not been the first one yet: the rules before them.
+        self._hidden: dict[Rule, list[Rule]] = {}
+        self._used: set[Rule] = set()
 
     def rule_for(self, op_type: str, names: Sequence[str]) -> Rule:
         """The first rule that matches. Later ones count as used, too, where they would have matched."""
@@ -197,12 +203,22 @@ class Recipe:
         self._idle -= {*matching, *included}
         if self.include and not included:
             return NOT_INCLUDED
+        self._used |= set(matching[:1])
+        for rule in matching[1:]:
+            self._hidden.setdefault(rule, []).append(matching[0])
         return next(iter([*matching, *(rule for rule in self._default if rule.matches(op_type, names))]))
 
     def check_used(self, layers: Sequence[str]) -> None:
         """Raise ValueError where a rule, or a pattern of `include`, matched none of the layers."""
         for idle in [*self.rules, *self.include]:
             if idle in self._idle:
-                what = f"rule {idle.match!r} {'/'.join(idle.ops)}" if isinstance(idle, Rule) else f"include {idle!r}"
+                what = f"rule {idle}" if isinstance(idle, Rule) else f"include {idle!r}"
                 some = ", ".join(layers[:5]) + (", …" if len(layers) > 5 else "")
-                raise ValueError(f"{what.rstrip()} matches no layer; layers are {some or 'none'}")
+                raise ValueError(f"{what} matches no layer; layers are {some or 'none'}")
+
+    def notes(self) -> list[str]:
+        """Of rules that never were the first that matches."""
+        return [
+            f"rule {rule} decides nothing: {', '.join(dict.fromkeys(map(str, before)))} before it matches first"
+            for rule, before in self._hidden.items() if rule not in self._used
+        ]  # fmt: skip

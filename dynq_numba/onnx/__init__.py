@@ -19,10 +19,11 @@ from ..graph.receipt import Entry, Receipt
 from ..planning.report import Report, ReportStep
 from .inspection import inspect
 from .optimisation import Note, optimise
+from .options import SessionOptions
 from .quantize import CoverageError, quantize
 from .session import InferenceSession, ModelMeta, NodeArg
 
 __all__ = [
     "CoverageError", "Entry", "InferenceSession", "ModelMeta", "NodeArg", "Note", "Receipt", "Report", "ReportStep",
-    "inspect", "optimise", "quantize",
+    "SessionOptions", "inspect", "optimise", "quantize",
 ]  # fmt: skip

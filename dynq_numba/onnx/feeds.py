@@ -74,12 +74,12 @@ class Feeds:
             feeds.append(self._array(given, name, dtype))
         if len(given) != len(feeds) and not (self.defaults and given.keys() <= {each.name for each in self.inputs}):
             self._refuse(given)
-        for dimension, (first, along), others in self._shared:
-            length = feeds[first].shape[along]
-            for i, axis in others:
-                if feeds[i].shape[axis] != length:
-                    a, b = (f"{self.inputs[at].name} has {feeds[at].shape}" for at in (first, i))
-                    raise ValueError(f"{dimension} must be one length in all inputs; {a}, {b}")
+        for dimension, places in self._shared:
+            long = [(i, feeds[i].shape[axis]) for i, axis in places if feeds[i].shape[axis] != 1]
+            if any(length != long[0][1] for _, length in long):
+                first, other = long[0][0], next(i for i, length in long if length != long[0][1])
+                a, b = (f"{self.inputs[at].name} has {feeds[at].shape}" for at in (first, other))
+                raise ValueError(f"{dimension} must be one length in all inputs, or 1; {a}, {b}")
         return tuple(feeds)
 
     def _array(self, given: Mapping[str, Any], name: str, dtype: np.dtype) -> np.ndarray:
@@ -160,14 +160,14 @@ def _wanted(value: ir.Value, shape: list[Any]) -> tuple[str, np.dtype, int, list
 Place = tuple[int, int]
 
 
-def _shared(inputs: Sequence[NodeArg]) -> list[tuple[str, Place, list[Place]]]:
-    """Names that several axes have, with the first of these and the others: their lengths are to be the same."""
+def _shared(inputs: Sequence[NodeArg]) -> list[tuple[str, list[Place]]]:
+    """Names that several axes have, and these axes: their lengths are to be the same, or 1, which may broadcast."""
     places: dict[str, list[Place]] = {}
     for i, each in enumerate(inputs):
         for axis, n in enumerate(each.shape):
             if isinstance(n, str) and n not in _NO_NAMES:
                 places.setdefault(n, []).append((i, axis))
-    return [(name, first, others) for name, (first, *others) in places.items() if others]
+    return [(name, found) for name, found in places.items() if len(found) > 1]
 
 
 def argument(value: ir.Value) -> NodeArg:

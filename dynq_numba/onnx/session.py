@@ -20,6 +20,7 @@ from ..runtime.compiling import watch
 from . import files
 from .feeds import Feeds, argument
 from .feeds import NodeArg as NodeArg
+from .options import CPU, check_providers, thread_count
 
 watch()
 
@@ -55,8 +56,9 @@ class InferenceSession:
         The model; opset 9 or newer.
     threads : int, optional
         The most threads a run uses, the calling one included. By default as many as pay for the work.
-    sess_options : onnxruntime.SessionOptions, optional
-        Of these, `intra_op_num_threads` counts where `threads` is not given. They may stand in the place of `threads`.
+    sess_options : SessionOptions, optional
+        Ours or onnxruntime's. Of these, `intra_op_num_threads` counts where `threads` is not given. They may stand in
+        the place of `threads`.
     providers : sequence, optional
         For code written for ONNX Runtime: must have "CPUExecutionProvider".
 
@@ -92,8 +94,8 @@ class InferenceSession:
         sess_options: Any = None,
         providers: Sequence[Any] | None = None,
     ) -> None:
-        count = _threads(threads, sess_options)
-        _check_providers(providers)
+        count = thread_count(threads, sess_options)
+        check_providers(providers)
         name = files.called(path_or_bytes, "path_or_bytes")
         model = files.read(path_or_bytes, "path_or_bytes")
         try:
@@ -196,7 +198,7 @@ class InferenceSession:
 
     def get_providers(self) -> list[str]:
         """As ONNX Runtime calls what computes here."""
-        return ["CPUExecutionProvider"]
+        return [CPU]
 
     def get_modelmeta(self) -> ModelMeta:
         """What the model says of itself."""
@@ -231,18 +233,3 @@ def zeros_for(
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Feeds of zeros, some of them of given shapes; and which lengths were guessed (`Feeds.zeros`)."""
     return session._feeds.zeros(shapes)
-
-
-def _threads(threads: Any, options: Any) -> int:
-    """The most threads; 0 chooses."""
-    if hasattr(threads, "intra_op_num_threads"):
-        threads, options = None, threads
-    if threads is None and options is not None:
-        threads = getattr(options, "intra_op_num_threads", 0) or None
-    return 0 if threads is None else checks.thread_count("threads", threads)
-
-
-def _check_providers(providers: Sequence[Any] | None) -> None:
-    names = [each[0] if isinstance(each, tuple) else each for each in providers or ["CPUExecutionProvider"]]
-    if "CPUExecutionProvider" not in names:
-        raise ValueError(f'providers must have "CPUExecutionProvider"; got {names}')

@@ -14,6 +14,7 @@ from .iterated import Iterated
 from .plan import Plan
 from .segment import Segment
 from .state import Read, Run
+from .stopwatch import timed
 from .trace import sources
 
 #: Operators of onnx.reference that only move values, or compare and count: their bits cannot depend on anything.
@@ -60,7 +61,14 @@ class Report(list[ReportStep]):
     """Steps in the order of a run, of every segment that has been planned; prints as a table.
 
     Behind a loop come the steps of its body.
+
+    Attributes
+    ----------
+    run_us : float or None
+        Microseconds of a whole run, where times were asked for: steps, and what it takes to call them.
     """
+
+    run_us: float | None = None
 
     @property
     def kinds(self) -> dict[str, int]:
@@ -82,6 +90,7 @@ class Report(list[ReportStep]):
         lines.append(f"{kinds['kernel'] + kinds['fused']} steps by kernels{fused}, {kinds['python']} in Python")
         if timed:
             lines[-1] += f", {sum(step.us or 0.0 for step in self):.0f} µs"
+            lines[-1] += "" if self.run_us is None else f"; a whole run takes {self.run_us:.0f} µs"
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -97,17 +106,19 @@ def timed_report(plan: Plan | Interpreted, feeds: tuple[np.ndarray, ...]) -> Rep
     if isinstance(plan, Interpreted):
         return report_of(plan)
     best: list[float] = []
-    idle = float("inf")
+    idle = whole = float("inf")
     for _ in range(_WARM):
         plan.run(feeds, {})
     begun, runs = time.perf_counter(), 0
     while runs < _LEAST or (runs < _MOST and time.perf_counter() - begun < _SECONDS):
         watch, runs = plan.watched(feeds), runs + 1
-        idle = min(idle, watch.idle)
+        idle, whole = min(idle, watch.idle), min(whole, timed(plan.run, feeds, {})[1])
         found = [us for _, laps in watch.laps for us in laps]
         best = list(map(min, best, found)) if best else found
     times = iter(best)
-    return Report(step for segment, _ in watch.laps for step in _steps(segment, times, idle))
+    report = Report(step for segment, _ in watch.laps for step in _steps(segment, times, idle))
+    report.run_us = whole
+    return report
 
 
 def _steps(segment: Segment, times: Iterator[float] | None = None, idle: float = 0.0) -> Iterator[ReportStep]:

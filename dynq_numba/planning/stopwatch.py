@@ -45,11 +45,11 @@ class Stopwatch:
         """As `run`."""
         single, steps, count = words.copy(), program.Segment.steps, program.Segment.step_count
         single[count] = 0
-        self.idle = min(self.idle, _timed(self._run, single, *rest)[1])
+        self.idle = min(self.idle, timed(self._run, single, *rest)[1])
         single[count] = 1
         for i in range(int(words[count])):
             single[steps] = words[steps] + i * _STEP
-            status, us = _timed(self._run, single, *rest)
+            status, us = timed(self._run, single, *rest)
             self.laps[-1][1].append(us)
             if status:
                 return i * program.STATUSES + status
@@ -57,12 +57,13 @@ class Stopwatch:
 
     def act(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What Python does at the end of a segment."""
-        result, us = _timed(function, *arguments)
+        result, us = timed(function, *arguments)
         self.laps[-1][1].append(us)
         return result
 
 
-def _timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """What a function gives, and the microseconds that it took."""
     begun = time.perf_counter()
     result = function(*arguments)
     return result, 1e6 * (time.perf_counter() - begun)

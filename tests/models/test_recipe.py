@@ -64,6 +64,14 @@ def test_include_and_exclude(model):
     assert [entry.weight for entry in quantize(model, include="first|second", exclude="second").quantized] == ["first"]
 
 
+def test_a_rule_that_others_hide_is_told(model):
+    rules = [{"match": "first|second"}, {"match": "first", "bits": 4}, {"op": "MatMul", "bits": 32}]
+    assert quantize(model, recipe={"rule": rules}).notes == [
+        "rule 'first' decides nothing: 'first|second' before it matches first"
+    ]
+    assert quantize(model, recipe={"rule": rules[1:]}).notes == []
+
+
 @pytest.mark.parametrize(
     "arguments,message",
     [

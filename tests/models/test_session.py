@@ -221,7 +221,9 @@ def test_the_report_times_the_steps_of_a_run():
     timed = session.report(times={"x": x})
     assert [step[:4] for step in timed] == [step[:4] for step in plain]
     assert all(step.us >= 0 for step in timed) and sum(step.us for step in timed) > 0
-    assert str(timed).splitlines()[0].split() == ["µs", "step", "invariant", "nodes"] and str(timed).endswith(" µs")
+    assert str(timed).splitlines()[0].split() == ["µs", "step", "invariant", "nodes"]
+    assert plain.run_us is None and timed.run_us > 0
+    assert str(timed).endswith(f" µs; a whole run takes {timed.run_us:.0f} µs")
     assert same(session.run(None, {"x": x})[0], InferenceSession(network()).run(None, {"x": x})[0])
     with pytest.raises(ValueError, match="input_feed must have x; got z"):
         session.report(times={"z": x})

@@ -7,7 +7,7 @@ import pytest
 from onnx import parser
 from onnx_models import floats, in_onnxruntime, in_reference, parsed
 
-from dynq_numba.onnx import InferenceSession
+from dynq_numba.onnx import InferenceSession, SessionOptions
 
 F32 = np.float32
 
@@ -143,11 +143,9 @@ def test_memory_of_an_input_is_no_place_for_a_result():
 
 def test_calls_written_for_onnxruntime():
     model, x = parsed("float[n] x", "float[n] y", "y = Neg (x)"), floats(3)
-
-    class SessionOptions:
-        intra_op_num_threads = 1
-
-    session = InferenceSession(model, SessionOptions(), providers=["CUDAExecutionProvider", "CPUExecutionProvider"])
+    options = SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    session = InferenceSession(model, options, providers=["CUDAExecutionProvider", "CPUExecutionProvider"])
     assert session.get_providers() == ["CPUExecutionProvider"] and session.get_modelmeta().graph_name == "g"
     assert np.array_equal(session.run([], {"x": x.tolist()}, None)[0], -x)
     with pytest.raises(ValueError, match="providers must have"):

@@ -77,8 +77,10 @@ def test_feeds_that_share_a_dimension_agree_on_it():
     session = InferenceSession(model)
     x, z, w = floats(2, 3), floats(2, 3, seed=1), floats(5, 3, seed=2)
     assert same(session.run(None, {"x": x, "z": z, "w": w})[0], np.concatenate([x, z, w]))
-    with pytest.raises(ValueError, match=r"^n must be one length in all inputs; x has \(2, 3\), z has \(3, 3\)$"):
+    with pytest.raises(ValueError, match=r"^n must be one length in all inputs, or 1; x has \(2, 3\), z has \(3, 3\)$"):
         session.run(None, {"x": x, "z": floats(3, 3), "w": w})
+    one = floats(1, 3)  # a length of 1 may broadcast
+    assert same(session.run(None, {"x": one, "z": z, "w": w})[0], np.concatenate([one, z, w]))
     for value in model.graph.input[:2]:
         value.type.tensor_type.shape.dim[0].dim_param = "?"  # some exporters' way to say nothing
     assert InferenceSession(model).run(None, {"x": x, "z": w, "w": w})[0].shape == (12, 3)

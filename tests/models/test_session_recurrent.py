@@ -141,3 +141,10 @@ def test_weights_that_are_computed_stay_in_python():
     session.run(None, {"x": floats(2, 1, 3), "x0": floats(1, 4, 3)})
     (step,) = [step for step in session.report() if step.kernel == "python RNN"]
     assert "computed at run time" in step.why
+
+
+def test_an_input_of_another_rank_is_named():
+    w, r = floats(1, 16, 3), floats(1, 16, 4)
+    model = parsed("float[n, 3] x", "float y", "y = LSTM <hidden_size = 4> (x, w, r)", w=w, r=r)
+    with pytest.raises(ValueError, match="axes of X and what the layer takes must be equal; got 2 and 3"):
+        InferenceSession(model).run(None, {"x": floats(2, 3)})

@@ -54,6 +54,8 @@ def _sequence(
 ) -> None:
     """The step of a layer, and the node's results. `batch_first`: x, y and states have the batch first (layout=1)."""
     floats_only(trace.input(node, 0), given.get("initial_h"), given.get("initial_c"))
+    for name, tensor in {"X": trace.input(node, 0), **given}.items():
+        expect(tensor.rank, 1 if name == "sequence_lens" else 3, f"axes of {name} and what the layer takes")
     x = trace.memory(trace.input(node, 0))
     if batch_first:
         x = _swapped(x)

@@ -1,0 +1,47 @@
+"""How a session runs, as code written for ONNX Runtime says it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..arguments import checks
+
+CPU = "CPUExecutionProvider"
+
+
+class SessionOptions:
+    """In the place of onnxruntime.SessionOptions: any attribute can be set, and one of them counts.
+
+    Attributes
+    ----------
+    intra_op_num_threads : int
+        The most threads a run uses; 0 for as many as pay for the work.
+
+    Examples
+    --------
+    >>> from dynq_numba.onnx import SessionOptions
+    >>> options = SessionOptions()
+    >>> options.intra_op_num_threads = 2
+    """
+
+    intra_op_num_threads: int = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:  # says to type checkers that any name will do
+        super().__setattr__(name, value)
+
+
+def thread_count(threads: Any, options: Any) -> int:
+    """The most threads; 0 chooses. Options may stand in the place of `threads`."""
+    if hasattr(threads, "intra_op_num_threads"):
+        threads, options = None, threads
+    if threads is None and options is not None:
+        threads = getattr(options, "intra_op_num_threads", 0) or None
+    return 0 if threads is None else checks.thread_count("threads", threads)
+
+
+def check_providers(providers: Sequence[Any] | None) -> None:
+    """Raise ValueError where the CPU is not among them."""
+    names = [each[0] if isinstance(each, tuple) else each for each in providers or [CPU]]
+    if CPU not in names:
+        raise ValueError(f'providers must have "{CPU}"; got {names}')
