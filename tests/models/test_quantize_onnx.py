@@ -182,6 +182,18 @@ def test_a_tied_table_and_a_transposed_copy_are_stored_once():
     assert same(got[0], got[1]) and same(got[0], in_reference(made, {"ids": np.array([3, 199])})[0])
 
 
+@pytest.mark.parametrize("ids", [[3, 199], [-1], [], [-200, 0, 5, 5]])
+def test_a_session_reads_a_tied_table_in_the_weight_of_the_linear(ids):
+    table = floats(200, 64)
+    body = "x = Gather (e, ids) y = MatMul (x, w)"
+    made, _ = artifact(parsed("int64[n] ids", "float[n, 64] x, float[n, 200] y", body, e=table, w=table.T.copy()))
+    session, feeds = InferenceSession(made), {"ids": np.array(ids, np.int64)}
+    assert all(map(same, session.run(None, feeds), in_onnxruntime(made, feeds)))
+    assert [step.kernel for step in session.report()] == ["embedding of linear", "linear"]
+    with pytest.raises(ValueError, match="indices must be from -200 to 199"):
+        session.run(None, {"ids": np.array([0, 200])})
+
+
 # -- recurrent layers ---------------------------------------------------------------------------
 RECURRENT = {
     "LSTM": ("y, h, c = LSTM <hidden_size = 24> (x, w, r, b)", 4, 1),

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from ...graph.functions import Name, parse
 from ...kernels.base.status import BAD_INDEX
+from ...kernels.embedding import of_linear
 from ...kernels.embedding import step as lookup
 from ...kernels.gemm.pack import MAX_K
 from ...kernels.gemm.tile import Scheme
@@ -124,13 +125,29 @@ def embedding(trace: Trace, node: ir.Node) -> None:
     store, ids = table._store, trace.dense(trace.input(node, 3))
     indices_only(ids)
     worker = kernel_table.worker_address("embedding", isa.active(), Scheme(store.bits))
-    columns = table.shape[1]
+    rows, columns = table.shape
     call(
-        trace, f"embedding {table.bits} bits", lookup.lookup_step, lookup.LookupStep,
-        {BAD_INDEX: f"indices must be from {-table.shape[0]} to {table.shape[0] - 1}"}, ids=ids, id_bytes=ids.itemsize,
-        count=ids.size, out=trace.result(node.outputs[0], F32, (*ids.shape, columns)), out_stride=4 * columns,
-        table=store.descriptor, worker=worker, one=tables.ONE, own_ids=trace.block(np.dtype(np.int64), ids.shape),
+        trace, f"embedding {table.bits} bits", lookup.lookup_step, lookup.LookupStep, _outside(rows), ids=ids,
+        id_bytes=ids.itemsize, count=ids.size, out=trace.result(node.outputs[0], F32, (*ids.shape, columns)),
+        out_stride=4 * columns, table=store.descriptor, worker=worker, one=tables.ONE,
+        own_ids=trace.block(np.dtype(np.int64), ids.shape),
     )  # fmt: skip
+
+
+def embedding_of_linear(trace: Trace, node: ir.Node) -> None:
+    """dynq::EmbeddingOf"""
+    weight, scale, ids = trace.input(node, 0), trace.input(node, 1), trace.dense(trace.input(node, 2))
+    indices_only(ids)
+    columns, rows = trace.constant(node, 0).shape
+    call(
+        trace, "embedding of linear", of_linear.of_linear_step, of_linear.OfLinearStep, _outside(rows), ids=ids,
+        id_bytes=ids.itemsize, count=ids.size, out=trace.result(node.outputs[0], F32, (*ids.shape, columns)),
+        weight=trace.dense(weight), scale=trace.dense(scale), columns=columns, rows=rows,
+    )  # fmt: skip
+
+
+def _outside(rows: int) -> dict[int, str]:
+    return {BAD_INDEX: f"indices must be from {-rows} to {rows - 1}"}
 
 
 def _table(trace: Trace, node: ir.Node) -> PackedEmbedding:
@@ -143,5 +160,5 @@ def _table(trace: Trace, node: ir.Node) -> PackedEmbedding:
 
 LOWERINGS = {
     "dynq::Linear": linear, "dynq::LinearLong": linear, "dynq::Linear16Long": linear, "dynq::LinearGroup": linear,
-    "dynq::Embedding": embedding,
+    "dynq::Embedding": embedding, "dynq::EmbeddingOf": embedding_of_linear,
 }  # fmt: skip  # digits behind a name do not count: Linear16 is a Linear
