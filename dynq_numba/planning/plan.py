@@ -1,6 +1,8 @@
 """Plans of a model: a tree of segments that grows with what runs are asked for.
 
-    feeds ─▶ segment ─▶ Python: a node without a kernel, or numbers to look at ─▶ one of several segments ─▶ …
+    feeds ─▶ segment ─▶ Python: a node without a kernel, or numbers that steps computed ─▶ one of several segments ─▶ …
+
+Compiled code reads the numbers of feeds that shapes are made of, before it looks at guards.
 
 A run goes down the tree. At each place it takes the first child whose guards hold; where there is none, the graph is
 traced on from there, with the numbers of this run as hints. So shapes, branches and data that decide what comes next
@@ -11,6 +13,7 @@ or makes one, so that threads share a plan and all weights.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from functools import partial
 from threading import RLock
 from typing import Any
@@ -28,6 +31,7 @@ from ..kernels.objects.view import ADDRESS
 from ..kernels.program import run as program
 from ..runtime.signatures import WORD
 from ..runtime.threads import ready
+from .begin import begin, behind
 from .frame import Frame
 from .iterated import Iterated
 from .loops import is_loop_of_tensors, outside
@@ -35,7 +39,7 @@ from .segment import Segment
 from .sizes import Known, Sizes
 from .state import Evaluate, Read, Run, State, Walk
 from .stopwatch import Call, Stopwatch
-from .tensor import Storage, Tensor, dense_strides
+from .tensor import Tensor
 from .trace import Lowerings, Trace
 from .uses import count_uses
 from .weights import Weights, in_memory
@@ -45,8 +49,8 @@ MOST_CHILDREN = 16
 #: A plan is full when its table has so many words beyond MANY times those that its first run needed. Words of segments
 #: that were forgotten are not used again, so that a plan for ever new ranks and shapes would grow for ever.
 MOST_WORDS, MANY = 1 << 17, 8
-#: Of arrays that a segment begins with: types and axes; of one whose numbers are read its shape.
-Key = tuple[tuple[np.dtype, Any], ...]
+#: Of arrays that a segment begins with: types and axes.
+Key = tuple[tuple[np.dtype, int], ...]
 
 
 class _OtherTurn(Exception):
@@ -169,17 +173,16 @@ class Plan:
         arrays: tuple[np.ndarray, ...],
     ) -> Segment:
         """The segment that goes on with these arrays: one whose guards hold, or a new one."""
-        read = isinstance(tail, Read)
-        key = tuple([(array.dtype, array.shape if read else array.ndim) for array in arrays])
-        found = self._found(frame, segments, key, read, arrays)
+        key = tuple([(array.dtype, array.ndim) for array in arrays])
+        found = self._found(frame, segments, key, arrays)
         if found is not None:
             return found
         # LLVM's bindings free twice what an interrupt reaches while they free it: handlers wait until it is planned.
         with self._lock, handlers_held():
-            found = self._found(frame, segments, key, read, arrays)  # another thread may have been faster
+            found = self._found(frame, segments, key, arrays)  # another thread may have been faster
             if found is None:
                 found = self._trace(frame, state, tail, key, arrays)
-                if not self._fits(frame, found, read, arrays):
+                if not self._fits(frame, found, arrays):
                     raise RuntimeError("a plan does not fit the run that it was made for")
                 segments.insert(0, found)
                 if len(segments) > MOST_CHILDREN:
@@ -192,11 +195,9 @@ class Plan:
         self._generation += 1
         self._frames.clear()
 
-    def _found(
-        self, frame: Frame, segments: list[Segment], key: Key, read: bool, arrays: tuple[np.ndarray, ...]
-    ) -> Segment | None:
+    def _found(self, frame: Frame, segments: list[Segment], key: Key, arrays: tuple[np.ndarray, ...]) -> Segment | None:
         for segment in tuple(segments):
-            if segment.key == key and self._fits(frame, segment, read, arrays):
+            if segment.key == key and self._fits(frame, segment, arrays):
                 if segment is not segments[0]:
                     with self._lock:  # in one assignment: an interrupt loses none
                         if segment in segments:
@@ -204,18 +205,16 @@ class Plan:
                 return segment
         return None
 
-    def _fits(self, frame: Frame, segment: Segment, read: bool, arrays: tuple[np.ndarray, ...]) -> bool:
+    def _fits(self, frame: Frame, segment: Segment, arrays: tuple[np.ndarray, ...]) -> bool:
         """Whether a segment may go on with these arrays; its sizes are computed by then."""
+        for i, shape in segment.shapes:
+            if arrays[i].shape != shape:
+                return False
         frame.part(segment)
         frame.know(self.weights.addresses)
-        if read:
-            numbers = arrays[0].reshape(-1).tolist()
-            frame.table[segment.first : segment.first + len(numbers)] = numbers
         return bool(self._prepare(segment.words, frame.table, arrays))
 
-    def _call(
-        self, frame: Frame, segment: Segment, results: list[Any], out: dict[int, np.ndarray], run: Call
-    ) -> None:
+    def _call(self, frame: Frame, segment: Segment, results: list[Any], out: dict[int, np.ndarray], run: Call) -> None:
         part, words = frame.part(segment), frame.words
         words[segment.arena.index] = part.reserve(frame.number(segment.arena_bytes))
         made = []
@@ -264,24 +263,25 @@ class Plan:
     def _trace(
         self, frame: Frame, state: State, tail: Read | Run | None, key: Key, arrays: tuple[np.ndarray, ...]
     ) -> Segment:
-        """Plan on from a place, with this run's numbers as hints."""
-        self.sizes.begin(state.known, frame.table[: self.sizes.count].tolist())
-        begun = State(dict(state.values), state.work, state.known, state.made)
-        trace = Trace(self.weights, self._lowerings, begun, self._outputs, self._uses, self._apart)
-        first, places = self.sizes.count, []
+        """Plan on from a place, with this run's numbers as hints; anew where shapes turn out to need an array's."""
+        hints = frame.table[: self.sizes.count].tolist()
+        read: set[int] = {0} if isinstance(tail, Read) else set()
+        while True:
+            self.sizes.begin(state.known, hints)
+            begun = State(dict(state.values), state.work, state.known, state.made)
+            trace = Trace(self.weights, self._lowerings, begun, self._outputs, self._uses, self._apart)
+            given, places = begin(trace, self._values(tail), arrays, read)
+            end = trace.run()
+            wanted = behind(end.tensor, places) - read if isinstance(end, Read) else set()
+            if not wanted:
+                return trace.segment(key, [(i, arrays[i].shape) for i in sorted(read)], given, end)
+            read |= wanted
+
+    def _values(self, tail: Read | Run | None) -> Sequence[ir.Value] | Tensor:
+        """What the arrays are that a segment begins with."""
         if isinstance(tail, Read):
-            numbers = [self.sizes.variable(number) for number in arrays[0].reshape(-1).tolist()]
-            trace.learn(tail.tensor, np.array([None, *numbers], object)[1:].reshape(arrays[0].shape))
-        else:
-            values = self._inputs if tail is None else [each for each in tail.node.outputs if each.name]
-            for value, array in zip(values, arrays, strict=True):
-                base = self.sizes.variable(0)
-                shape = tuple([self.sizes.variable(length) for length in array.shape])
-                strides = dense_strides(shape, array.itemsize)
-                trace.set(value, Tensor(array.dtype, shape, Storage(base, 0), 0, strides))
-                places.append((base.index, array.ndim))
-        end = trace.run()
-        return trace.segment(key, first, places, end)
+            return tail.tensor
+        return self._inputs if tail is None else [each for each in tail.node.outputs if each.name]
 
 
 def _view(frame: Frame, tensor: Tensor) -> np.ndarray:

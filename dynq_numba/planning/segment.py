@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -87,17 +87,23 @@ class Result:
     base: Size
 
 
-#: Of arrays: where the table has the address, and the lengths of how many axes behind it.
-Places = Sequence[tuple[int, int]]
+class Given(NamedTuple):
+    """What a segment knows of the arrays that it begins with."""
+
+    #: Where the table has the address, and the lengths of how many axes behind it.
+    places: Sequence[tuple[int, int]]
+    #: Of those whose numbers it reads: which array, the place of its numbers in the table, how many, bytes, signed.
+    numbers: Sequence[tuple[int, int, int, int, int]]
 
 
 @dataclass(eq=False)
 class Segment:
     """Steps, and the tables that `kernels.program.run` reads."""
 
-    #: What the arrays that it begins with must be like; where the table has their words; its words in all.
+    #: What the arrays that it begins with must be like: types and axes; of those whose numbers it reads, shapes.
     key: tuple
-    first: int
+    shapes: Sequence[tuple[int, tuple[int, ...]]]
+    #: Words of the table in all.
     table_words: int
     steps: list[Step]
     results: list[Result]
@@ -115,7 +121,7 @@ class Segment:
 
 
 def assemble(
-    sizes: Sizes, steps: list[Step], blocks: Sequence[Storage], arrays: Places, results: Places
+    sizes: Sizes, steps: list[Step], blocks: Sequence[Storage], given: Given, results: Sequence[tuple[int, int]]
 ) -> tuple[np.ndarray, np.ndarray, AnySize, list[Any]]:
     """The record of a segment, its steps' records, the bytes of its arena, and what must live as long."""
     total = lay_out(blocks)
@@ -123,10 +129,10 @@ def assemble(
     records, kept = _Records(sizes), []
     root = records.program(steps)
     segment = np.zeros(program.Segment.size, np.int64)
-    rows = [np.array(each, np.int64).reshape(-1) for each in (arrays, results)]
+    rows = [np.array(each, np.int64).reshape(-1) for each in (given.places, results, given.numbers)]
     program.Segment.fill(
-        segment, arrays=rows[0].ctypes.data, array_count=len(arrays), results=rows[1].ctypes.data,
-        result_count=len(results),
+        segment, arrays=rows[0].ctypes.data, array_count=len(given.places), results=rows[1].ctypes.data,
+        result_count=len(results), numbers=rows[2].ctypes.data, number_count=len(given.numbers),
     )  # fmt: skip
     kept += [*rows, *records.kept, _fill(segment, sizes, *root)]
     for body, parts in records.bodies:

@@ -19,7 +19,7 @@ import onnx_ir as ir
 from ..graph.constants import named
 from ..graph.rewrites.base import fused_from, label
 from .loops import outside
-from .segment import Places, Result, Segment, Step, Word, assemble
+from .segment import Given, Result, Segment, Step, Word, assemble
 from .sizes import AnySize, Shape, Varying, product, settled
 from .state import Read, Run, State, Walk
 from .tensor import FOREVER, Storage, Tensor, dense_strides
@@ -358,20 +358,20 @@ class Trace:
                     else:
                         self._lowerings.copy(self, output, tensor)
 
-    def segment(self, key: tuple, first: int, arrays: Places, tail: Any) -> Segment:
-        """What was planned, ready to run on arrays like `key`, which are bound at `arrays`."""
+    def segment(self, key: tuple, shapes: Sequence[tuple[int, tuple[int, ...]]], given: Given, tail: Any) -> Segment:
+        """What was planned, ready to run on arrays like `key` and `shapes`."""
         if tail is not None:
             self._keep()
             held = (tail.dense,) if isinstance(tail, Read) else tail.inputs
             for tensor in held:
                 _hold(tensor)
         results = [(result.base.index, 0) for result in self.results]
-        words, records, total, kept = assemble(self.sizes, self.steps, self._blocks, arrays, results)
+        words, records, total, kept = assemble(self.sizes, self.steps, self._blocks, given, results)
         after = None if tail is None else replace(self.state, known=self.sizes.known())
         constants, table_words = list(self.sizes.constants), self.sizes.count
         return Segment(
-            key, first, table_words, self.steps, self.results, self.arena, total, constants, words, records, kept, tail,
-            after,
+            key, shapes, table_words, self.steps, self.results, self.arena, total, constants, words, records, kept,
+            tail, after,
         )  # fmt: skip
 
     def _keep(self) -> None:

@@ -30,7 +30,7 @@ _KINDS = {F32: np.float32, F64: np.float64, I1: np.bool_, I32: np.uint32, I64: n
 #: By ufunc: the builder's methods for floats, signed and unsigned integers.
 _BINARY: dict[Any, tuple[Any, Any, Any]] = {
     np.add: ("fadd", "add", "add"), np.subtract: ("fsub", "sub", "sub"), np.multiply: ("fmul", "mul", "mul"),
-    np.divide: ("fdiv", None, None),
+    np.divide: ("fdiv", None, None), np.fmod: ("frem", None, None),
     np.left_shift: (None, "shl", "shl"), np.right_shift: (None, "ashr", "lshr"),
     np.bitwise_and: (None, "and_", "and_"), np.bitwise_or: (None, "or_", "or_"), np.bitwise_xor: (None, "xor", "xor"),
 }  # fmt: skip

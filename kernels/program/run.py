@@ -1,6 +1,7 @@
 """One segment of a plan: sizes are computed, records filled, steps called.
 
-    table      int64: what Python knows (addresses, lengths), constants, and what `code` computes from them
+    table      int64: what arrays are (addresses, lengths; of some also their numbers), constants, and what `code`
+               computes from them
     code       (operation, a, b, where): table[where] = operation(table[a], table[b])
     guards     (where, value): the segment is right only where table[where] has this truth value
     patches    (word, base, offset): records[word] = table[base] + table[offset]
@@ -14,8 +15,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+import numpy as np
+
 from ..base.jit import kernel
-from ..base.memory import call_step, load_int, load_ptr, offset, store_int, store_ptr
+from ..base.memory import call_step, load_i32, load_int, load_ptr, load_u8, offset, store_int, store_ptr
 from ..base.record import Pointer, Record
 from ..base.status import FINE
 from ..objects.cpython import ITEMS, data_of, dimension
@@ -67,6 +70,8 @@ class Segment(Program):
     array_count: int
     results: Pointer
     result_count: int
+    numbers: Pointer  # (which array, place in the table, how many, bytes, signed) of those whose numbers it reads
+    number_count: int
 
 
 @kernel
@@ -105,6 +110,31 @@ def bind(arrays, table, places, count):
 
 
 @kernel
+def number(base, i, size, signed):
+    """The i-th of integers of 1, 2, 4 or 8 bytes; the latter as if they were signed."""
+    if size == 8:
+        return load_int(base, i)
+    if size == 4:
+        value, limit = np.int64(load_i32(base, i)), 1 << 31
+        return value if signed or value >= 0 else value + 2 * limit
+    value, limit = np.int64(load_u8(base, i * size)), 1 << (8 * size - 1)
+    if size == 2:
+        value += np.int64(load_u8(base, i * size + 1)) << 8
+    return value - 2 * limit if signed and value >= limit else value
+
+
+@kernel
+def read(arrays, table, rows, count):
+    """Write the numbers of some arrays into the table."""
+    items = offset(arrays, ITEMS)
+    for row in range(count):
+        base, place = data_of(load_ptr(items, load_int(rows, 5 * row))), load_int(rows, 5 * row + 1)
+        size, signed = load_int(rows, 5 * row + 3), load_int(rows, 5 * row + 4) != 0
+        for i in range(load_int(rows, 5 * row + 2)):
+            store_int(table, place + i, number(base, i, size, signed))
+
+
+@kernel
 def compute(program, table):
     """Compute the sizes of a program. Whether its guards hold."""
     code, guards = program.code, program.guards
@@ -136,6 +166,7 @@ def prepare(segment, table, arrays):
     """Bind the arrays that a segment begins with, and compute its sizes. Whether its guards hold: it may run."""
     segment, table = Segment(segment.data), table.data
     bind(arrays.at, table, segment.arrays, segment.array_count)
+    read(arrays.at, table, segment.numbers, segment.number_count)
     return compute(Program(segment), table)
 
 

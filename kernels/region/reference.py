@@ -12,7 +12,8 @@ ONNX's semantics, with what ONNX leaves open fixed here:
     Min Max            a NaN operand gives NaN; of equal values (±0) the last one
     Clip               first the lower bound, then the upper; a NaN stays
     Div                integers: towards zero; by 0 gives 0; the least integer by -1 wraps to itself
-    Mod                integers: the divisor's sign, with fmod the dividend's; by 0 gives 0
+    Mod                the divisor's sign, with fmod the dividend's; integers by 0 give 0; of floats C's fmod is exact
+    BitShift           by the width or more, or by less than 0: 0, or -1 where a negative number is shifted right
     Round              half to even
     Sign               0 of ±0, NaN of NaN
     Cast               float16 by way of float32, but with one rounding; integer to integer wraps; float to integer:
@@ -20,6 +21,7 @@ ONNX's semantics, with what ONNX leaves open fixed here:
     Pow                a constant exponent 2, 3, ½, -½, -1 is x·x, x·x·x, √x, 1/√x, 1/x; others as C's pow, in float32
     Erf Exp Tanh Sigmoid Gelu …     the formulas of activations/reference.py
     Log Softplus Sin Cos Pow        those of reference_functions.py
+    Tan Asin Cosh Atanh …, Exp Log Sigmoid Softplus of float64      those of reference_more.py
 
 Everything else is one IEEE 754 operation each, in the order written. Which bits a NaN has is not defined.
 
@@ -33,7 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +43,7 @@ import numpy as np
 from ..activations import reference as activations
 from ..activations.reference import HALF, ONE, ZERO, at_least, at_most
 from . import reference_functions as functions
+from . import reference_more as more
 
 #: Types of leaves, operations and constants.
 TYPES = (
@@ -128,12 +131,31 @@ def _divide(a: Values, b: Values) -> Values:
 
 
 def _fmod(a: Values, b: Values) -> Values:
+    if a.dtype.kind == "f":
+        return np.fmod(a, b)
     return np.where(b == _zero(b), _zero(b), a - _towards_zero(a, b) * b)
 
 
 def _mod(a: Values, b: Values) -> Values:
     rest, zero = _fmod(a, b), _zero(b)
-    return rest if b.dtype.kind == "u" else np.where((rest != zero) & ((rest < zero) ^ (b < zero)), rest + b, rest)
+    if b.dtype.kind == "u":
+        return rest
+    whole = np.where((rest != zero) & ((rest < zero) ^ (b < zero)), rest + b, rest)
+    return np.where(rest == zero, np.where(b < zero, -zero, zero), whole) if b.dtype.kind == "f" else whole
+
+
+def _shifted(a: Values, b: Values, *, left: bool) -> Values:
+    zero, bits, beyond = _zero(a), a.dtype.type(8 * a.dtype.itemsize), _zero(a)
+    fits = b < bits if b.dtype.kind == "u" else (b < bits) & (b >= zero)
+    by = np.where(fits, b, zero)
+    if not left and a.dtype.kind == "i":
+        beyond = np.where(a < zero, -_one(a), zero)
+    return np.where(fits, a << by if left else a >> by, beyond)
+
+
+def _by_width(narrow: Callable[[Values], Values], wide: Callable[[Values], Values]) -> Callable[[Values], Values]:
+    """The formula of float32, and that of float64."""
+    return lambda x: wide(x) if x.dtype == np.float64 else narrow(x)
 
 
 def _sign(x: Values) -> Values:
@@ -257,8 +279,10 @@ OPERATORS: dict[str, Operator] = {
     "Sub": _of(np.subtract, 2, _NUMBER),
     "Mul": _of(np.multiply, 2, _NUMBER),
     "Div": _of(_divide, 2, _NUMBER, cost=120),
-    "Mod": _of(_mod, 2, _INTEGER, cost=5000),
-    "Fmod": _of(_fmod, 2, _INTEGER, cost=5000),
+    "Mod": _of(_mod, 2, _NUMBER, cost=5000),
+    "Fmod": _of(_fmod, 2, _NUMBER, cost=5000),
+    "BitShiftLeft": _of(partial(_shifted, left=True), 2, _INTEGER),
+    "BitShiftRight": _of(partial(_shifted, left=False), 2, _INTEGER),
     "Neg": _of(np.negative, 1, _REAL | _SIGNED),
     "Abs": _of(lambda x: x if x.dtype.kind == "u" else np.abs(x), 1, _NUMBER),
     "Sign": _of(_sign, 1, _NUMBER),
@@ -273,14 +297,23 @@ OPERATORS: dict[str, Operator] = {
     "Mean": Operator(lambda *x: reduce(np.add, x) / x[0].dtype.type(len(x)), _MANY, _REAL, cost=120),
     "Clip": _of(_clip, 3, _NUMBER),
     "Pow": _of(_power, 2, _NUMBER, cost=4000),
-    "Exp": _of(activations.exp, 1, _FLOAT, cost=250),
-    "Log": _of(functions.log, 1, _FLOAT, cost=1200),
+    "Exp": _of(_by_width(activations.exp, more.exp), 1, _REAL, cost=250),
+    "Log": _of(_by_width(functions.log, more.log), 1, _REAL, cost=1200),
     "Sin": _of(functions.sin, 1, _FLOAT, cost=6000),
     "Cos": _of(functions.cos, 1, _FLOAT, cost=6000),
+    "Tan": _of(more.tan, 1, _FLOAT, cost=6000),
+    "Asin": _of(more.asin, 1, _FLOAT, cost=3000),
+    "Acos": _of(more.acos, 1, _FLOAT, cost=3000),
+    "Atan": _of(more.atan, 1, _FLOAT, cost=2500),
+    "Sinh": _of(more.sinh, 1, _FLOAT, cost=3500),
+    "Cosh": _of(more.cosh, 1, _FLOAT, cost=3000),
+    "Asinh": _of(more.asinh, 1, _FLOAT, cost=3000),
+    "Acosh": _of(more.acosh, 1, _FLOAT, cost=3000),
+    "Atanh": _of(more.atanh, 1, _FLOAT, cost=2500),
     "Erf": _of(activations.erf, 1, _FLOAT, cost=250),
     "Tanh": _of(activations.tanh, 1, _FLOAT, cost=280),
-    "Sigmoid": _of(activations.sigmoid, 1, _FLOAT, cost=350),
-    "Softplus": _of(functions.softplus, 1, _FLOAT, cost=1800),
+    "Sigmoid": _of(_by_width(activations.sigmoid, more.sigmoid), 1, _REAL, cost=350),
+    "Softplus": _of(_by_width(functions.softplus, more.softplus), 1, _REAL, cost=1800),
     "Mish": _of(lambda x: x * activations.tanh(functions.softplus(x)), 1, _FLOAT, cost=2100),
     "Softsign": _of(lambda x: x / (ONE + np.abs(x)), 1, _FLOAT, cost=130),
     "Relu": _of(lambda x: at_least(x, _zero(x)), 1, _NUMBER),

@@ -33,19 +33,19 @@ Values = Any
 f32, f64, u32, u64 = np.float32, np.float64, np.uint32, np.uint64
 INF, NAN = f32(np.inf), f32(np.nan)
 #: The bits of √½; of the exponent of 1; and how far up an exponent is.
-_ROOT, _BIAS, _UP = f64(0.5**0.5).view(u64), f64(1).view(u64), u64(52)
+ROOT, BIAS, UP = f64(0.5**0.5).view(u64), f64(1).view(u64), u64(52)
 #: An exponent field in the low bits of this is a float64 of this size and as many units.
-_UNITS = f64(2.0**52)
+UNITS = f64(2.0**52)
 _MAGIC = f64(1.5 * 2**52 + 1023)
 _LARGE = f64(300)
 LN2, LOG2_E = f64(0.6931471805599453), f64(1.4426950408889634)
 #: 2·artanh(s) = 2s + 2s·w·(1/3 + w/5 + w²/7 …), w = s².
 _ARTANH = tuple(f64(1 / (2 * i + 3)) for i in range(9))
 _EXP = tuple(f64(1 / factorial(i)) for i in range(11))
-_F1, _F2 = f64(1), f64(2)
+F1, F2 = f64(1), f64(2)
 
 
-def _polynomial(x: Values, coefficients: tuple) -> Values:
+def polynomial(x: Values, coefficients: tuple) -> Values:
     """c0 + c1·x + c2·x² …"""
     *rest, total = coefficients
     for each in reversed(rest):
@@ -53,25 +53,25 @@ def _polynomial(x: Values, coefficients: tuple) -> Values:
     return total
 
 
-def _twice_artanh(s: Values) -> Values:
+def twice_artanh(s: Values) -> Values:
     w = s * s
-    return (s + s) * (w * _polynomial(w, _ARTANH)) + (s + s)
+    return (s + s) * (w * polynomial(w, _ARTANH)) + (s + s)
 
 
 def _parts(x: Values) -> tuple[Values, Values]:
     """(k, log m) of float64 x = 2^k·m, which is normal and > 0; anything of other x."""
     bits = x.view(u64)
-    biased = (bits - _ROOT + _BIAS) >> _UP
-    m = (bits - (biased << _UP) + _BIAS).view(f64)
-    k = (biased | _UNITS.view(u64)).view(f64) - (_UNITS + f64(1023))
-    return k, _twice_artanh((m - _F1) / (m + _F1))
+    biased = (bits - ROOT + BIAS) >> UP
+    m = (bits - (biased << UP) + BIAS).view(f64)
+    k = (biased | UNITS.view(u64)).view(f64) - (UNITS + f64(1023))
+    return k, twice_artanh((m - F1) / (m + F1))
 
 
 def _exp2(t: Values) -> Values:
     """2^t of float64 t in [-1000, 1000]; NaN of NaN."""
     shifted = t + _MAGIC
     f = t - (shifted - _MAGIC)
-    return _polynomial(f * LN2, _EXP) * (shifted.view(u64) << _UP).view(f64)
+    return polynomial(f * LN2, _EXP) * (shifted.view(u64) << UP).view(f64)
 
 
 def log(x: Values) -> Values:
@@ -105,7 +105,7 @@ def power(x: Values, y: Values) -> Values:
 def softplus(x: Values) -> Values:
     """log(1 + e^x)."""
     e = activations.exp(-np.abs(x)).astype(f64)
-    y = _twice_artanh(e / (_F2 + e)) + activations.at_least(x, ZERO).astype(f64)
+    y = twice_artanh(e / (F2 + e)) + activations.at_least(x, ZERO).astype(f64)
     return y.astype(f32)
 
 
@@ -115,9 +115,9 @@ _PIECE_BITS, _PIECES = 29, 8
 _TWO_OVER_PI = 0xA2F9836E4E441529FC2757D1F534DDC0DB6295993C439041FE5163ABDEBBC561B7246E3A424DD2E006492EEA09D1921C
 _TWO_OVER_PI_BITS = 384
 _FOUR, _QUARTER = f64(4), f64(0.25)
-_HALF_PI = f64(1.5707963267948966)
-_SIN = tuple(f64((-1) ** i / factorial(2 * i + 1)) for i in range(8))
-_COS = tuple(f64((-1) ** i / factorial(2 * i)) for i in range(8))
+HALF_PI = f64(1.5707963267948966)
+SINE = tuple(f64((-1) ** i / factorial(2 * i + 1)) for i in range(8))
+COSINE = tuple(f64((-1) ** i / factorial(2 * i)) for i in range(8))
 
 
 def _pieces() -> tuple[np.float64, ...]:
@@ -132,7 +132,7 @@ def _pieces() -> tuple[np.float64, ...]:
 PIECES = _pieces()
 
 
-def _quarter_turns(x: Values) -> tuple[Values, Values]:
+def quarter_turns(x: Values) -> tuple[Values, Values]:
     """(n, f) with x·2/π = n + f mod 4, n one of 0 1 2 3 4, |f| ≤ ½, in float64."""
     wide, rest = x.astype(f64), f64(0)
     products = [wide * piece for piece in PIECES]
@@ -149,15 +149,15 @@ def _quarter_turns(x: Values) -> tuple[Values, Values]:
 
 
 def _wave(x: Values, first: float) -> Values:
-    n, f = _quarter_turns(x)
+    n, f = quarter_turns(x)
     n = n + f64(first)
     n = n - _FOUR * np.floor(n * _QUARTER)
-    r = f * _HALF_PI
+    r = f * HALF_PI
     w = r * r
-    sine, cosine = r * _polynomial(w, _SIN), _polynomial(w, _COS)
-    odd = (n == _F1) | (n == f64(3))
+    sine, cosine = r * polynomial(w, SINE), polynomial(w, COSINE)
+    odd = (n == F1) | (n == f64(3))
     y = np.where(odd, cosine, sine)
-    return np.where(n >= _F2, -y, y).astype(f32)
+    return np.where(n >= F2, -y, y).astype(f32)
 
 
 def sin(x: Values) -> Values:

@@ -30,6 +30,8 @@ from .copies import merged
 
 #: Operators and leaves that one region has at most.
 MOST = 48
+#: Of operators of ONNX, by an attribute.
+_VARIANTS = ("Fmod", "GeluTanh", "BitShiftLeft", "BitShiftRight")
 _BOOLEAN = {"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "IsNaN", "IsInf", "Not", "And", "Or", "Xor"}
 #: Attributes that are operands here, with ONNX's defaults.
 _OPTIONS: dict[str, dict[str, float]] = {
@@ -60,6 +62,8 @@ def elementwise(trace: Trace, node: ir.Node) -> None:
     if name != "Cast":  # float16 is computed in float32, and rounded
         operands = [_in_float32(trace, each) for each in operands]
         options = tuple(np.float32(each) if each.dtype == F16 else each for each in options)
+    if name == "Pow" and operands[0].dtype == F32 and operands[1].array is None and operands[1].dtype.kind in "iu":
+        operands[1] = Tensor(F32, operands[1].shape, expression=Expression("Cast", (operands[1],)))
     dtype = F32 if narrow else to
     constants = [None if each.array is None or each.array.size != 1 else each.array.reshape(1)[0] for each in operands]
     kinds = (*(each.dtype.name for each in operands), *(np.asarray(option).dtype.name for option in options))
@@ -114,6 +118,8 @@ def _name(node: ir.Node) -> str:
         return "Cast"
     if name == "Mod" and node.attributes.get_int("fmod", 0) == 1:
         return "Fmod"
+    if name == "BitShift":
+        return f"BitShift{node.attributes.get_string('direction', '').capitalize()}"
     if name == "Gelu" and node.attributes.get_string("approximate", "none") == "tanh":
         return "GeluTanh"
     if name == "Swish" and node.attributes.get_float("alpha", 1.0) != 1:
@@ -251,5 +257,5 @@ def _place(operand: _Place, leaves: int) -> Any:
 
 
 LOWERINGS: dict[str, Callable[[Trace, ir.Node], None]] = dict.fromkeys(
-    (*(name for name in OPERATORS if name not in ("Fmod", "GeluTanh")), "CastLike"), elementwise
+    (*(name for name in OPERATORS if name not in _VARIANTS), "CastLike", "BitShift"), elementwise
 )

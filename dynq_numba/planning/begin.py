@@ -1,0 +1,59 @@
+"""What a segment begins with: arrays, and the numbers of those that shapes are made of, which compiled code reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from .segment import Given
+from .tensor import Storage, Tensor, dense_strides
+from .trace import Trace
+
+#: An array whose numbers are read has so many at most.
+MOST = 64
+
+
+def begin(
+    trace: Trace, values: Sequence[ir.Value] | Tensor, arrays: Sequence[np.ndarray], read: set[int]
+) -> tuple[Given, dict[Storage, int]]:
+    """Tell a trace what the arrays are, values or the tensor it wanted to know, and the numbers of those in `read`.
+
+    Gives that, and which arrays may be read, by their storage.
+    """
+    sizes, numbers, contents = trace.sizes, [], {}
+    for i in sorted(read):
+        array = arrays[i]
+        known = [sizes.variable(number) for number in array.reshape(-1).tolist()]
+        contents[i] = np.array([None, *known], object)[1:].reshape(array.shape)
+        if known:
+            numbers.append((i, known[0].index, array.size, array.itemsize, int(array.dtype.kind == "i")))
+    if isinstance(values, Tensor):
+        trace.learn(values, contents[0])
+        return Given([], numbers), {}
+    bound, places = [], {}
+    for i, (value, array) in enumerate(zip(values, arrays, strict=True)):
+        storage = Storage(sizes.variable(0), 0)
+        lengths = tuple([sizes.variable(length) for length in array.shape])
+        shape = array.shape if i in read else lengths
+        strides = dense_strides(shape, array.itemsize)
+        trace.set(value, Tensor(array.dtype, shape, storage, 0, strides, contents=contents.get(i)))
+        bound.append((storage.base.index, array.ndim))
+        if array.size <= MOST and array.dtype.kind in "iub":
+            places[storage] = i
+    return Given(bound, numbers), places
+
+
+def behind(tensor: Tensor, places: dict[Storage, int]) -> set[int]:
+    """Of which arrays, by their storage, the numbers of a tensor are made; none where it depends on more."""
+    if tensor.storage is not None:
+        return {places[tensor.storage]} if tensor.storage in places else set()
+    found: set[int] = set()
+    for each in () if tensor.expression is None else tensor.expression.operands:
+        if each.contents is None and each.array is None:
+            part = behind(each, places)
+            if not part:
+                return set()
+            found |= part
+    return found
