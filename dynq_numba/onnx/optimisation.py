@@ -10,6 +10,7 @@ import onnx_ir as ir
 from ..graph.names import nodes
 from ..graph.rewrites import Note
 from ..graph.rewrites.base import fused_from, identifier, label
+from ..planning.lowering import lowering_of
 from ..planning.runnable import runnable
 from . import files
 
@@ -84,7 +85,9 @@ def _outcome(note: Note, node: str) -> str:
 
 def _place(made: ir.Node, node: str) -> str:
     others = [name for name in fused_from(made) if name != node]
-    return f"in the end it is {identifier(made)}" + (f", together with {', '.join(others)}" if others else "")
+    together = f", together with {', '.join(others)}" if others else ""
+    python = "" if lowering_of(made) else ", which has no kernel: Python computes it"
+    return f"in the end it is {identifier(made)}{together}{python}"
 
 
 def _optimised(model: Any, out: str | PathLike[str] | None) -> tuple[list[str], ir.Model, list[Note]]:

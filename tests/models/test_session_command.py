@@ -63,6 +63,12 @@ def test_inspect_says_why_and_writes_the_graph(path, model, capsys):
     assert "'nobody'" in capsys.readouterr().err
 
 
+def test_inspect_says_what_python_computes(tmp_path, capsys):
+    onnx.save(parsed("float[2, 2] x", "float y", "y = Det (x)"), tmp_path / "det.onnx")
+    assert main(["inspect", str(tmp_path / "det.onnx"), "--why", "y"]) == 0
+    assert capsys.readouterr().out == "in the end it is Det, which has no kernel: Python computes it\n"
+
+
 def test_optimise_leaves_the_model_as_it_is(model):
     before = model.SerializeToString()
     assert any(note.result for note in optimise(model)) and model.SerializeToString() == before
