@@ -24,6 +24,7 @@ SLOW = frozenset({
     "test_a_session_with_a_cache_that_is_read_only", "test_every_type_in_compiled_code",
     "test_other_targets_give_the_same_bits",
     "test_variants_compiled_by_separate_processes_stay_apart",
+    "test_compiling_that_takes_long_is_told", "test_info_is_one_screen_and_tells_whether_kernels_are_compiled",
 })  # fmt: skip
 #: Files of tests/process that run one after another, behind the others: what they see depends on who else is busy.
 ALONE = frozenset({"test_cores", "test_helper_lifetimes", "test_interrupts", "test_threads"})

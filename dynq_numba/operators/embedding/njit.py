@@ -53,7 +53,7 @@ def _prepared(packed: Any, ids: Any, operation: str) -> Any:
     return address_of(kernel.worker(), WORKER_SIGNATURE)
 
 
-@overload_of(embeddings.embedding)
+@overload_of(embeddings.embedding, part=False)
 def embedding_overload(ids, packed, out=None, threads=None):  # type: ignore[no-untyped-def]
     worker = _prepared(packed, ids, "embedding")
     has_out, count_of = out_array(out), threads_function(threads)
@@ -82,7 +82,7 @@ def embedding_overload(ids, packed, out=None, threads=None):  # type: ignore[no-
     return run
 
 
-@overload_of(embeddings.embedding_bag, prefer_literal=True)
+@overload_of(embeddings.embedding_bag, part=False, prefer_literal=True)
 def embedding_bag_overload(  # type: ignore[no-untyped-def]
     ids, offsets, packed, mode="sum", weights=None, include_last_offset=False, out=None, threads=None
 ):

@@ -106,10 +106,8 @@ def one(x, w, threads):
 
 def test_in_compiled_code(rng):
     ws = tuple(layers(rng, 40, (33, 7, 40)))
-    for x in (rng.standard_normal((6, 40)).astype(F32), rng.standard_normal((2, 3, 40)), np.empty((0, 40), F32)):
+    for x in (np.empty((0, 40), F32), rng.standard_normal((6, 40)).astype(F32)):
         assert_each(three(x, ws), x, ws, activation="relu")
-    mixed = (ws[0], *layers(rng, 40, (9,), bits=4, granularity="per_group"), ws[2])
-    assert_each(three(x := rng.standard_normal((6, 40)).astype(F32), mixed), x, mixed, activation="relu")
     oracle.assert_same_bits(one(x, ws[1], 2), dq.linear(x, ws[1]))
     with pytest.raises(ValueError, match="columns"):
         one(x[:, 1:], ws[0], 1)
@@ -117,3 +115,10 @@ def test_in_compiled_code(rng):
         one(x, ws[0], 0)
     with pytest.raises(numba.TypingError, match="weights must be a tuple"):
         three(x, ws[0])
+
+
+def test_every_type_in_compiled_code(rng):
+    ws = tuple(layers(rng, 40, (33, 7, 40)))
+    assert_each(three(x := rng.standard_normal((2, 3, 40)), ws), x, ws, activation="relu")
+    mixed = (ws[0], *layers(rng, 40, (9,), bits=4, granularity="per_group"), ws[2])
+    assert_each(three(x := rng.standard_normal((6, 40)).astype(F32), mixed), x, mixed, activation="relu")

@@ -95,11 +95,11 @@ def same(actual, expected):
         oracle.assert_same_bits(a, b)
 
 
-def assert_jitted(rng, kind):
+def assert_jitted(rng, kind, masks):
     x = rng.standard_normal((2, 5, 38)).astype(kind)
     weight, bias = rng.standard_normal((2, 38)).astype(F32)
     residual = rng.standard_normal(x.shape).astype(F32)
-    for mask in (rng.random((5, 38)) < 0.6, rng.standard_normal((2, 1, 38)).astype(kind)):
+    for mask in masks:
         out = np.empty(x.shape, F32)
         same(jitted_softmax(x, mask, out), (dq.softmax(x), dq.softmax(x, mask=mask), dq.softmax(x)))
     total, other = np.empty((2, *x.shape), F32)
@@ -115,12 +115,13 @@ def assert_jitted(rng, kind):
 
 
 def test_in_compiled_code(rng):
-    assert_jitted(rng, F32)
+    assert_jitted(rng, F32, [rng.random((5, 38)) < 0.6])
 
 
 def test_every_type_in_compiled_code(rng):
     """Half a minute of compiling: not for the quick tier."""
-    assert_jitted(rng, np.float64)
+    for kind in (F32, np.float64):
+        assert_jitted(rng, kind, [rng.random((5, 38)) < 0.6, rng.standard_normal((2, 1, 38)).astype(kind)])
 
 
 @numba.njit
