@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from ..graph.receipt import Receipt
 
 
+#: As dynq_numba/graph/formats has them, which is imported when it is needed.
+_FORMATS = ("dynq", "qdq", "nbits", "qoperator", "qoperator_u8s8")
+
+
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="an ONNX file, opset 9 or newer")
-    parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default: MODEL.int8.onnx, or .int4)")
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default: MODEL.int8.onnx, .int4 …)")
     parser.add_argument("--recipe", metavar="TOML", help="ordered rules: which layer is quantized how")
     parser.add_argument("--bits", type=int, default=8, choices=(8, 4, 32), help="of what no rule names (default 8)")
     parser.add_argument("--granularity", choices=("per_channel", "per_tensor", "per_group"), help="what shares a scale")
@@ -24,6 +28,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--include", action="append", metavar="REGEX", help="only layers that match; repeatable")
     parser.add_argument("--exclude", action="append", metavar="REGEX", help="no layer that matches; repeatable")
     parser.add_argument("--conv", action="store_true", help="quantize convolutions, too")
+    parser.add_argument("--format", default="dynq", choices=_FORMATS, help="how layers are written (default dynq)")
     parser.add_argument("--strict", action="store_true", help="fail where a weight, no Conv, stays in floats unasked")
     parser.add_argument("--require-coverage", type=fraction, metavar="95%", help="fail below this part of the bytes")
     parser.add_argument("--json", metavar="FILE", help="write the receipt there, too; - is standard output")
@@ -47,15 +52,16 @@ def _run(args: argparse.Namespace) -> None:
     from ..onnx.files import check_place
 
     source = Path(args.model)
-    out = Path(args.output or source.with_name(f"{source.stem}.int{4 if args.bits == 4 else 8}{source.suffix}"))
+    kind = f".int{4 if args.bits == 4 else 8}" + (f".{args.format}" if args.format != "dynq" else "")
+    out = Path(args.output or source.with_name(f"{source.stem}{kind}{source.suffix}"))
     apart(str(out), "--output", args.model)
     if args.json and args.json != "-":
         apart(args.json, "--json", args.model)
         check_place(args.json, "--json")
     receipt = quantize(
         source, out, recipe=args.recipe, bits=args.bits, granularity=args.granularity, group_size=args.group_size,
-        x_bits=args.x_bits, include=args.include, exclude=args.exclude, conv=args.conv, strict=args.strict,
-        require_coverage=args.require_coverage, progress=progress_of_layers(args.quiet),
+        x_bits=args.x_bits, include=args.include, exclude=args.exclude, conv=args.conv, format=args.format,
+        strict=args.strict, require_coverage=args.require_coverage, progress=progress_of_layers(args.quiet),
     )  # fmt: skip
     if args.json == "-":
         print(receipt.to_json())

@@ -12,7 +12,9 @@ uint8 about 128, because uint8 by int8 saturates in ONNX Runtime on CPUs that ha
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import onnx_ir as ir
 from onnx import parser
@@ -125,7 +127,13 @@ def parse(name: str) -> Name:
     return Name(base, activation, residual is not None)
 
 
-def function(name: str, inputs: str, body: str, outputs: str = "y") -> ir.Function:
-    """A function of DOMAIN from the text of its body; inputs and outputs are names with commas between them."""
-    text = f'<domain: "{DOMAIN}", opset_import: ["": {OPSET}]>\n{name} ({inputs}) => ({outputs})\n{{{body}}}'
+def function(
+    name: str, inputs: str, body: str, outputs: str = "y", domains: Mapping[str, int] = MappingProxyType({})
+) -> ir.Function:
+    """A function of DOMAIN from the text of its body; inputs and outputs are names with commas between them.
+
+    `domains` are those of operators that are not onnx's, and their versions.
+    """
+    opsets = ", ".join(f'"{domain}": {version}' for domain, version in {"": OPSET, **domains}.items())
+    text = f'<domain: "{DOMAIN}", opset_import: [{opsets}]>\n{name} ({inputs}) => ({outputs})\n{{{body}}}'
     return ir.serde.deserialize_function(parser.parse_function(text))

@@ -19,6 +19,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from .constants import Constants, source
+from .formats import DYNQ, Format
 from .layers import KINDS, Found, LayerKind, Replacement, Unfit
 from .layers.embedding import Embedding
 from .model import DOMAIN, VERSION
@@ -33,15 +34,17 @@ LEAST = 1024
 Progress = Callable[[int, int, str], None]
 
 
-def quantize_graph(model: ir.Model, recipe: Recipe, progress: Progress | None = None) -> Receipt:
-    """Quantize the model in place; gives the receipt.
+def quantize_graph(
+    model: ir.Model, recipe: Recipe, progress: Progress | None = None, written: Format = DYNQ
+) -> Receipt:
+    """Quantize the model in place, each layer `written` in a format; gives the receipt.
 
     Raises
     ------
     ValueError
         Where a rule of the recipe matches no layer. The model is then unchanged.
     """
-    return _Quantizer(model, recipe).run(progress or (lambda done, of, name: None))
+    return _Quantizer(model, recipe, written).run(progress or (lambda done, of, name: None))
 
 
 @dataclass
@@ -55,17 +58,18 @@ class _Table:
 
 
 class _Quantizer:
-    def __init__(self, model: ir.Model, recipe: Recipe):
-        self.model, self.recipe = model, recipe
+    def __init__(self, model: ir.Model, recipe: Recipe, written: Format):
+        self.model, self.recipe, self.format = model, recipe, written
         self.constants = Constants(model.opset_imports[""])
         self.order = {node: i for i, node in enumerate(nodes(model))}
         self.entries: list[tuple[int, Entry]] = []
         self.seen: set[ir.Value] = set()
-        self.stored: dict[bytes, ir.Value] = {}
+        self.stored: dict[tuple[ir.Graph, bytes], ir.Value] = {}
         self.tables: dict[bytes, _Table] = {}
         self.names = Names(model)
 
     def run(self, progress: Progress) -> Receipt:
+        count = sum(self.constants.is_integers(node) for node in self.order)
         layers = [(kind, found) for kind in KINDS for found in self.find(kind)]
         rules = [self.recipe.rule_for(found.node.op_type, _names(found)) for _, found in layers]
         for node, value in self.others({found.node for _, found in layers}):
@@ -77,13 +81,13 @@ class _Quantizer:
             progress(i, len(layers), _label(found))
             self.layer(kind, found, rule)
         self.keep_others()
-        count = sum(self.constants.is_integers(node) for node in self.order)
         if self.model.functions:
             self.model.opset_imports[DOMAIN] = VERSION
         common.RemoveUnusedNodesPass()(self.model)
         entries = [entry for _, entry in sorted(self.entries, key=lambda each: each[0])]
-        integers = [f"DequantizeLinear: {count} weights are integers already"] if count else []
-        return Receipt(entries, notes=[*self.recipe.notes(), *integers])
+        notes = [*([self.format.runtimes] if self.format.runtimes else []), *self.recipe.notes()]
+        notes += [f"DequantizeLinear: {count} weights are integers already"] if count else []
+        return Receipt(entries, notes=notes, format=self.format.name)
 
     def find(self, kind: LayerKind) -> Iterator[Found]:
         for node in self.order:
@@ -129,38 +133,47 @@ class _Quantizer:
                 made = kind.replace(found, arrays, rule.scheme, self.constants)
             except ValueError as why:  # from packing: what our kernels cannot do
                 raise Unfit(str(why)) from why
+        made = self.format.written(found, made)
         probe = kind.probe(found, arrays, made.packed, self.constants.opset)
         error = None if probe.floats is None else _distance(probe.ours, probe.floats)
         inputs, fresh = self.inputs(made, found)
-        if made.table is not None and made.table.shape in self.table_shapes:  # others are not kept in memory
+        tied = made.table if self.place(found) is self.model.graph else None
+        if tied is not None and tied.shape in self.table_shapes:  # others are not kept in memory
             own = _Table(inputs[1], inputs[2], made.packed, _label(found))
-            self.tables.setdefault(_digest(made.table), own)
+            self.tables.setdefault(_digest(tied), own)
         self.insert(made, inputs, found, originals[0].dtype)
         return {
-            "scheme": made.scheme, "exact": True, "fresh": fresh, "error": error,
+            "scheme": made.scheme, "exact": made.exact, "fresh": fresh, "error": error,
             "reason": f"stored with {table.owner}" if table else "",
         }  # fmt: skip
 
     def inputs(self, made: Replacement, found: Found) -> tuple[list[ir.Value], int]:
         """The values that the call takes; constants become initializers, each content once. And the bytes added."""
         base, values, fresh = found.weights[0].name or found.node.name or found.node.op_type, [], 0
+        graph = self.place(found)
         for given in made.inputs:
             if isinstance(given, tuple):
                 role, array = given
                 tensor = array if isinstance(array, ir.TensorProtocol) else ir.tensor(np.ascontiguousarray(array))
-                content = hashlib.sha256(f"{tensor.dtype} {tensor.shape}".encode() + tensor.tobytes()).digest()
+                digest = hashlib.sha256(f"{tensor.dtype} {tensor.shape}".encode() + tensor.tobytes()).digest()
+                content = (graph, digest)
                 if content not in self.stored:
                     name = self.names.unused(f"{base}.{role}")
                     shape, kind = ir.Shape(tensor.shape.numpy()), ir.TensorType(tensor.dtype)
                     value = ir.Value(name=name, shape=shape, type=kind, const_value=tensor)
                     tensor.name = name
-                    self.model.graph.register_initializer(value)
+                    graph.register_initializer(value)
                     self.stored[content] = value
                     fresh += tensor.nbytes
                 values.append(self.stored[content])
             else:
                 values.append(given)
         return values, fresh
+
+    def place(self, found: Found) -> ir.Graph:
+        """The graph that holds the constants of a layer: the main one, or its own."""
+        own = found.node.graph
+        return own if self.format.beside and isinstance(own, ir.Graph) else self.model.graph
 
     def insert(self, made: Replacement, inputs: list[ir.Value], found: Found, dtype: np.dtype) -> None:
         """The call with what stands around it, in the place of the layer."""
@@ -169,14 +182,8 @@ class _Quantizer:
             for i in made.floats:
                 before.append(ir.node("Cast", [inputs[i]], {"to": ir.DataType.FLOAT}))
                 inputs[i] = before[-1].outputs[0]
-        for function in (*made.needs, made.function):  # onnx.reference wants a function before those that call it
-            function.opset_imports[""] = self.constants.opset  # a function's is to be the model's
-            self.model.functions.setdefault(function.identifier(), function)
-        call = ir.Node(
-            DOMAIN, made.function.name, inputs, name=found.node.name, num_outputs=len(made.function.outputs),
-            doc_string=found.node.doc_string, metadata_props=found.node.metadata_props,
-        )  # fmt: skip
-        results = list(call.outputs[: len(old.outputs)])  # shape inference wants those that nobody takes, too
+        own, results = self.opened(made, inputs, found) if made.opened else self.called(made, inputs, found)
+        results = results[: len(old.outputs)]  # shape inference wants those that nobody takes, too
         if cast:
             after = [ir.node("Cast", [result], {"to": ir.DataType.from_numpy(dtype)}) for result in results]
             results = [node.outputs[0] for node in after]
@@ -184,15 +191,42 @@ class _Quantizer:
             node.replace_input_with(0, results[0])
             results[0] = node.outputs[0]
             after.append(node)
-        for node in (*before, *after):
+        for node in (*before, *(own if made.opened else ()), *after):
             node.name = self.names.unused(f"{_label(found)}.{node.op_type}")
-        for node in (*before, call, *after):
+        for node in (*before, *own, *after):
             for value in node.outputs:  # onnx_ir's own names may be those of an outer scope
                 value.name = self.names.unused(f"{_label(found)}.{node.op_type}.y")
         assert old.graph is not None
         ir.convenience.replace_nodes_and_values(
-            old.graph, old, [*reversed(found.absorbed), found.node], [*before, call, *after], old.outputs, results
+            old.graph, old, [*reversed(found.absorbed), found.node], [*before, *own, *after], old.outputs, results
         )
+
+    def called(
+        self, made: Replacement, inputs: Sequence[ir.Value], found: Found
+    ) -> tuple[list[ir.Node], list[ir.Value]]:
+        """A call of the function, and its results."""
+        for function in (*made.needs, made.function):  # onnx.reference wants a function before those that call it
+            function.opset_imports[""] = self.constants.opset  # a function's is to be the model's
+            self.model.functions.setdefault(function.identifier(), function)
+        call = ir.Node(
+            DOMAIN, made.function.name, inputs, name=found.node.name, num_outputs=len(made.function.outputs),
+            doc_string=found.node.doc_string, metadata_props=found.node.metadata_props,
+        )  # fmt: skip
+        return [call], list(call.outputs)
+
+    def opened(
+        self, made: Replacement, inputs: Sequence[ir.Value], found: Found
+    ) -> tuple[list[ir.Node], list[ir.Value]]:
+        """The nodes of the function's body, which is this layer's alone, and its results."""
+        graph = made.function.graph
+        own, results = list(graph), list(graph.outputs)
+        for name, given in zip(list(graph.inputs), inputs, strict=True):
+            ir.convenience.replace_all_uses_with(name, given)
+        graph.outputs.clear()
+        graph.remove(own)
+        for domain, version in made.function.opset_imports.items():
+            self.model.opset_imports.setdefault(domain, version)
+        return own, results
 
     # -- the rest -------------------------------------------------------------------------------
     def others(self, layers: Collection[ir.Node] = ()) -> Iterator[tuple[ir.Node, ir.Value]]:

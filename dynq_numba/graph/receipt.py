@@ -57,6 +57,8 @@ class Receipt:
         The rules and the default, as they were used.
     notes : list of str
         What was put right in the model itself, and what is doubtful in it.
+    format : str
+        How layers are written: "dynq", "qdq" …
     attention : int or None
         Bits of the products of attention in our session, 8 or 32; None where the model has no attention.
     source_bytes, artifact_bytes : int or None
@@ -70,6 +72,7 @@ class Receipt:
     source_sha256: str = ""
     recipe: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    format: str = "dynq"
     attention: int | None = None
     source_bytes: int | None = None
     artifact_bytes: int | None = field(default=None, compare=False)
@@ -127,7 +130,7 @@ class Receipt:
         """All of it; the same model and recipe give the same text."""
         whole = {
             "entries": [asdict(entry) for entry in self.entries], "source_sha256": self.source_sha256,
-            "recipe": self.recipe, "notes": self.notes, "bytes_before": self.bytes_before,
+            "recipe": self.recipe, "notes": self.notes, "format": self.format, "bytes_before": self.bytes_before,
             "bytes_after": self.bytes_after, "coverage": self.coverage, "attention": self.attention,
             "source_bytes": self.source_bytes, "exact": self.exact,
         }  # fmt: skip
@@ -139,7 +142,7 @@ class Receipt:
         try:
             given = json.loads(text)
             entries = [Entry(**(each | {"shape": tuple(each["shape"])})) for each in given["entries"]]
-            more = given.get("attention"), given.get("source_bytes")
+            more = given.get("format", "dynq"), given.get("attention"), given.get("source_bytes")
             return cls(entries, given["source_sha256"], given["recipe"], given["notes"], *more)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"the receipt is damaged: {error!r}") from error

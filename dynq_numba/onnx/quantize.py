@@ -10,7 +10,9 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from ..arguments import checks
 from ..graph.canonical import canonical
+from ..graph.formats import FORMATS
 from ..graph.layers import OPERATORS
 from ..graph.model import RECEIPT, with_true_outputs
 from ..graph.names import nodes
@@ -43,6 +45,7 @@ def quantize(
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
     conv: bool = False,
+    format: str = "dynq",
     strict: bool = False,
     require_coverage: float | None = None,
     progress: Progress | None = None,
@@ -76,6 +79,11 @@ def quantize(
         Only these layers, and never those: found in the name of a node or of its weight. Each must match something.
     conv : bool
         Quantize convolutions, too.
+    format : {"dynq", "qdq", "nbits", "qoperator", "qoperator_u8s8"}
+        How layers are written (docs/howto/formats.md): as functions of ours, or as what other runtimes look for, which
+        then round x in ways of their own: weights as DequantizeLinear, as MatMulNBits, or DynamicQuantizeLinear and
+        products of integers. Layers that a format does not have stay in floats, with the reason; a scheme that it does
+        not have is an error.
     strict : bool
         Raise where a weight stays in floats for another reason than the caller's (32 bits, exclude, include, conv).
     require_coverage : float, optional
@@ -124,18 +132,22 @@ def quantize(
         default.insert(0, Rule(Scheme(), ops=("Gather", "LSTM", "GRU", "RNN", "Conv")))
     if not conv:
         default.insert(0, Rule(Scheme.of(FLOAT), ops=("Conv",), reason=_NO_CONV))
+    written = FORMATS[checks.choice("format", format, tuple(FORMATS))]
+    for i, rule in enumerate(given.rules, 1):
+        written.check(rule.scheme, f"rule {i} of the recipe")
+    written.check(Scheme.of(bits, granularity, group_size, x_bits), "the call")
     if out is not None:
         files.check_place(out)
     found, digest = files.read(model), files.digest(model)
     source_bytes = files.nbytes(model, found)
     found, notes = canonical(found, files.called(model, "model"))
     notes += with_true_outputs(found)
-    receipt = quantize_graph(found, Recipe(rules, default, patterns("include", include)), progress)
+    receipt = quantize_graph(found, Recipe(rules, default, patterns("include", include)), progress, written)
     receipt.source_sha256, receipt.source_bytes = digest, source_bytes
     receipt.notes = notes + receipt.notes
     attention = given.attention or (FLOAT if bits == FLOAT else 8)
-    written = [asdict(rule) | {"ops": list(rule.ops)} for rule in [*rules, *default]]
-    receipt.recipe = {"rules": written, "attention": attention}
+    used = [asdict(rule) | {"ops": list(rule.ops)} for rule in [*rules, *default]]
+    receipt.recipe = {"rules": used, "attention": attention}
     if any(map(_may_attend, nodes(found))):
         receipt.attention = attention
         if attention != FLOAT:

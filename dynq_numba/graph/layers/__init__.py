@@ -1,6 +1,6 @@
 """The kinds of layers that are quantized; a new one is a file of this folder and a row here."""
 
-from .base import Found, LayerKind, Probe, Replacement, Unfit
+from .base import Found, Inputs, LayerKind, Probe, Replacement, Unfit
 from .conv import Conv
 from .embedding import Embedding
 from .linear import Linear
@@ -11,4 +11,4 @@ KINDS: tuple[LayerKind, ...] = (Linear(), Recurrent(), Conv(), Embedding())
 #: The operators of ONNX that they take.
 OPERATORS = tuple(name for kind in KINDS for name in kind.op_types)
 
-__all__ = ["KINDS", "OPERATORS", "Found", "LayerKind", "Probe", "Replacement", "Unfit"]
+__all__ = ["KINDS", "OPERATORS", "Found", "Inputs", "LayerKind", "Probe", "Replacement", "Unfit"]

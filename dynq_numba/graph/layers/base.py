@@ -41,7 +41,7 @@ Inputs = Sequence[ir.Value | tuple[str, np.ndarray | ir.TensorProtocol]]
 
 @dataclass
 class Replacement:
-    """A call of a function of ours in the place of a layer. Its body has the bits of our kernel."""
+    """A call of a function of ours in the place of a layer, or the nodes of its body (`opened`)."""
 
     function: ir.Function
     inputs: Inputs
@@ -57,6 +57,9 @@ class Replacement:
     needs: Sequence[ir.Function] = ()
     #: The float weight [N, K], where a table of the same values can be read from inputs 1 and 2.
     table: np.ndarray | None = None
+    opened: bool = False
+    #: Whether other runtimes get the bits of our kernel.
+    exact: bool = True
 
 
 @dataclass
