@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx_models import in_onnxruntime, in_reference, parsed
+from spellings import ATTENTION, BIAS, EXPORTED, LAYER, MEAN, SPELLINGS, STAYS, TRIANGLES, TURN
 from three_ways import check_calls
 
 import dynq_numba as dq
@@ -44,35 +45,6 @@ def optimised(source: onnx.ModelProto, feeds: dict[str, np.ndarray], **options) 
 
 
 # -- files of exporters --------------------------------------------------------------------------
-MASKED = "Attention_bias FloatLinear FloatLinear FloatLinear FloatLinear"
-SUMMED = f"{MASKED}_residual"
-LAYER = f"{SUMMED} LayerNorm FloatLinear_gelu FloatLinear_residual LayerNorm"
-PLAIN = "Attention FloatLinear FloatLinear FloatLinear FloatLinear"
-CAUSAL = PLAIN.replace("Attention", "Attention_causal")
-GROUPED = PLAIN.replace("Attention", "Attention_grouped")
-LLAMA = f"{PLAIN} Rotary Rotary".replace("Attention", "Attention_grouped_causal")
-PAIRS = LLAMA.replace("Rotary", "Rotary_interleaved")
-GELUS = "Gelu Gelu GeluTanh GeluTanh GeluTanh Silu"
-RMS = "RmsNorm_residual FloatLinear_silu FloatLinear FloatLinear_residual"
-#: What each file is to become.
-EXPORTED = {
-    "bert_13": LAYER, "bert_17": LAYER, "bert_dynamo": LAYER, "sdpa_boolean": SUMMED, "sdpa_boolean_dynamo": SUMMED,
-    "sdpa_float": SUMMED, "sdpa_float_dynamo": SUMMED, "sdpa_plain": PLAIN, "sdpa_plain_dynamo": PLAIN,
-    "causal": CAUSAL, "distil": MASKED, "mha": "Attention_bias FloatLinear FloatLinear",
-    "mha_weights": "Attention_3d_bias FloatLinear FloatLinear", "mha_dynamo": "Attention_bias FloatLinear FloatLinear",
-    "norms_13": "LayerNorm LayerNorm", "norms_17": "LayerNorm LayerNorm", "norms_dynamo": "LayerNorm LayerNorm RmsNorm",
-    "gelus_13": GELUS, "gelus_20": GELUS, "gelus_dynamo": GELUS, "rms": RMS, "rms_dynamo": RMS,
-    **dict.fromkeys(
-        (f"triangle_{kind}{by}" for kind in ("sdpa", "tril", "triu", "range") for by in ("", "_dynamo")), CAUSAL
-    ),
-    "triangle_both": f"{CAUSAL}".replace("causal", "causal_bias"),
-    "triangle_both_dynamo": f"{CAUSAL}".replace("causal", "causal_bias"),
-    "attention_23": CAUSAL, "attention_23_boolean": SUMMED, "norms_23": "LayerNorm LayerNorm RmsNorm",
-    "llama": LLAMA, "llama_dynamo": LLAMA, "llama_23": LLAMA, "interleaved_dynamo": PAIRS,
-    "grouped": GROUPED, "grouped_dynamo": GROUPED, "grouped_23": GROUPED,
-    "sentence": "LayerNorm MeanPool", "sentence_dynamo": "LayerNorm MeanPool",
-    "conv_norm": "FloatConv_relu FloatConv_silu", "conv_norm_dynamo": "FloatConv_relu FloatConv_silu",
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", EXPORTED)
@@ -102,64 +74,6 @@ WEIGHTS = {
     "quick": F32(1.702).reshape(()), "w1": RNG.standard_normal((16, 16)).astype(F32),
     "channels": RNG.standard_normal((16, 1, 1)).astype(F32),
     "w4": RNG.standard_normal((16, 16, 1, 1)).astype(F32),
-}  # fmt: skip
-_MEAN = "m = ReduceMean <keepdims = 1> (x, last) d = Sub (x, m) "
-_TANH = "t = Tanh (u) t1 = Add (t, one) "
-#: What each is to become, and how it is spelled.
-SPELLINGS = {
-    "a power, Div": ("LayerNorm", _MEAN + "s = Pow (d, two) v = ReduceMean (s, second) e = Add (v, eps) q = Sqrt (e) "
-        "n = Div (d, q) nw = Mul (n, w) y = Add (nw, b)"),
-    "a product, Reciprocal, swapped": ("LayerNorm", _MEAN + "s = Mul (d, d) v = ReduceMean (s, last) e = Add (eps, v) "
-        "q = Sqrt (e) r = Reciprocal (q) n = Mul (r, d) nw = Mul (w, n) y = Add (b, nw)"),
-    "Sub twice": ("LayerNorm", "m = ReduceMean (x, last) d = Sub (x, m) m2 = ReduceMean (x, last) f = Sub (x, m2) "
-        "s = Pow (f, two) v = ReduceMean (s, last) e = Add (v, eps) q = Sqrt (e) n = Div (d, q) y = Mul (n, w)"),
-    "TensorFlow": ("LayerNorm", _MEAN + "s = Mul (d, d) v = ReduceMean (s, last) e = Add (v, eps) q = Sqrt (e) "
-        "r = Reciprocal (q) g = Mul (r, w) h = Mul (m, g) i = Sub (b, h) j = Mul (x, g) y = Add (j, i)"),
-    "sums": ("LayerNorm", "t = ReduceSum (x, last) m = Mul (t, k) d = Sub (x, m) s = Mul (d, d) "
-        "u = ReduceSum (s, last) v = Mul (u, k) e = Add (v, eps) q = Sqrt (e) n = Div (d, q) y = Add (n, b)"),
-    "JAX": ("LayerNorm", "m = ReduceMean (x, last) s = Mul (x, x) u = ReduceMean (s, second) r = Mul (m, m) "
-        "f = Sub (u, r) v = Max (zero, f) e = Add (v, eps) q = Sqrt (e) i = Div (one, q) g = Mul (i, w) d = Sub (x, m) "
-        "n = Mul (d, g) y = Add (n, b)"),
-    "JAX, Relu": ("LayerNorm", "m = ReduceMean (x, last) s = Mul (x, x) u = ReduceMean (s, second) r = Pow (m, two) "
-        "f = Sub (u, r) v = Relu (f) e = Add (v, eps) q = Sqrt (e) i = Reciprocal (q) d = Sub (x, m) "
-        "g = Mul (i, w) n = Mul (g, d) y = Add (b, n)"),
-    "no parameters": ("LayerNorm", _MEAN + "s = Mul (d, d) v = ReduceMean (s, last) e = Add (v, eps) q = Sqrt (e) "
-        "y = Div (d, q)"),
-    "the operator, expanded": ("LayerNorm", "a = Identity (x) y = LayerNormalization <axis = 2> (a, w, b)"),
-    "a sum before, used twice": ("LayerNorm_residual", "r = Neg (x) z = Mul (x, w) t = Add (r, z) "
-        "n = LayerNormalization (t, w, b) y = Sub (n, t)"),
-    "RMS, a power": ("RmsNorm", "s = Pow (x, two) v = ReduceMean (s, last) e = Add (v, tiny) q = Sqrt (e) "
-        "n = Div (x, q) y = Mul (w, n)"),
-    "RMS, 1 / x": ("RmsNorm", "s = Mul (x, x) v = ReduceMean (s, last) e = Add (v, tiny) q = Sqrt (e) "
-        "r = Div (one, q) n = Mul (x, r) y = Mul (n, w)"),
-    "RMS, the scale first": ("RmsNorm", "s = Mul (x, x) v = ReduceMean (s, last) e = Add (v, tiny) p = Sqrt (e) "
-        "g = Div (w, p) y = Mul (x, g)"),
-    "half at the end": ("Gelu", "u = Div (x, root2) e = Erf (u) o = Add (e, one) g = Mul (x, o) y = Mul (g, half)"),
-    "half at the start": ("Gelu",
-        "h = Mul (half, x) u = Mul (x, half_root) e = Erf (u) o = Add (one, e) y = Mul (h, o)"),
-    "half in the middle": ("Gelu",
-        "u = Mul (x, half_root) e = Erf (u) o = Add (e, one) h = Mul (o, half) y = Mul (x, h)"),
-    "half multiplied out": ("Gelu",
-        "u = Mul (x, half_root) e = Erf (u) h = Mul (e, half) o = Add (h, half) y = Mul (o, x)"),
-    "tanh, a power": ("GeluTanh", "p = Pow (x, three) q = Mul (p, share) r = Add (x, q) u = Mul (r, c) " + _TANH
-        + "h = Mul (x, half) y = Mul (h, t1)"),
-    "tanh, products": ("GeluTanh", "p = Mul (x, x) p3 = Mul (p, x) q = Mul (share, p3) r = Add (q, x) u = Mul (c, r) "
-        + _TANH + "h = Mul (t1, half) y = Mul (x, h)"),
-    "tanh, Megatron": ("GeluTanh", "a = Mul (x, c) p = Mul (share, x) q = Mul (p, x) r = Add (one, q) u = Mul (a, r) "
-        + _TANH + "h = Mul (half, x) y = Mul (h, t1)"),
-    "SiLU": ("Silu", "s = Sigmoid (x) y = Mul (s, x)"),
-    "SiLU, written out": ("Silu", "n = Neg (x) e = Exp (n) o = Add (e, one) y = Div (x, o)"),
-    "a bias on the left": ("FloatLinear_gelu", "p = MatMul (x, w1) l = Add (b, p) y = Gelu (l)"),
-    "a residual of two linears": ("FloatLinear_residual FloatLinear",
-        "p = MatMul (x, w1) q = MatMul (x, w1) y = Add (p, q)"),
-    "a convolution and a residual": ("FloatConv_silu_residual",
-        "u = Unsqueeze (x, last) v = Transpose <perm = [0, 2, 1, 3]> (u) f = Conv (v, w4) s = Sigmoid (f) "
-        "g = Mul (f, s) a = Add (g, v) t = Transpose <perm = [0, 2, 1, 3]> (a) y = Squeeze (t, last)"),
-    "a convolution, scaled and shifted": ("FloatConv",
-        "u = Unsqueeze (x, last) v = Transpose <perm = [0, 2, 1, 3]> (u) f = Conv (v, w4) g = Mul (channels, f) "
-        "h = Div (g, root2) i = Sub (half, h) a = Add (i, channels) t = Transpose <perm = [0, 2, 1, 3]> (a) "
-        "y = Squeeze (t, last)"),
-    "relu and a residual": ("FloatLinear_relu_residual", "p = MatMul (x, w1) r = Relu (p) y = Add (x, r)"),
 }  # fmt: skip
 
 
@@ -205,22 +119,6 @@ _NUMBERS = {
     "s": F32(8**-0.5).reshape(()), "s4": F32(8**-0.25).reshape(()), "r": F32(8**0.5).reshape(()),
     "zero": F32(0).reshape(()), "never": F32(-np.inf).reshape(()), "least": np.finfo(F32).min.reshape(()),
 }  # fmt: skip
-_T, _BIAS, _END = "kt = Transpose <perm = [0, 1, 3, 2]> (k) ", "Attention_bias", "p = Softmax (z) y = MatMul (p, v)"
-ATTENTION = {
-    "scale on scores": ("Attention", _T + "m = MatMul (q, kt) z = Mul (m, s) " + _END),
-    "Div": ("Attention", _T + "m = MatMul (q, kt) z = Div (m, r) " + _END),
-    "scale on both": ("Attention", _T + "qs = Mul (s4, q) ks = Mul (kt, s4) z = MatMul (qs, ks) " + _END),
-    "scale on k": ("Attention", "ks = Mul (k, s) kt = Transpose <perm = [0, 1, 3, 2]> (ks) z = MatMul (q, kt) " + _END),
-    "no scale": ("Attention", _T + "z = MatMul (q, kt) " + _END),
-    "bias": (_BIAS, _T + "m = MatMul (q, kt) n = Mul (m, s) z = Add (n, bias) " + _END),
-    "bias on the left": (_BIAS, _T + "m = MatMul (q, kt) n = Mul (m, s) z = Add (bias, n) " + _END),
-    "two biases": (_BIAS, _T + "m = MatMul (q, kt) n = Add (m, bias) f = Neg (bias) z = Add (n, f) " + _END),
-    "Where": (_BIAS, _T + "m = MatMul (q, kt) n = Mul (m, s) z = Where (bias, n, never) " + _END),
-    "Where not": (_BIAS, _T + "m = MatMul (q, kt) o = Not (bias) z = Where (o, least, m) " + _END),
-    "NaN to 0": (_BIAS, _T + "m = MatMul (q, kt) z = Where (bias, m, never) a = Softmax (z) i = IsNaN (a) "
-        "p = Where (i, zero, a) y = MatMul (p, v)"),
-    "the axis by its number": ("Attention", _T + "z = MatMul (q, kt) p = Softmax <axis = 3> (z) y = MatMul (p, v)"),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", ATTENTION)
@@ -245,26 +143,13 @@ _ENDS = {
     "forty": np.array([40]),
     "square": np.tril(np.ones((7, 7), bool)), "holes": np.tril(np.ones((7, 7), bool)) & ~np.eye(7, k=-5, dtype=bool),
 }  # fmt: skip
-#: What each is to become, and how a mask of booleans is computed.
-TRIANGLES = {
-    "the last row sees all": ("causal", "d = Sub (keys, rows) p = Add (row, d) seen = LessOrEqual (key, p)"),
-    "the first row sees one": ("topleft", "seen = GreaterOrEqual (row, key)"),
-    "all but what is behind": ("topleft", "behind = Greater (key, row) seen = Not (behind)"),
-    "a wide window": ("bias", "d = Sub (row, key) near = Less (d, forty) w = LessOrEqual (key, row) "
-        "n1 = Cast <to = 7> (near) w1 = Cast <to = 7> (w) both1 = Mul (n1, w1) seen = Cast <to = 9> (both1)"),
-    "a window": ("topleft_bias",
-        "d = Sub (row, key) near = Less (d, three) w = LessOrEqual (key, row) seen = And (near, w)"),
-    "one more": ("bias", "d = Sub (row, key) minus = Neg (by) seen = GreaterOrEqual (d, minus)"),
-    "constant": ("topleft", "seen = Slice (square, both, ends)"),
-    "constant, with a hole": ("bias", "seen = Slice (holes, both, ends)"),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("keys", [5, 6, 4])
 @pytest.mark.parametrize("case", TRIANGLES)
 def test_a_triangle(case, keys):
     flag, mask = TRIANGLES[case]
-    body = f"ends = Concat <axis = 0> (rows, keys) {mask} {_T} m = MatMul (q, kt) z = Where (seen, m, never) " + (
+    body = f"ends = Concat <axis = 0> (rows, keys) {mask} {TURN} m = MatMul (q, kt) z = Where (seen, m, never) " + (
         "a = Softmax (z) i2 = IsNaN (a) p2 = Where (i2, zero, a) y = MatMul (p2, v)"
     )
     numbers = {**_NUMBERS, **_ENDS, "both": np.array([0, 0])}
@@ -283,7 +168,7 @@ def test_a_triangle(case, keys):
 @pytest.mark.parametrize("lengths", [[6, 3], [0, 9]])
 @pytest.mark.parametrize("hidden", ["never", "least"])
 def test_how_many_keys_a_batch_has(lengths, hidden):
-    body = _PLACES + f"few = Unsqueeze (lengths, others) seen = Less (key, few) {_T} m = MatMul (q, kt) " + (
+    body = _PLACES + f"few = Unsqueeze (lengths, others) seen = Less (key, few) {TURN} m = MatMul (q, kt) " + (
         f"z = Where (seen, m, {hidden}) w = Softmax (z) nan = IsNaN (w) p = Where (nan, zero, w) y = MatMul (p, v)"
     )
     numbers = {**_NUMBERS, **_ENDS, "others": np.array([1, 2, 3])}
@@ -326,7 +211,7 @@ def test_a_row_that_sees_no_key_is_zeros_in_the_body_too():
     source = parsed(QKV.format("bool[n, 1, t, u]"), "float[n, 2, t, 4] y", ATTENTION["NaN to 0"][1], **_NUMBERS)
     bias = np.ones((2, 1, 5, 6), bool)
     bias[1, 0, 2] = False
-    assert optimised(source, {**QKV_FEEDS, "bias": bias})[0] == Counter([_BIAS])
+    assert optimised(source, {**QKV_FEEDS, "bias": bias})[0] == Counter([BIAS])
 
 
 @pytest.mark.parametrize("shape", ["n, t, 16", "2, 5, 16"])
@@ -351,22 +236,6 @@ def test_a_linear_of_one_hot_rows_is_a_lookup_with_the_same_bits(quantized):
     assert np.array_equal(got, want) and np.array_equal(got[0, 3:], np.stack([got[0, 4]] * 2))
 
 
-#: Body, the node asked about, and why it stays.
-STAYS = {
-    "another axis": ("m = ReduceMean (x, first) y = Sub (x, m)", "m", "not along the last axis"),
-    "no norm": ("m = ReduceMean (x, last) y = Sub (x, m)", "m", "no layer or RMS norm"),
-    "a value in between": (_MEAN + "s = Mul (d, d) v = ReduceMean (s, last) e = Add (v, eps) q = Sqrt (e) "
-        "n = Div (d, q) f = Neg (v) y = Add (n, f)", "m", "no layer or RMS norm"),
-    "half forgotten": ("u = Div (x, root2) e = Erf (u) o = Add (e, one) y = Mul (x, o)", "e", "no GELU or SiLU"),
-    "quick GELU": ("u = Mul (x, quick) e = Sigmoid (u) y = Mul (x, e)", "e", "no GELU or SiLU"),
-    "two that vary": ("y = MatMul (x, x2)", "y", "both factors are computed at run time"),
-    "a residual that broadcasts": ("p = MatMul (x, w1) r = ReduceMean (x, first) y = Add (p, r)", "y", "another shape"),
-    "softmax alone": ("y = Softmax (x)", "y", "used in several places"),
-    "softmax over rows": ("s = MatMul (x, x2) p = Softmax <axis = 1> (s) y = MatMul (p, x)", "p", "along axis 1 of 3"),
-    "a mask that is none": ("s = MatMul (x, x2) f = Cast <to = 9> (s) q = Where (f, s, one) p = Softmax (q) "
-        "y = MatMul (p, x)", "p", "a mask has at most -1000.0"),
-    "training": ("y0 = Dropout (x, half, on) y = Neg (y0)", "y0", "it may be in training mode"),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", STAYS)
@@ -399,7 +268,7 @@ def test_constants_that_cannot_be_computed():
 @pytest.mark.parametrize("body,reason", [
     ("f = Conv (x, w4) y = BatchNormalization (f, w, b, w, wide)", "its parameters have different lengths"),
     ("f = Conv (x, w4) y = BatchNormalization (f, wide, wide, wide, wide)", "a number for each of 16 channels"),
-    (_MEAN + "h = Mul (d, w) s = Mul (h, wide) v = ReduceMean (s, last) e = Add (v, eps) q = Sqrt (e) y = Div (d, q)",
+    (MEAN + "h = Mul (d, w) s = Mul (h, wide) v = ReduceMean (s, last) e = Add (v, eps) q = Sqrt (e) y = Div (d, q)",
      "no layer or RMS norm over the last axis"),
 ])  # fmt: skip
 def test_shapes_that_contradict_each_other_are_a_reason(body, reason):
