@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..arguments import checks
+from ..planning.caches import has_gap
 from ..planning.weights import in_memory
 
 
@@ -44,6 +45,8 @@ class Feeds:
     ----------
     values : sequence of onnx_ir.Value
         In order.
+    gaps : mapping of int to int
+        Inputs that may have a gap behind an axis: those of caches.
 
     Attributes
     ----------
@@ -52,23 +55,27 @@ class Feeds:
         What inputs are that nobody gives: initializers that are inputs, too.
     """
 
-    def __init__(self, values: Sequence[ir.Value]) -> None:
+    def __init__(self, values: Sequence[ir.Value], gaps: Mapping[int, int]) -> None:
         self.inputs = list(map(argument, values))
-        self._wanted = [_wanted(value, each.shape) for value, each in zip(values, self.inputs, strict=True)]
+        self._wanted = [
+            (*_wanted(value, each.shape), gaps.get(i, 0))
+            for i, (value, each) in enumerate(zip(values, self.inputs, strict=True))
+        ]
         self._shared = _shared(self.inputs)
         constants = {value.name or "": value.const_value for value in values}
         self.defaults = {name: in_memory(each.numpy()) for name, each in constants.items() if each is not None}
 
     def arrays(self, given: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-        """The arrays in the model's order, as plans take them: C contiguous and aligned."""
+        """The arrays in the model's order, as plans take them: aligned, and C contiguous but for the gaps of caches."""
         if not isinstance(given, Mapping):
             raise TypeError(f"input_feed must be a mapping of names to arrays; got {checks.describe(given)}")
         feeds = []
-        for name, dtype, rank, fixed in self._wanted:
+        for name, dtype, rank, fixed, gap in self._wanted:
             array = given.get(name)
             if type(array) is np.ndarray and array.dtype == dtype and array.ndim == rank:
                 flags, shape = array.flags, array.shape
-                if flags.c_contiguous and flags.aligned and all(shape[axis] == n for axis, n in fixed):
+                dense = flags.c_contiguous or (gap and has_gap(array, gap))
+                if dense and flags.aligned and all(shape[axis] == n for axis, n in fixed):
                     feeds.append(array)
                     continue
             feeds.append(self._array(given, name, dtype))
@@ -137,7 +144,7 @@ class Feeds:
         known = {n: length for n, length in known.items() if isinstance(n, str) and n not in _NO_NAMES}
         feeds: dict[str, np.ndarray] = {}
         guessed: list[str] = []
-        for (name, dtype, _, _), each in zip(self._wanted, self.inputs, strict=True):
+        for (name, dtype, *_), each in zip(self._wanted, self.inputs, strict=True):
             if name in self.defaults and name not in given:
                 continue
             lengths = [n if isinstance(n, int) else known.get(n, OPEN) for n in each.shape]

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..arguments import checks
+from ..planning.caches import begins_with, caches, has_gap
 from ..planning.interpreted import Interpreted
 from ..planning.lowering import KERNELS
 from ..planning.plan import Plan
@@ -109,7 +110,9 @@ class InferenceSession:
             why = "".join(f"; {note}" for note in notes if any(each in note for each in absent))
             raise ValueError(f"{name} has operators that nothing here computes: {', '.join(absent)}{why}")
         graph = self._model.graph
-        self._feeds, self._outputs = Feeds(graph.inputs), list(map(argument, graph.outputs))
+        self._caches = caches(graph)
+        self._feeds = Feeds(graph.inputs, {each.input: each.axis for each in self._caches})
+        self._outputs = list(map(argument, graph.outputs))
         for value in graph.outputs:
             if isinstance(value.type, (ir.SequenceType, ir.OptionalType)):
                 raise ValueError(f"output {value.name} must be a tensor; got {value.type}")
@@ -136,12 +139,14 @@ class InferenceSession:
         run_options : optional
             Taken for code written for ONNX Runtime, and not looked at.
         out : mapping of str to array, optional
-            Arrays that some results are written to: C contiguous, of the result's type and shape.
+            Arrays that some results are written to: C contiguous, of the result's type and shape. That of a cache may
+            be a view of your own memory for it, of which what you feed is a shorter view.
 
         Returns
         -------
         list of array
-            New arrays, or those of `out`.
+            New arrays, or those of `out`. A result that is an input with something behind it, as the caches of a
+            decoder, is a view of memory with room. Fed back, it grows there: then both share memory.
 
         Raises
         ------
@@ -177,11 +182,17 @@ class InferenceSession:
         for name, array in out.items():
             if name not in self._names:
                 raise ValueError(f"out must have names of {', '.join(self._names)}; got {name!r}")
-            if not isinstance(array, np.ndarray) or not array.flags.c_contiguous or not array.flags.writeable:
+            position = self._names.index(name)
+            cache = next((each for each in self._caches if each.output == position), None)
+            plain = isinstance(array, np.ndarray) and array.flags.writeable
+            if not plain or not (array.flags.c_contiguous or (cache and has_gap(array, cache.axis))):
                 raise ValueError(f"out[{name!r}] must be a writable C contiguous array; got {checks.describe(array)}")
-            if any(np.may_share_memory(array, other) for other in (*feeds, *targets.values())):
+            others = [*feeds, *targets.values()]
+            if cache and begins_with(array, feeds[cache.input], cache.axis):
+                del others[cache.input]
+            if any(np.may_share_memory(array, other) for other in others):
                 raise ValueError(f"out[{name!r}] must not share memory with an input or another result")
-            targets[self._names.index(name)] = array
+            targets[position] = array
         return targets
 
     def get_inputs(self) -> list[NodeArg]:

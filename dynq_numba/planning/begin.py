@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
+from .caches import gap_of, gap_strides
 from .segment import Given
 from .tensor import Storage, Tensor, dense_strides
 from .trace import Trace
@@ -16,10 +17,15 @@ MOST = 64
 
 
 def begin(
-    trace: Trace, values: Sequence[ir.Value] | Tensor, arrays: Sequence[np.ndarray], read: set[int]
+    trace: Trace,
+    values: Sequence[ir.Value] | Tensor,
+    arrays: Sequence[np.ndarray],
+    read: set[int],
+    gaps: Mapping[ir.Value, int],
 ) -> tuple[Given, dict[Storage, int]]:
     """Tell a trace what the arrays are, values or the tensor it wanted to know, and the numbers of those in `read`.
 
+    `gaps`: the axis of those that may have a gap behind one.
     Gives that, and which arrays may be read, by their storage.
     """
     sizes, numbers, contents = trace.sizes, [], {}
@@ -36,11 +42,14 @@ def begin(
     for i, (value, array) in enumerate(zip(values, arrays, strict=True)):
         storage = Storage(sizes.variable(0), 0)
         lengths = tuple([sizes.variable(length) for length in array.shape])
-        shape = array.shape if i in read else lengths
-        strides = dense_strides(shape, array.itemsize)
+        shape, axis = array.shape if i in read else lengths, gaps.get(value, -1)
+        if axis < 0:
+            strides = dense_strides(shape, array.itemsize)
+        else:
+            strides = gap_strides(shape, array.itemsize, axis, sizes.variable(gap_of(array, axis)))
         trace.set(value, Tensor(array.dtype, shape, storage, 0, strides, contents=contents.get(i)))
-        bound.append((storage.base.index, array.ndim))
-        if array.size <= MOST and array.dtype.kind in "iub":
+        bound.append((storage.base.index, array.ndim, axis))
+        if array.size <= MOST and array.dtype.kind in "iub" and axis < 0:
             places[storage] = i
     return Given(bound, numbers), places
 

@@ -32,6 +32,7 @@ from ..kernels.program import run as program
 from ..runtime.signatures import WORD
 from ..runtime.threads import ready
 from .begin import begin, behind
+from .caches import caches, grown, origin
 from .frame import Frame
 from .iterated import Iterated
 from .loops import is_loop_of_tensors, outside
@@ -86,9 +87,12 @@ class Plan:
         self._uses = count_uses(self.graph)
         self._outputs: dict[ir.Value, int] = {}
         self._twins: list[tuple[int, int]] = []  # results that are another one again
-        for i, value in enumerate(self.graph.outputs):
+        for i, value in enumerate(map(origin, self.graph.outputs)):
             if self._outputs.setdefault(value, i) != i:
                 self._twins.append((i, self._outputs[value]))
+        found = caches(self.graph) if loop is None else []
+        self._caches = {origin(self.graph.outputs[each.output]): each for each in found}
+        self._gaps = {self.graph.inputs[each.input]: each.axis for each in found}
         self._roots: list[Segment] = []
         self._root = State({}, (Walk(tuple(self.graph)),), Known({}, {}))
         self._apart: set[ir.Node] = set()
@@ -157,7 +161,7 @@ class Plan:
             if watch is not None:
                 watch.enter(segment)
             if segment.steps or segment.results:
-                self._call(frame, segment, results, out, self._run if watch is None else watch.call)
+                self._call(frame, segment, held[0], results, out, self._run if watch is None else watch.call)
             if segment.tail is None:
                 return results
             arrays = self._act(frame, segment.tail) if watch is None else watch.act(self._act, frame, segment.tail)
@@ -214,7 +218,15 @@ class Plan:
         frame.know(self.weights.addresses)
         return bool(self._prepare(segment.words, frame.table, arrays))
 
-    def _call(self, frame: Frame, segment: Segment, results: list[Any], out: dict[int, np.ndarray], run: Call) -> None:
+    def _call(
+        self,
+        frame: Frame,
+        segment: Segment,
+        feeds: tuple[np.ndarray, ...],
+        results: list[Any],
+        out: dict[int, np.ndarray],
+        run: Call,
+    ) -> None:
         part, words = frame.part(segment), frame.words
         words[segment.arena.index] = part.reserve(frame.number(segment.arena_bytes))
         made = []
@@ -222,7 +234,8 @@ class Plan:
             shape = tuple([frame.number(each) for each in result.shape])
             array = out.get(result.position) if out else None
             if array is None:
-                array = np.empty(shape, result.dtype)
+                cache = result.cache
+                array = np.empty(shape, result.dtype) if cache is None else grown(feeds[cache.input], shape, cache.axis)
             elif (array.dtype, array.shape) != (result.dtype, shape):
                 name = self.graph.outputs[result.position].name
                 raise ValueError(
@@ -269,8 +282,8 @@ class Plan:
         while True:
             self.sizes.begin(state.known, hints)
             begun = State(dict(state.values), state.work, state.known, state.made)
-            trace = Trace(self.weights, self._lowerings, begun, self._outputs, self._uses, self._apart)
-            given, places = begin(trace, self._values(tail), arrays, read)
+            trace = Trace(self.weights, self._lowerings, begun, self._outputs, self._uses, self._apart, self._caches)
+            given, places = begin(trace, self._values(tail), arrays, read, self._gaps)
             end = trace.run()
             wanted = behind(end.tensor, places) - read if isinstance(end, Read) else set()
             if not wanted:

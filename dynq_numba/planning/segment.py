@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..kernels.program import run as program
+from .caches import Cache
 from .sizes import AnySize, Shape, Size, Sizes, Turn, hint, largest
 from .tensor import Storage, Tensor
 
@@ -85,13 +86,16 @@ class Result:
     dtype: np.dtype
     shape: Shape
     base: Size
+    #: Where it is a cache: what it begins with, and along which axis.
+    cache: Cache | None = None
 
 
 class Given(NamedTuple):
     """What a segment knows of the arrays that it begins with."""
 
-    #: Where the table has the address, and the lengths of how many axes behind it.
-    places: Sequence[tuple[int, int]]
+    #: Where the table has the address, the lengths of how many axes behind it, and the axis whose gap is behind these,
+    #: or -1.
+    places: Sequence[tuple[int, int, int]]
     #: Of those whose numbers it reads: which array, the place of its numbers in the table, how many, bytes, signed.
     numbers: Sequence[tuple[int, int, int, int, int]]
 
@@ -121,7 +125,7 @@ class Segment:
 
 
 def assemble(
-    sizes: Sizes, steps: list[Step], blocks: Sequence[Storage], given: Given, results: Sequence[tuple[int, int]]
+    sizes: Sizes, steps: list[Step], blocks: Sequence[Storage], given: Given, results: Sequence[tuple[int, int, int]]
 ) -> tuple[np.ndarray, np.ndarray, AnySize, list[Any]]:
     """The record of a segment, its steps' records, the bytes of its arena, and what must live as long."""
     total = lay_out(blocks)

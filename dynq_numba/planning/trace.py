@@ -8,7 +8,7 @@ A segment ends where Python has something to do: an operator without a kernel, n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from ..graph.constants import named
 from ..graph.rewrites.base import fused_from, label
+from .caches import Cache, gap_strides
 from .loops import outside
 from .segment import Given, Result, Segment, Step, Word, assemble
 from .sizes import AnySize, Shape, Varying, product, settled
@@ -65,12 +66,14 @@ class Trace:
         outputs: dict[ir.Value, int],
         uses: dict[ir.Value, int],
         apart: set[ir.Node],
+        caches: Mapping[ir.Value, Cache],
     ) -> None:
         self._lowerings = lowerings
         #: Loops that Python runs, turn by turn, because guards of their bodies did not hold.
         self.apart = apart
         self.weights, self.sizes, self.state = weights, weights.sizes, state
         self.outputs, self.uses = outputs, uses
+        self._caches = caches  # by their results
         self.steps: list[Step] = []
         self.results: list[Result] = []
         self._blocks: list[Storage] = []
@@ -166,6 +169,19 @@ class Trace:
         return Tensor(
             dtype, shape, Storage(base, product(shape) * dtype.itemsize), 0, dense_strides(shape, dtype.itemsize)
         )
+
+    def cache(self, value: ir.Value, dtype: np.dtype, shape: Shape) -> Tensor | None:
+        """Memory for a result that is a cache, where what it begins with may lie already; None where it is none."""
+        found = self._caches.get(value)
+        if found is None:
+            return None
+        base, gap = self.sizes.variable(0), self.sizes.variable(0)
+        self.state.made |= {found.output}
+        self.results.append(Result(found.output, dtype, shape, base, found))
+        strides = gap_strides(shape, dtype.itemsize, found.axis, gap)
+        tensor = Tensor(dtype, shape, Storage(base, product(shape) * dtype.itemsize), 0, strides)
+        self.set(value, tensor)
+        return tensor
 
     def step(self, kernel: str, function: int, words: Sequence[Word], **options: Any) -> None:
         """Add a step."""
@@ -365,7 +381,7 @@ class Trace:
             held = (tail.dense,) if isinstance(tail, Read) else tail.inputs
             for tensor in held:
                 _hold(tensor)
-        results = [(result.base.index, 0) for result in self.results]
+        results = [(each.base.index, 0, each.cache.axis if each.cache else -1) for each in self.results]
         words, records, total, kept = assemble(self.sizes, self.steps, self._blocks, given, results)
         after = None if tail is None else replace(self.state, known=self.sizes.known())
         constants, table_words = list(self.sizes.constants), self.sizes.count

@@ -21,7 +21,7 @@ from ..base.jit import kernel
 from ..base.memory import call_step, load_i32, load_int, load_ptr, load_u8, offset, store_int, store_ptr
 from ..base.record import Pointer, Record
 from ..base.status import FINE
-from ..objects.cpython import ITEMS, data_of, dimension
+from ..objects.cpython import ITEMS, data_of, dimension, stride
 
 
 class Operation(IntEnum):
@@ -66,9 +66,9 @@ class Program(Record):
 class Segment(Program):
     """What is bound before a segment runs."""
 
-    arrays: Pointer  # (place in the table, axes) of each array that it begins with, and of each result
+    arrays: Pointer  # (place in the table, axes, axis of a gap or -1) of each array that it begins with
     array_count: int
-    results: Pointer
+    results: Pointer  # the same of each result
     result_count: int
     numbers: Pointer  # (which array, place in the table, how many, bytes, signed) of those whose numbers it reads
     number_count: int
@@ -99,14 +99,29 @@ def computed(operation, a, b):
 
 
 @kernel
+def gap(array, axis):
+    """Bytes from one stretch of an axis to the next one; 0 where there is one stretch."""
+    for i in range(axis - 1, -1, -1):
+        if dimension(array, i) > 1:
+            return stride(array, i)
+    return 0
+
+
+@kernel
 def bind(arrays, table, places, count):
-    """Write where each of a tuple of arrays lies, and the lengths of its axes: table[place] and the words behind it."""
-    items = offset(arrays, ITEMS)
+    """Write where each of a tuple of arrays lies: table[place]; the words behind it are the lengths of its axes, and
+    its gap where it has an axis of one. Whether there was one."""
+    items, any_gap = offset(arrays, ITEMS), False
     for i in range(count):
-        array, place = load_ptr(items, i), load_int(places, 2 * i)
+        array, place, axes = load_ptr(items, i), load_int(places, 3 * i), load_int(places, 3 * i + 1)
         store_ptr(table, place, data_of(array))
-        for axis in range(load_int(places, 2 * i + 1)):
+        for axis in range(axes):
             store_int(table, place + 1 + axis, dimension(array, axis))
+        grows = load_int(places, 3 * i + 2)
+        if grows >= 0:
+            store_int(table, place + 1 + axes, gap(array, grows))
+            any_gap = True
+    return any_gap
 
 
 @kernel
@@ -176,5 +191,6 @@ def run(segment, table, records, results, threads):
     segment, table, records = Segment(segment.data), table.data, records.data
     store_ptr(table, TABLE, table)
     store_ptr(table, RECORDS, records)
-    bind(results.at, table, segment.results, segment.result_count)
+    if bind(results.at, table, segment.results, segment.result_count):
+        compute(Program(segment), table)  # sizes that depend on a gap: places in results
     return perform(Program(segment), table, records, threads)

@@ -60,7 +60,8 @@ def concat(trace: Trace, node: ir.Node) -> None:
             if i != axis:
                 expect(part.shape[i], length, "lengths of what Concat joins")
     shape = (*parts[0].shape[:axis], total, *parts[0].shape[axis + 1 :])
-    joined(trace, trace.result(node.outputs[0], parts[0].dtype, shape), parts, axis)
+    value, dtype = node.outputs[0], parts[0].dtype
+    joined(trace, trace.cache(value, dtype, shape) or trace.result(value, dtype, shape), parts, axis)
 
 
 def joined(trace: Trace, target: Tensor, parts: list[Tensor], axis: int) -> None:

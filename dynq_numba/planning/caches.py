@@ -1,0 +1,137 @@
+"""Caches of decoders: results that are an input and more behind it, in memory with room to grow.
+
+    past [B, H, T, D] ─┐
+                       Concat ─▶ present [B, H, T + S, D]
+    new  [B, H, S, D] ─┘
+
+    memory of a head  │ 0 … T - 1 │ T … T + S - 1 │ room              │   for C positions, twice those of the first run
+                      past ───────▶
+                      present ────────────────────▶
+
+`present` is a view of its first positions. Where it is fed as `past`, and nobody has written behind it, the next run
+writes only what is new, behind it: what past holds does not change. In all other cases past is copied: to new memory
+where it was grown from twice (two beams), was not made here, or has no room left.
+
+Such arrays are dense but for a *gap* behind the axis that grows: bytes from one stretch of it to the next.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import onnx_ir as ir
+
+from ..kernels.base.memory import ALIGN
+from .sizes import AnySize, Shape
+from .tensor import dense_strides
+
+#: The fewest positions that there is memory for.
+LEAST = 64
+
+
+class Cache(NamedTuple):
+    """Of a graph: the input past, the result present, and the axis along which it grows."""
+
+    input: int
+    output: int
+    axis: int
+
+
+def caches(graph: ir.Graph) -> list[Cache]:
+    """Results of a graph that are an input, of any length, joined with something behind it."""
+    inputs = {value: i for i, value in enumerate(graph.inputs)}
+    found: list[Cache] = []
+    for position, value in enumerate(graph.outputs):
+        node = origin(value).producer()
+        if node is None or (node.domain, node.op_type) != ("", "Concat") or len(node.inputs) != 2:
+            continue
+        past = node.inputs[0]
+        if past not in inputs or past.shape is None:
+            continue
+        axis = node.attributes.get_int("axis") % max(1, len(past.shape))
+        if axis and not isinstance(past.shape[axis], int) and all(each.input != inputs[past] for each in found):
+            found.append(Cache(inputs[past], position, axis))
+    return found
+
+
+def origin(value: ir.Value) -> ir.Value:
+    """What a value is another name of: results are often Identity of what a graph works with."""
+    while True:
+        node = value.producer()
+        source = node.inputs[0] if node is not None and (node.domain, node.op_type) == ("", "Identity") else None
+        if source is None or source.producer() is None or source.graph is not value.graph:
+            return value
+        value = source
+
+
+class Room(np.ndarray[Any, Any]):
+    """Memory, in bytes, with the arrays in it: views of the first positions."""
+
+    #: Positions that are taken, those that there are in all; where the first one is, and the strides of the views.
+    length: int
+    capacity: int
+    start: int
+    view_strides: Shape
+
+
+_LOCK = Lock()
+
+
+def grown(past: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray:
+    """An array of a shape that begins with past along an axis: in its memory where that may be, else in new memory."""
+    room, length = past.base, shape[axis]
+    if type(room) is Room and past.strides == room.view_strides:
+        with _LOCK:
+            free = past.shape[axis] == room.length and length <= room.capacity
+            if free:
+                room.length = length
+        if free:
+            return _view(room, past.dtype, shape)
+    capacity = max(LEAST, 2 * length)
+    whole = (*shape[:axis], capacity, *shape[axis + 1 :])
+    room = Room(int(np.prod(whole, dtype=np.int64)) * past.itemsize + ALIGN, np.uint8)
+    room.length, room.capacity = length, capacity
+    room.start, room.view_strides = -room.ctypes.data % ALIGN, dense_strides(whole, past.itemsize)
+    return _view(room, past.dtype, shape)
+
+
+def _view(room: Room, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    return np.ndarray(shape, dtype, room, room.start, cast("tuple[int, ...]", room.view_strides))
+
+
+def has_gap(array: np.ndarray, axis: int) -> bool:
+    """Whether an array is dense but for a gap behind an axis, as views of caches are."""
+    step, shape, strides = array.itemsize, array.shape, array.strides
+    free = True  # the gap may be in the next stride
+    for i in range(array.ndim - 1, -1, -1):
+        if shape[i] != 1:
+            if i < axis and free and strides[i] >= step:
+                step, free = strides[i], False
+            if strides[i] != step:
+                return False
+        step *= shape[i]
+    return True
+
+
+def begins_with(array: np.ndarray, past: np.ndarray, axis: int) -> bool:
+    """Whether what an array begins with is past, in the same memory."""
+    if array.ndim != past.ndim or array.dtype != past.dtype or array.ctypes.data != past.ctypes.data:
+        return False
+    other = [i for i in range(array.ndim) if i != axis]
+    return all(array.shape[i] == past.shape[i] for i in other) and gap_of(array, axis) == gap_of(past, axis)
+
+
+def gap_of(array: np.ndarray, axis: int) -> int:
+    """Bytes from one stretch of an axis to the next, as `kernels.program.run.gap` has it."""
+    return next((array.strides[i] for i in range(axis - 1, -1, -1) if array.shape[i] > 1), 0)
+
+
+def gap_strides(shape: Shape, itemsize: int, axis: int, gap: AnySize) -> Shape:
+    """The strides of a tensor with a gap behind an axis."""
+    inner, outer = dense_strides(shape[axis:], itemsize), []
+    for length in reversed(shape[:axis]):
+        outer.append(gap)
+        gap = gap * length
+    return (*reversed(outer), *inner)
