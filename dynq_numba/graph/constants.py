@@ -82,7 +82,7 @@ class Constants:
         if value in known:
             return known[value]
         if value.const_value is not None:
-            return value.const_value.numpy()
+            return np.require(value.const_value.numpy(), requirements="A")
         node = value.producer()
         assert node is not None  # `is_constant` has seen to it
         given = [None if each is None else self._evaluate(each, known) for each in node.inputs]

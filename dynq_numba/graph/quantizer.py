@@ -32,19 +32,24 @@ from .recipe import FLOAT, Recipe, Rule
 LEAST = 1024
 #: What is called after each layer: its number, how many there are, and its name.
 Progress = Callable[[int, int, str], None]
+#: What keeps a weight that was made until the model is written.
+Keep = Callable[[ir.TensorProtocol], ir.TensorProtocol]
 
 
 def quantize_graph(
-    model: ir.Model, recipe: Recipe, progress: Progress | None = None, written: Format = DYNQ
+    model: ir.Model, recipe: Recipe, progress: Progress | None = None, written: Format = DYNQ, keep: Keep | None = None
 ) -> Receipt:
     """Quantize the model in place, each layer `written` in a format; gives the receipt.
+
+    Weights are made one at a time, and kept by `keep`.
 
     Raises
     ------
     ValueError
         Where a rule of the recipe matches no layer. The model is then unchanged.
     """
-    return _Quantizer(model, recipe, written).run(progress or (lambda done, of, name: None))
+    quantizer = _Quantizer(model, recipe, written, keep or (lambda tensor: tensor))
+    return quantizer.run(progress or (lambda done, of, name: None))
 
 
 @dataclass
@@ -58,8 +63,8 @@ class _Table:
 
 
 class _Quantizer:
-    def __init__(self, model: ir.Model, recipe: Recipe, written: Format):
-        self.model, self.recipe, self.format = model, recipe, written
+    def __init__(self, model: ir.Model, recipe: Recipe, written: Format, keep: Keep):
+        self.model, self.recipe, self.format, self.keep = model, recipe, written, keep
         self.constants = Constants(model.opset_imports[""])
         self.order = {node: i for i, node in enumerate(nodes(model))}
         self.entries: list[tuple[int, Entry]] = []
@@ -155,13 +160,12 @@ class _Quantizer:
             if isinstance(given, tuple):
                 role, array = given
                 tensor = array if isinstance(array, ir.TensorProtocol) else ir.tensor(np.ascontiguousarray(array))
-                digest = hashlib.sha256(f"{tensor.dtype} {tensor.shape}".encode() + tensor.tobytes()).digest()
-                content = (graph, digest)
+                content = (graph, _digest(tensor.numpy(), f"{tensor.dtype} {tensor.shape}"))
                 if content not in self.stored:
                     name = self.names.unused(f"{base}.{role}")
-                    shape, kind = ir.Shape(tensor.shape.numpy()), ir.TensorType(tensor.dtype)
-                    value = ir.Value(name=name, shape=shape, type=kind, const_value=tensor)
                     tensor.name = name
+                    shape, kind = ir.Shape(tensor.shape.numpy()), ir.TensorType(tensor.dtype)
+                    value = ir.Value(name=name, shape=shape, type=kind, const_value=self.keep(tensor))
                     graph.register_initializer(value)
                     self.stored[content] = value
                     fresh += tensor.nbytes
@@ -270,8 +274,10 @@ def _entry(node: ir.Node, value: ir.Value, array: np.ndarray) -> Entry:
     return Entry(source(value).name or "", node.name or "", node.op_type, array.shape, array.nbytes, array.nbytes)
 
 
-def _digest(array: np.ndarray) -> bytes:
-    return hashlib.sha256(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes()).digest()
+def _digest(array: np.ndarray, form: str = "") -> bytes:
+    found = hashlib.sha256(f"{form} {array.shape}".encode())
+    found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return found.digest()
 
 
 def _distance(ours: Sequence[np.ndarray], floats: Sequence[np.ndarray]) -> float:

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 
 from ..arguments import checks
 from ..graph.canonical import RUNTIME
+from ..graph.model import SMALL_BYTES
+from ..graph.quantizer import Keep
+from . import wire
+from .mapping import ALIGNMENT, Maps, Spill, map_file, release
+from .validity import check, nested
 
 #: Weights beyond this lie in a file beside the model: protobuf ends at 2 GB.
 MOST_INSIDE = 1_800_000_000
-#: Where weights begin in that file, so that it can be mapped.
-ALIGNMENT = 4096
-#: Of a model that was read, in its `meta`: the bytes of the files of weights beside it.
-_BESIDE = "dynq.bytes_beside"
+#: Bytes of a model from which on its weights are mapped where they are; smaller ones are read.
+MAPPED = 1 << 24
+#: Bytes of a model's weights from which on those of its artifact wait on disk until they are written.
+SPILLED = 1 << 28
+#: Of a model that was read, in its `meta`: the files that its weights lie in.
+_MAPS = "dynq.maps"
+#: What finds an external tensor.
+Found = Callable[[ir.ExternalTensor], ir.TensorProtocol]
 
 
 def called(model: Any, argument: str) -> str:
@@ -35,6 +44,8 @@ def called(model: Any, argument: str) -> str:
 def read(model: Any, argument: str = "model") -> ir.Model:
     """A model from a path, bytes, ModelProto or onnx_ir.Model, of which the last two are copied.
 
+    Weights of files stay in these: they are mapped.
+
     Raises
     ------
     TypeError, ValueError
@@ -44,23 +55,29 @@ def read(model: Any, argument: str = "model") -> ir.Model:
     """
     if isinstance(model, (bytes, bytearray, memoryview)):
         data = bytes(model)
-        return _valid(argument, lambda: onnx.load_model_from_string(data))
-    if isinstance(model, (ir.Model, onnx.ModelProto)):
-        proto = _copied(model)
-        return _valid(argument, lambda: proto)
+        return _valid(argument, lambda: _read(data, None))
+    if isinstance(model, onnx.ModelProto):
+        return _valid(argument, lambda: _read(model.SerializeToString(), None))
+    if isinstance(model, ir.Model):
+        return _valid(argument, lambda: _copied(model))
     if not isinstance(model, (str, PathLike)):
         raise TypeError(
             f"{argument} must be a path, bytes, onnx.ModelProto or onnx_ir.Model; got {checks.describe(model)}"
         )
     path = Path(model)
     path.open("rb").close()  # an error of the system's, if it cannot be read
-    return _valid(str(path), lambda: path)
+    return _valid(str(path), lambda: _read(map_file(path), path.parent))
 
 
 def digest(model: Any) -> str:
     """The sha256 of what `read` takes."""
-    if isinstance(model, (ir.Model, onnx.ModelProto)):
-        model = _copied(model).SerializeToString(deterministic=True)
+    if isinstance(model, onnx.ModelProto):
+        model = model.SerializeToString(deterministic=True)
+    if isinstance(model, ir.Model):
+        found = hashlib.sha256()
+        for part in wire.parts(_placed(model.clone(), Maps(b"", None).of_its_folder)):
+            found.update(part)
+        return found.hexdigest()
     if isinstance(model, (bytes, bytearray, memoryview)):
         return hashlib.sha256(model).hexdigest()
     with Path(model).open("rb") as file:
@@ -70,86 +87,100 @@ def digest(model: Any) -> str:
 def nbytes(model: Any, read: ir.Model) -> int | None:
     """Bytes of the file that a model was `read` from, with those of weights beside it; None where there is no file."""
     if isinstance(model, (str, PathLike)):
-        return Path(model).stat().st_size + int(read.meta[_BESIDE])
+        return Path(model).stat().st_size + int(read.meta[_MAPS].beside)
     return len(memoryview(model).cast("B")) if isinstance(model, (bytes, bytearray, memoryview)) else None
 
 
-def _copied(model: ir.Model | onnx.ModelProto) -> onnx.ModelProto:
-    return ir.to_proto(_mapped(model.clone())) if isinstance(model, ir.Model) else copy.deepcopy(model)
+def pages_of(model: ir.Model) -> Maps:
+    """The files that the weights of a model that was read lie in."""
+    found: Maps = model.meta[_MAPS]
+    return found
 
 
-def _valid(name: str, source: Callable[[], Any]) -> ir.Model:
-    """The model, once onnx's checker has nothing against it."""
+@contextmanager
+def clear_errors(name: str, theirs: Sequence[Exception] = ()) -> Iterator[None]:
+    """Let whatever a damaged model breaks be one kind of error, which names it. What callers' functions raise stays."""
     try:
-        given = source()
-        proto = onnx.load(given, load_external_data=False) if isinstance(given, Path) else given
-        if not _moved(proto):  # else what is in the file is nothing that the checker knows
-            onnx.checker.check_model(given)
-        sparse = [each.values.name for each in proto.graph.sparse_initializer]
-        model = ir.from_proto(proto)
-        if isinstance(given, Path):
-            ir.external_data.set_base_dir(model.graph, given.parent)
+        yield
+    except (ValueError, OSError, MemoryError):
+        raise  # with a message of ours
+    except RecursionError as error:
+        raise ValueError(f"{name} is no valid ONNX model: it is nested too deeply") from error
+    except Exception as error:  # what the checker lets through can break a rewrite in any way
+        if any(error is each for each in theirs):
+            raise
+        raise ValueError(f"{name} is no valid ONNX model: {type(error).__name__}: {error}") from error
+
+
+def _valid(name: str, source: Callable[[], ir.Model]) -> ir.Model:
+    """The model, once nothing is against it."""
+    try:
+        return source()
+    except MemoryError:
+        raise
     except Exception as error:  # protobuf, the checker and onnx_ir have kinds of their own
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ValueError(f"{name} is no valid ONNX model: {reason}") from error
-    if sparse:  # onnx_ir leaves them out
-        raise ValueError(f"{name} has sparse initializers, which cannot be read: {', '.join(sparse)}")
-    return _mapped(model)
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Those of branches and bodies, too."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _nodes(attribute.g)
+def _read(data: Any, folder: Path | None) -> ir.Model:
+    """The model in bytes, or in a file that is mapped."""
+    inside = wire.small(memoryview(data)) if len(data) >= MAPPED else bytes(data)
+    maps = Maps(data, folder)
+
+    def found(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
+        return maps.inside(tensor) if tensor.location == wire.INSIDE else maps.outside(tensor)
+
+    return _model(onnx.ModelProto.FromString(inside), maps, found)
 
 
-def _moved(proto: onnx.ModelProto) -> bool:
-    """Put operators of ONNX Runtime in its domain that it writes without one; whether there were some."""
-    found = [node for node in _nodes(proto.graph) if node.op_type == "SimplifiedLayerNormalization" and not node.domain]
-    for node in found:
-        node.domain = RUNTIME
-    if found and not any(each.domain == RUNTIME for each in proto.opset_import):
+def _copied(model: ir.Model) -> ir.Model:
+    maps = Maps(b"", None)
+    proto, large = wire.taken_apart(_placed(model.clone(), maps.of_its_folder))
+    return _model(proto, maps, lambda tensor: large[tensor.offset or 0])
+
+
+def _model(proto: onnx.ModelProto, maps: Maps, found: Found) -> ir.Model:
+    """The model that protobuf has read, once nothing is against it, with weights as arrays where they are."""
+    _move(proto)
+    check(proto)
+    model = _placed(ir.from_proto(proto), found)
+    model.meta[_MAPS] = maps
+    return model
+
+
+def _move(proto: onnx.ModelProto) -> None:
+    """Put operators of ONNX Runtime in its domain that it writes without one."""
+    moved = False
+    for body in nested(proto.graph):
+        for node in body.node:
+            if node.op_type == "SimplifiedLayerNormalization" and not node.domain:
+                node.domain, moved = RUNTIME, True
+    if moved and not any(each.domain == RUNTIME for each in proto.opset_import):
         proto.opset_import.append(onnx.helper.make_opsetid(RUNTIME, 1))
-    return bool(found)
 
 
-def _mapped(model: ir.Model) -> ir.Model:
-    """With external tensors as arrays over one mapping of each file, so that they go wherever the model goes.
+def _placed(model: ir.Model, found: Found) -> ir.Model:
+    """With what is found for each external tensor in its place, so that it goes wherever the model goes."""
 
-    onnx_ir maps each tensor for itself, with a file that stays open.
-    """
-    maps: dict[str, np.ndarray] = {}
-    beside: dict[str, int] = {}
-
-    def mapped(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-        if not isinstance(tensor, ir.ExternalTensor):
-            return tensor
-        path = str(tensor.path)
-        beside[path] = Path(path).stat().st_size
-        if tensor.size == 0 or tensor.dtype.bitwidth < 8:
-            array = tensor.numpy().copy()
-            tensor.release()
-        else:
-            begin, kind = tensor.offset or 0, np.dtype(tensor.dtype.numpy())
-            if path not in maps:
-                maps[path] = np.memmap(path, np.uint8, "r").view(np.ndarray)
-            array = maps[path][begin : begin + tensor.nbytes].view(kind).reshape(tensor.shape.numpy())
-            array = np.require(array, requirements="A")
-        return ir.Tensor(array, tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
+    def placed(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+        return found(tensor) if isinstance(tensor, ir.ExternalTensor) else tensor
 
     for graph in model.graphs():
         for value in graph.initializers.values():
             if value.const_value is not None:
-                value.const_value = mapped(value.const_value)
-        for node in graph:
-            for attribute in list(node.attributes.values()):
-                if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
-                    node.attributes[attribute.name] = ir.AttrTensor(attribute.name, mapped(attribute.as_tensor()))
-    model.meta[_BESIDE] = sum(beside.values())
+                value.const_value = placed(value.const_value)
+        _place_attributes(graph, placed)
+    for function in model.functions.values():
+        _place_attributes(function, placed)
     return model
+
+
+def _place_attributes(nodes: Iterable[ir.Node], placed: Callable[[ir.TensorProtocol], ir.TensorProtocol]) -> None:
+    for node in nodes:
+        for attribute in list(node.attributes.values()):
+            if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                node.attributes[attribute.name] = ir.AttrTensor(attribute.name, placed(attribute.as_tensor()))
 
 
 def check_place(path: str | PathLike[str], name: str = "out") -> None:
@@ -165,24 +196,76 @@ def check_place(path: str | PathLike[str], name: str = "out") -> None:
         raise PermissionError(f"{name} must be in a folder that can be written to; got {path}")
 
 
-def write(model: ir.Model, path: str | PathLike[str]) -> int:
-    """Write a model; `path` appears whole or stays as it was. Large weights go to `path`.data, mapped on reading.
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of the weights of the main graph."""
+    return sum(each.const_value.nbytes for each in model.graph.initializers.values() if each.const_value is not None)
 
-    Gives the bytes of what was written.
+
+@contextmanager
+def spill(model: ir.Model, out: str | PathLike[str] | None) -> Iterator[Keep | None]:
+    """What keeps weights of an artifact of a large model on disk until it is written; None where memory is enough."""
+    if out is None or weight_bytes(model) < SPILLED:
+        yield None
+        return
+    with tempfile.TemporaryFile(dir=Path(out).parent) as file:
+        yield Spill(file).keep
+
+
+def write(model: ir.Model, path: str | PathLike[str]) -> int:
+    """Write a model; `path` appears whole or stays as it was. Gives the bytes of what was written.
+
+    Much weight goes to a file beside it, which is mapped on reading. It is called after its content, so that a model
+    and its weights cannot be of different times; that of a model that was there before goes.
     """
     path = Path(path)
-    whole = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    beside: Path | None = None
     try:
         made = folder / path.name
-        if whole > MOST_INSIDE:
-            data = f"{path.name}.data"
-            ir.save(model, made, external_data=data, alignment=ALIGNMENT)
-            size = made.stat().st_size + (folder / data).stat().st_size
-            os.replace(folder / data, path.with_name(data))
-        else:
-            size = made.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
-        os.replace(made, path)
-        return size
+        with made.open("wb") as file:
+            if weight_bytes(model) > MOST_INSIDE:
+                beside, fresh = _write_beside(model, folder, path, file)
+            else:
+                for part in wire.parts(model):
+                    file.write(part)
+        size = made.stat().st_size + (beside.stat().st_size if beside else 0)
+        try:
+            os.replace(made, path)
+        except BaseException:
+            if beside is not None and fresh:
+                beside.unlink()
+            raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    for each in path.parent.iterdir():
+        if each != beside and _of(path).fullmatch(each.name):
+            each.unlink(missing_ok=True)
+    return size
+
+
+def _of(path: Path) -> re.Pattern[str]:
+    """Names of files of weights of a model."""
+    return re.compile(rf"{re.escape(path.name)}\.[0-9a-f]{{16}}\.data")
+
+
+def _write_beside(model: ir.Model, folder: Path, path: Path, file: BinaryIO) -> tuple[Path, bool]:
+    """Write weights beside a model and the rest to `file`; where the weights are, and whether they were not before."""
+    proto, large = wire.taken_apart(model, SMALL_BYTES)
+    content, places = hashlib.sha256(), []
+    with (folder / "data").open("wb") as data:
+        for tensor in large:
+            data.seek(-(-data.tell() // ALIGNMENT) * ALIGNMENT)
+            part = wire.data_of(tensor)
+            places.append((data.tell(), len(part)))
+            content.update(part)
+            data.write(part)
+            release(tensor)
+    beside = path.with_name(f"{path.name}.{content.hexdigest()[:16]}.data")
+    for each in proto.graph.initializer:
+        i = wire.left_out(each)
+        if i is not None:
+            wire.point_to(each, beside.name, *places[i])
+    file.write(proto.SerializeToString(deterministic=True))
+    fresh = not beside.exists()
+    os.replace(folder / "data", beside)
+    return beside, fresh

@@ -96,7 +96,9 @@ def _optimised(model: Any, out: str | PathLike[str] | None) -> tuple[list[str], 
         files.check_place(out)
     found = files.read(model)
     before = [label(node) for node in nodes(found)]
-    found, _, notes = runnable(found, files.called(model, "model"))
+    name = files.called(model, "model")
+    with files.clear_errors(name):
+        found, _, notes = runnable(found, name)
     if out is not None:
         files.write(found, out)
     return before, found, notes

@@ -140,9 +140,22 @@ def quantize(
         files.check_place(out)
     found, digest = files.read(model), files.digest(model)
     source_bytes = files.nbytes(model, found)
-    found, notes = canonical(found, files.called(model, "model"))
-    notes += with_true_outputs(found)
-    receipt = quantize_graph(found, Recipe(rules, default, patterns("include", include)), progress, written)
+    name, pages, theirs = files.called(model, "model"), files.pages_of(found), list[Exception]()
+    chosen = Recipe(rules, default, patterns("include", include))
+
+    def before_each(done: int, layers: int, label: str) -> None:
+        pages.release()
+        try:
+            if progress is not None:
+                progress(done, layers, label)
+        except Exception as error:
+            theirs.append(error)
+            raise
+
+    with files.clear_errors(name, theirs), files.spill(found, out) as keep:
+        found, notes = canonical(found, name)
+        notes += with_true_outputs(found)
+        receipt = quantize_graph(found, chosen, before_each, written, keep)
     receipt.source_sha256, receipt.source_bytes = digest, source_bytes
     receipt.notes = notes + receipt.notes
     attention = given.attention or (FLOAT if bits == FLOAT else 8)

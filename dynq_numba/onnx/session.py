@@ -99,13 +99,9 @@ class InferenceSession:
         check_providers(providers)
         name = files.called(path_or_bytes, "path_or_bytes")
         model = files.read(path_or_bytes, "path_or_bytes")
-        try:
+        with files.clear_errors(name):
             self._model, notes, _ = runnable(model, name)
             absent = missing(self._model)
-        except (ValueError, TypeError, MemoryError):
-            raise
-        except Exception as error:  # what the checker lets through can break a rewrite in any way
-            raise ValueError(f"{name} is no valid ONNX model: {type(error).__name__}: {error}") from error
         if absent:
             why = "".join(f"; {note}" for note in notes if any(each in note for each in absent))
             raise ValueError(f"{name} has operators that nothing here computes: {', '.join(absent)}{why}")
