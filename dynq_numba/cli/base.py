@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,7 +100,10 @@ def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
 
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
-            np.savez(file, **arrays)
+            with zipfile.ZipFile(file, "w") as archive:  # np.savez takes some names for arguments of its own
+                for name, array in arrays.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
             file.flush()
             Path(file.name).chmod(0o666 & ~_umask())
             os.replace(file.name, path)

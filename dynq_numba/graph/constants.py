@@ -15,6 +15,8 @@ import onnx
 import onnx_ir as ir
 from onnx import helper
 
+from .bounds import MOST, ROUNDS, check_size
+
 #: Operators that give another result each time; and the one behind which a weight is integers already.
 _NOT_CONSTANT = {
     "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli",
@@ -30,24 +32,37 @@ class Constants:
 
     Parameters
     ----------
-    opset : int
-        The model's.
+    model : onnx_ir.Model
     """
 
-    def __init__(self, opset: int) -> None:
-        self.opset = opset
+    def __init__(self, model: ir.Model) -> None:
+        self.opset = model.opset_imports.get("", 0)
+        stored = (each.const_value for each in model.graph.initializers.values())
+        self._most = max(MOST, sum(each.size for each in stored if each is not None))
+        self._left = ROUNDS * self._most
         self._known: dict[ir.Value, bool] = {}
 
     def is_constant(self, value: ir.Value | None) -> bool:
         """Whether a value is the same in every run."""
         if value is None:
             return False
-        if value not in self._known:
-            self._known[value] = False  # a loop, which no valid graph has, is none
-            self._known[value] = self._decide(value)
+        left, begun = [value], set[ir.Value]()
+        while left:  # no recursion: graphs are thousands of nodes deep
+            last = left[-1]
+            needed = False if last in self._known else self._needs(last)
+            if not isinstance(needed, bool):
+                unknown = [each for each in needed if each not in self._known]
+                if unknown and last not in begun and all(self._known.get(each, True) for each in needed):
+                    begun.add(last)
+                    left += unknown
+                    continue
+                needed = all(self._known.get(each, False) for each in needed)  # a loop, which none has, is not
+            self._known.setdefault(last, needed)
+            left.pop()
         return self._known[value]
 
-    def _decide(self, value: ir.Value) -> bool:
+    def _needs(self, value: ir.Value) -> bool | list[ir.Value]:
+        """Whether a value is constant, or which values must be for it."""
         if isinstance(value.type, (ir.SequenceType, ir.OptionalType)):
             return False
         if value.const_value is not None:
@@ -60,7 +75,7 @@ class Constants:
         if graphs_of(node):
             return False
         given = [each for each in node.inputs if each is not None]
-        return bool(given) and all(map(self.is_constant, given))
+        return given or False
 
     def is_integers(self, node: ir.Node) -> bool:
         """Whether a node gives a constant that is stored as integers, as another quantizer has left it."""
@@ -70,7 +85,7 @@ class Constants:
         """The array of a constant value in its own dtype, or None where it is not constant."""
         if value is None or not self.is_constant(value):
             return None
-        return self._evaluate(value, {})
+        return self._evaluate(value)
 
     def weight(self, value: ir.Value) -> np.ndarray:
         """The array of a value that is known to be constant."""
@@ -78,16 +93,36 @@ class Constants:
         assert array is not None
         return array
 
-    def _evaluate(self, value: ir.Value, known: dict[ir.Value, np.ndarray]) -> np.ndarray:
-        if value in known:
-            return known[value]
-        if value.const_value is not None:
-            return np.require(value.const_value.numpy(), requirements="A")
-        node = value.producer()
-        assert node is not None  # `is_constant` has seen to it
-        given = [None if each is None else self._evaluate(each, known) for each in node.inputs]
-        known.update(zip(node.outputs, folded(node, given, self.opset), strict=False))
+    def _evaluate(self, value: ir.Value) -> np.ndarray:
+        known: dict[ir.Value, np.ndarray] = {}
+        left = [value]
+        while left:
+            last = left[-1]
+            node, tensor = last.producer(), last.const_value
+            if last not in known and tensor is not None:
+                known[last] = np.require(tensor.numpy(), requirements="A")
+            elif last not in known:
+                assert node is not None  # `is_constant` has seen to it
+                wanted = [each for each in node.inputs if each is not None and each not in known]
+                if wanted:
+                    left += wanted
+                    continue
+                given = [None if each is None else known[each] for each in node.inputs]
+                known.update(zip(node.outputs, self.folded(node, given), strict=False))
+            left.pop()
         return known[value]
+
+    def folded(self, node: ir.Node, given: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        """`run_node` of constants; ValueError where a model asks for what cannot be computed, or for too much."""
+        try:
+            check_size(node, given, self.opset, self._most)
+            results = run_node(node, given, self.opset)
+            self._left -= sum(each.size for each in results)
+            if self._left < 0:
+                raise ValueError(f"constants of the model have more than {ROUNDS} times {self._most} elements")
+        except Exception as error:  # onnx.reference raises whatever numpy does
+            raise named(node, error) from error
+        return results
 
 
 def source(value: ir.Value) -> ir.Value:
@@ -104,12 +139,8 @@ def run_node(node: ir.Node, given: Sequence[np.ndarray | None], opset: int) -> l
     return evaluator(node, given, opset, every=True)(given)
 
 
-def folded(node: ir.Node, given: Sequence[np.ndarray | None], opset: int) -> list[np.ndarray]:
-    """`run_node` of constants; ValueError where a model asks for what cannot be computed."""
-    try:
-        return run_node(node, given, opset)
-    except Exception as error:  # onnx.reference raises whatever numpy does
-        raise named(node, error) from error
+class NodeError(ValueError):
+    """A node's error, which does not say of which model it is."""
 
 
 def named(node: ir.Node, error: Exception) -> Exception:
@@ -118,7 +149,7 @@ def named(node: ir.Node, error: Exception) -> Exception:
         return error
     name = node.name or next((value.name for value in node.outputs if value.name), "")
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return ValueError(f"{node.op_type} {name} cannot be computed: {reason}")
+    return NodeError(f"{node.op_type} {name} cannot be computed: {reason}")
 
 
 def run_function(function: ir.Function, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -12,6 +12,8 @@ from onnx_ir.passes import common
 OPSET, IR_VERSION = 21, 10
 #: The domain of our functions, and its version; and the key of the receipt in an artifact's metadata.
 DOMAIN, VERSION, RECEIPT = "dynq", 1, "dynq.receipt"
+#: With longer vectors in a graph onnx does not follow lengths that it computes: it takes 140 bytes for each element.
+LONGEST = 1 << 18
 #: Initializers up to this size travel through the converter of opsets: it reads shapes and axes in them.
 SMALL_BYTES = 4096
 
@@ -51,10 +53,19 @@ def infer_shapes(model: ir.Model) -> None:
     """Shapes and types of all values as onnx infers them, in place of those that exporters wrote beside them."""
     own, weights = len(model.graph.inputs), weights_led_past(model)
     try:
-        proto = onnx.shape_inference.infer_shapes(relaxed(ir.to_proto(model)), data_prop=True)
+        given = relaxed(ir.to_proto(model))
     finally:
         weights_back(model, own, weights)
+    proto = onnx.shape_inference.infer_shapes(given)
+    if _longest(proto.graph) <= LONGEST:
+        proto = onnx.shape_inference.infer_shapes(given, data_prop=True)
     _take_shapes(model.graph, proto.graph)
+
+
+def _longest(graph: onnx.GraphProto) -> int:
+    """The longest vector that is known."""
+    shapes = (each.type.tensor_type.shape.dim for values in (graph.input, graph.value_info) for each in values)
+    return max((dims[0].dim_value for dims in shapes if len(dims) == 1), default=0)
 
 
 def _take_shapes(graph: ir.Graph, proto: onnx.GraphProto) -> None:

@@ -65,7 +65,7 @@ class _Table:
 class _Quantizer:
     def __init__(self, model: ir.Model, recipe: Recipe, written: Format, keep: Keep):
         self.model, self.recipe, self.format, self.keep = model, recipe, written, keep
-        self.constants = Constants(model.opset_imports[""])
+        self.constants = Constants(model)
         self.order = {node: i for i, node in enumerate(nodes(model))}
         self.entries: list[tuple[int, Entry]] = []
         self.seen: set[ir.Value] = set()
@@ -139,7 +139,7 @@ class _Quantizer:
             except ValueError as why:  # from packing: what our kernels cannot do
                 raise Unfit(str(why)) from why
         made = self.format.written(found, made)
-        probe = kind.probe(found, arrays, made.packed, self.constants.opset)
+        probe = kind.probe(found, arrays, made.packed, self.constants)
         error = None if probe.floats is None else _distance(probe.ours, probe.floats)
         inputs, fresh = self.inputs(made, found)
         tied = made.table if self.place(found) is self.model.graph else None

@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from ..arguments import checks
 from ..graph.canonical import RUNTIME
+from ..graph.constants import NodeError
 from ..graph.model import SMALL_BYTES
 from ..graph.quantizer import Keep
 from . import wire
@@ -102,6 +103,8 @@ def clear_errors(name: str, theirs: Sequence[Exception] = ()) -> Iterator[None]:
     """Let whatever a damaged model breaks be one kind of error, which names it. What callers' functions raise stays."""
     try:
         yield
+    except NodeError as error:
+        raise ValueError(f"{name}: {error}") from error
     except (ValueError, OSError, MemoryError):
         raise  # with a message of ours
     except RecursionError as error:

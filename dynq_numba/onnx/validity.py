@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 
 import onnx
 import onnx_ir as ir
@@ -22,6 +23,9 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "float_data": ("FLOAT", "COMPLEX64"), "double_data": ("DOUBLE", "COMPLEX128"), "int64_data": ("INT64",),
     "uint64_data": ("UINT32", "UINT64"), "string_data": ("STRING",),
 }  # fmt: skip
+
+#: What a function is known by.
+_OF_FUNCTION, _OF_CALL = attrgetter("domain", "name", "overload"), attrgetter("domain", "op_type", "overload")
 
 Body = onnx.GraphProto | onnx.FunctionProto
 
@@ -107,14 +111,14 @@ def _check_tensor(tensor: TensorProto) -> None:
 
 def _check_functions(proto: onnx.ModelProto) -> None:
     """No function calls itself, and all of them in their places are a model that can be held."""
-    functions = {(each.domain, each.name, each.overload): each for each in proto.functions}
+    functions = {_OF_FUNCTION(each): each for each in proto.functions}
     sizes: dict[tuple[str, str, str], int] = {}
 
     def size(body: Body, callers: tuple[tuple[str, str, str], ...]) -> int:
         total = 0
         for each in nested(body):
             for node in each.node:
-                key = (node.domain, node.op_type, node.overload)
+                key = _OF_CALL(node)
                 if key in callers:
                     way = " → ".join(k[1] for k in (*callers[callers.index(key) :], key))
                     raise ValueError(f"functions must not call themselves; got {way}")

@@ -22,7 +22,7 @@ class Weights:
     def __init__(self, model: ir.Model, sizes: Sizes) -> None:
         self.model, self.sizes = model, sizes
         self.opset = model.opset_imports.get("", 0)
-        self.constants = Constants(self.opset)
+        self.constants = Constants(model)
         #: Words of the table that are the same in every frame: where constants are.
         self.addresses: list[tuple[int, int]] = []
         self._tensors: dict[ir.Value, Tensor] = {}

@@ -247,7 +247,7 @@ def test_a_sparse_weight_is_a_clear_error():
     )
     source = parsed("float[m, 40] x", "float[m, 50] y", "y = MatMul (x, w)")
     source.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [40, 50]))
-    with pytest.raises(ValueError, match="model is no valid .*: it has sparse initializers, which cannot be read: w"):
+    with pytest.raises(ValueError, match=r"model is no valid .*: it has sparse initializers, which cannot be read: w"):
         quantize(source)
 
 

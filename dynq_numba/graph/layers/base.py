@@ -86,5 +86,5 @@ class LayerKind(ABC):
         """What a layer with these float32 weights becomes; raises `Unfit`, or ValueError from packing."""
 
     @abstractmethod
-    def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, opset: int) -> Probe:
+    def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, constants: Constants) -> Probe:
         """The layer in float and by our kernels."""

@@ -73,13 +73,13 @@ class Conv(LayerKind):
         ]
         return Replacement(_function(node, weight.ndim - 2), inputs, packed, "int8_per_channel")
 
-    def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, opset: int) -> Probe:
+    def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, constants: Constants) -> Probe:
         weight = arrays[0]
         geometry = _geometry(found.node, weight.ndim - 2)
         size = [taps * step + 8 for taps, step in zip(weight.shape[2:], geometry["dilation"], strict=True)]
         channels = weight.shape[1] * geometry["groups"]
         x = np.random.default_rng(0).standard_normal((1, channels, *size), np.float32)
-        floats = run_node(found.node, [x, weight, found.bias][: len(found.node.inputs)], opset)
+        floats = run_node(found.node, [x, weight, found.bias][: len(found.node.inputs)], constants.opset)
         return Probe(floats, [conv(x, packed)])
 
 

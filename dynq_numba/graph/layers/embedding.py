@@ -74,7 +74,7 @@ class Embedding(LayerKind):
         made = function("EmbeddingOf", "weight, weight_scale, ids", _OF_LINEAR)
         return Replacement(made, [weight, scale, ids], packed, packed.scheme, floats=())
 
-    def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, opset: int) -> Probe:
+    def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, constants: Constants) -> Probe:
         table = arrays[0]
         ids = np.random.default_rng(0).integers(0, len(table), PROBES)
         ours = embedding(ids, packed) if hasattr(packed, "minimum") else packed.dequantize()[ids]

@@ -177,7 +177,7 @@ class Linear(LayerKind):
         described = packed.scheme if packed.x_bits == 8 else f"{packed.scheme}, x_bits=16"
         return Replacement(made, inputs, packed, described, before, after, table=weight)
 
-    def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, opset: int) -> Probe:
+    def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, constants: Constants) -> Probe:
         weight = _outputs_by_inputs(found, arrays[0])
         x = np.random.default_rng(0).standard_normal((PROBES, weight.shape[1]), np.float32)
         floats = x @ weight.T

@@ -97,16 +97,16 @@ class Recurrent(LayerKind):
             raise Unfit("the peepholes are computed at run time")
         return np.asarray(array, np.float32)
 
-    def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, opset: int) -> Probe:
+    def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, constants: Constants) -> Probe:
         node = found.node
         x = np.random.default_rng(0).standard_normal((_TIMES, _BATCH, packed.input_size), np.float32)
         run: Callable[..., Any] = getattr(recurrent, node.op_type.lower())
         y, *ends = run(x, packed)
         y = y.reshape(_TIMES, _BATCH, packed.directions, packed.state_size).swapaxes(1, 2)
-        given = [x, *arrays, found.bias, None, None, None, self._peepholes(node, Constants(opset))]
+        given = [x, *arrays, found.bias, None, None, None, self._peepholes(node, constants)]
         count = len(node.outputs)
         try:
-            floats = run_node(node, given[: len(node.inputs)], opset)[:count]
+            floats = run_node(node, given[: len(node.inputs)], constants.opset)[:count]
         except (NotImplementedError, RuntimeError):  # onnx.reference knows not every activation
             floats = None
         return Probe(floats, [y, *ends][:count])

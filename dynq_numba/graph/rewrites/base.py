@@ -82,7 +82,7 @@ class Editor:
     def __init__(self, model: ir.Model) -> None:
         self.model = model
         self.opset = model.opset_imports[""]
-        self.constants = Constants(self.opset)
+        self.constants = Constants(model)
         self.names = Names(model)
         #: Names of the nodes that were replaced since somebody emptied it.
         self.replaced: list[str] = []

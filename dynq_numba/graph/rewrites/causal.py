@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from ..constants import folded, graphs_of
+from ..constants import graphs_of
 from .base import Dimension, Editor, identifier
 
 #: What an additive mask or a Where must put on a score to make its weight 0.
@@ -186,7 +186,7 @@ def _compute(
         if identifier(node) == "Shape":
             results = [_shape(node, sizes, other, edit)]
         else:
-            results = folded(node, [array(each) for each in node.inputs], edit.opset)
+            results = edit.constants.folded(node, [array(each) for each in node.inputs])
         known.update(zip(node.outputs, results, strict=False))
     found = array(mask)
     assert found is not None

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from ..constants import folded
 from .base import Dimension, Editor, NoMatch, identifier
 from .shapes import parts
 
@@ -131,7 +130,7 @@ class Numbers:
             if any(array is None and each is not None for array, each in zip(given, node.inputs, strict=True)):
                 return None
             try:
-                results = folded(node, given, self.edit.opset)
+                results = self.edit.constants.folded(node, given)
                 wide = [each.astype(np.float64) if each.dtype == np.float32 else each for each in results]  # of Cast
                 known.update(zip(node.outputs, wide, strict=False))
             except ValueError:  # of onnx.reference

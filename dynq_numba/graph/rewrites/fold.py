@@ -11,7 +11,6 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from ..constants import folded
 from ..names import nodes
 from .base import Editor
 from .shapes import known, parts
@@ -44,7 +43,7 @@ def _constants(node: ir.Node, edit: Editor) -> list[np.ndarray] | None:
     if not node.outputs or not all(map(edit.constants.is_constant, node.outputs)):
         return None
     given = [None if value is None else edit.constants.weight(value) for value in node.inputs]
-    arrays = folded(node, given, edit.opset)
+    arrays = edit.constants.folded(node, given)
     most = max(MOST_BYTES, 4 * sum(array.nbytes for array in given if array is not None))  # float16 to float64
     return arrays if sum(array.nbytes for array in arrays) <= most else None
 

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from ..constants import folded
 from ..names import nodes
 from .base import Editor, identifier
 
@@ -44,7 +43,7 @@ def parts(shape: ir.Value | None, edit: Editor) -> list[Part] | None:
         if kind == "Gather":  # onnx.reference takes a while to import, and most models need it for these only
             places = np.take(numbers, np.asarray(arrays[0], np.int64), mode="raise")
         else:
-            places = folded(node, [numbers, *arrays], edit.opset)[0]
+            places = edit.constants.folded(node, [numbers, *arrays])[0]
         return [whole[place] for place in places.reshape(-1)]
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -55,15 +56,20 @@ _TYPES = {
 }
 
 
-def _each(function: Callable[..., AnySize]) -> Callable[[ir.Node, list], np.ndarray]:
+def _each(function: Callable[..., AnySize]) -> Callable[[ir.Node, list], np.ndarray | None]:
     spread = np.frompyfunc(function, 2, 1)
-    return lambda node, given: np.asarray(spread(*given), object)
+    return lambda node, given: np.asarray(spread(*given), object) if _are_few(given) else None
 
 
-def _all(function: Callable[..., AnySize]) -> Callable[[ir.Node, list], np.ndarray]:
+def _all(function: Callable[..., AnySize]) -> Callable[[ir.Node, list], np.ndarray | None]:
     """Of one number or more."""
     spread = np.frompyfunc(function, 2, 1)
-    return lambda node, given: np.asarray(reduce(spread, given), object)
+    return lambda node, given: np.asarray(reduce(spread, given), object) if _are_few(given) else None
+
+
+def _are_few(given: list) -> bool:
+    """Whether arrays stay small when they are spread over each other."""
+    return prod(np.broadcast_shapes(*(each.shape for each in given))) <= SMALL
 
 
 def _divide(a: AnySize, b: AnySize) -> AnySize:
@@ -137,7 +143,9 @@ def _cast(node: ir.Node, given: list) -> np.ndarray | None:
     return given[0] if to.kind in "iu" and to.itemsize >= 4 else None
 
 
-def _where(node: ir.Node, given: list) -> np.ndarray:
+def _where(node: ir.Node, given: list) -> np.ndarray | None:
+    if not _are_few(given):
+        return None
     return np.asarray(
         np.frompyfunc(lambda c, a, b: a if (c == 1 if isinstance(c, Size) else c) else b, 3, 1)(*given), object
     )
