@@ -8,7 +8,8 @@ It is imported on use: sessions seldom need it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -136,7 +137,7 @@ def source(value: ir.Value) -> ir.Value:
 
 def run_node(node: ir.Node, given: Sequence[np.ndarray | None], opset: int) -> list[np.ndarray]:
     """All results that onnx.reference gives for one node of arrays, named or not; None where an input is left out."""
-    return evaluator(node, given, opset, every=True)(given)
+    return evaluator(node, given, {"": opset}, every=True)(given)
 
 
 class NodeError(ValueError):
@@ -186,41 +187,44 @@ def graphs_of(node: ir.Node) -> list[ir.Graph]:
 
 
 def evaluator(
-    node: ir.Node, given: Sequence[np.ndarray | None], opset: int, functions: Sequence[onnx.FunctionProto] = (),
+    node: ir.Node, given: Sequence[Any], versions: Mapping[str, int], functions: Sequence[onnx.FunctionProto] = (),
     *, every: bool = False,
-) -> Callable[[Sequence[np.ndarray | None]], list[np.ndarray]]:
-    """A function that computes a node by onnx.reference on arrays of the types of these.
+) -> Callable[[Sequence[Any]], list[Any]]:
+    """A function that computes a node by onnx.reference on arrays of the types of these, and on lists of arrays.
 
-    They are its inputs, None where one is left out, and then what it reads of outside (`captured`). It gives the
-    results that have a name, or `every` one.
+    They are its inputs, None where one is left out, and then what it reads of outside (`captured`). `versions` are
+    those of domains. It gives the results that have a name, or `every` one.
     """
     from onnx.reference import ReferenceEvaluator
 
     outer = [value.name or "" for value in captured(node)]
-    inputs = [f"dynq.input.{i}" if array is not None else "" for i, array in enumerate(given[: len(node.inputs)])]
+    inputs = [f"dynq.input.{i}" if value is not None else "" for i, value in enumerate(node.inputs)]
     outputs = [f"dynq.output.{i}" if every or value.name else "" for i, value in enumerate(node.outputs)]
     proto = ir.serde.serialize_node(node)
     del proto.input[:], proto.output[:]
+    if node.domain == "ai.onnx.preview":  # there, graphs see nothing of outside
+        inner = [(name, each) for name, each in zip(outer, given[len(inputs) :], strict=True)]
+        for attribute in proto.attribute:
+            attribute.g.initializer.extend(onnx.numpy_helper.from_array(each, name) for name, each in inner)
     proto.input.extend(inputs)
     proto.output.extend(outputs)
     names = [*inputs, *outer]
     # A model and not a function: some operators are functions themselves, chosen by the types of what they are given.
-    values = [
-        helper.make_tensor_value_info(name, ir.DataType.from_numpy(array.dtype).value, None)
-        for name, array in zip(names, given, strict=True)
-        if array is not None
-    ]
+    values = [_described(name, each) for name, each in zip(names, given, strict=True) if name]
     results = [onnx.ValueInfoProto(name=name) for name in outputs if name]
     graph = helper.make_graph([proto], "node", values, results)
-    domains = {node.domain: 1} | {"": opset}
-    imports = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
+    imports = [helper.make_opsetid(domain, versions.get(domain, 1)) for domain in {node.domain, ""}]
     session = ReferenceEvaluator(helper.make_model(graph, opset_imports=imports, functions=functions))
 
-    def run(arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-        feeds = {name: array for name, array in zip(names, arrays, strict=True) if array is not None}
-        found = session.run(None, feeds)
-        if any(result is None or isinstance(result, list) for result in found):
-            raise TypeError("its result is a sequence or nothing, and only tensors can be held")
-        return [np.asarray(result) for result in found]
+    def run(arrays: Sequence[Any]) -> list[Any]:
+        found = session.run(None, {name: each for name, each in zip(names, arrays, strict=True) if name})
+        return [each if each is None or isinstance(each, list) else np.asarray(each) for each in found]
 
     return run
+
+
+def _described(name: str, value: Any) -> onnx.ValueInfoProto:
+    """What it is told of an input: of arrays of numbers the type, on which some operators depend."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind in "OUST":
+        return onnx.ValueInfoProto(name=name)
+    return helper.make_tensor_value_info(name, ir.DataType.from_numpy(value.dtype).value, None)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from ..arguments import checks
 from ..planning.caches import has_gap
+from ..planning.objects import holds_objects
 from ..planning.weights import in_memory
 
 
@@ -61,15 +62,19 @@ class Feeds:
             (*_wanted(value, each.shape), gaps.get(i, 0))
             for i, (value, each) in enumerate(zip(values, self.inputs, strict=True))
         ]
+        self._objects = {value.name or "": value.type for value in values if holds_objects(value)}
         self._shared = _shared(self.inputs)
         constants = {value.name or "": value.const_value for value in values}
         self.defaults = {name: in_memory(each.numpy()) for name, each in constants.items() if each is not None}
 
-    def arrays(self, given: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-        """The arrays in the model's order, as plans take them: aligned, and C contiguous but for the gaps of caches."""
+    def arrays(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The feeds in the model's order, as plans take them.
+
+        Arrays of numbers are aligned, and C contiguous but for the gaps of caches.
+        """
         if not isinstance(given, Mapping):
             raise TypeError(f"input_feed must be a mapping of names to arrays; got {checks.describe(given)}")
-        feeds = []
+        feeds: list[Any] = []
         for name, dtype, rank, fixed, gap in self._wanted:
             array = given.get(name)
             if type(array) is np.ndarray and array.dtype == dtype and array.ndim == rank:
@@ -89,7 +94,7 @@ class Feeds:
                 raise ValueError(f"{dimension} must be one length in all inputs, or 1; {a}, {b}")
         return tuple(feeds)
 
-    def _array(self, given: Mapping[str, Any], name: str, dtype: np.dtype) -> np.ndarray:
+    def _array(self, given: Mapping[str, Any], name: str, dtype: np.dtype) -> Any:
         """An array that is not plain, or an error."""
         if name not in given:
             if name in self.defaults:
@@ -97,7 +102,12 @@ class Feeds:
                     self._refuse(given)
                 return self.defaults[name]
             self._refuse(given)
-        array = given[name]
+        array: Any = given[name]
+        if name in self._objects:
+            array = taken(name, array, self._objects[name])
+            if isinstance(self._objects[name], ir.TensorType) and not _fits(array.shape, self._input(name).shape):
+                raise ValueError(f"{name} must have shape {_readable(self._input(name).shape)}; got {array.shape}")
+            return array
         if isinstance(array, np.generic):
             array = np.asarray(array)
         elif isinstance(array, (list, tuple, int, float, bool)):
@@ -147,6 +157,8 @@ class Feeds:
         for (name, dtype, *_), each in zip(self._wanted, self.inputs, strict=True):
             if name in self.defaults and name not in given:
                 continue
+            if name in self._objects:
+                raise ValueError(f"{name} is {each.type}: there are zeros of numbers only")
             lengths = [n if isinstance(n, int) else known.get(n, OPEN) for n in each.shape]
             feeds[name] = np.zeros(given.get(name, lengths), dtype)
             if name not in given:
@@ -156,9 +168,11 @@ class Feeds:
 
 
 def _wanted(value: ir.Value, shape: list[Any]) -> tuple[str, np.dtype, int, list[tuple[int, int]]]:
-    """Name, type, axes and fixed lengths of an input."""
-    if value.dtype in (None, ir.DataType.STRING) or not isinstance(value.type, ir.TensorType):
-        raise ValueError(f"input {value.name} must be a tensor of numbers of a known type; got {value.type}")
+    """Name, type, axes and fixed lengths of an input; of no array -1 axes."""
+    if value.dtype is None:
+        raise ValueError(f"input {value.name} must be of a known type; got {value.type}")
+    if not isinstance(value.type, ir.TensorType):
+        return value.name or "", np.dtype(object), -1, []
     fixed = [(axis, n) for axis, n in enumerate(shape) if isinstance(n, int)]
     return value.name or "", np.dtype(value.dtype.numpy()), len(shape), fixed
 
@@ -179,10 +193,39 @@ def _shared(inputs: Sequence[NodeArg]) -> list[tuple[str, list[Place]]]:
 
 def argument(value: ir.Value) -> NodeArg:
     """An input or output as callers see it."""
-    lengths = [] if value.shape is None else [n if isinstance(n, int) else n.value for n in value.shape]
+    dims = value.shape if isinstance(value.type, ir.TensorType) else None
+    lengths = [n if isinstance(n, int) else n.value for n in dims or ()]
     shape = [None if isinstance(n, int) and n < 0 else n for n in lengths]  # some exporters write -1
-    kind = "" if value.dtype is None else value.dtype.name
-    return NodeArg(value.name or "", f"tensor({_TYPE_NAMES.get(kind, kind.lower())})", shape)
+    return NodeArg(value.name or "", _type_name(value.type), shape)
+
+
+def _type_name(kind: ir.TypeProtocol | None) -> str:
+    if isinstance(kind, ir.SequenceType):
+        return f"seq({_type_name(kind.elem_type)})"
+    if isinstance(kind, ir.OptionalType):
+        return f"optional({_type_name(kind.elem_type)})"
+    name = "" if kind is None else kind.dtype.name
+    return f"tensor({_TYPE_NAMES.get(name, name.lower())})"
+
+
+def taken(name: str, value: Any, kind: ir.TypeProtocol | None) -> Any:
+    """What a caller gives for an optional, a sequence, texts, or an array in one of these."""
+    if isinstance(kind, ir.OptionalType):
+        return None if value is None else taken(name, value, kind.elem_type)
+    if isinstance(kind, ir.SequenceType):
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"{name} must be a list of arrays; got {checks.describe(value)}")
+        return [taken(f"{name}[{i}]", each, kind.elem_type) for i, each in enumerate(value)]
+    assert kind is not None
+    if kind.dtype == ir.DataType.STRING:
+        array = np.asarray(value, object)
+        if not all(isinstance(each, str) for each in array.ravel()):
+            raise ValueError(f"{name} must be an array of str; got {checks.describe(value)}")
+        return array
+    dtype = np.dtype(kind.dtype.numpy())
+    if not isinstance(value, np.ndarray) or value.dtype != dtype:
+        raise ValueError(f"{name} must be an array of {dtype}; got {checks.describe(value)}")
+    return value
 
 
 def _fits(shape: Sequence[int], declared: Sequence[int | str | None]) -> bool:

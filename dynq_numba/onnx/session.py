@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
-import onnx_ir as ir
 
 from ..arguments import checks
 from ..planning.caches import begins_with, caches, has_gap
@@ -109,9 +108,6 @@ class InferenceSession:
         self._caches = caches(graph)
         self._feeds = Feeds(graph.inputs, {each.input: each.axis for each in self._caches})
         self._outputs = list(map(argument, graph.outputs))
-        for value in graph.outputs:
-            if isinstance(value.type, (ir.SequenceType, ir.OptionalType)):
-                raise ValueError(f"output {value.name} must be a tensor; got {value.type}")
         self._names = [each.name for each in self._outputs]
         self._threads, self._plan = count, self._new_plan(count)
 
@@ -131,7 +127,8 @@ class InferenceSession:
             Which results, in which order; None, or none, for all.
         input_feed : mapping of str to array
             An array for each input, of the model's type. Any strides; read-only arrays, too. Lists and numbers of
-            Python become arrays of that type. An initializer that is an input, too, may be left out.
+            Python become arrays of that type. An initializer that is an input, too, may be left out. Texts are arrays
+            of str, sequences are lists of arrays, an optional may be None; the steps that use them run in Python.
         run_options : optional
             Taken for code written for ONNX Runtime, and not looked at.
         out : mapping of str to array, optional
@@ -142,7 +139,8 @@ class InferenceSession:
         -------
         list of array
             New arrays, or those of `out`. A result that is an input with something behind it, as the caches of a
-            decoder, is a view of memory with room. Fed back, it grows there: then both share memory.
+            decoder, is a view of memory with room. Fed back, it grows there: then both share memory. A sequence is a
+            list of arrays, an optional without a value None.
 
         Raises
         ------

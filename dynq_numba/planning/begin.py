@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -20,12 +20,13 @@ def begin(
     trace: Trace,
     values: Sequence[ir.Value] | Tensor,
     arrays: Sequence[np.ndarray],
+    objects: Iterable[ir.Value],
     read: set[int],
     gaps: Mapping[ir.Value, int],
 ) -> tuple[Given, dict[Storage, int]]:
     """Tell a trace what the arrays are, values or the tensor it wanted to know, and the numbers of those in `read`.
 
-    `gaps`: the axis of those that may have a gap behind one.
+    Values that are objects are no arrays. `gaps`: the axis of those that may have a gap behind one.
     Gives that, and which arrays may be read, by their storage.
     """
     sizes, numbers, contents = trace.sizes, [], {}
@@ -35,11 +36,13 @@ def begin(
         contents[i] = np.array([None, *known], object)[1:].reshape(array.shape)
         if known:
             numbers.append((i, known[0].index, array.size, array.itemsize, int(array.dtype.kind == "i")))
+    trace.state.objects |= {value: value for value in objects}
     if isinstance(values, Tensor):
         trace.learn(values, contents[0])
         return Given([], numbers), {}
     bound, places = [], {}
-    for i, (value, array) in enumerate(zip(values, arrays, strict=True)):
+    known_ones = [value for value in values if value not in trace.state.objects]
+    for i, (value, array) in enumerate(zip(known_ones, arrays, strict=True)):
         storage = Storage(sizes.variable(0), 0)
         lengths = tuple([sizes.variable(length) for length in array.shape])
         shape, axis = array.shape if i in read else lengths, gaps.get(value, -1)

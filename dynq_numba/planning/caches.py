@@ -24,6 +24,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..kernels.base.memory import ALIGN
+from .objects import holds_objects
 from .sizes import AnySize, Shape
 from .tensor import dense_strides
 
@@ -48,7 +49,7 @@ def caches(graph: ir.Graph) -> list[Cache]:
         if node is None or (node.domain, node.op_type) != ("", "Concat") or len(node.inputs) != 2:
             continue
         past = node.inputs[0]
-        if past not in inputs or past.shape is None:
+        if past not in inputs or past.shape is None or holds_objects(past):
             continue
         axis = node.attributes.get_int("axis") % max(1, len(past.shape))
         if axis and not isinstance(past.shape[axis], int) and all(each.input != inputs[past] for each in found):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from .objects import copied, is_object
 from .segment import Segment
 from .trace import Lowerings
 
@@ -27,7 +28,7 @@ class Interpreted:
             found = self._evaluator.run(None, dict(zip(self._names, feeds, strict=True)))
         except Exception as error:  # onnx.reference raises whatever numpy does
             raise ValueError(f"the model cannot be computed: {error}") from error
-        results = [np.array(result) for result in found]
+        results = [copied(each) if is_object(each) else np.array(each) for each in found]
         for position, array in out.items():
             result = results[position]
             if (array.dtype, array.shape) != (result.dtype, result.shape):

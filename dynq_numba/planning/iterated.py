@@ -9,7 +9,7 @@ So shapes may change from turn to turn, and bodies may have nodes without a kern
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -19,7 +19,8 @@ from .loops import sides_of
 if TYPE_CHECKING:
     from .plan import Plan
 
-Arrays = list[np.ndarray]
+#: Arrays, and objects among them.
+Arrays = list[Any]
 
 
 class Iterated:
@@ -37,10 +38,10 @@ class Iterated:
         self._graph = node.attributes["body"].as_graph()
         self.plan = new_plan()
 
-    def __call__(self, given: Sequence[np.ndarray | None]) -> Arrays:
+    def __call__(self, given: Sequence[Any]) -> list[Any]:
         """Results that have a name; given are the inputs, then what the body reads of outside."""
         count = len(self._node.inputs)
-        own, outer = given[:count], [each for each in given[count:] if each is not None]
+        own, outer = given[:count], list(given[count:])
         results = (self._loop if self._node.op_type == "Loop" else self._scan)(own, outer)
         return [each for each, value in zip(results, self._node.outputs, strict=False) if value.name]
 
@@ -50,9 +51,9 @@ class Iterated:
             self.plan = self._new_plan()
         return results
 
-    def _loop(self, own: Sequence[np.ndarray | None], outer: Arrays) -> Arrays:
+    def _loop(self, own: Sequence[Any], outer: Arrays) -> Arrays:
         limit, go, *first = own
-        carried = [each for each in first if each is not None]
+        carried = list(first)
         goes_on = go is None or bool(go.reshape(()))
         axes = [(1,) * len(value.shape or ()) for value in self._graph.inputs[:2]]
         parts: list[Arrays] = []
@@ -63,7 +64,7 @@ class Iterated:
             parts.append(results[len(carried) :])
         return [*carried, *self._gathered(parts, [(0, 0)] * (len(self._graph.outputs) - 1 - len(carried)))]
 
-    def _scan(self, own: Sequence[np.ndarray | None], outer: Arrays) -> Arrays:
+    def _scan(self, own: Sequence[Any], outer: Arrays) -> Arrays:
         count = self._node.attributes.get_int("num_scan_inputs", 0)
         arrays = [each for each in own if each is not None]
         carried, sequences = arrays[:-count], []

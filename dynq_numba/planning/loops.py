@@ -7,21 +7,14 @@ import onnx_ir as ir
 from ..graph.constants import Constants, captured
 
 
-def is_loop_of_tensors(node: ir.Node) -> bool:
-    """Whether it is a loop in whose body every value is a tensor, as plans have them."""
-    if node.op_type not in ("Loop", "Scan") or node.domain not in ("", "ai.onnx"):
-        return False
-    body = node.attributes["body"].as_graph()
-    values = [*body.inputs, *node.inputs, *captured(node)]
-    for inner in ir.traversal.RecursiveGraphIterator(body):
-        values += inner.outputs
-    return not any(isinstance(each.type, (ir.SequenceType, ir.OptionalType)) for each in values if each is not None)
+def is_loop(node: ir.Node) -> bool:
+    return node.op_type in ("Loop", "Scan") and node.domain in ("", "ai.onnx")
 
 
 def outside(node: ir.Node, constants: Constants) -> list[ir.Value]:
     """Values of outside that whoever computes a node must be given, besides its inputs."""
     found = captured(node)
-    return [each for each in found if not constants.is_constant(each)] if is_loop_of_tensors(node) else found
+    return [each for each in found if not constants.is_constant(each)] if is_loop(node) else found
 
 
 def sides_of(node: ir.Node, what: str, count: int) -> list[tuple[int, int]]:

@@ -35,7 +35,8 @@ from .begin import begin, behind
 from .caches import caches, grown, origin
 from .frame import Frame
 from .iterated import Iterated
-from .loops import is_loop_of_tensors, outside
+from .loops import is_loop, outside
+from .objects import copied, holds_objects, is_object
 from .segment import Segment
 from .sizes import Known, Sizes
 from .state import Evaluate, Read, Run, State, Walk
@@ -50,8 +51,8 @@ MOST_CHILDREN = 16
 #: A plan is full when its table has so many words beyond MANY times those that its first run needed. Words of segments
 #: that were forgotten are not used again, so that a plan for ever new ranks and shapes would grow for ever.
 MOST_WORDS, MANY = 1 << 17, 8
-#: Of arrays that a segment begins with: types and axes.
-Key = tuple[tuple[np.dtype, int], ...]
+#: Of what a segment begins with: which values are objects; types and axes of arrays.
+Key = tuple[Any, ...]
 
 
 class _OtherTurn(Exception):
@@ -84,6 +85,7 @@ class Plan:
         self.sizes = Sizes()
         self.weights = Weights(model, self.sizes)
         self._inputs = [*self.graph.inputs, *(outside(loop, self.weights.constants) if loop else ())]
+        self._has_objects = any(map(holds_objects, self._inputs))
         self._uses = count_uses(self.graph)
         self._outputs: dict[ir.Value, int] = {}
         self._twins: list[tuple[int, int]] = []  # results that are another one again
@@ -103,10 +105,11 @@ class Plan:
         self._prepare = entry(program.prepare, (ADDRESS, ADDRESS, OBJECT))
         self._run: Call = entry(program.run, (ADDRESS, ADDRESS, ADDRESS, OBJECT, WORD))
 
-    def run(
-        self, feeds: tuple[np.ndarray, ...], out: dict[int, np.ndarray], watch: Stopwatch | None = None
-    ) -> list[np.ndarray]:
-        """Results for feeds, which are C contiguous and of the right types; `out` has arrays for some of them."""
+    def run(self, feeds: tuple[Any, ...], out: dict[int, np.ndarray], watch: Stopwatch | None = None) -> list[Any]:
+        """Results for feeds, `out` has arrays for some of them.
+
+        Arrays of numbers are C contiguous and of the right types. Others are objects: what no kernel sees.
+        """
         ready(self.threads)
         try:
             frame = self._frames.pop()
@@ -123,7 +126,7 @@ class Plan:
                 watch.laps.clear()
             return self.run(feeds, out, watch)
         for position, first in self._twins:
-            results[position] = results[first].copy()
+            results[position] = copied(results[first])
         if frame.generation == self._generation:
             self._frames.append(frame)
         return results
@@ -151,20 +154,26 @@ class Plan:
 
     # -- a run ----------------------------------------------------------------------------------
     def _down(
-        self, frame: Frame, arrays: tuple[np.ndarray, ...], out: dict[int, np.ndarray], watch: Stopwatch | None
-    ) -> list[np.ndarray]:
+        self, frame: Frame, feeds: tuple[Any, ...], out: dict[int, np.ndarray], watch: Stopwatch | None
+    ) -> list[Any]:
         results: list[Any] = [None] * (len(self._outputs) + len(self._twins))
         segments, state, tail = self._roots, self._root, None
+        arrays, new = self._apart_of(None, feeds) if self._has_objects else (feeds, {})
+        objects: dict[ir.Value, Any] = dict(new)
         held = [arrays]  # later segments read them, too
         while True:
-            segment = self._next(frame, segments, state, tail, arrays)
+            segment = self._next(frame, segments, state, tail, arrays, tuple(new))
             if watch is not None:
                 watch.enter(segment)
             if segment.steps or segment.results:
-                self._call(frame, segment, held[0], results, out, self._run if watch is None else watch.call)
+                self._call(frame, segment, feeds, results, out, self._run if watch is None else watch.call)
             if segment.tail is None:
+                for position, value in segment.objects:
+                    results[position] = copied(objects[value])
                 return results
-            arrays = self._act(frame, segment.tail) if watch is None else watch.act(self._act, frame, segment.tail)
+            act = self._act if watch is None else partial(watch.act, self._act)
+            arrays, new = act(frame, segment.tail, objects)
+            objects |= new
             held.append(arrays)
             segments, state, tail = segment.children, segment.after, segment.tail
 
@@ -175,9 +184,10 @@ class Plan:
         state: State,
         tail: Read | Run | None,
         arrays: tuple[np.ndarray, ...],
+        objects: tuple[ir.Value, ...],
     ) -> Segment:
-        """The segment that goes on with these arrays: one whose guards hold, or a new one."""
-        key = tuple([(array.dtype, array.ndim) for array in arrays])
+        """The segment that goes on with these arrays and objects: one whose guards hold, or a new one."""
+        key = (objects, *[(array.dtype, array.ndim) for array in arrays])
         found = self._found(frame, segments, key, arrays)
         if found is not None:
             return found
@@ -253,24 +263,35 @@ class Plan:
                 raise _OtherTurn(step.body.node)
             raise ValueError(f"{', '.join(step.nodes)}: {step.errors.get(code, f'status {code}')}")
 
-    def _act(self, frame: Frame, tail: Read | Run) -> tuple[np.ndarray, ...]:
-        """What Python does at the end of a segment."""
+    def _act(
+        self, frame: Frame, tail: Read | Run, objects: dict[ir.Value, Any]
+    ) -> tuple[tuple[np.ndarray, ...], dict[ir.Value, Any]]:
+        """What Python does at the end of a segment: the arrays and the objects that it gives."""
         if isinstance(tail, Read):
-            return (_view(frame, tail.dense),)
-        given = [None if tensor is None else _view(frame, tensor) for tensor in tail.inputs]
+            return (_view(frame, tail.dense),), {}
+        given = [
+            _view(frame, each) if isinstance(each, Tensor) else objects[each] if isinstance(each, ir.Value) else each
+            for each in tail.inputs
+        ]
         try:
             if tail.evaluate is None:
                 tail.evaluate = self._evaluator(tail.node, given)
-            return tuple(map(in_memory, tail.evaluate(given)))
+            return self._apart_of(tail, tail.evaluate(given))
         except Exception as error:  # onnx.reference raises whatever numpy does
             raise named(tail.node, error) from error
 
-    def _evaluator(self, node: ir.Node, given: list[np.ndarray | None]) -> Evaluate:
+    def _apart_of(self, tail: Run | None, given: Sequence[Any]) -> tuple[tuple[np.ndarray, ...], dict[ir.Value, Any]]:
+        """The arrays of numbers among feeds or results, and the objects by their values."""
+        objects = {value: each for value, each in zip(self._values(tail), given, strict=True) if is_object(each)}
+        return tuple(in_memory(each) for each in given if not is_object(each)), objects
+
+    def _evaluator(self, node: ir.Node, given: list[Any]) -> Evaluate:
         """What computes a node that has no kernel."""
-        if is_loop_of_tensors(node):
+        if is_loop(node):
             return Iterated(node, partial(Plan, self.model, self._lowerings, self.threads, node))
         functions = [ir.to_proto(each) for each in self.model.functions.values()]
-        return evaluator(node, given, self.weights.opset, functions)
+        versions = {**self.model.opset_imports, "": self.weights.opset}
+        return evaluator(node, given, versions, functions)
 
     # -- planning -------------------------------------------------------------------------------
     def _trace(
@@ -281,19 +302,18 @@ class Plan:
         read: set[int] = {0} if isinstance(tail, Read) else set()
         while True:
             self.sizes.begin(state.known, hints)
-            begun = State(dict(state.values), state.work, state.known, state.made)
+            begun = State(dict(state.values), state.work, state.known, state.made, objects=dict(state.objects))
             trace = Trace(self.weights, self._lowerings, begun, self._outputs, self._uses, self._apart, self._caches)
-            given, places = begin(trace, self._values(tail), arrays, read, self._gaps)
+            values = tail.tensor if isinstance(tail, Read) else self._values(tail)
+            given, places = begin(trace, values, arrays, key[0], read, self._gaps)
             end = trace.run()
             wanted = behind(end.tensor, places) - read if isinstance(end, Read) else set()
             if not wanted:
                 return trace.segment(key, [(i, arrays[i].shape) for i in sorted(read)], given, end)
             read |= wanted
 
-    def _values(self, tail: Read | Run | None) -> Sequence[ir.Value] | Tensor:
-        """What the arrays are that a segment begins with."""
-        if isinstance(tail, Read):
-            return tail.tensor
+    def _values(self, tail: Run | None) -> Sequence[ir.Value]:
+        """What feeds are, or the results of a node."""
         return self._inputs if tail is None else [each for each in tail.node.outputs if each.name]
 
 

@@ -21,6 +21,9 @@ from .trace import sources
 _EXACT = {
     "NonZero", "Unique", "TopK", "ScatterND", "ScatterElements", "GatherND", "GatherElements", "Compress", "OneHot",
     "Where", "Tile", "Trilu", "ReverseSequence", "DepthToSpace", "SpaceToDepth", "EyeLike", "Transpose", "Pad", "Slice",
+    "SequenceConstruct", "SequenceAt", "SequenceEmpty", "SequenceInsert", "SequenceErase", "SequenceLength",
+    "SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement", "Identity",
+    "StringConcat", "StringSplit", "StringNormalizer", "RegexFullMatch", "LabelEncoder",
 }  # fmt: skip
 #: Runs that are timed: at least so many, and then as many as take so many seconds, up to so many. The first are not.
 _LEAST, _SECONDS, _MOST, _WARM = 5, 0.5, 50, 2

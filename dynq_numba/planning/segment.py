@@ -121,6 +121,8 @@ class Segment:
     #: What Python does next, and where the plan goes on; None after the last segment.
     tail: Any = None
     after: Any = None
+    #: Results of the model that are objects: their positions, and the values that first were these.
+    objects: Sequence[tuple[int, ir.Value]] = ()
     children: list[Segment] = field(default_factory=list)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -11,8 +12,8 @@ import onnx_ir as ir
 from .sizes import Known
 from .tensor import Tensor
 
-#: What computes a node on arrays, of which those that are left out are None.
-Evaluate = Callable[[Sequence[np.ndarray | None]], list[np.ndarray]]
+#: What computes a node on arrays and objects, of which those that are left out are None.
+Evaluate = Callable[[Sequence[Any]], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class State:
     made: frozenset[int] = frozenset()
     #: Where expressions and numbers that were needed in memory are.
     memory: dict[Tensor, Tensor] = field(default_factory=dict)
+    #: Of sequences, texts and the like, which Python holds: the value that first was it.
+    objects: dict[ir.Value, ir.Value] = field(default_factory=dict)
 
 
 @dataclass
@@ -50,8 +53,8 @@ class Run:
     """What Python does at the end of a segment: compute a node."""
 
     node: ir.Node
-    #: Its own, then those of outside that its branches read.
-    inputs: tuple[Tensor | None, ...]
+    #: Its own, then those of outside that its branches read; an object by its value, texts of the model as an array.
+    inputs: tuple[Tensor | ir.Value | np.ndarray | None, ...]
     reason: str
     #: What computes it, once it has been asked for.
     evaluate: Evaluate | None = None

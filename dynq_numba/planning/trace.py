@@ -20,6 +20,7 @@ from ..graph.constants import named
 from ..graph.rewrites.base import fused_from, label
 from .caches import Cache, gap_strides
 from .loops import outside
+from .objects import texts
 from .segment import Given, Result, Segment, Step, Word, assemble
 from .sizes import AnySize, Shape, Varying, product, settled
 from .state import Read, Run, State, Walk
@@ -93,6 +94,8 @@ class Trace:
             return None
         if value in self.state.values:
             return self.state.values[value]
+        if value in self.state.objects or value.dtype == ir.DataType.STRING:
+            raise Unsupported("texts, a sequence or an optional, which Python holds")
         return self.weights.tensor(value)
 
     def input(self, node: ir.Node, i: int) -> Tensor:
@@ -118,6 +121,15 @@ class Trace:
 
     def set(self, value: ir.Value, tensor: Tensor) -> None:
         self.state.values[value] = tensor
+
+    def give(self, value: ir.Value, source: ir.Value) -> None:
+        """Let a value be another one, a tensor or an object."""
+        if source in self.state.objects:
+            self.state.objects[value] = self.state.objects[source]
+        else:
+            tensor = self.get(source)
+            assert tensor is not None
+            self.set(value, tensor)
 
     def numbers(self, tensor: Tensor) -> np.ndarray:
         """What shapes are made of, an object array of ints and Sizes; ends the segment where they are not known yet."""
@@ -259,9 +271,7 @@ class Trace:
             if body.at == len(body.nodes):
                 self.state.work = tuple(below)
                 for inner, outer in body.results:
-                    tensor = self.get(inner)
-                    assert tensor is not None
-                    self.set(outer, tensor)
+                    self.give(outer, inner)
                 continue
             self.state.work = (*below, replace(body, at=body.at + 1))
             self._node = node = body.nodes[body.at]
@@ -270,7 +280,8 @@ class Trace:
 
     def _is_there(self, value: ir.Value) -> bool:
         """Whether a result is known: a constant, or computed together with another node's."""
-        return not value.name or value in self.state.values or self.weights.constants.is_constant(value)
+        known = value in self.state.values or value in self.state.objects
+        return not value.name or known or self.weights.constants.is_constant(value)
 
     def enter(self, graph: ir.Graph, node: ir.Node) -> None:
         """Go on with the nodes of a branch."""
@@ -338,14 +349,22 @@ class Trace:
                 return Read(wanted.tensor, wanted.dense)
             except Unsupported as reason:
                 self._return_to(before)
-                inputs = [self.get(each) for each in (*node.inputs, *outside(node, self.weights.constants))]
-                given = tuple(None if each is None else self.dense(each) for each in inputs)
-                return Run(node, given, str(reason))
+                given = map(self._given, (*node.inputs, *outside(node, self.weights.constants)))
+                return Run(node, tuple(given), str(reason))
             except Exception as error:
                 raise named(node, error) from error
         self._node = None
         self._finish()
         return None
+
+    def _given(self, value: ir.Value | None) -> Tensor | ir.Value | np.ndarray | None:
+        """What Python is given of a value."""
+        if value in self.state.objects:
+            return self.state.objects[value]
+        if value is not None and value not in self.state.values and value.dtype == ir.DataType.STRING:
+            return texts(self.weights.constants.weight(value))
+        tensor = self.get(value)
+        return None if tensor is None else self.dense(tensor)
 
     def _place(self) -> tuple[Any, ...]:
         """How far the segment has come, for a lowering that may give up half-way."""
@@ -361,7 +380,7 @@ class Trace:
     def _finish(self) -> None:
         """Results that lie elsewhere are copied to where callers get them, or their block becomes that place."""
         for value, position in self.outputs.items():
-            if position not in self.state.made:
+            if position not in self.state.made and value not in self.state.objects:
                 tensor = self.get(value)
                 assert tensor is not None
                 tensor = self.memory(tensor, value)
@@ -379,16 +398,22 @@ class Trace:
         if tail is not None:
             self._keep()
             held = (tail.dense,) if isinstance(tail, Read) else tail.inputs
-            for tensor in held:
-                _hold(tensor)
+            for each in held:
+                if isinstance(each, Tensor):
+                    _hold(each)
         results = [(each.base.index, 0, each.cache.axis if each.cache else -1) for each in self.results]
         words, records, total, kept = assemble(self.sizes, self.steps, self._blocks, given, results)
         after = None if tail is None else replace(self.state, known=self.sizes.known())
         constants, table_words = list(self.sizes.constants), self.sizes.count
         return Segment(
             key, shapes, table_words, self.steps, self.results, self.arena, total, constants, words, records, kept,
-            tail, after,
+            tail, after, objects=[] if tail is not None else self._objects(),
         )  # fmt: skip
+
+    def _objects(self) -> list[tuple[int, ir.Value]]:
+        """Results of the model that are objects."""
+        objects = self.state.objects
+        return [(position, objects[value]) for value, position in self.outputs.items() if value in objects]
 
     def _keep(self) -> None:
         """Blocks that later segments read live on; values that nobody reads any more are forgotten."""

@@ -19,7 +19,7 @@ from .base import attribute_ints, dtype_of
 def folded(trace: Trace, node: ir.Node) -> bool:
     """Compute a node on known numbers; False where it is another operator or they are not known."""
     compute = NUMBERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-    if compute is None:
+    if compute is None or any(each in trace.state.objects for each in node.inputs):
         return False
     given = [trace.get(each) for each in node.inputs]
     if any(each is not None and each.contents is None for each in given) or not any(given):

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from ..sizes import AnySize, Shape, largest, product, smallest
 from ..tensor import Tensor, broadcast, broadcast_strides, dense_strides, expect, is_one, same
 from ..trace import Trace, Unsupported
-from .base import I64, attribute_ints, axes_of, axis_of, lengths_of
+from .base import BOOL, I64, attribute_ints, axes_of, axis_of, lengths_of
 from .numbers import number_tensor
 
 
@@ -31,7 +31,18 @@ def identity(trace: Trace, node: ir.Node) -> None:
         raise Unsupported("the mask of Dropout")
     if node.op_type == "Dropout" and trace.optional(node, 2) is not None and trace.constant(node, 2).any():
         raise Unsupported("training")
-    trace.set(node.outputs[0], trace.input(node, 0))
+    assert node.inputs[0] is not None
+    trace.give(node.outputs[0], node.inputs[0])
+
+
+def optional(trace: Trace, node: ir.Node) -> None:
+    """OptionalGetElement, OptionalHasElement, of a tensor or of nothing"""
+    if node.op_type == "OptionalGetElement":
+        trace.set(node.outputs[0], trace.input(node, 0))
+        return
+    there = np.empty((), object)
+    there[()] = int(trace.optional(node, 0) is not None)
+    trace.set(node.outputs[0], number_tensor(there, BOOL))
 
 
 def reshaped(trace: Trace, tensor: Tensor, shape: Shape) -> Tensor:
@@ -186,5 +197,5 @@ def split(trace: Trace, node: ir.Node) -> None:
 LOWERINGS = {
     "Shape": shape, "Size": size, "Identity": identity, "Dropout": identity, "Reshape": reshape, "Flatten": flatten,
     "Unsqueeze": unsqueeze, "Squeeze": squeeze, "Transpose": transpose, "Expand": expand, "Slice": slice_,
-    "Split": split,
+    "Split": split, "OptionalGetElement": optional, "OptionalHasElement": optional,
 }  # fmt: skip
