@@ -29,8 +29,8 @@ from onnx_ir.passes import common
 
 from .expand import expand
 from .model import infer_shapes
-from .rewrites import Editor, NoMatch, Note, rewrites
-from .rewrites.base import identifier, label
+from .rewrites import Editor, Note, rewrites
+from .rewrites.base import apply
 from .rewrites.fold import fold, lift
 from .rewrites.shapes import settle
 
@@ -53,25 +53,14 @@ def optimise(model: ir.Model, *, attention_bits: int = 32) -> list[Note]:
     lift(model)
     notes = expand(model, "")
     infer_shapes(model)
-    edit, graphs = Editor(model), list(model.graphs())
+    edit = Editor(model)
     fold(edit)
     for _ in range(ROUNDS):  # a length that is known by now makes others known
         if not settle(edit):
             break
         infer_shapes(model)
         fold(edit)
-    for rewrite in rewrites(attention_bits):
-        for node in [node for graph in graphs for node in graph]:
-            if node.graph is None or identifier(node) not in rewrite.anchors:
-                continue
-            name = label(node)
-            edit.replaced.clear()
-            try:
-                result = rewrite.rewrite(node, edit)
-                notes.append(Note(rewrite.name, name, result=result, nodes=tuple(edit.replaced)))
-            except NoMatch as why:
-                if str(why):
-                    notes.append(Note(rewrite.name, name, str(why)))
+    notes += apply(rewrites(attention_bits), edit)
     common.RemoveUnusedNodesPass()(model)
     common.RemoveUnusedFunctionsPass()(model)
     return notes

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import Any, Literal, NamedTuple, NoReturn, cast
 
 import numpy as np
 
 from ..arguments import checks
+from ..graph.foreign import SEMANTICS
 from ..planning.caches import begins_with, caches, has_gap
 from ..planning.interpreted import Interpreted
 from ..planning.lowering import KERNELS
@@ -61,6 +62,10 @@ class InferenceSession:
         the place of `threads`.
     providers : sequence, optional
         For code written for ONNX Runtime: must have "CPUExecutionProvider".
+    semantics : {"rowwise", "file"}
+        Of models that another tool quantized. "rowwise": our kernels compute with the integers of the file, and
+        quantize each row of the activations by itself, whatever the file does with these; `report` says where that
+        differs. "file": all is computed as it is written.
 
     Raises
     ------
@@ -93,13 +98,15 @@ class InferenceSession:
         *,
         sess_options: Any = None,
         providers: Sequence[Any] | None = None,
+        semantics: Literal["rowwise", "file"] = "rowwise",
     ) -> None:
+        checks.choice("semantics", semantics, SEMANTICS)
         count = thread_count(threads, sess_options)
         check_providers(providers)
         name = files.called(path_or_bytes, "path_or_bytes")
         model = files.read(path_or_bytes, "path_or_bytes")
         with files.clear_errors(name):
-            self._model, notes, _ = runnable(model, name)
+            self._model, notes, _ = runnable(model, name, semantics)
             absent = missing(self._model)
         if absent:
             why = "".join(f"; {note}" for note in notes if any(each in note for each in absent))

@@ -41,7 +41,7 @@ class ReportStep(NamedTuple):
     invariant : bool
         Whether its bits are the same for every batch, padding, number of threads and instruction set.
     why : str
-        Of a step in Python, why there is no kernel for it.
+        Of a step in Python, why there is no kernel for it; of a kernel, what it computes otherwise than the file says.
     us : float or None
         Microseconds, where times were asked for.
     """
@@ -130,7 +130,7 @@ def _steps(segment: Segment, times: Iterator[float] | None = None, idle: float =
     Each time of a step has `idle` too much: what calling a step takes.
     """
     for step in segment.steps:
-        first, *body = (ReportStep(each.kernel, each.nodes, each.invariant, "") for each in step.nested())
+        first, *body = (ReportStep(each.kernel, each.nodes, each.invariant, each.differs) for each in step.nested())
         yield first._replace(us=max(next(times) - idle, 0.0) if times else None)
         yield from body
     tail = segment.tail

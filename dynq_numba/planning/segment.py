@@ -65,6 +65,8 @@ class Step:
     #: Its result, and which word is its post-ops, if it has none yet and could take some.
     post_ops: tuple[Tensor, int] | None = None
     body: Body | None = None
+    #: What it computes otherwise than the model's file says.
+    differs: str = ""
 
     def tensors(self) -> Iterator[Tensor]:
         for word in self.words:

@@ -85,7 +85,8 @@ class Trace:
         #: Where values of a loop's body go that nothing has been written to yet.
         self._targets: dict[ir.Value, Target] = {}
         self.arena = self.sizes.variable(0)
-        self._node: ir.Node | None = None
+        #: The node whose lowering adds steps.
+        self.node: ir.Node | None = None
 
     # -- what lowerings use ---------------------------------------------------------------------
     def get(self, value: ir.Value | None) -> Tensor | None:
@@ -197,7 +198,7 @@ class Trace:
 
     def step(self, kernel: str, function: int, words: Sequence[Word], **options: Any) -> None:
         """Add a step."""
-        options.setdefault("nodes", () if self._node is None else sources(self._node))
+        options.setdefault("nodes", () if self.node is None else sources(self.node))
         step = Step(kernel, function, list(words), **options)
         for tensor in step.tensors():
             assert tensor.storage is not None
@@ -274,7 +275,7 @@ class Trace:
                     self.give(outer, inner)
                 continue
             self.state.work = (*below, replace(body, at=body.at + 1))
-            self._node = node = body.nodes[body.at]
+            self.node = node = body.nodes[body.at]
             if not all(map(self._is_there, node.outputs)):
                 yield node
 
@@ -296,14 +297,14 @@ class Trace:
         at all if it cannot be planned: `Unsupported`.
         """
         graph, before, begin, blocks = node.attributes["body"].as_graph(), self._place(), self.clock, len(self._blocks)
-        held = self.steps, self.state.work, self._node
+        held = self.steps, self.state.work, self.node
         values, memory = dict(self.state.values), dict(self.state.memory)
         self.steps, self.state.work, self.depth = [], (Walk(tuple(graph)),), self.depth + 1
         try:
             self._walk_body(targets)
             yield self.steps
         except (Unsupported, Wanted, Varying, ValueError) as error:
-            where = "" if self._node in (None, held[2]) else f" {label(self._node)}"
+            where = "" if self.node in (None, held[2]) else f" {label(self.node)}"
             self.steps = held[0]
             self._return_to(before)
             given = set(graph.inputs)
@@ -319,7 +320,7 @@ class Trace:
                     self.touch(tensor, begin)
             self.state.values, self.state.memory = values, memory
         finally:
-            self.steps, self.state.work, self._node = held
+            self.steps, self.state.work, self.node = held
             self.depth -= 1
             for value, _ in targets:
                 self._targets.pop(value, None)
@@ -353,7 +354,7 @@ class Trace:
                 return Run(node, tuple(given), str(reason))
             except Exception as error:
                 raise named(node, error) from error
-        self._node = None
+        self.node = None
         self._finish()
         return None
 

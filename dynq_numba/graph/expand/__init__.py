@@ -16,12 +16,12 @@ import onnx_ir as ir
 from ..functions import function
 from ..names import nodes
 from ..rewrites.base import Editor, NoMatch, Note, identifier, label
-from . import attention, embedding, fused, gelus, norms, rotary
+from . import attention, embedding, fused, gelus, norms, qlinear, quantized, rotary
 from .base import Expansion, Operator
 
 #: By operator.
 EXPANSIONS: dict[str, Expansion] = {}
-for _module in (attention, embedding, fused, gelus, norms, rotary):
+for _module in (attention, embedding, fused, gelus, norms, qlinear, quantized, rotary):
     EXPANSIONS |= _module.EXPANSIONS
 
 

@@ -67,6 +67,13 @@ class Operator:
         self._looked_at.add(name)
         return self.node.attributes.get(name)
 
+    def kind(self, name: str) -> ir.DataType | None:
+        """The type of an input."""
+        value = self.inputs[name]
+        if value.dtype is None:  # what stands in front has been expanded by now
+            infer_shapes(self.edit.model)
+        return value.dtype
+
     def rank(self, name: str) -> int:
         """The number of axes of an input."""
         value = self.inputs[name]

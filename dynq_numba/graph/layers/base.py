@@ -35,7 +35,9 @@ class Found:
         return self.absorbed[-1] if self.absorbed else self.node
 
 
-#: Of a call, in order: a value of the graph, or a constant by its role and array.
+#: Constants of a call, in order, by their roles.
+Roles = Sequence[tuple[str, np.ndarray | ir.TensorProtocol]]
+#: Of a call, in order: a value of the graph, or a constant.
 Inputs = Sequence[ir.Value | tuple[str, np.ndarray | ir.TensorProtocol]]
 
 

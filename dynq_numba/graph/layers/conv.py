@@ -21,7 +21,7 @@ from ...operators.sconv.pack import MOST_DEPTHWISE
 from ..constants import Constants, run_node
 from ..functions import BYTES, DEQUANTIZE, MOST_K, QUANTIZE, function
 from ..recipe import Scheme
-from .base import Found, Inputs, LayerKind, Probe, Replacement, Unfit
+from .base import Found, LayerKind, Probe, Replacement, Roles, Unfit
 from .linear import biased
 
 _BODY = """
@@ -56,22 +56,14 @@ class Conv(LayerKind):
             raise Unfit("the bias is computed at run time")
         if (auto := node.attributes.get_string("auto_pad", "NOTSET")) not in ("NOTSET", "VALID"):
             raise Unfit(f"auto_pad={auto}")
-        if _is_depthwise(weight, node.attributes.get_int("group", 1)):
+        if is_depthwise(weight, node.attributes.get_int("group", 1)):
             raise Unfit("depthwise: it has few bytes, and float32 is faster")
         if weight[0].size > MOST_K:
             raise Unfit(f"{weight[0].size} values for each output; at most {MOST_K}")
         packed = pack_conv(weight, found.bias, **_geometry(node, weight.ndim - 2))
-        outputs, ones = len(weight), (1,) * (weight.ndim - 2)
-        q = packed.qweight.reshape(weight.shape)
-        bias = np.zeros(outputs, np.float32) if found.bias is None else found.bias
-        inputs: Inputs = [
-            x,
-            ("weight", biased(q)),
-            ("scale", packed.scale.reshape(outputs, *ones)),
-            ("sums", q.sum(axis=tuple(range(1, q.ndim)), dtype=np.int32).reshape(outputs, *ones)),
-            ("bias", bias.reshape(outputs, *ones)),
-        ]
-        return Replacement(_function(node, weight.ndim - 2), inputs, packed, "int8_per_channel")
+        bias = np.zeros(len(weight), np.float32) if found.bias is None else found.bias
+        made, inputs = of_integers(packed.qweight.reshape(weight.shape), packed.scale, bias, node)
+        return Replacement(made, [x, *inputs], packed, "int8_per_channel")
 
     def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, constants: Constants) -> Probe:
         weight = arrays[0]
@@ -83,7 +75,22 @@ class Conv(LayerKind):
         return Probe(floats, [conv(x, packed)])
 
 
-def _is_depthwise(weight: np.ndarray, groups: int) -> bool:
+def of_integers(q: np.ndarray, scale: np.ndarray, bias: np.ndarray, node: ir.Node) -> tuple[ir.Function, Roles]:
+    """The function of integers [O, C/g, …] within ±127, scales [O] and bias [O], and what it takes behind x.
+
+    `node` has the attributes of a convolution.
+    """
+    outputs, ones = len(q), (1,) * (q.ndim - 2)
+    inputs: Roles = [
+        ("weight", biased(q)),
+        ("scale", scale.reshape(outputs, *ones)),
+        ("sums", q.sum(axis=tuple(range(1, q.ndim)), dtype=np.int32).reshape(outputs, *ones)),
+        ("bias", bias.reshape(outputs, *ones)),
+    ]
+    return _function(node, q.ndim - 2), inputs
+
+
+def is_depthwise(weight: np.ndarray, groups: int) -> bool:
     """Whether every channel goes by itself, through the float32 kernel for that."""
     return groups > 1 and weight.shape[1] == 1 and len(weight) // groups <= MOST_DEPTHWISE
 

@@ -27,7 +27,7 @@ from ...operators.linear.pack import pack_linear
 from ..constants import Constants
 from ..functions import BYTES, DEQUANTIZE, MOST_K, QUANTIZE, function
 from ..recipe import Scheme
-from .base import Found, Inputs, LayerKind, Probe, Replacement, Unfit
+from .base import Found, LayerKind, Probe, Replacement, Roles, Unfit
 
 _AXES = """
     axes = Constant <value_ints: ints = [-1]> ()
@@ -161,21 +161,13 @@ class Linear(LayerKind):
             raise Unfit(f"K = {k} is no multiple of group_size={group}")
         own = np.zeros(n, np.float32) if found.bias is None else np.broadcast_to(found.bias, n).copy()
         packed = pack_linear(weight, own, **scheme.arguments())
-        q, bias = packed.qweight, ("bias", own)
         before, x, after = _around(found, constants)
         if group:
-            dtype = ir.DataType.INT4 if scheme.bits == 4 else ir.DataType.INT8
-            grouped: Inputs = [
-                x, ("weight", ir.tensor(q.astype(dtype.numpy()), dtype)), ("scale", packed.scale),
-                ("weighted_sum", weighted_sums(q, packed.scale)), bias,
-            ]  # fmt: skip
-            made = _grouped(scheme.bits, group)
-            return Replacement(made, grouped, packed, packed.scheme, before, after)
-        scale, sums = np.broadcast_to(packed.scale, n).copy(), q.sum(axis=1, dtype=np.int32)
-        inputs: Inputs = [x, ("weight", biased(q.T)), ("scale", scale), ("column_sum", sums), bias]
-        made = _linear(packed.x_bits, k > MOST_K)
+            made, inputs = of_groups(packed.qweight, packed.scale, own, scheme.bits)
+            return Replacement(made, [x, *inputs], packed, packed.scheme, before, after)
+        made, inputs = of_channels(packed.qweight, np.broadcast_to(packed.scale, n).copy(), own, packed.x_bits)
         described = packed.scheme if packed.x_bits == 8 else f"{packed.scheme}, x_bits=16"
-        return Replacement(made, inputs, packed, described, before, after, table=weight)
+        return Replacement(made, [x, *inputs], packed, described, before, after, table=weight)
 
     def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, constants: Constants) -> Probe:
         weight = _outputs_by_inputs(found, arrays[0])
@@ -187,6 +179,23 @@ class Linear(LayerKind):
 def exact_linear() -> ir.Function:
     """The function of 8-bit weights and x, for layers that are made of it."""
     return _linear(8, False)
+
+
+def of_channels(q: np.ndarray, scale: np.ndarray, bias: np.ndarray, x_bits: int = 8) -> tuple[ir.Function, Roles]:
+    """The function of integers [N, K] within ±127 with a scale [N], and what it takes behind x."""
+    sums = q.sum(axis=1, dtype=np.int32)
+    inputs: Roles = [("weight", biased(q.T)), ("scale", scale), ("column_sum", sums), ("bias", bias)]
+    return _linear(x_bits, q.shape[1] > MOST_K), inputs
+
+
+def of_groups(q: np.ndarray, scale: np.ndarray, bias: np.ndarray, bits: int) -> tuple[ir.Function, Roles]:
+    """The same of integers of 4 or 8 bits whose groups have a scale each, [N, K/g]."""
+    dtype = ir.DataType.INT4 if bits == 4 else ir.DataType.INT8
+    inputs: Roles = [
+        ("weight", ir.tensor(q.astype(dtype.numpy()), dtype)), ("scale", scale),
+        ("weighted_sum", weighted_sums(q, scale)), ("bias", bias),
+    ]  # fmt: skip
+    return _grouped(bits, q.shape[1] // scale.shape[1]), inputs
 
 
 def _linear(x_bits: int, long: bool) -> ir.Function:

@@ -22,7 +22,7 @@ from ..constants import Constants, run_node
 from ..functions import MOST_K
 from ..recipe import Scheme
 from . import recurrent_body
-from .base import Found, LayerKind, Probe, Replacement, Unfit
+from .base import Found, LayerKind, Probe, Replacement, Roles, Unfit
 from .linear import biased, exact_linear
 
 #: Inputs beyond x, W, R and B, which a node may leave out; and how many results each operator has.
@@ -63,21 +63,18 @@ class Recurrent(LayerKind):
             raise Unfit("layout=1")
         peepholes = self._peepholes(node, constants)
         packed = self._pack(found, arrays, peepholes)
-        states = _states(node)
+        states = states_of(node)
         bias = np.zeros((len(arrays[0]), 2 * arrays[0].shape[1]), np.float32) if found.bias is None else found.bias
         inputs: list[Any] = [node.inputs[0]]
         for role, array in zip(("W", "R"), arrays, strict=True):
             if array.shape[2] > MOST_K:
                 raise Unfit(f"{array.shape[2]} values for each gate; at most {MOST_K}")
-            q, scale = rounded(array)
-            columns = np.ascontiguousarray(q.swapaxes(1, 2))
-            sums = q.sum(axis=2, dtype=np.int32)
-            inputs += [(role, biased(columns)), (f"{role}_scale", scale), (f"{role}_sum", sums)]
+            inputs += stored(role, *rounded(array))
         inputs += [("B", bias), *states.values(), *([] if peepholes is None else [("peepholes", peepholes)])]
         names = [*states, *([] if peepholes is None else ["peepholes"])]
         floats = (0, *(8 + i for i, name in enumerate(states) if name != "sequence_lens"))
         linear = exact_linear()
-        made = _function(node, packed, names, linear)
+        made = layer_function(node, packed, names, linear)
         return Replacement(made, inputs, packed, "int8_per_channel", floats=floats, needs=(linear,))
 
     def _pack(self, found: Found, arrays: Sequence[np.ndarray], peepholes: np.ndarray | None) -> Any:
@@ -112,10 +109,16 @@ class Recurrent(LayerKind):
         return Probe(floats, [y, *ends][:count])
 
 
-def _states(node: ir.Node) -> dict[str, ir.Value]:
+def states_of(node: ir.Node) -> dict[str, ir.Value]:
     """The optional inputs that a node has and that may vary, by name."""
     given = zip(OPTIONAL[node.op_type][:3], node.inputs[4:7], strict=False)
     return {name: value for name, value in given if value is not None}
+
+
+def stored(role: str, q: np.ndarray, scale: np.ndarray) -> Roles:
+    """What a call takes of integers [D, N, K] within ±127 and scales [D, N]."""
+    columns, sums = np.ascontiguousarray(q.swapaxes(1, 2)), q.sum(axis=2, dtype=np.int32)
+    return [(role, biased(columns)), (f"{role}_scale", scale), (f"{role}_sum", sums)]
 
 
 def rounded(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +133,7 @@ def options_of(node: ir.Node) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, (tuple, list)) else value for name, value in given}
 
 
-def _function(node: ir.Node, packed: Any, optional: Sequence[str], linear: ir.Function) -> ir.Function:
+def layer_function(node: ir.Node, packed: Any, optional: Sequence[str], linear: ir.Function) -> ir.Function:
     """The function of a layer, whose name tells it from those of other attributes and inputs."""
     text = json.dumps(options_of(node), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]

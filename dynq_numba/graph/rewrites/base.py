@@ -19,6 +19,8 @@ Dimension = int | str | None
 FLOAT = ir.DataType.FLOAT
 #: The key, in a node's metadata, of the names of the nodes that it stands for.
 FUSED = "dynq.fused"
+#: The key of what a node computes otherwise than the file says it.
+DIFFERS = "dynq.differs"
 
 
 class NoMatch(Exception):
@@ -182,13 +184,7 @@ class Editor:
 
         The function is made where the model has none of that name yet.
         """
-        function = self.model.functions.get((DOMAIN, name, ""))
-        if function is None:
-            function = make()
-            assert function.name == name
-            function.opset_imports[""] = self.opset
-            self.model.functions[function.identifier()] = function
-            self.model.opset_imports[DOMAIN] = VERSION
+        function = self.function(name, make)
         made = ir.Node(
             DOMAIN, name, inputs, num_outputs=len(function.outputs), name=like.name,
             doc_string=like.doc_string, metadata_props=dict(like.metadata_props),
@@ -197,6 +193,17 @@ class Editor:
             value.name = self.names.unused(f"{like.name or name}.{function.outputs[i].name}")
             value.dtype = FLOAT
         return made
+
+    def function(self, name: str, make: Callable[[], ir.Function]) -> ir.Function:
+        """The function of ours, made where the model has none of that name yet."""
+        function = self.model.functions.get((DOMAIN, name, ""))
+        if function is None:
+            function = make()
+            assert function.name == name
+            function.opset_imports[""] = self.opset
+            self.model.functions[function.identifier()] = function
+            self.model.opset_imports[DOMAIN] = VERSION
+        return function
 
     def replace(
         self, old: Sequence[ir.Value], new: Sequence[ir.Value], nodes: Sequence[ir.Node], before: ir.Node
@@ -231,6 +238,24 @@ class Editor:
             node.graph.remove(node, safe=True)
             dropped.append(node)
         return dropped
+
+
+def apply(rewrites: Sequence[Rewrite], edit: Editor) -> list[Note]:
+    """One rewrite after the other, of all nodes; gives what became of each that it looked at."""
+    notes, graphs = [], list(edit.model.graphs())
+    for rewrite in rewrites:
+        for node in [node for graph in graphs for node in graph]:
+            if node.graph is None or identifier(node) not in rewrite.anchors:
+                continue
+            name = label(node)
+            edit.replaced.clear()
+            try:
+                result = rewrite.rewrite(node, edit)
+                notes.append(Note(rewrite.name, name, result=result, nodes=tuple(edit.replaced)))
+            except NoMatch as why:
+                if str(why):
+                    notes.append(Note(rewrite.name, name, str(why)))
+    return notes
 
 
 def _size(value: ir.Value) -> int | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...arguments import checks
 from ...kernels.recurrent.context import LANES, padded
+from ..linear.packed import PackedLinear
 from .floats import FloatWeight
 from .options import layer_options, switch
 from .packed import Options, PackedGRU, PackedLSTM, PackedRecurrent, PackedRNN
@@ -97,19 +98,42 @@ def rnn_of(
     return tuple(weights), hidden, None, options
 
 
-def float_layer(
-    kind: str, W: Any, R: Any, B: Any = None, *, peepholes: Any = None, projection: Any = None, direction: Any = None,
-    activations: Any = None, activation_alpha: Any = None, activation_beta: Any = None, clip: Any = None,
-    input_forget: Any = False, linear_before_reset: Any = False,
+def layer_of(
+    kind: str, pack: Pack, W: Any, R: Any, B: Any = None, *, peepholes: Any = None, projection: Any = None,
+    direction: Any = None, activations: Any = None, activation_alpha: Any = None, activation_beta: Any = None,
+    clip: Any = None, input_forget: Any = False, linear_before_reset: Any = False,
 ) -> PackedRecurrent:  # fmt: skip
-    """A layer whose weights, in ONNX's order, stay float32; arguments and errors are those of pack_lstm and so on."""
+    """A layer of weights in ONNX's order; further arguments and errors are those of pack_lstm and so on."""
     order, options = ORDERS[kind]["onnx"], (direction, activations, activation_alpha, activation_beta, clip)
     if kind == "lstm":
-        return PackedLSTM(*lstm_of(FloatWeight, W, R, B, order, peepholes, projection, *options, input_forget))
+        return PackedLSTM(*lstm_of(pack, W, R, B, order, peepholes, projection, *options, input_forget))
     if kind == "gru":
         before = switch("linear_before_reset", linear_before_reset)
-        return PackedGRU(*gru_of(FloatWeight, W, R, B, order, before, *options))
-    return PackedRNN(*rnn_of(FloatWeight, W, R, B, *options))
+        return PackedGRU(*gru_of(pack, W, R, B, order, before, *options))
+    return PackedRNN(*rnn_of(pack, W, R, B, *options))
+
+
+def float_layer(kind: str, W: Any, R: Any, B: Any = None, **options: Any) -> PackedRecurrent:
+    """A layer whose weights stay float32."""
+    return layer_of(kind, FloatWeight, W, R, B, **options)
+
+
+def integer_layer(
+    kind: str, W: np.ndarray, W_scale: np.ndarray, R: np.ndarray, R_scale: np.ndarray, B: Any = None, **options: Any
+) -> PackedRecurrent:
+    """A layer of integers [D, N, K] within ±127, each row with a scale [D, N]: nothing is rounded."""
+    scales: list[np.ndarray] = []
+
+    def scale_of(weight: np.ndarray, bias: np.ndarray | None) -> FloatWeight:
+        scales.append(np.where(weight[:, :1] == 0, np.float32(1), weight[:, :1]))  # of rows of padding it is 0
+        return FloatWeight(weight, bias)
+
+    def packed(weight: np.ndarray, bias: np.ndarray | None) -> PackedLinear:
+        return PackedLinear(weight.astype(np.int8), scales.pop(0), bias, 8, "per_channel", None, "per_token")
+
+    given = [np.broadcast_to(scale[..., None], q.shape) for q, scale in ((W, W_scale), (R, R_scale))]
+    layer_of(kind, scale_of, *given, **options)  # the order of gates is that of the integers
+    return layer_of(kind, packed, W.astype(np.float32), R.astype(np.float32), B, **options)
 
 
 def _directed(name: str, value: Any, ndim: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ...graph.rewrites.base import DIFFERS
 from ...kernels.base.jit import address
 from ...kernels.base.memory import WORKER_SIGNATURE
 from ...kernels.base.record import Record
@@ -92,7 +93,9 @@ def call(
     for name in record.kinds:
         value = fields[name]
         words.append(Bits(value) if isinstance(value, float) else value)
+    node = trace.node
+    differs = "" if node is None else node.metadata_props.get(DIFFERS, "")
     free, post_ops, out = fields.get("post_ops") == 0, None, result or fields.get("out")
     if free and isinstance(out, Tensor):
         post_ops = out, list(record.kinds).index("post_ops")
-    trace.step(kernel, function_of(step), words, errors=errors or {}, post_ops=post_ops)
+    trace.step(kernel, function_of(step), words, errors=errors or {}, post_ops=post_ops, differs=differs)

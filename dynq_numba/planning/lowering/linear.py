@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...graph.functions import Name, parse
+from ...graph.rewrites.base import DIFFERS
 from ...kernels.base.status import BAD_INDEX
 from ...kernels.embedding import of_linear
 from ...kernels.embedding import step as lookup
@@ -46,7 +47,8 @@ def linear(trace: Trace, node: ir.Node) -> None:
     if len(together) > 1:
         words = [x, rows, stride, len(layouts), post_ops, *(layout.descriptor for layout in layouts), *outs]
         names = tuple(name for each in together for name in sources(each))
-        trace.step("linear_many", function_of(kernels.linear_many_step), words, nodes=names)
+        differs = node.metadata_props.get(DIFFERS, "")
+        trace.step("linear_many", function_of(kernels.linear_many_step), words, nodes=names, differs=differs)
         return
     call(
         trace, "linear", kernels.linear_step, kernels.LinearStep, x=x, m=rows, x_stride=stride, out=outs[0],

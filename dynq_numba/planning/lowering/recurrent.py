@@ -12,8 +12,7 @@ from ...graph.layers.recurrent import ATTRIBUTES, options_of
 from ...graph.layers.recurrent_body import RESULTS
 from ...kernels.base.status import BAD_INDEX
 from ...kernels.recurrent import step as kernels
-from ...operators import recurrent as operator
-from ...operators.recurrent.arrange import float_layer
+from ...operators.recurrent.arrange import float_layer, integer_layer
 from ...operators.recurrent.packed import PackedRecurrent
 from ..tensor import Tensor, expect
 from ..trace import Trace, Unsupported
@@ -112,15 +111,12 @@ def _quantized(trace: Trace, node: ir.Node, kind: str) -> Any:
     options = json.loads(attributes)
     if node.op_type.endswith("_peepholes"):
         options["peepholes"] = np.asarray(trace.constant(node, len(node.inputs) - 1), np.float32)
-    pack = getattr(operator, f"pack_{kind.lower()}")
-    # scale · 127 / 127 is the scale again for every scale that is a quotient by 127, so this finds the same integers.
-    return pack(_weight(W, W_scale), _weight(R, R_scale), B, layout="onnx", **options)
+    return integer_layer(kind.lower(), _integers(W), W_scale, _integers(R), R_scale, B, **options)
 
 
-def _weight(stored: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """float32 [D, N, K] of stored integers [D, K, N] and scales [D, N]."""
-    integers = (stored ^ np.uint8(128)).view(np.int8).swapaxes(1, 2)
-    return np.asarray(integers * scale[..., None], np.float32)
+def _integers(stored: np.ndarray) -> np.ndarray:
+    """int8 [D, N, K] of stored ones [D, K, N]."""
+    return (stored ^ np.uint8(128)).view(np.int8).swapaxes(1, 2)
 
 
 def _floats(trace: Trace, node: ir.Node) -> Any:
