@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..rewrites.base import NoMatch
-from .base import Expansion, Operator, constant
+from .base import Expansion, Operator
 
 
 def floats(operator: Operator, name: str, scale: str, zero: str, options: str = "") -> str:
@@ -75,14 +75,6 @@ def _global_pool(operator: Operator) -> list[str]:
     if operator.integer("channels_last"):
         raise NoMatch("its channels are last")
     return []
-
-
-def _mean(operator: Operator) -> str:
-    axes = operator.integers("axes")
-    lines = floats(operator, "x", "x_scale", "x_zero") + (constant("axes", axes) if axes else "")
-    keep = operator.integer("keepdims", 1)
-    lines += f"    result = ReduceMean <keepdims = {keep}> (x_float{', axes' if axes else ''})\n"
-    return lines + integers(operator, "result", "x")
 
 
 def _concat(operator: Operator) -> str:
@@ -159,7 +151,6 @@ _ROWS = {
     "QLinearAdd": Expansion(_AB, "y", partial(_binary, "Add")),
     "QLinearMul": Expansion(_AB, "y", partial(_binary, "Mul")),
     **{name: Expansion(_X, "y", partial(_unary, *row)) for name, row in _UNARY.items()},
-    "QLinearReduceMean": Expansion(_X, "y", _mean),
     "QLinearConcat": Expansion(
         "y_scale, y_zero, " + ", ".join(f"x{i}, x{i}_scale, x{i}_zero" for i in range(_PARTS)), "y", _concat
     ),

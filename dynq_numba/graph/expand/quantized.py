@@ -22,11 +22,12 @@ def _along(operator: Operator, *names: str) -> tuple[str, list[str]]:
     """Lines and names of a scale and a zero point as they broadcast to x."""
     if operator.integer("block_size"):
         raise NoMatch("it has a scale for each block")
+    axis = operator.integer("axis", 1)
     if operator.rank("scale") == 0 or operator.length("scale", 0) == 1:
         shape: list[int] = []
         rank = 0
     else:
-        rank, axis = operator.rank("x"), operator.integer("axis", 1)
+        rank = operator.rank("x")
         shape = [1] * rank
         shape[axis % rank] = -1
     lines = constant("along", shape) if rank else "    along = Constant <value = int64[0] {}> ()\n"
