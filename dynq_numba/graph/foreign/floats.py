@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..constants import folded
 from ..rewrites.base import Editor, NoMatch, Rewrite
 
 
@@ -19,6 +18,6 @@ class Floats(Rewrite):
         value = node.outputs[0]
         if value.is_graph_output():
             raise NoMatch
-        constant = edit.constant(value.name or node.op_type, folded(node, given, edit.opset)[0])
+        constant = edit.constant(value.name or node.op_type, edit.constants.folded(node, given)[0])
         edit.replace([value], [constant], [], node)
         return str(constant.dtype)
