@@ -8,6 +8,7 @@ from onnx_ir.passes import common
 
 from .expand import expand
 from .model import DOMAIN, IR_VERSION, OPSET, RECEIPT, SMALL_BYTES, relaxed, weights_back, weights_led_past
+from .padding import explicit_pads
 
 #: The oldest opset that is taken; and the domain of operators of ONNX Runtime, which are expanded.
 OLDEST, RUNTIME = 9, "com.microsoft"
@@ -35,6 +36,7 @@ def canonical(model: ir.Model, name: str = "model") -> tuple[ir.Model, list[str]
     common.InlinePass(lambda function: not (ours and function.domain == DOMAIN))(model)
     if version < OPSET:
         model = _raised(model, name)
+    explicit_pads(model)
     for note in expand(model, RUNTIME):
         if note.reason:
             notes.append(f"{note.node} stays: {note.reason}")

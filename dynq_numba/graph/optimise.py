@@ -29,6 +29,7 @@ from onnx_ir.passes import common
 
 from .expand import expand
 from .model import infer_shapes
+from .padding import explicit_pads
 from .rewrites import Editor, Note, rewrites
 from .rewrites.base import apply
 from .rewrites.fold import fold, lift
@@ -53,6 +54,7 @@ def optimise(model: ir.Model, *, attention_bits: int = 32) -> list[Note]:
     lift(model)
     notes = expand(model, "")
     infer_shapes(model)
+    explicit_pads(model)
     edit = Editor(model)
     fold(edit)
     for _ in range(ROUNDS):  # a length that is known by now makes others known

@@ -102,6 +102,9 @@ SPELLINGS = {
     "JAX, Relu": ("LayerNorm", "m = ReduceMean (x, last) s = Mul (x, x) u = ReduceMean (s, second) r = Pow (m, two) "
         "f = Sub (u, r) v = Relu (f) e = Add (v, eps) q = Sqrt (e) i = Reciprocal (q) d = Sub (x, m) "
         "g = Mul (i, w) n = Mul (g, d) y = Add (b, n)"),
+    "TensorFlow, means by pooling": ("LayerNorm", "m = GlobalAveragePool (x) d = Sub (x, m) s = Mul (d, d) "
+        "v = GlobalAveragePool (s) e = Add (v, eps) q = Sqrt (e) r = Reciprocal (q) g = Mul (r, w) h = Neg (m) "
+        "i = Mul (h, g) j = Mul (x, g) k1 = Add (i, b) y = Add (j, k1)"),
     "no parameters": ("LayerNorm", MEAN + "s = Mul (d, d) v = ReduceMean (s, last) e = Add (v, eps) q = Sqrt (e) "
         "y = Div (d, q)"),
     "the operator, expanded": ("LayerNorm", "a = Identity (x) y = LayerNormalization <axis = 2> (a, w, b)"),

@@ -27,6 +27,7 @@ from dynq_numba.kernels.linear.reference import linear as linear_meaning
 from dynq_numba.onnx import InferenceSession
 
 F64 = np.float64
+NORMS = ("LayerNorm", "LayerNorm_plain", "RmsNorm")
 Array = np.ndarray
 
 
@@ -170,11 +171,11 @@ def truth(
 ) -> list[tuple[Array, Array, Array]]:
     """Of each result: in float64, and how far our kernel, and how far numpy may be off."""
     name = parse(call.op_type)
-    if name.base in ("LayerNorm", "RmsNorm"):
+    if name.base in NORMS:
         x, *rest = inputs
         residual = rest.pop(0) if name.residual else None
-        bias, centred = (rest[1], True) if name.base == "LayerNorm" else (None, False)
-        arguments = (x, rest[0], bias, residual, rest[-1], centred)
+        eps, weight, bias = rest.pop(), *rest, *[None] * (2 - len(rest))
+        arguments = (x, weight, bias, residual, eps, name.base != "RmsNorm")
         y, bound = norm_oracle(*arguments)
         # Means of numpy, and a reciprocal, a product and a square as a power more.
         loose = norm_oracle(*arguments, added=x.shape[-1] + 6)[1]
@@ -202,13 +203,13 @@ def truth(
 def ours(call: ir.Node, inputs: list[Array], function: onnx.FunctionProto, body: list[Array]) -> list[Array] | None:
     """What our kernels give; None where no public function does this yet."""
     name = parse(call.op_type)
-    if name.base in ("LayerNorm", "RmsNorm"):
+    if name.base in NORMS:
         *arrays, eps = inputs
         if name.residual:
             arrays[:2] = np.broadcast_arrays(*arrays[:2])
         x, residual = arrays[0], arrays.pop(1) if name.residual else None
         total = None if residual is None else np.empty_like(x)
-        norm = dq.layer_norm if name.base == "LayerNorm" else dq.rms_norm
+        norm = dq.rms_norm if name.base == "RmsNorm" else dq.layer_norm
         y = norm(*arrays, eps=float(eps), residual=residual, sum_out=total)
         return [y] if total is None else [y, total]
     if name.base.startswith("Attention"):

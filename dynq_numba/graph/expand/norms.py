@@ -1,4 +1,7 @@
-"""Norms of ONNX Runtime's optimizer: of a sum (Skip…), and RMS norms (Simplified…), as opset 23 has them, too."""
+"""Norms of ONNX Runtime's optimizer: of a sum (Skip…), and RMS norms (Simplified…), as opset 23 has them, too.
+
+And InstanceNormalization, of which exporters make norms of groups: the norm of a row of all pixels of a channel.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +62,28 @@ def _simplified(operator: Operator) -> str:
     return _rms_norm("input", "gamma", operator.number("epsilon", 1e-5), axes)
 
 
+def _instance(operator: Operator) -> str:
+    rank, edit = operator.rank("input"), operator.edit
+    rows = "input" if rank == 3 else "rows"
+    lines = constant("axes", [-1]) + constant("epsilon", operator.number("epsilon", 1e-5))
+    if rank != 3:
+        lines += constant("pixels", [0, 0, -1]) + "    rows = Reshape (input, pixels)\n"
+    steps = [f"mean = ReduceMean ({rows}, axes)", f"centred = Sub ({rows}, mean)", "squares = Mul (centred, centred)",
+             "variance = ReduceMean (squares, axes)", "steady = Add (variance, epsilon)", "deviation = Sqrt (steady)",
+             "normal = Div (centred, deviation)"]  # fmt: skip
+    y = "normal"
+    if rank != 3:
+        steps += ["shape = Shape (input)", "image = Reshape (normal, shape)"]
+        y = "image"
+    lines += constant("columns", [-1, *[1] * (rank - 2)])
+    for name, operation, neutral in (("scale", "Mul", 1), ("B", "Add", 0)):
+        array = edit.array(operator.inputs[name])
+        if array is None or (array != neutral).any():
+            steps += [f"each_{name} = Reshape ({name}, columns)", f"after_{name} = {operation} ({y}, each_{name})"]
+            y = f"after_{name}"
+    return lines + "".join(f"    {step}\n" for step in steps).replace(f"    {y} = ", "    output = ")
+
+
 _RESULTS = "output, mean, inv_std_var, input_skip_bias_sum"
 EXPANSIONS = {
     "com.microsoft.SkipLayerNormalization": Expansion("input, skip, gamma, beta, bias", _RESULTS, _skip_layer_norm),
@@ -66,5 +91,6 @@ EXPANSIONS = {
         "input, skip, gamma, bias", _RESULTS, _skip_simplified
     ),
     "com.microsoft.SimplifiedLayerNormalization": Expansion("input, gamma", "output", _simplified),
+    "InstanceNormalization": Expansion("input, scale, B", "output", _instance),
     "RMSNormalization": Expansion("input, gamma", "output", _simplified),
 }

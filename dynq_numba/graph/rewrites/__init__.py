@@ -5,8 +5,10 @@ from .affine import Affine
 from .attention import Attention
 from .base import Editor, NoMatch, Note, Rewrite
 from .conv import Conv
+from .flat import Flat
 from .flattened import Flattened
 from .gemm import Gemm
+from .grids import Grids
 from .identities import Identities
 from .linear import Linear
 from .mean_pool import MeanPool
@@ -20,8 +22,9 @@ from .rotary import Rotary
 def rewrites(attention_bits: int = 32) -> tuple[Rewrite, ...]:
     """In the order in which they are done: each finds what those before it have made."""
     return (
-        Identities(), Flattened(), Gemm(), Affine(), Norms(), Activations(), Rotary(), Attention(attention_bits),
-        MeanPool(), Linear(), OneHot(), Conv(), Activation(), Residual(), ResidualNorms(),
+        Identities(), Flattened(), Grids(), Gemm(), Affine(), Norms(), Activations(), Rotary(),
+        Attention(attention_bits), MeanPool(), Linear(), Flat(), OneHot(), Conv(), Activation(), Residual(),
+        ResidualNorms(),
     )  # fmt: skip
 
 

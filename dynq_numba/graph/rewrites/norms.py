@@ -1,10 +1,12 @@
 """Layer norm and RMS norm over the last axis, in any spelling: dq.layer_norm, dq.rms_norm.
 
-    LayerNorm   x [..., K], weight [K], bias [K], eps []    y = (x - mean) / √(variance + eps) · weight + bias
-    RmsNorm     x [..., K], weight [K], eps []              y = x / √(mean x² + eps) · weight
+    LayerNorm         x [..., K], weight [K], bias [K], eps []    y = (x - mean) / √(variance + eps) · weight + bias
+    LayerNorm_plain   x [..., K], eps []                          y = (x - mean) / √(variance + eps)
+    RmsNorm           x [..., K], weight [K], eps []              y = x / √(mean x² + eps) · weight
 
 A region (regions.py) is a norm if it is one on rows of random numbers. Its parameters come out of it: eps is one of its
-constants, the bias is what it makes of zeros, and the weight is what it makes of the rest.
+constants, the bias is what it makes of zeros, and the weight is what it makes of the rest. Where K is not known (the
+pixels of an image), it is plain if it is one for several K.
 """
 
 from __future__ import annotations
@@ -34,16 +36,20 @@ _CENTRED = """
     scaled = Mul (normal, weight)
     y = Add (scaled, bias)
 """  # fmt: skip
-_PLAIN = """
+_WITHOUT_WEIGHTS = _CENTRED[: _CENTRED.index("    scaled")].replace("normal =", "y =")
+_RMS = """
     axes = Constant <value_ints: ints = [-1]> ()
     centred = Identity (TOTAL)
 """ + _SCALED + """
     y = Mul (normal, weight)
 """  # fmt: skip
 #: Parameters of each function, in their order, and its body on TOTAL.
-NORMS = {"LayerNorm": ("weight, bias, eps", _CENTRED), "RmsNorm": ("weight, eps", _PLAIN)}
+NORMS = {"LayerNorm": ("weight, bias, eps", _CENTRED), "LayerNorm_plain": ("eps", _WITHOUT_WEIGHTS),
+         "RmsNorm": ("weight, eps", _RMS)}  # fmt: skip
 #: Of float64 arithmetic: nothing but the order of operations may differ.
 TOLERANCE = 1e-9
+#: K that are tried where it is not known.
+_SOME = (6, 11)
 
 
 def norm(name: str, *, residual: bool = False) -> ir.Function:
@@ -57,46 +63,62 @@ def norm(name: str, *, residual: bool = False) -> ir.Function:
 
 class Norms(Rewrite):
     name = "norm"
-    anchors = ("LayerNormalization", "ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2")
+    anchors = ("LayerNormalization", "ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2", "GlobalAveragePool")
 
     def rewrite(self, node: ir.Node, edit: Editor) -> str:
         regions = [region for region in regions_around(node, edit) if _reductions(region) <= 2]
         for name, meaning in (("LayerNorm", layer_norm), ("RmsNorm", rms_norm)):
             for region in regions:
                 try:
-                    found = _parameters(region, meaning, edit)
+                    found = _found(name, meaning, region, edit)
                 except NoMatch:
                     continue
-                if found is not None and (name == "LayerNorm" or not found[1].any()):
+                if found is not None:
                     edit.check_float(region.x)
-                    return _replace(name, region, *found, edit)
+                    return _replace(*found, region, edit)
         raise NoMatch(
             "no layer or RMS norm over the last axis is computed around it" if regions else
             "what it is part of depends on several values, or not along the last axis, or is used in between"
         )  # fmt: skip
 
 
+def _found(
+    name: str, meaning: Callable[[np.ndarray, float], np.ndarray], region: Region, edit: Editor
+) -> tuple[str, dict[str, np.ndarray]] | None:
+    """Which function a region is, and its parameters, or None."""
+    arrays = region.constants(edit)
+    k = _width(region, arrays, edit)
+    if k is None:
+        found = [_parameters(region, meaning, each, edit) for each in _SOME]
+        plain = all(each is not None and np.allclose(each[0], 1, rtol=TOLERANCE) and not each[1].any()
+                    and each[2] == found[0][2] for each in found if found[0] is not None)  # fmt: skip
+        if name != "LayerNorm" or found[0] is None or not plain:
+            return None
+        return "LayerNorm_plain", {"eps": np.array(found[0][2], np.float32)}
+    parameters = _parameters(region, meaning, k, edit)
+    if parameters is None or (name == "RmsNorm" and parameters[1].any()):
+        return None
+    return name, dict(zip(("weight", "bias", "eps"), map(np.float32, parameters), strict=True))
+
+
 def _reductions(region: Region) -> int:
     """How many means it takes, the same one once: two make a norm, and a third would be one of its result."""
-    return len({node.inputs[0] for node in region.nodes if node.op_type.startswith("Reduce")})
+    return len({node.inputs[0] for node in region.nodes if node.op_type.startswith(("Reduce", "Global"))})
 
 
-def _replace(name: str, region: Region, weight: np.ndarray, bias: np.ndarray, eps: float, edit: Editor) -> str:
+def _replace(name: str, parameters: dict[str, np.ndarray], region: Region, edit: Editor) -> str:
     base = label(region.nodes[0])
-    parameters = {"weight": np.float32(weight), "bias": np.float32(bias), "eps": np.float32(eps)}
-    wanted = NORMS[name][0].split(", ")
-    inputs = [edit.constant(f"{base}.{each}", parameters[each]) for each in wanted]
+    inputs = [edit.constant(f"{base}.{each}", parameters[each]) for each in NORMS[name][0].split(", ")]
     call = edit.call(name, partial(norm, name), [region.x, *inputs], region.nodes[0])
     edit.replace([region.y], call.outputs, [call], region.nodes[0])
     return name
 
 
 def _parameters(
-    region: Region, meaning: Callable[[np.ndarray, float], np.ndarray], edit: Editor
+    region: Region, meaning: Callable[[np.ndarray, float], np.ndarray], k: int, edit: Editor
 ) -> tuple[np.ndarray, np.ndarray, float] | None:
     """weight [K], bias [K] and eps with which the region is this norm, or None."""
     arrays = region.constants(edit)
-    k = _width(region, arrays, edit)
     bias = region.compute(np.zeros((1, k)), edit)
     numbers = {float(array.reshape(())) for array in arrays if array.size == 1 and array.dtype.kind == "f"}
     numbers |= {epsilon(node) for node in region.nodes if node.op_type.endswith("Normalization")}
@@ -114,11 +136,11 @@ def _parameters(
     return None
 
 
-def _width(region: Region, arrays: list[np.ndarray], edit: Editor) -> int:
-    """K: that of a parameter, or of x."""
+def _width(region: Region, arrays: list[np.ndarray], edit: Editor) -> int | None:
+    """K: that of a parameter, or of x; None where neither tells."""
     widths = {array.shape[-1] for array in arrays if array.ndim and array.shape[-1] > 1}
     dims = edit.dims(region.x)
     widths |= {dims[-1]} if dims and isinstance(dims[-1], int) else set()
-    if len(widths) != 1:
-        raise NoMatch(f"the last axis of {region.x.name} is not known")
-    return int(widths.pop())
+    if len(widths) > 1:
+        raise NoMatch(f"the last axis of {region.x.name} has several lengths")
+    return int(widths.pop()) if widths else None

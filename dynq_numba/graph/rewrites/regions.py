@@ -71,6 +71,9 @@ _REDUCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "ReduceSumSquare": lambda x: (x * x).sum(-1, keepdims=True),
     "ReduceL2": lambda x: np.sqrt((x * x).sum(-1, keepdims=True)),
 }
+#: Of three axes, as tf2onnx writes a mean.
+_POOL = "GlobalAveragePool"
+_REDUCTIONS[_POOL] = _REDUCTIONS["ReduceMean"]
 _NORMS = {"LayerNormalization": layer_norm}
 
 
@@ -143,6 +146,8 @@ def understood(node: ir.Node, edit: Editor) -> bool:
         return True
     if name in _NORMS:
         return _is_last(node.attributes.get_int("axis", -1), node, edit)
+    if name == _POOL:
+        return node.inputs[0] is not None and node.inputs[0].shape is not None and len(node.inputs[0].shape) == 3
     if name not in _REDUCTIONS or not node.attributes.get_int("keepdims", 1) or len(node.inputs) < 2:
         return False
     axes = edit.array(node.inputs[1])

@@ -1,7 +1,8 @@
 """The sum in front of a norm goes into it: dq.layer_norm(residual=, sum_out=), dq.rms_norm.
 
-    LayerNorm_residual   x, residual [..., K], weight [K], bias [K], eps []    y, sum = x + residual
-    RmsNorm_residual     x, residual [..., K], weight [K], eps []              y, sum
+    LayerNorm_residual         x, residual [..., K], weight [K], bias [K], eps []    y, sum = x + residual
+    LayerNorm_plain_residual   x, residual [..., K], eps []                      y, sum
+    RmsNorm_residual           x, residual [..., K], weight [K], eps []              y, sum
 
 A sum that a linear takes as its residual does not come here (post_ops.py).
 """

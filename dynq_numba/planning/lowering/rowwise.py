@@ -13,9 +13,10 @@ from ...kernels.rowwise.intrinsics import MAP_NAMES
 from ...operators.rowwise.backend import RATES
 from ...runtime import isa, kernel_table, threads
 from ..sizes import Shape, product
-from ..tensor import Tensor, broadcast, expect
-from ..trace import Trace
+from ..tensor import Expression, Tensor, broadcast, expect
+from ..trace import Trace, sources
 from .base import F32, axis_of, call, floats_only
+from .elementwise import MOST, weight_of
 from .linear import matrix, spread
 
 NO_ROWS: dict[str, Any] = {"residual": None, "residual_stride": 0, "total": None, "total_stride": 0}
@@ -33,16 +34,17 @@ def _rows(worker: str, shape: Shape, x: Tensor, x_stride: Any, out: Tensor) -> d
 def norm(trace: Trace, node: ir.Node) -> None:
     """dynq::LayerNorm, RmsNorm and those that add first"""
     name = parse(node.op_type)
-    kernel = "layer_norm" if name.base == "LayerNorm" else "rms_norm"
+    kernel, plain = "rms_norm" if name.base == "RmsNorm" else "layer_norm", name.base == "LayerNorm_plain"
     x = trace.input(node, 0)
     floats_only(x)
     first = 1 + name.residual
-    weight = np.ascontiguousarray(trace.constant(node, first), np.float32)
-    bias = np.ascontiguousarray(trace.constant(node, first + 1), np.float32) if kernel == "layer_norm" else None
-    eps = float(trace.constant(node, len(node.inputs) - 1).reshape(()))
-    floats_only(x)
-    expect(x.shape[-1], weight.size, "the last axis of x and the weight")
-    expect(weight.size, weight.size if bias is None else bias.size, "the weight and the bias")
+    arrays = [np.ascontiguousarray(trace.constant(node, i), np.float32) for i in range(first, len(node.inputs))]
+    eps, weight, bias = float(arrays.pop().reshape(())), None, None
+    if not plain:
+        weight, *rest = arrays
+        bias = rest[0] if rest else None
+        expect(x.shape[-1], weight.size, "the last axis of x and the weight")
+        expect(weight.size, weight.size if bias is None else bias.size, "the weight and the bias")
     fields = dict(NO_ROWS)
     total = None
     if name.residual:
@@ -64,12 +66,18 @@ def norm(trace: Trace, node: ir.Node) -> None:
 
 
 _MAPS = {"Gelu": "gelu", "GeluTanh": "gelu_tanh", "Silu": "silu"}
+#: The same in regions.
+_OPERATORS = {"Gelu": "Gelu", "GeluTanh": "GeluTanh", "Silu": "Swish"}
 
 
 def function(trace: Trace, node: ir.Node) -> None:
     """dynq::Gelu, GeluTanh, Silu"""
     x = trace.input(node, 0)
     floats_only(x)
+    if x.expression is not None and trace.once(node.inputs[0]) and weight_of(x) < MOST:
+        expression = Expression(_OPERATORS[node.op_type], (x,), (), sources(node))
+        trace.set(node.outputs[0], Tensor(F32, x.shape, expression=expression))
+        return
     x = trace.dense(x)
     out, number = trace.result(node.outputs[0], F32, x.shape), MAP_NAMES.index(_MAPS[node.op_type])
     flat = (1, x.size)
