@@ -6,6 +6,7 @@
 |---|---|---|---|
 | `LayerNorm` | x [..., K], weight [K], bias [K], eps [] | y | dq.layer_norm |
 | `LayerNorm_residual` | x, residual, weight, bias, eps | y, sum | the same with residual and sum_out |
+| `LayerNorm_plain`, `LayerNorm_plain_residual` | the same without weight and bias | | dq.layer_norm |
 | `RmsNorm` | x [..., K], weight [K], eps [] | y | dq.rms_norm |
 | `RmsNorm_residual` | x, residual, weight, eps | y, sum | the same with residual and sum_out |
 | `Gelu`, `GeluTanh`, `Silu` | x | y | dq.gelu, dq.silu |

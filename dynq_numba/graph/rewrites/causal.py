@@ -172,6 +172,7 @@ def _of_past(q: ir.Value, k: ir.Value, rows: int, keys: int, edit: Editor) -> di
     return {_key(past, -2, edit): keys - rows, _key(new, -2, edit): rows}
 
 
+@np.errstate(all="ignore")
 def _compute(
     mask: ir.Value, nodes: list[ir.Node], sizes: dict[_Key, int], other: int, edit: Editor
 ) -> np.ndarray:
