@@ -31,7 +31,7 @@ class Flat(Rewrite):
         given, flat, wanted = edit.dims(x), edit.dims(rows), parts(shape, edit)
         if not given or not flat or not isinstance(flat[-1], int) or given[-1] != flat[-1]:
             raise NoMatch("the Reshape in front changes the last axis, or its length is not known")
-        if wanted is None or len(wanted) != len(given) or node.attributes.get_int("allowzero", 0) or 0 in wanted:
+        if wanted is None or len(wanted) != len(given) or 0 in wanted:
             raise NoMatch("the Reshape behind it does not restore the axes in front")
         *leading, last = wanted
         others = [part for part in wanted if part != -1]

@@ -85,7 +85,7 @@ def _spread(value: ir.Value | None, edit: Editor) -> set[ir.Value | None]:
     if expand is None:
         return set()
     shape = edit.maker(expand.inputs[1], "Shape")
-    cut = shape is None or shape.attributes.get_int("start", 0) or "end" in shape.attributes
+    cut = shape is None or shape.attributes.get_int("start", 0) != 0 or "end" in shape.attributes
     whole = None if cut or shape is None else edit.maker(shape.inputs[0], *_JOINS)
     return {None} if whole is None else set(whole.inputs)
 

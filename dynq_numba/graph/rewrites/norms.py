@@ -48,6 +48,8 @@ NORMS = {"LayerNorm": ("weight, bias, eps", _CENTRED), "LayerNorm_plain": ("eps"
          "RmsNorm": ("weight, eps", _RMS)}  # fmt: skip
 #: Of float64 arithmetic: nothing but the order of operations may differ.
 TOLERANCE = 1e-9
+#: What is found of a norm.
+_ROLES = ("weight", "bias", "eps")
 #: K that are tried where it is not known.
 _SOME = (6, 11)
 
@@ -98,7 +100,7 @@ def _found(
     parameters = _parameters(region, meaning, k, edit)
     if parameters is None or (name == "RmsNorm" and parameters[1].any()):
         return None
-    return name, dict(zip(("weight", "bias", "eps"), map(np.float32, parameters), strict=True))
+    return name, {role: np.asarray(each, np.float32) for role, each in zip(_ROLES, parameters, strict=True)}
 
 
 def _reductions(region: Region) -> int:
