@@ -75,6 +75,7 @@ bench: $(VENV)/.stamp-bench  ## ours beside every peer; fills in the pages (30 m
 	@$(PY) -m bench linear --readme $(ARGS)
 	@$(PY) -m bench operators --write
 	@$(PY) -m bench models --write
+	@$(PY) -m bench formats --write
 
 bench-smoke: $(VENV)/.stamp-test  ## one quick round of every benchmark
 	@$(PY) -m bench roofline --smoke
@@ -85,6 +86,7 @@ bench-smoke: $(VENV)/.stamp-test  ## one quick round of every benchmark
 	@$(PY) -m bench linear --shapes 16,64,96 --only dynq numpy --rounds 1
 	@$(PY) -m bench operators projections chain matmul sgemm rowwise attention conv sconv pooling --smoke --threads 1
 	@$(PY) -m bench models --smoke
+	@$(PY) -m bench formats --smoke
 	@$(PY) -m bench steps "3 LSTM 8"
 	@$(PY) -m bench startup 1
 	@$(PY) -m bench calls

@@ -1,4 +1,4 @@
-"""The pages that scripts fill in: README.md and bench/RESULTS.md.
+"""The pages that scripts fill in: README.md, bench/RESULTS.md, docs/howto/formats.md.
 
 A block of a page stands between two comments, ``<!-- begin NAME: COMMAND -->`` and ``<!-- end NAME -->``. COMMAND is
 what writes it; tests compare the blocks with what it would write.
@@ -11,6 +11,7 @@ from pathlib import Path
 
 README = Path(__file__).parents[2] / "README.md"
 RESULTS = Path(__file__).parents[1] / "RESULTS.md"
+FORMATS = Path(__file__).parents[2] / "docs" / "howto" / "formats.md"
 
 
 def filled(text: str, name: str, new: str) -> str:

@@ -141,6 +141,12 @@ WAYS = {
 }
 
 
+def distance(found: list[np.ndarray], want: list[np.ndarray]) -> float:
+    """1 - cosine of all outputs."""
+    a, b = (np.concatenate([np.float64(each).ravel() for each in arrays]) for arrays in (want, found))
+    return float(1 - a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
 class Running:
     """One way in the process that this is: what bench/harness/worker.py drives."""
 
@@ -156,8 +162,7 @@ class Running:
         shapes = [list(array.shape) for array in found], [list(array.shape) for array in want.values()]
         if shapes[0] != shapes[1]:
             return {"failed": f"wrong: shapes {shapes[0]} where {shapes[1]} are right"}
-        a, b = (np.concatenate([np.float64(each).ravel() for each in arrays]) for arrays in (want.values(), found))
-        loss = float(1 - a @ b / np.sqrt((a @ a) * (b @ b)))
+        loss = distance(found, list(want.values()))
         if not loss <= BELIEVABLE[self.way.integers]:
             return {"failed": f"wrong: 1 - cosine is {loss:.3g} where {BELIEVABLE[self.way.integers]:g} is believable"}
         return {"loss": loss}

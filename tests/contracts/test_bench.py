@@ -20,7 +20,7 @@ from bench.harness.remote import LIVES, Failed, Remote
 from bench.harness.replay import Replay
 from bench.harness.rounds import LIMITS, Measurement
 from bench.peers import CONTESTANTS
-from bench.publish import charts, models, pages, readme, summary, tables
+from bench.publish import charts, formats, models, pages, readme, summary, tables
 from bench.tools import mixed
 from bench.topics import conversion, embedding, linear, operators
 from bench.topics.base import Topic, Way
@@ -289,6 +289,11 @@ def test_table_of_models_is_that_of_their_record():
     text, record = pages.RESULTS.read_text(), readme.load(models.NAME)
     new = models.block(record) if record else "Not measured yet."
     assert pages.filled(text, models.NAME, new) == text, "run: python -m bench models --write"
+
+
+def test_table_of_formats_is_that_of_their_record():
+    text, new = pages.FORMATS.read_text(), formats.content(readme.load(formats.NAME))
+    assert pages.filled(text, formats.NAME, new) == text, "run: python -m bench formats --write"
 
 
 def test_pytest_bench_says_how_long_it_takes_and_its_parameters_are_words():
