@@ -33,7 +33,7 @@ from .isa import INSTRUCTION_SETS
 
 GRAMMAR = re.compile(
     r"(qd8_f32_q([cd]8w|c4w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
-    r"|f32_(gemm|conv|winograd)_\d+x\d+__[a-z0-9]+"
+    r"|f32_(gemm|conv|winograd4?)_\d+x\d+__[a-z0-9]+"
     r"|qd16_f32_qc8w_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
     r"|qd8_f32_qc8w_(conv_\d+x\d+c[24]|lstm|gru|rnn)__[a-z0-9]+"
     r"|(f32|qd8|qr[48]w)(_f32|_qd8)?_[a-z_]+__[a-z0-9]+"

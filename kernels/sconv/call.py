@@ -7,13 +7,15 @@ from ..base.jit import kernel
 from ..base.status import FINE, NO_MEMORY
 from ..conv.call import TASKS, cut, output_size
 from ..threads.pool import run, worthwhile
-from .context import DEPTHWISE, WINOGRAD, FloatConv, FloatConvContext
-from .reference import POINTS, TILE
+from .context import DEPTHWISE, FloatConv, FloatConvContext
+from .reference_winograd import LARGE, SMALL
 
-#: Multiply-adds that one thread does in a microsecond, about, in tiles, in a depthwise kernel and by Winograd's way (of
-#: the plain one's); and the least microseconds to give a thread.
-MACS_PER_US, DEPTHWISE_MACS_PER_US, WINOGRAD_MACS_PER_US = 60_000.0, 15_000.0, 100_000.0
+#: Multiply-adds (of the plain way's) that one thread does in a microsecond, about, by each way; and the least
+#: microseconds to give a thread.
+MACS_PER_US = 60_000.0, 15_000.0, 100_000.0, 150_000.0
 WORTH_US = 3.0
+#: Of the ways: the side of a tile, and its points.
+SIZES, SQUARES = (1, 1, SMALL.size, LARGE.size), (1, 1, SMALL.square, LARGE.square)
 #: Values of the result of a depthwise task, at least.
 TASK = 1 << 12
 
@@ -29,24 +31,25 @@ def convolution_step(record, threads):
     if images * outputs * pixels == 0:
         return FINE
     pool, nr, way = d.pool, d.nr, d.way
-    rate = DEPTHWISE_MACS_PER_US if way == DEPTHWISE else WINOGRAD_MACS_PER_US if way == WINOGRAD else MACS_PER_US
-    threads = worthwhile(pool, threads, images * outputs * pixels * k / rate, WORTH_US)
+    winograd = SIZES[way] > 1
+    threads = worthwhile(pool, threads, images * outputs * pixels * k / MACS_PER_US[way], WORTH_US)
     if way == DEPTHWISE:
         units, items, parts = out_height, images * outputs, 1
         chunks = min(out_height, max(1, pixels // TASK))
         if items * chunks < TASKS * threads:
             chunks = min(out_height, (TASKS * threads + items - 1) // items)
     else:
-        if way == WINOGRAD:
-            tiles = (out_height + TILE - 1) // TILE * ((out_width + TILE - 1) // TILE)
-            units, items, k = (images * tiles + nr - 1) // nr, 1, POINTS * POINTS * d.channels
+        if winograd:
+            size = SIZES[way]
+            tiles = (out_height + size - 1) // size * ((out_width + size - 1) // size)
+            units, items, k = (images * tiles + nr - 1) // nr, 1, SQUARES[way] * d.channels
         else:
             units, items = (pixels + nr - 1) // nr, images * groups
         most = max(1, d.l2_bytes // 2 // (4 * k * nr))
         row_panels = (outputs // groups + d.mr - 1) // d.mr
         chunks, parts = cut(items, units, most, row_panels, threads)
         tasks = TASKS * threads
-        if way == WINOGRAD and parts > row_panels // 2 and units >= tasks and 4 * k * outputs <= d.l2_bytes // 2:
+        if winograd and parts > row_panels // 2 and units >= tasks and 4 * k * outputs <= d.l2_bytes // 2:
             chunks, parts = tasks, 1  # to lay tiles out twice would cost more than to read such weights twice
     tasks = items * chunks * parts
     threads = min(threads, tasks)

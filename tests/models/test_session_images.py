@@ -10,7 +10,7 @@ from onnx_models import in_onnxruntime, in_reference, parsed
 
 import dynq_numba as dq
 from dynq_numba.arguments.geometry import Geometry
-from dynq_numba.kernels.sconv.context import PATCHES, WINOGRAD
+from dynq_numba.kernels.sconv.context import PATCHES, WINOGRAD_2, WINOGRAD_4
 from dynq_numba.kernels.sconv.fold import reference
 from dynq_numba.onnx import InferenceSession, quantize
 from dynq_numba.operators.pooling import backend as pooling
@@ -106,12 +106,13 @@ def test_quantized_convolutions_of_few_pixels_have_the_bits_of_conv(isa, rng, mo
 
 def test_winograds_way_where_images_are_large_enough():
     """Of one model: by the number of pixels, not of images, and never by Python."""
-    weights = {"w": normal(1, 12, 9, 3, 3), "b": normal(2, 12)}
+    weights = {"w": normal(1, 17, 16, 3, 3), "b": normal(2, 17)}
     conv = helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1])
     made = model([conv, helper.make_node("Relu", ["c"], ["y"])], weights, ["h", "w"])
     session, geometry = InferenceSession(made), Geometry((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
-    for (n, high, wide), way in (((1, 20, 31), WINOGRAD), ((3, 20, 31), WINOGRAD), ((2, 5, 5), PATCHES)):
-        x = normal(3, n, 9, high, wide)
+    shapes = {(1, 20, 31): WINOGRAD_4, (3, 20, 31): WINOGRAD_4, (2, 13, 12): WINOGRAD_2, (2, 5, 5): PATCHES}
+    for (n, high, wide), way in shapes.items():
+        x = normal(3, n, 16, high, wide)
         packed = FloatConvWeight(weights["w"], weights["b"], geometry, isa.active(), way)
         found = session.run(None, {"x": x})[0]
         assert np.array_equal(found, backend.convolve(x, packed, activation="relu"))

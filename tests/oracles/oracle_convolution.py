@@ -89,10 +89,29 @@ def naive_float(x, weight, bias, **options):
     return y, k * oracle.U / (1 - k * oracle.U) * size * (1 + 2.0**-20), real
 
 
-#: Of Winograd's F(2×2, 3×3): a kernel's taps, an image's values, and sums, to or from points along one axis.
-G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
-B_T = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
-A_T = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
+#: Of Winograd's F(2×2, 3×3) and F(4×4, 3×3), by the side of a tile: a kernel's taps, an image's values, and sums, to or
+#: from points along one axis. The points of the second are 0, ±5/8, ±3/2 and infinity.
+P, Q = 5 / 8, 3 / 2
+G = {
+    2: np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
+    4: np.array([
+        [1 / (P * Q) ** 2, 0, 0],
+        *([1 / n, x / n, x * x / n] for x, n in (
+            (sign * a, 2 * a * a * (a * a - b * b)) for a, b in ((P, Q), (Q, P)) for sign in (1, -1))),
+        [0, 0, 1]]),
+}  # fmt: skip
+B_T = {
+    2: np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
+    4: np.array([
+        [(P * Q) ** 2, 0, -(P * P + Q * Q), 0, 1, 0],
+        [0, -P * Q * Q, -Q * Q, P, 1, 0], [0, P * Q * Q, -Q * Q, -P, 1, 0],
+        [0, -Q * P * P, -P * P, Q, 1, 0], [0, Q * P * P, -P * P, -Q, 1, 0],
+        [0, (P * Q) ** 2, 0, -(P * P + Q * Q), 0, 1]]),
+}  # fmt: skip
+A_T = {
+    2: np.array([[1, 1, 1, 0], [0, 1, -1, -1]]),
+    4: np.array([[1, 1, 1, 1, 1, 0], *([0, P**n, (-P) ** n, Q**n, (-Q) ** n, n == 3] for n in (1, 2, 3))]),
+}
 
 
 def _sums(matrix, values):
@@ -107,29 +126,60 @@ def _sums(matrix, values):
     return np.array(results)
 
 
+def _into_six(values):
+    """B_T[4] · values along the first axis: the even and the odd part of each pair of points, then both."""
+    d, product, total = values, F32((P * Q) ** 2), F32(P * P + Q * Q)
+    results = [oracle.fma(product, d[0], oracle.fma(-total, d[2], d[4]))]
+    for point, other in ((P, Q), (Q, P)):
+        even, odd = (oracle.fma(F32(-other * other), d[2 - i], d[4 - i]) for i in (0, 1))
+        results += [oracle.fma(F32(sign * point), odd, even) for sign in (1, -1)]
+    return np.array([*results, oracle.fma(product, d[1], oracle.fma(-total, d[3], d[5]))])
+
+
+def _out_of_six(m):
+    """A_T[4] · m along the first axis."""
+    plus, minus = (m[1] + m[2], m[3] + m[4]), (m[1] - m[2], m[3] - m[4])
+    return np.array([
+        m[0] + (plus[0] + plus[1]),
+        oracle.fma(F32(Q), minus[1], F32(P) * minus[0]),
+        oracle.fma(F32(Q**2), plus[1], F32(P**2) * plus[0]),
+        oracle.fma(F32(Q**3), minus[1], oracle.fma(F32(P**3), minus[0], m[5])),
+    ])  # fmt: skip
+
+
+def _along_both(transform, values):
+    return np.swapaxes(transform(np.swapaxes(transform(values), 0, 1)), 0, 1)
+
+
 @remembered
-def winograd_float(x, weight, bias, padding=0):
+def winograd_float(x, weight, bias, padding=0, side=2):
     """(float32 result, bound of its distance from the float64 convolution, that one), tile by tile."""
     (above, below), (before, after) = geometry(weight, padding=padding)[1]
-    real, channels = naive_float(x, weight, bias, padding=padding)[2], weight.shape[1]
+    real, channels, points = naive_float(x, weight, bias, padding=padding)[2], weight.shape[1], side + 2
     high, wide = real.shape[2:]
-    padded = np.pad(x, ((0, 0), (0, 0), (above, below + 1), (before, after + 1)))
-    u = np.einsum("ik,ockl,jl->ijoc", G, weight.astype(np.float64), G)
-    u_size = np.einsum("ik,ockl,jl->ijoc", np.abs(G), np.abs(weight.astype(np.float64)), np.abs(G))
+    padded = np.pad(x, ((0, 0), (0, 0), (above, below + side - 1), (before, after + side - 1)))
+    g, b_t, a_t = G[side], B_T[side], A_T[side]
+    into, out_of = (
+        (lambda d: _sums(b_t, d), lambda m: _sums(a_t, m)) if side == 2 else (_into_six, _out_of_six)
+    )  # fmt: skip
+    u = np.einsum("ik,ockl,jl->ijoc", g, weight.astype(np.float64), g)
+    u_size = np.einsum("ik,ockl,jl->ijoc", np.abs(g), np.abs(weight.astype(np.float64)), np.abs(g))
     y, size = np.empty(real.shape, F32), np.empty(real.shape)
-    for row in range(0, high, 2):
-        for column in range(0, wide, 2):
-            d = np.moveaxis(padded[:, :, row : row + 4, column : column + 4], (2, 3), (0, 1))  # [4, 4, N, C]
-            v = np.swapaxes(_sums(B_T, np.swapaxes(_sums(B_T, d), 0, 1)), 0, 1)
-            v_size = np.einsum("ik,klnc,jl->ijnc", np.abs(B_T), np.abs(d.astype(np.float64)), np.abs(B_T))
-            m = np.zeros((4, 4, len(x), len(weight)), F32)
-            m[1, 1] = bias
+    for row in range(0, high, side):
+        for column in range(0, wide, side):
+            d = np.moveaxis(padded[:, :, row : row + points, column : column + points], (2, 3), (0, 1))
+            v = _along_both(into, d)
+            v_size = np.einsum("ik,klnc,jl->ijnc", np.abs(b_t), np.abs(d.astype(np.float64)), np.abs(b_t))
+            m = np.zeros((points, points, len(x), len(weight)), F32)
+            if side == 2:
+                m[1, 1] = bias
             for c in range(channels):
                 m = oracle.fma(u[:, :, None, :, c].astype(F32), v[..., None, c], m)
-            tile = np.swapaxes(_sums(A_T, np.swapaxes(_sums(A_T, m), 0, 1)), 0, 1)
+            tile = _along_both(out_of, m)
+            tile = tile if side == 2 else tile + bias
             m_size = np.einsum("ijnc,ijoc->ijno", v_size, u_size)
-            tile_size = np.einsum("ik,klno,jl->ijno", np.abs(A_T), m_size, np.abs(A_T))
-            here = (slice(None), slice(None), slice(row, row + 2), slice(column, column + 2))
+            tile_size = np.einsum("ik,klno,jl->ijno", np.abs(a_t), m_size, np.abs(a_t))
+            here = (slice(None), slice(None), slice(row, row + side), slice(column, column + side))
             count = y[here].shape[2:]
             y[here] = np.moveaxis(tile, (0, 1), (2, 3))[:, :, : count[0], : count[1]]
             size[here] = np.moveaxis(tile_size, (0, 1), (2, 3))[:, :, : count[0], : count[1]]
@@ -137,7 +187,8 @@ def winograd_float(x, weight, bias, padding=0):
     def gamma(n):
         return n * oracle.U / (1 - n * oracle.U)
 
-    bound = gamma(channels + 7) * size + gamma(channels + 4) * np.abs(bias)[:, None, None]
+    terms, biased = (channels + 7, channels + 4) if side == 2 else (channels + 12, 1)
+    bound = gamma(terms) * size + gamma(biased) * np.abs(bias)[:, None, None]
     return y, bound * (1 + 2.0**-20), real
 
 

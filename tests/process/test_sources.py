@@ -113,7 +113,7 @@ def edit(tmp_path_factory):
 
 
 LINEARS = ("linear", "linear_long")
-SCONVS = ("sconv", "sconv_depthwise", "sconv_winograd")
+SCONVS = ("sconv", "sconv_depthwise", "sconv_winograd", "sconv_winograd_4")
 
 
 def those(*operations):

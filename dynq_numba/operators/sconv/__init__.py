@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...kernels.isa.float32 import float32
 from ...kernels.sconv.depthwise import depthwise_worker
+from ...kernels.sconv.reference_winograd import LARGE, SMALL
 from ...kernels.sconv.winograd import winograd_worker
 from ...kernels.sconv.worker import convolution_worker
 from ...runtime.kernel_table import Family
@@ -13,7 +14,7 @@ from .warm import warm
 OPERATOR = Operator(
     "sconv",
     title="Float32 convolution",
-    about="a fixed order of sums; depthwise without packing; 3×3 by Winograd's F(2×2, 3×3)",
+    about="a fixed order of sums; depthwise without packing; 3×3 by Winograd's F(2×2, 3×3) and F(4×4, 3×3)",
     public={},
     kernels=(
         Family(
@@ -25,7 +26,11 @@ OPERATOR = Operator(
             form=float32,
         ),
         Family(
-            "sconv_winograd", "f32_winograd_{tile}", lambda isa, scheme: winograd_worker(float32(isa)),
+            "sconv_winograd", "f32_winograd_{tile}", lambda isa, scheme: winograd_worker(float32(isa), SMALL),
+            weights="float32", form=float32,
+        ),
+        Family(
+            "sconv_winograd_4", "f32_winograd4_{tile}", lambda isa, scheme: winograd_worker(float32(isa), LARGE),
             weights="float32", form=float32,
         ),
     ),

@@ -13,12 +13,12 @@ from ...kernels.base.jit import address, entry
 from ...kernels.base.memory import NO_MEMORY, WORKER_SIGNATURE
 from ...kernels.objects.view import ADDRESS
 from ...kernels.sconv import call, reference
-from ...kernels.sconv.context import WINOGRAD
+from ...kernels.sconv.reference_winograd import winograd
 from ...runtime import threads
 from ...runtime.backend import choose
 from ...runtime.post_ops import post_ops_address
 from ...runtime.signatures import WORD
-from .pack import FloatConvWeight
+from .pack import TILES, FloatConvWeight
 
 
 @cache
@@ -46,8 +46,8 @@ def _reference(
     x: np.ndarray, w: FloatConvWeight, out: np.ndarray, residual: np.ndarray | None, activation: str | None, count: int
 ) -> None:
     geometry = w.geometry
-    if w.way == WINOGRAD:
-        y = reference.winograd(x, w.weight, w.bias, geometry.padding)
+    if w.way in TILES:
+        y = winograd(TILES[w.way], x, w.weight, w.bias, geometry.padding)
     else:
         y = reference.convolve(
             x, w.weight, w.bias, geometry.stride, geometry.padding, geometry.dilation, geometry.groups

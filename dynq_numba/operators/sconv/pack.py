@@ -11,26 +11,33 @@ from ...arguments.geometry import Geometry
 from ...kernels.base.jit import JIT_ENABLED
 from ...kernels.isa.base import InstructionSet
 from ...kernels.isa.float32 import float32
-from ...kernels.sconv.context import DEPTHWISE, PATCHES, WINOGRAD, FloatConv
-from ...kernels.sconv.reference import TILE, weights_at_points
+from ...kernels.sconv.context import DEPTHWISE, PATCHES, WINOGRAD_2, WINOGRAD_4, FloatConv
+from ...kernels.sconv.reference_winograd import LARGE, SMALL, weights_at_points
 from ...kernels.threads.partition import share
 from ...runtime import cpu, kernel_table, scratch, threads
 from ...runtime.memory import aligned_zeros
 
 #: Outputs of an input channel up to which a kernel of one input channel is depthwise: above, a tile is faster.
 MOST_DEPTHWISE = 3
-#: Channels of both sides, tiles of the result, and pixels of a tile, from which Winograd's way is faster: below, its
-#: transforms and what is empty of the tiles, and of their last panel, cost more than it saves.
+#: Channels of both sides, tiles of the result, and pixels of a tile of 2×2, from which Winograd's way is faster: below,
+#: its transforms and what is empty of the tiles, and of their last panel, cost more than it saves.
 WINOGRAD_CHANNELS, WINOGRAD_TILES, WINOGRAD_PIXELS = 8, 16, 3
+#: The same of tiles of 4×4: channels; tiles, fewer than which do not make up for weights of four times the size; and of
+#: the products, in vectors of 16 tiles, at most three quarters of those of tiles of 2×2.
+LARGE_CHANNELS, LARGE_TILES, VECTOR = 16, 32, 16
 #: Operations of the kernel table, by what the record says.
-OPERATIONS = {PATCHES: "sconv", DEPTHWISE: "sconv_depthwise", WINOGRAD: "sconv_winograd"}
+OPERATIONS = {
+    PATCHES: "sconv", DEPTHWISE: "sconv_depthwise", WINOGRAD_2: "sconv_winograd", WINOGRAD_4: "sconv_winograd_4",
+}  # fmt: skip
+#: The tiles of Winograd's ways.
+TILES = {WINOGRAD_2: SMALL, WINOGRAD_4: LARGE}
 
 
 def way_of(shape: tuple[int, ...], geometry: Geometry, size: tuple[Any, Any] | None = None) -> int:
-    """How to convolve with a weight [O, C / groups, KH, KW]: PATCHES, DEPTHWISE or WINOGRAD.
+    """How to convolve with a weight [O, C / groups, KH, KW]: PATCHES, DEPTHWISE or Winograd's.
 
-    WINOGRAD, whose bits are others, only if `size` says height and width of the result. The number of images does not
-    count: an image has the same bits in every batch.
+    Those of Winograd, whose bits are others, only if `size` says height and width of the result. The number of images
+    does not count: an image has the same bits in every batch.
     """
     outputs, own, *taps = shape
     if own == 1 and outputs // geometry.groups <= MOST_DEPTHWISE:
@@ -38,8 +45,16 @@ def way_of(shape: tuple[int, ...], geometry: Geometry, size: tuple[Any, Any] | N
     plain = taps == [3, 3] and geometry == Geometry((1, 1), geometry.padding, (1, 1), 1)
     if not plain or min(outputs, own) < WINOGRAD_CHANNELS or size is None:
         return PATCHES
-    tiles = (size[0] + TILE - 1) // TILE * ((size[1] + TILE - 1) // TILE)
-    return WINOGRAD if tiles >= WINOGRAD_TILES and size[0] * size[1] >= tiles * WINOGRAD_PIXELS else PATCHES
+    small, large = (_tiles(size, tiles.size) for tiles in (SMALL, LARGE))
+    if small < WINOGRAD_TILES or size[0] * size[1] < small * WINOGRAD_PIXELS:
+        return PATCHES
+    products = [tiles.square * ((count + VECTOR - 1) // VECTOR) for tiles, count in ((SMALL, small), (LARGE, large))]
+    fewer = min(outputs, own) >= LARGE_CHANNELS and large >= LARGE_TILES and 4 * products[1] <= 3 * products[0]
+    return WINOGRAD_4 if fewer else WINOGRAD_2
+
+
+def _tiles(size: tuple[Any, Any], side: int) -> Any:
+    return (size[0] + side - 1) // side * ((size[1] + side - 1) // side)
 
 
 class FloatConvWeight:
@@ -50,7 +65,7 @@ class FloatConvWeight:
     weight, bias, geometry :
         As given.
     way : int
-        PATCHES, DEPTHWISE or WINOGRAD (kernels/sconv/context.py); as given, or one of the first two, as `way_of` says.
+        PATCHES, … (kernels/sconv/context.py); as given, or one of the first two, as `way_of` says.
     operation : str
         Of the kernel table.
     fields : dict
@@ -67,7 +82,8 @@ class FloatConvWeight:
         self.operation = OPERATIONS[self.way]
         if not JIT_ENABLED:
             return
-        matrices = weights_at_points(weight) if self.way == WINOGRAD else weight.reshape(1, outputs, -1)
+        tiles = TILES.get(self.way)
+        matrices = weight.reshape(1, outputs, -1) if tiles is None else weights_at_points(tiles, weight)
         self._room = aligned_zeros(4 * (matrices.size + outputs)).view(F32)
         packed, biases = np.split(self._room, [matrices.size])
         biases[:] = 0 if bias is None else bias

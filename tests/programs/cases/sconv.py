@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dynq_numba.arguments.geometry import Geometry
-from dynq_numba.kernels.sconv.context import WINOGRAD
+from dynq_numba.kernels.sconv.context import WINOGRAD_2, WINOGRAD_4
 from dynq_numba.operators.sconv import backend
 from dynq_numba.operators.sconv.pack import FloatConvWeight
 from dynq_numba.runtime import isa
@@ -19,6 +19,7 @@ from .base import Arrays, Call, Draw, Extreme, Maker, Row, Size, values
 
 ONE, NONE = (1, 1), ((0, 0), (0, 0))
 AROUND = ((1, 1), (1, 1))
+WAYS = {WINOGRAD_2: "Winograd 2×2", WINOGRAD_4: "Winograd 4×4"}
 
 
 def convolved(
@@ -38,8 +39,9 @@ def calls(size: Size) -> Iterator[Call]:
     outputs, channels, high, wide = (16, 8, 40, 40) if size == "middle" else (64, 8, 300, 300)
     around = partial(convolved, padding=AROUND)
     yield Call("sconv", around, {"x": a.normal(1, channels, high, wide), "weight": a.normal(outputs, channels, 3, 3)})
-    yield Call("sconv, Winograd", partial(around, way=WINOGRAD),
-               {"x": a.normal(1, channels, high, wide), "weight": a.normal(outputs, channels, 3, 3)})  # fmt: skip
+    for way, name in WAYS.items():
+        yield Call(f"sconv, {name}", partial(around, way=way),
+                   {"x": a.normal(1, channels, high, wide), "weight": a.normal(outputs, channels, 3, 3)})  # fmt: skip
     yield Call("sconv, depthwise", partial(around, groups=channels),
                {"x": a.normal(1, channels, high, wide), "weight": a.normal(channels, 1, 3, 3)})  # fmt: skip
 
@@ -50,8 +52,9 @@ def edges() -> Iterator[Call]:
         for step in (1, 2):
             yield Call("sconv", partial(convolved, padding=AROUND, stride=(1, step)),
                        {"x": x, "weight": weight, "bias": bias})  # fmt: skip
-        yield Call("sconv, Winograd", partial(convolved, padding=AROUND, way=WINOGRAD),
-                   {"x": x, "weight": weight, "bias": bias})  # fmt: skip
+        for way, name in WAYS.items():
+            yield Call(f"sconv, {name}", partial(convolved, padding=AROUND, way=way),
+                       {"x": x, "weight": weight, "bias": bias})  # fmt: skip
         yield Call("sconv, 1×1", convolved, {"x": x, "weight": np.ascontiguousarray(weight[:, :, :1, :1])})
     for taps, step, size in product((3, 4, 5), (1, 2, 3), ((5, 5), (7, 18), (9, 33))):
         yield Call("sconv, depthwise", partial(convolved, padding=AROUND, stride=(1, step), groups=3),
@@ -63,7 +66,8 @@ def warm() -> Iterator[Callable[[], object]]:
     for groups, activation in product((1, 8), (None, "relu", "silu")):
         weight = a.normal(8, 8 // groups, 3, 3)
         yield partial(convolved, a.normal(2, 8, 9, 9), weight, a.normal(8), groups=groups, activation=activation)
-    yield partial(convolved, a.normal(2, 8, 9, 9), a.normal(8, 8, 3, 3), way=WINOGRAD)
+    for way in WAYS:
+        yield partial(convolved, a.normal(2, 8, 9, 9), a.normal(8, 8, 3, 3), way=way)
 
 
 def golden() -> Arrays:
@@ -76,10 +80,10 @@ def golden() -> Arrays:
         yield convolved(x, w, values(62, 16), stride=stride, padding=AROUND, groups=16)
 
 
-def golden_winograd() -> Arrays:
+def golden_winograd(way: int) -> Arrays:
     for size, around, activation in (((21, 30), AROUND, "silu"), ((8, 75), NONE, None)):
         x, w = values(63, 2, 20, *size), values(64, 33, 20, 3, 3)
-        yield convolved(x, w, values(65, 33), padding=around, activation=activation, threads=2, way=WINOGRAD)
+        yield convolved(x, w, values(65, 33), padding=around, activation=activation, threads=2, way=way)
 
 
 def drawn(draw: Draw) -> tuple[np.ndarray, ...]:
@@ -93,10 +97,13 @@ def extreme(x: np.ndarray, weight: np.ndarray, each: np.ndarray) -> list:
         convolved(x, w, padding=AROUND, stride=(1, stride), groups=1 if w is weight else len(w),
                   threads=stride)
         for w in (weight, each) for stride in (1, 2)
-    ] + [convolved(x, weight, padding=AROUND, threads=2, way=WINOGRAD)]  # fmt: skip
+    ] + [convolved(x, weight, padding=AROUND, threads=2, way=way) for way in WAYS]  # fmt: skip
 
 
 ROW = Row(
-    calls, edges, warm, {"sconv": golden, "winograd": golden_winograd}, imports="base isa threads gemm conv",
+    calls, edges, warm,
+    {"sconv": golden, "winograd": partial(golden_winograd, WINOGRAD_2),
+     "winograd 4×4": partial(golden_winograd, WINOGRAD_4)},
+    imports="base isa threads gemm conv",
     bench=("sconv",), extremes={"sconv": Extreme(drawn, extreme)},
 )  # fmt: skip
