@@ -13,6 +13,7 @@
 | `Attention` | q [B, H, S, D], k [B, Hkv, T, D], v [B, Hkv, T, Dv], scale [] | y [B, H, S, Dv] | dq.attention |
 | `Attention_bias` | the same, and bias, broadcast to [B, H, S, T] | y | dq.attention with mask |
 | `Rotary` | x [..., D], cos, sin | y | |
+| `Append` | past [B, H, T, D], new [B, H, S, D], starts [B], total [1] | y [B, H, max (T, total), D] | |
 | `MeanPool` | x [B, T, K], mask [B, T], least [] | y [B, K] | |
 | `FloatLinear` | x [..., K], weight [K, N], bias [N] | y | |
 | `FloatConv_⟨attributes⟩` | x [N, C, …], weight [O, C/g, …], bias [O] | y | |

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import onnx_ir as ir
 
+from ..graph.model import DOMAIN
 from ..kernels.base.memory import ALIGN
 from .objects import holds_objects
 from .sizes import AnySize, Shape
@@ -40,18 +41,26 @@ class Cache(NamedTuple):
     axis: int
 
 
+def _axis(node: ir.Node | None) -> int | None:
+    """Of a node whose result begins with its first input, or is that with something written into it, the axis."""
+    if node is not None and (node.domain, node.op_type) == ("", "Concat") and len(node.inputs) == 2:
+        return node.attributes.get_int("axis")
+    if node is not None and (node.domain, node.op_type) == ("", "TensorScatter"):
+        return node.attributes.get_int("axis", -2)
+    return 2 if node is not None and (node.domain, node.op_type) == (DOMAIN, "Append") else None
+
+
 def caches(graph: ir.Graph) -> list[Cache]:
-    """Results of a graph that are an input, of any length, joined with something behind it."""
+    """Results of a graph that are an input, of any length, with something behind it or in it."""
     inputs = {value: i for i, value in enumerate(graph.inputs)}
     found: list[Cache] = []
     for position, value in enumerate(graph.outputs):
         node = origin(value).producer()
-        if node is None or (node.domain, node.op_type) != ("", "Concat") or len(node.inputs) != 2:
+        given = _axis(node)
+        past = None if node is None or given is None else node.inputs[0]
+        if past is None or given is None or past not in inputs or not past.shape or holds_objects(past):
             continue
-        past = node.inputs[0]
-        if past not in inputs or past.shape is None or holds_objects(past):
-            continue
-        axis = node.attributes.get_int("axis") % max(1, len(past.shape))
+        axis = given % len(past.shape)
         if axis and not isinstance(past.shape[axis], int) and all(each.input != inputs[past] for each in found):
             found.append(Cache(inputs[past], position, axis))
     return found

@@ -244,7 +244,7 @@ class Plan:
             shape = tuple([frame.number(each) for each in result.shape])
             array = out.get(result.position) if out else None
             if array is None:
-                cache = result.cache
+                cache = result.cache if result.grows else None
                 array = np.empty(shape, result.dtype) if cache is None else grown(feeds[cache.input], shape, cache.axis)
             elif (array.dtype, array.shape) != (result.dtype, shape):
                 name = self.graph.outputs[result.position].name

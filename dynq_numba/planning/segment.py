@@ -88,8 +88,9 @@ class Result:
     dtype: np.dtype
     shape: Shape
     base: Size
-    #: Where it is a cache: what it begins with, and along which axis.
+    #: Where it is a cache: what it begins with, and along which axis; and whether it may grow where that lies.
     cache: Cache | None = None
+    grows: bool = False
 
 
 class Given(NamedTuple):

@@ -183,14 +183,17 @@ class Trace:
             dtype, shape, Storage(base, product(shape) * dtype.itemsize), 0, dense_strides(shape, dtype.itemsize)
         )
 
-    def cache(self, value: ir.Value, dtype: np.dtype, shape: Shape) -> Tensor | None:
-        """Memory for a result that is a cache, where what it begins with may lie already; None where it is none."""
+    def cache(self, value: ir.Value, dtype: np.dtype, shape: Shape, *, grows: bool) -> Tensor | None:
+        """Memory for a result that is a cache, where what it begins with may lie already; None where it is none.
+
+        `grows`: only behind that is anything written. Else it lies there only where a caller wants it so.
+        """
         found = self._caches.get(value)
         if found is None:
             return None
         base, gap = self.sizes.variable(0), self.sizes.variable(0)
         self.state.made |= {found.output}
-        self.results.append(Result(found.output, dtype, shape, base, found))
+        self.results.append(Result(found.output, dtype, shape, base, found, grows))
         strides = gap_strides(shape, dtype.itemsize, found.axis, gap)
         tensor = Tensor(dtype, shape, Storage(base, product(shape) * dtype.itemsize), 0, strides)
         self.set(value, tensor)

@@ -94,7 +94,8 @@ def _attention(inputs: list[Array], flags: set[str]) -> tuple[Array, Array]:
     scores = q * scale @ k.swapaxes(-1, -2) + (bias[0] if bias else 0)
     if flags & {"causal", "topleft"}:
         rows, keys = scores.shape[-2:]
-        place = np.arange(rows)[:, None] + (keys - rows if "causal" in flags else 0)
+        last = keys if lengths is None else lengths[:, None, None, None]
+        place = np.arange(rows)[:, None] + (last - rows if "causal" in flags else 0)
         scores = np.where(np.arange(keys) <= place, scores, -np.inf)
     if lengths is not None:
         scores = np.where(np.arange(scores.shape[-1]) < lengths[:, None, None, None], scores, -np.inf)
@@ -107,6 +108,16 @@ def _attention(inputs: list[Array], flags: set[str]) -> tuple[Array, Array]:
     largest_v = np.abs(v).max((-1, -2), keepdims=True)
     bound = 1.01 * U * largest_v * (2 * (q.shape[-1] + 3) * e + 13 * math.ceil(k.shape[-2] / 64) + 350)
     return weights @ v, bound + 0 * (weights @ v)
+
+
+def _appended(inputs: list[Array]) -> Array:
+    """A cache with what is new in it."""
+    past, new, starts, (total,) = inputs
+    y = np.zeros((*past.shape[:2], max(past.shape[2], total), past.shape[3]))
+    y[:, :, : past.shape[2]] = past
+    for part, more, start in zip(y, new, starts, strict=True):
+        part[:, start : start + new.shape[2]] = more
+    return y
 
 
 def _rotary(inputs: list[Array], flags: set[str]) -> tuple[Array, Array]:
@@ -191,6 +202,8 @@ def truth(
         y, bound = _rotary(inputs, set(name.base.split("_")))
     elif name.base == "MeanPool":
         y, bound = _mean_pool(inputs)
+    elif name.base == "Append":
+        y, bound = _appended(inputs), np.zeros(())
     elif name.base.startswith("FloatConv"):
         y, bound = _float_conv(inputs, function, name.activation, folded)
     elif name.base == "FloatLinear":
@@ -220,7 +233,7 @@ def ours(call: ir.Node, inputs: list[Array], function: onnx.FunctionProto, body:
         options: dict[str, Any] = {"mask": bias[0] if bias else None, "key_lengths": lengths}
         bits = 8 if "8" in flags else None
         return [dq.attention(q, k, v, scale=float(scale), causal=causal, bits=bits, **options)]
-    if name.base.split("_")[0] in ("Rotary", "MeanPool"):
+    if name.base.split("_")[0] in ("Rotary", "MeanPool", "Append"):
         return _in_session(call, inputs, function, body)
     if call.op_type in ("Gelu", "GeluTanh"):
         return [dq.gelu(inputs[0], approximate="tanh" if call.op_type == "GeluTanh" else None)]

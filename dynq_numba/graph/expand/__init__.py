@@ -14,14 +14,15 @@ from functools import partial
 import onnx_ir as ir
 
 from ..functions import function
+from ..model import DOMAIN, VERSION
 from ..names import nodes
 from ..rewrites.base import Editor, NoMatch, Note, identifier, label
-from . import attention, embedding, fused, gelus, norms, qlinear, quantized, rotary
+from . import attention, embedding, fused, gelus, group_query, norms, qlinear, quantized, rotary
 from .base import Expansion, Operator
 
 #: By operator.
 EXPANSIONS: dict[str, Expansion] = {}
-for _module in (attention, embedding, fused, gelus, norms, qlinear, quantized, rotary):
+for _module in (attention, embedding, fused, gelus, group_query, norms, qlinear, quantized, rotary):
     EXPANSIONS |= _module.EXPANSIONS
 
 
@@ -46,7 +47,7 @@ def _expand(node: ir.Node, edit: Editor) -> str:
     operator = Operator(node, expansion, edit)
     body = expansion.body(operator)
     operator.check()
-    made = function("body", ", ".join(operator.inputs), f"\n{body}", ", ".join(operator.outputs))
+    made = function("body", ", ".join(operator.inputs), f"\n{body}", ", ".join(operator.outputs), {DOMAIN: VERSION})
     results, inner = list(made.outputs), list(made)
     for formal, given in zip(list(made.inputs), operator.inputs.values(), strict=True):
         formal.replace_all_uses_with(given)

@@ -75,7 +75,7 @@ def joined(result: str) -> str:
 
 
 # -- opset 23 to 25 ------------------------------------------------------------------------------
-def _repeated(name: str, groups: int) -> str:
+def repeated(name: str, groups: int) -> str:
     """⟨name⟩4 with each head `groups` times, of ⟨name⟩_few."""
     return constant(f"{name}_third", [2]) + constant(f"{name}_groups", [1, 1, groups, 1, 1]) + f"""
     {name}_alone = Unsqueeze ({name}_few, {name}_third)
@@ -110,7 +110,7 @@ def _standard(operator: Operator) -> str:
         lines += f"    {few} = Concat <axis = 2> (past_{name}, {each}_new)\n" if joins else (
             f"    {few} = Identity ({each}_new)\n"
         )  # fmt: skip
-        lines += f"    {each}4 = Identity ({few})\n" if groups == 1 else _repeated(each, groups)
+        lines += f"    {each}4 = Identity ({few})\n" if groups == 1 else repeated(each, groups)
         if operator.wants(f"present_{name}"):
             lines += f"    present_{name} = Identity ({few})\n"
     mask, blind = _standard_mask(operator)
@@ -128,10 +128,9 @@ def _standard_mask(operator: Operator) -> tuple[str, bool]:
     if causal or lengths or max(windows) >= 0:
         lines += constant("never", _NEVER) + _PLACES
     if lengths:
-        lines += constant("spread", [1, 2, 3]) + """
-    filled = Unsqueeze (lengths, spread)
-    within = Less (key, filled)
-"""
+        lines += constant("spread", [1, 2, 3]) + "    filled = Unsqueeze (lengths, spread)\n"
+    if lengths and not causal:
+        lines += "    within = Less (key, filled)\n"
         conditions.append("within")
     if causal or max(windows) >= 0:
         if lengths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -74,6 +75,10 @@ class Operator:
             infer_shapes(self.edit.model)
         return value.dtype
 
+    def call(self, name: str, make: Callable[[], ir.Function]) -> None:
+        """Let the body call a function of ours."""
+        self.edit.function(name, make)
+
     def rank(self, name: str) -> int:
         """The number of axes of an input."""
         value = self.inputs[name]
@@ -115,3 +120,10 @@ def constant(name: str, value: float | int | list[int]) -> str:
         return f"    {name} = Constant <value_ints: ints = [{', '.join(map(str, value))}]> ()\n"
     kind = "int" if isinstance(value, int) else "float"
     return f"    {name} = Constant <value_{kind}: {kind} = {value!r}> ()\n"
+
+
+def renamed(lines: str, front: str, **names: str) -> str:
+    """Lines of a body that has them twice, with other names: those given, and `front` before what the lines make."""
+    made = [name.strip() for line in lines.splitlines() for name in line.partition(" = ")[0].split(",")]
+    known = {name: f"{front}_{name}" for name in made if name} | names
+    return re.sub(r"\b[a-z]\w*", lambda found: known.get(found[0], found[0]), lines)

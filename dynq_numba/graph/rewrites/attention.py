@@ -1,6 +1,6 @@
 """Scaled dot-product attention around a Softmax: dq.attention.
 
-    Attention[_3d][_grouped][_causal | _topleft | _lengths][_bias][_8]     attention_function.py says what each computes
+    Attention[_3d][_grouped][_causal | _topleft][_lengths][_bias][_8]     attention_function.py says what each computes
 
     q ─ scale? ─┐                                                   v ─┐
                 MatMul ─ scale? ─ mask* ─ Softmax ─ NaN to 0? ─ Dropout? ─ MatMul ─▶ y
@@ -209,7 +209,7 @@ def _choose(
     `mask`: a value that has this number there already, and else 0.
     """
     if hidden == -np.inf and place == 1 and not found.causal and found.lengths is None:
-        found.lengths = lengths_in(condition, found.q, found.k, edit)
+        found.lengths, found.causal = lengths_in(condition, found.q, found.k, edit)
         if found.lengths is not None:
             return
     if hidden <= NEVER and not found.causal and found.lengths is None:

@@ -1,6 +1,6 @@
 """The functions of attention, by their names: what dq.attention computes, in standard ONNX.
 
-    Attention[_3d][_grouped][_causal | _topleft | _lengths][_bias][_8]
+    Attention[_3d][_grouped][_causal | _topleft][_lengths][_bias][_8]
     q [B, H, S, D], k [B, Hkv, T, D], v [B, Hkv, T, Dv], scale [], bias (to [B, H, S, T]),
     lengths int64 [B]
     y [B, H, S, Dv] = softmax(q · kᵀ · scale + bias) · v
@@ -10,6 +10,7 @@
 | `causal` | the first T - S + i + 1 |
 | `topleft` | the first i + 1 |
 | `lengths` | the first `lengths` of its batch |
+| `causal_lengths` | the first `lengths` - S + i + 1 |
 
 `grouped`: Hkv is not H, each head of k and v serves H / Hkv of q. `3d`: without B. A row that sees no key is zeros.
 `8`: our kernel multiplies in 8 bits; the body is the float meaning.
@@ -72,6 +73,13 @@ _LENGTHS = """
     filled = Unsqueeze (lengths, spread)
     not_after = Less (key, filled)
 """
+_CAUSAL_LENGTHS = """
+    spread = Constant <value_ints: ints = [1, 2, 3]> ()
+    filled = Unsqueeze (lengths, spread)
+    before = Sub (filled, rows)
+    place = Add (row, before)
+    not_after = LessOrEqual (key, place)
+"""
 _SHARES = """
     last = Constant <value_ints: ints = [-1]> ()
     largest = ReduceMax (SCORES, last)
@@ -95,8 +103,10 @@ def attention(name: str) -> ir.Function:
     if "bias" in flags:
         body += "    biased = Add (products, bias)\n"
         scores = "biased"
-    for flag, condition in {"causal": _CAUSAL, "topleft": _TOP_LEFT, "lengths": _LENGTHS}.items():
-        body += _PLACES + condition if flag in flags else ""
+    conditions = {"causal": _CAUSAL, "topleft": _TOP_LEFT, "lengths": _LENGTHS}
+    found = [condition for flag, condition in conditions.items() if flag in flags]
+    if found:
+        body += _PLACES + (found[0] if len(found) == 1 else _CAUSAL_LENGTHS)
     if flags & {"causal", "topleft", "lengths"}:
         body += f"    before_row = Where (not_after, {scores}, never)\n"
         scores = "before_row"

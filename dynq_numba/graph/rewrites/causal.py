@@ -66,30 +66,44 @@ def _causal(mask: ir.Value, q: ir.Value, k: ir.Value, edit: Editor, additive: bo
     return kinds[0] if kinds and largest >= min(3, max(s for s, *_ in trials)) else ""
 
 
-def lengths_in(condition: ir.Value | None, q: ir.Value, k: ir.Value, edit: Editor) -> ir.Value | None:
-    """The lengths [B] of a condition that is true for so many keys of each batch.
+def lengths_in(
+    condition: ir.Value | None, q: ir.Value, k: ir.Value, edit: Editor
+) -> tuple[ir.Value | None, str]:
+    """The lengths [B] of a condition that is true for so many keys of each batch, and "causal" if those end at a row.
 
-        Less (0 … T-1, Unsqueeze (lengths))
+        Less (0 … T-1, Unsqueeze (lengths))       LessOrEqual (0 … T-1, rows 0 … S-1 + (Unsqueeze (lengths) - S))
     """
-    less = edit.maker(condition, "Less")
-    spread = None if less is None else edit.maker(less.inputs[1], "Unsqueeze")
-    axes = None if spread is None else edit.array(spread.inputs[1])
-    if less is None or spread is None or axes is None or axes.reshape(-1).tolist() != [1, 2, 3]:
-        return None
-    lengths, places = spread.inputs[0], less.inputs[0]
+    compare = edit.maker(condition, "Less", "LessOrEqual")
+    spread = None if compare is None else compare.inputs[1]
+    row = count = None
+    if compare is not None and identifier(compare) == "LessOrEqual":
+        add = edit.maker(spread, "Add")
+        sub = None if add is None else edit.maker(add.inputs[1], "Sub")
+        if add is None or sub is None:
+            return None, ""
+        row, (spread, count) = add.inputs[0], sub.inputs
+    unsqueeze = edit.maker(spread, "Unsqueeze")
+    axes = None if unsqueeze is None else edit.array(unsqueeze.inputs[1])
+    if compare is None or unsqueeze is None or axes is None or axes.reshape(-1).tolist() != [1, 2, 3]:
+        return None, ""
+    lengths, places = unsqueeze.inputs[0], compare.inputs[0]
     if lengths is None or places is None or lengths.dtype != ir.DataType.INT64:
-        return None
-    (batch, *_), (count, *_) = edit.dims(q) or (None,), edit.dims(lengths) or (None,)
-    if batch is None or batch != count:  # one length may be for all
-        return None
+        return None, ""
+    (batch, *_), (number, *_) = edit.dims(q) or (None,), edit.dims(lengths) or (None,)
+    if batch is None or batch != number:  # one length may be for all
+        return None, ""
     try:
-        nodes, reach = _sources(places, edit)
-        for _, t, sizes, other in _trials(reach, q, k, edit):
-            if not np.array_equal(_compute(places, nodes, sizes, other, edit), np.arange(t)):
-                return None
+        for value, meant in ((places, lambda s, t: np.arange(t)), (row, lambda s, t: np.arange(s)[:, None]),
+                             (count, lambda s, t: np.array([s]))):  # fmt: skip
+            if value is None:
+                continue
+            nodes, reach = _sources(value, edit)
+            for s, t, sizes, other in _trials(reach, q, k, edit):
+                if not np.array_equal(_compute(value, nodes, sizes, other, edit), meant(s, t)):
+                    return None, ""
     except (Unknown, ValueError):
-        return None
-    return lengths
+        return None, ""
+    return lengths, "causal" if row is not None else ""
 
 
 def _seen(array: np.ndarray, additive: bool, inverted: bool) -> np.ndarray | None:

@@ -16,6 +16,7 @@ from ..tensor import Tensor
 from ..trace import Lowerings, Trace, Unsupported
 from . import (
     attention,
+    caches,
     control,
     conv,
     copies,
@@ -37,8 +38,8 @@ Lowering = Callable[[Trace, ir.Node], None]
 #: By operator of ONNX, or "dynq::" and the first part of a function's name.
 LOWERINGS: dict[str, Lowering] = {}
 for _module in (
-    attention, control, conv, copies, elementwise, images, linear, mean_pool, normalization, products, recurrent,
-    reductions, rotary, rowwise, views,
+    attention, caches, control, conv, copies, elementwise, images, linear, mean_pool, normalization, products,
+    recurrent, reductions, rotary, rowwise, views,
 ):  # fmt: skip
     LOWERINGS |= _module.LOWERINGS
 

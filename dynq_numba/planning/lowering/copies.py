@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -41,6 +42,9 @@ def numbers_in_memory(trace: Trace, tensor: Tensor, value: ir.Value | None = Non
     )
     given = tensor.contents.reshape(-1).tolist()
     trace.step("numbers", function_of(kernels.numbers), [target, target.itemsize, len(given), *given])
+    target = replace(target, contents=tensor.contents)  # they are known as before
+    if value is not None:
+        trace.set(value, target)
     return target
 
 
@@ -61,7 +65,7 @@ def concat(trace: Trace, node: ir.Node) -> None:
                 expect(part.shape[i], length, "lengths of what Concat joins")
     shape = (*parts[0].shape[:axis], total, *parts[0].shape[axis + 1 :])
     value, dtype = node.outputs[0], parts[0].dtype
-    joined(trace, trace.cache(value, dtype, shape) or trace.result(value, dtype, shape), parts, axis)
+    joined(trace, trace.cache(value, dtype, shape, grows=True) or trace.result(value, dtype, shape), parts, axis)
 
 
 def joined(trace: Trace, target: Tensor, parts: list[Tensor], axis: int) -> None:
