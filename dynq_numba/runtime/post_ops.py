@@ -8,10 +8,9 @@ from typing import Any
 
 from numba.core.errors import NumbaError
 
-from ..kernels.activations.jitted import ACTIVATIONS
 from ..kernels.base.jit import address
 from ..kernels.base.memory import POST_OPS_SIGNATURE
-from ..kernels.gemm.post_ops import identity, post_ops_of
+from ..kernels.gemm.post_ops import post_ops_of
 from . import builtin
 
 
@@ -19,9 +18,7 @@ def post_ops_kernel(activation: str | None, epilogue: Any, residual: bool) -> Ca
     """The post-ops of a combination, jitted; None if there is nothing to do."""
     if activation is None and epilogue is None and not residual:
         return None
-    first = identity if activation is None else ACTIVATIONS[activation]
-    last = identity if epilogue is None else epilogue
-    return post_ops_of(first, last, residual=residual, variant=str(activation), cached=epilogue is None)
+    return post_ops_of(activation, epilogue, residual=residual)
 
 
 @cache

@@ -19,8 +19,8 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in PATHS}
 
 #: What a folder of kernels/ may import that belongs to no operator.
 SHARED = {
-    "base": "", "isa": "base", "objects": "base", "threads": "base", "activations": "base",
-    "gemm": "base isa objects quantize", "program": "base objects",
+    "base": "", "isa": "base", "objects": "base", "threads": "base", "activations": "base isa",
+    "gemm": "base isa objects activations quantize", "program": "base objects",
     "region": "base isa threads activations", "reduce": "base isa threads region",
 }  # fmt: skip
 #: What any of them may.

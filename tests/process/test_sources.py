@@ -20,15 +20,14 @@ FILED = """
 import json
 from dynq_numba.kernels.base import sources
 from dynq_numba.kernels.linear import call, weights
-from dynq_numba.kernels.activations.jitted import ACTIVATIONS
-from dynq_numba.kernels.gemm.post_ops import post_ops_of, identity
+from dynq_numba.kernels.gemm.post_ops import post_ops_of
 from dynq_numba import operators  # whose rows the table is made of
 from dynq_numba.runtime import kernel_table
 
 found = {f"{key[0]} {key[1].name} {key[2]}": kernel.worker() for key, kernel in kernel_table.kernels().items()}
 found |= {"call": call.entry, "quantize_weight": weights.quantize_weight, "search_groups": weights.search_groups}
 for name in ("gelu", "relu"):
-    found[f"post_ops {name}"] = post_ops_of(ACTIVATIONS[name], identity, residual=False, variant=name, cached=True)
+    found[f"post_ops {name}"] = post_ops_of(name, None, residual=False)
 print(json.dumps({name: sources.digest(sources.modules_of(kernel.py_func)) for name, kernel in found.items()}))
 """
 # Compiles one kernel, and prints which files of the package ran (emitters) or were compiled meanwhile.
@@ -37,8 +36,7 @@ import json, sys, threading
 from numba.core import event
 from dynq_numba.kernels.base import sources
 from dynq_numba.kernels.base.jit import compiled
-from dynq_numba.kernels.activations.jitted import ACTIVATIONS
-from dynq_numba.kernels.gemm.post_ops import post_ops_of, identity
+from dynq_numba.kernels.gemm.post_ops import post_ops_of
 from dynq_numba.kernels.base.memory import POST_OPS_SIGNATURE, WORKER_SIGNATURE
 from dynq_numba import operators
 from dynq_numba.runtime import isa, kernel_table
@@ -51,7 +49,7 @@ event.register("numba:compile", Listener())
 
 operation = sys.argv[1]
 if operation == "post_ops":
-    kernel = post_ops_of(ACTIVATIONS["gelu"], identity, residual=True, variant="gelu", cached=True)
+    kernel = post_ops_of("gelu", None, residual=True)
     signature = POST_OPS_SIGNATURE
 else:
     kernel, signature = kernel_table.kernel_for(operation, isa.active()).worker(), WORKER_SIGNATURE
