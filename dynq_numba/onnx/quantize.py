@@ -55,7 +55,7 @@ def quantize(
     MatMul, Gemm, LSTM, GRU, RNN, tables of Gather, and on request Conv become functions of domain ``dynq``. Their
     bodies are standard operators, so any runtime computes them, and gets the bits of our kernels from each layer. Sums
     of groups and of recurrent layers have an order, so there other runtimes take several times the float layer's time,
-    with 8-bit groups tens of times. An artifact for them is best per channel.
+    8-bit groups of 32 the most. An artifact for them is best per channel, or in another `format`.
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ from onnx_models import floats, in_onnxruntime, in_reference, parsed
 import dynq_numba as dq
 from dynq_numba.graph.formulas import Body, Formula, input_named
 from dynq_numba.graph.functions import MOST_K
+from dynq_numba.graph.layers.linear import of_groups
 from dynq_numba.kernels.recurrent.reference_activations import ACTIVATIONS
 from dynq_numba.onnx import CoverageError, InferenceSession, Receipt, quantize
 
@@ -155,6 +156,29 @@ def test_groups_have_the_bits_of_our_kernel_in_every_runtime(bits, group):
     assert same(InferenceSession(made).run(None, {"x": x})[0], ours)
     assert entry.exact and entry.error < (0.02 if bits == 8 else 0.2)
     assert entry.bytes_after < entry.bytes_before / (3.4 if bits == 8 else 6)
+
+
+@pytest.mark.parametrize("bits,group,apart,how", [
+    (4, 32, 0, ""), (8, 32, 0, "_8_wide"), (8, 64, 12, "_8_wide"), (4, 128, 0, "_wide"), (8, 32, 30, "_8_ties"),
+    (4, 64, 40, "_ties"), (4, 32, 60, ""),
+])  # fmt: skip
+def test_groups_are_added_up_in_what_holds_their_sums(bits, group, apart, how):
+    """Every other group is smaller by 2**apart; a group in the middle is 0."""
+    weight, x = floats(256, 24), extremes(floats(100, 256, seed=1))
+    parts = weight.reshape(-1, group, 24)
+    parts[1::2] *= F32(2.0**-apart)
+    parts[len(parts) // 2] = 0
+    made, _ = artifact(parsed("float[m, 256] x", "float[m, 24] y", "y = MatMul (x, w)", w=weight), bits=bits,
+                       group_size=group)  # fmt: skip
+    ours = dq.linear(x, dq.pack_linear(weight.T, bits=bits, group_size=group))
+    assert [function.name for function in made.functions] == [f"LinearGroup{group}{how}"]
+    assert same(in_onnxruntime(made, {"x": x})[0], ours) and same(in_reference(made, {"x": x})[0], ours)
+    assert same(InferenceSession(made).run(None, {"x": x})[0], ours)
+
+
+def test_scales_of_24_bits_are_multiplied_in_float64():
+    q, scale = np.full((2, 64), 7, np.int8), np.full((2, 2), np.nextafter(F32(1), F32(2)))
+    assert of_groups(q, scale, np.zeros(2, F32), 4)[0].name == "LinearGroup32_wide"
 
 
 # -- tables -------------------------------------------------------------------------------------

@@ -6,11 +6,15 @@
     Linear16Long     the same from MOST_K on                                                             exact
     LinearGroup⟨g⟩   x, int4 weight [N, K], scale [N, K/g], weighted sums [N], bias [N]                  exact
     LinearGroup⟨g⟩_8  the same of an int8 weight                                                        exact
+      …_wide, …_ties  the same, where float32 or float64 cannot hold what is added                      exact
 
 A group's sum times its scale is added to the others by a fused multiply-add, group after group (kernels/linear/
-reference.py), here in a Scan. Of 4 bits and 32 values the product has 24 bits, which float32 holds: Mul and Add are the
-same. Others are added in float64. Its sum may be rounded to just the middle between two float32; it is then moved
-towards what was rounded off, so that rounding once more goes the right way.
+reference.py), here in a Scan. How, the scales decide:
+
+    Mul, Add in float32       float32 holds every product, as of 4 bits, groups of 32 and scales of 8 bits
+    in float64 (wide)         float64 holds every sum: each is a multiple of the lowest bit of a scale, below 2⁵³ of it
+    … and repaired (ties)     else; a sum may be rounded to just the middle between two float32, and is then moved
+                              towards what was rounded off, so that rounding once more goes the right way
 """
 
 from __future__ import annotations
@@ -77,7 +81,10 @@ _GROUP = _AXES + QUANTIZE + """
     by_group = Concat <axis: int = 0> (open, groups, size)
     rows = Reshape (bytes, by_group)
     left = Transpose <perm: ints = [1, 0, 2]> (rows)
-    integers = Cast <to: int = 3> (weight)
+    in_32_bits = Cast <to: int = 6> (weight)
+    middle = Constant <value: tensor = int32 {128}> ()
+    above = Add (in_32_bits, middle)
+    integers = Cast <to: int = 2> (above)
     columns = Reshape (integers, by_group)
     right = Transpose <perm: ints = [1, 2, 0]> (columns)
     scales = Transpose <perm: ints = [1, 0]> (weight_scale)
@@ -86,14 +93,10 @@ _GROUP = _AXES + QUANTIZE + """
     shape = Concat <axis: int = 0> (count, outputs)
     begin = Expand (zero, shape)
     total = Scan <num_scan_inputs: int = 3, body: graph = group
-        (float[m, n] before, uint8[m, g] x_part, int8[g, n] w_part, float[n] s_part) => (float[m, n] after) {
-        wide_w = Cast <to: int = 6> (w_part)
-        middle = Constant <value: tensor = int32 {128}> ()
-        above = Add (wide_w, middle)
-        w_bytes = Cast <to: int = 2> (above)
+        (float[m, n] before, uint8[m, g] x_part, uint8[g, n] w_part, float[n] s_part) => (float[m, n] after) {
         x_point = Constant <value: tensor = uint8 {0}> ()
         w_point = Constant <value: tensor = uint8 {128}> ()
-        products = MatMulInteger (x_part, w_bytes, x_point, w_point)
+        products = MatMulInteger (x_part, w_part, x_point, w_point)
 ADDED    }> (begin, left, right, scales)
     before_last = Shape <end: int = -1> (x)
     result_shape = Concat <axis: int = 0> (before_last, outputs)
@@ -103,18 +106,23 @@ ADDED    }> (begin, left, right, scales)
     scaled = Mul (centred, row_scale)
     y = Add (scaled, bias)
 """
-#: before + products · s_part, rounded once: where float32 holds the product, and where it does not.
-_ADDED = """
+#: before + products · s_part, rounded once.
+_ADDED_IN_FLOAT32 = """
         floats = Cast <to: int = 1> (products)
         term = Mul (floats, s_part)
         after = Add (term, before)
 """
-_ADDED_IN_FLOAT64 = """
+_SUM_IN_FLOAT64 = """
         wide = Cast <to: int = 11> (products)
         wide_s = Cast <to: int = 11> (s_part)
         term = Mul (wide, wide_s)
         addend = Cast <to: int = 11> (before)
         sum = Add (term, addend)
+"""
+_ADDED_IN_FLOAT64 = _SUM_IN_FLOAT64 + """
+        after = Cast <to: int = 1> (sum)
+"""
+_ADDED_AND_REPAIRED = _SUM_IN_FLOAT64 + """
         of_addend = Sub (sum, term)
         of_term = Sub (sum, of_addend)
         lost_term = Sub (term, of_term)
@@ -195,7 +203,7 @@ def of_groups(q: np.ndarray, scale: np.ndarray, bias: np.ndarray, bits: int) -> 
         ("weight", ir.tensor(q.astype(dtype.numpy()), dtype)), ("scale", scale),
         ("weighted_sum", weighted_sums(q, scale)), ("bias", bias),
     ]  # fmt: skip
-    return _grouped(bits, q.shape[1] // scale.shape[1]), inputs
+    return _grouped(bits, scale, q.shape[1] // scale.shape[1]), inputs
 
 
 def _linear(x_bits: int, long: bool) -> ir.Function:
@@ -203,10 +211,24 @@ def _linear(x_bits: int, long: bool) -> ir.Function:
     return function(name, "x, weight, weight_scale, column_sum, bias", body)
 
 
-def _grouped(bits: int, group: int) -> ir.Function:
-    body = _GROUP.replace("ADDED", _ADDED if (bits, group) == (4, 32) else _ADDED_IN_FLOAT64)
-    body = body.replace("GROUP", str(group))
-    return function(f"LinearGroup{group}{'_8' * (bits == 8)}", "x, weight, weight_scale, weighted_sum, bias", body)
+def _grouped(bits: int, scale: np.ndarray, group: int) -> ir.Function:
+    how, added = _adding(group * 255 * (8 if bits == 4 else 128), scale)
+    body = _GROUP.replace("ADDED", added).replace("GROUP", str(group))
+    name = f"LinearGroup{group}{'_8' * (bits == 8)}{how}"
+    return function(name, "x, weight, weight_scale, weighted_sum, bias", body)
+
+
+def _adding(most: int, scale: np.ndarray) -> tuple[str, str]:
+    """How sums of groups are added up, by its name: `most` is the largest one, scale [N, K/g]."""
+    mantissa, exponent = np.frexp(np.abs(scale).astype(np.float64))
+    whole = np.ldexp(mantissa, 24).astype(np.int64)  # an integer, as float32 has 24 bits
+    lowest = np.maximum(whole & -whole, 1)
+    if most * int((whole // lowest).max()) <= 1 << 24:
+        return "", _ADDED_IN_FLOAT32
+    unit = np.where(whole, np.ldexp(lowest.astype(np.float64), exponent - 24), np.inf).min(axis=1)
+    if (2 * most * np.abs(scale).sum(axis=1, dtype=np.float64) <= np.ldexp(unit, 53)).all():
+        return "_wide", _ADDED_IN_FLOAT64
+    return "_ties", _ADDED_AND_REPAIRED
 
 
 def weighted_sums(q: np.ndarray, scale: np.ndarray) -> np.ndarray:
