@@ -18,8 +18,8 @@ from dynq_numba.onnx import InferenceSession
 from dynq_numba.planning.runnable import runnable
 
 F32 = np.float32
-#: To ONNX Runtime as the file says, of the largest result: sums of at most 64 floats, and its own sigmoid and tanh.
-CLOSE = 64 * 2**-24
+#: To ONNX Runtime as the file says, of the largest result: sums of at most 128 floats, and its own sigmoid and tanh.
+CLOSE = 128 * 2**-24
 
 
 class Made:
@@ -57,18 +57,22 @@ def test_kernels_compute_and_the_report_says_what_differs(name: str):
 
 @forms
 def test_as_close_to_float_as_the_file(name: str):
-    """Its integers are the same, and its activations are rounded as finely or finer: a scale for each row."""
+    """Its integers are the same, and its activations are rounded as finely or finer: a scale for each row.
+
+    Where the file rounds weights alone, what rows of 8 bits cost comes on top.
+    """
     found = made(name)
     (ours,) = InferenceSession(found.model).run(None, found.feeds)
     assert ours.shape == found.floats.shape
-    assert distance(ours, found.floats) <= distance(found.theirs, found.floats)
+    assert distance(ours, found.floats) <= distance(found.theirs, found.floats) + found.form.near
 
 
 @forms
 def test_as_the_file_says(name: str):
     found = made(name)
     (ours,) = InferenceSession(found.model, semantics="file").run(None, found.feeds)
-    assert np.abs(ours - found.theirs).max() <= CLOSE * np.abs(found.theirs).max()
+    (theirs,) = in_onnxruntime(found.model, found.feeds, as_written=True)
+    assert np.abs(ours - theirs).max() <= CLOSE * np.abs(theirs).max()
 
 
 def stored_weights(model: onnx.ModelProto) -> list[np.ndarray]:

@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import quantization as ort
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 F32 = np.float32
 MS = "com.microsoft"
@@ -30,6 +31,8 @@ class Form(NamedTuple):
     #: The first words of steps that must run, and of those that may say that they differ from the file.
     runs: str
     differs: bool = True
+    #: How much further from float than the file results may be.
+    near: float = 0.0
 
 
 def normal(*shape: int, seed: int = 0, scale: float = 1) -> np.ndarray:
@@ -137,6 +140,57 @@ def _static(made: onnx.ModelProto, feeds: Feeds, **options: Any) -> tuple[onnx.M
     return made, static(made, feeds, **options), feeds
 
 
+def nbits(made: onnx.ModelProto, **options: Any) -> onnx.ModelProto:
+    """By ONNX Runtime's MatMulNBitsQuantizer."""
+    logging.getLogger().setLevel(logging.ERROR)
+    copy = onnx.ModelProto.FromString(made.SerializeToString())
+    quantizer = MatMulNBitsQuantizer(copy, **options)
+    quantizer.process()
+    return quantizer.model.model
+
+
+def _nbits(made: onnx.ModelProto, feeds: Feeds, **options: Any) -> tuple[onnx.ModelProto, onnx.ModelProto, Feeds]:
+    return made, nbits(made, **options), feeds
+
+
+def stored(made: onnx.ModelProto, axes: dict[str, int], dtype: type = np.int8) -> onnx.ModelProto:
+    """Weights as DequantizeLinear, a scale for each index along an axis; x stays float32."""
+    copy = onnx.ModelProto.FromString(made.SerializeToString())
+    nodes, arrays = [], {each.name: each for each in copy.graph.initializer}
+    for name, axis in axes.items():
+        array = numpy_helper.to_array(arrays[name])
+        others = tuple(i for i in range(array.ndim) if i != axis)
+        scale = (np.abs(array).max(axis=others, keepdims=True) / F32(np.iinfo(dtype).max)).astype(F32)
+        whole = np.rint(array / scale).astype(dtype)
+        arrays[name].CopyFrom(numpy_helper.from_array(whole, f"{name}_quantized"))
+        zero = np.zeros(scale.size, dtype)
+        for end, part in (("scale", scale.reshape(-1)), ("zero_point", zero)):
+            copy.graph.initializer.append(numpy_helper.from_array(part, f"{name}_{end}"))
+        inputs = [f"{name}_{end}" for end in ("quantized", "scale", "zero_point")]
+        nodes.append(helper.make_node("DequantizeLinear", inputs, [name], axis=axis))
+    nodes += copy.graph.node
+    del copy.graph.node[:]
+    copy.graph.node.extend(nodes)
+    return copy
+
+
+def gru() -> onnx.ModelProto:
+    """[7, 1, 12] to [7, 1, 1, 16]."""
+    weights = {"w": normal(1, 48, 12, scale=0.3), "r": normal(1, 48, 16, seed=1, scale=0.3)}
+    node = helper.make_node("GRU", ["x", "w", "r"], ["y"], "gru", hidden_size=16)
+    return model([node], weights, ["t", 1, 12], ["t", 1, 1, 16])
+
+
+def product(k: int = 128, n: int = 24) -> onnx.ModelProto:
+    """MatMul ─▶ Add; [6, k] to [6, n]."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["p"], "first"), helper.make_node("Add", ["p", "b"], ["y"], "add")]
+    return model(nodes, {"w": normal(k, n), "b": normal(n, seed=1)}, ["n", k], ["n", n], 21)
+
+
+#: How much further from float than the file, which rounds weights alone, ours may be: x has 8 bits a row.
+FLOATS = 0.012
+ANY, NBITS = "OpenVINO's and others' tools", "ONNX Runtime, MatMulNBitsQuantizer"
+WIDE = {"x": normal(6, 128, seed=9) * F32([[0.1], [3], [0.5], [1], [0.2], [2]])}
 DYNAMIC, STATIC = "ONNX Runtime, quantize_dynamic", "ONNX Runtime, quantize_static"
 FORMS = {
     "dynamic": Form("DynamicQuantizeLinear, MatMulInteger", DYNAMIC, lambda: _dynamic(two_linears(), ROWS), "linear"),
@@ -166,4 +220,25 @@ FORMS = {
         lambda: _static(two_linears(), ROWS, quant_format=QuantFormat.QOperator), "linear"),
     "QOperator Conv": Form("QLinearConv", STATIC,
         lambda: _static(two_convs(), IMAGES, quant_format=QuantFormat.QOperator), "conv int8"),
+    "weights": Form("DequantizeLinear(weight), MatMul, Gemm", ANY,
+        lambda: (two_linears(), stored(two_linears(), {"w": 1, "v": 0}), ROWS), "linear", near=FLOATS),
+    "weights of a Conv": Form("DequantizeLinear(weight), Conv", ANY,
+        lambda: (two_convs(), stored(two_convs(), {"w": 0, "v": 0}), IMAGES), "conv int8", near=FLOATS),
+    "weights of an LSTM": Form("DequantizeLinear(W, R), LSTM", ANY,
+        lambda: (lstm(), stored(lstm(), {"w": 0, "r": 0}), TIMES), "lstm int8", near=FLOATS),
+    "weights of a GRU": Form("DequantizeLinear(W, R), GRU", ANY,
+        lambda: (gru(), stored(gru(), {"w": 1, "r": 1}), TIMES), "gru int8", near=FLOATS),
+    "table": Form("DequantizeLinear(table), Gather", ANY,
+        lambda: (lookup(), stored(lookup(), {"table": 0}), IDS), "gather", differs=False),
+    "4 bits": Form("MatMulNBits of 4 bits", NBITS, lambda: _nbits(product(), WIDE, block_size=32, is_symmetric=True),
+        "linear", near=FLOATS),
+    "4 bits with zero points": Form("the same, with zero points", NBITS,
+        lambda: _nbits(product(), WIDE, block_size=64, is_symmetric=False), "linear", near=FLOATS),
+    "8 bits": Form("MatMulNBits of 8 bits", NBITS, lambda: _nbits(product(), WIDE, bits=8, block_size=128), "linear",
+        near=FLOATS),
+    "4 bits, QDQ": Form("DequantizeLinear(weight) of blocks, MatMul", f"{NBITS}, QDQ",
+        lambda: _nbits(product(), WIDE, block_size=32, is_symmetric=True, quant_format=QuantFormat.QDQ), "linear",
+        near=FLOATS),
+    "4 bits, table": Form("GatherBlockQuantized", NBITS, lambda: _nbits(lookup(), IDS, block_size=32,
+        is_symmetric=True, op_types_to_quantize=("Gather",), quant_axes=(("Gather", 1),)), "gather", differs=False),
 }  # fmt: skip

@@ -28,9 +28,14 @@ def parsed(inputs: str, outputs: str, body: str, opset: int = 21, **weights: np.
     return model
 
 
-def in_onnxruntime(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+def in_onnxruntime(
+    model: onnx.ModelProto, feeds: dict[str, np.ndarray], *, as_written: bool = False
+) -> list[np.ndarray]:
+    """`as_written`: without its graph optimizations."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     data = model.SerializeToString()
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"]).run(None, feeds)
 

@@ -14,12 +14,14 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from ..rewrites.base import Editor, Note, Rewrite, apply
+from .blocks import Blocks
 from .dynamic_lstm import DynamicLSTM, inlined
 from .floats import Floats
 from .pairs import Pairs
 from .products import Products
 from .qlinear import QLinear
 from .recurrent import Recurrent
+from .tables import Tables
 from .weights import Weights
 
 #: How layers of such files are computed.
@@ -29,8 +31,9 @@ SEMANTICS = ("rowwise", "file")
 def keep_integers(model: ir.Model, semantics: str) -> list[Note]:
     """Rewrite the model in place, as `canonical` gives it; gives what became of each node that was looked at."""
     edit = Editor(model)
-    rowwise: tuple[Rewrite, ...] = (QLinear(), Products(), Recurrent(), Weights(), Pairs())
-    notes = apply((*(rowwise if semantics == "rowwise" else ()), DynamicLSTM(), Floats()), edit)
+    rowwise = semantics == "rowwise"
+    first: tuple[Rewrite, ...] = (QLinear(), Products(), Recurrent(), Weights(), Pairs()) if rowwise else ()
+    notes = apply((*first, Blocks(rowwise), Tables(), DynamicLSTM(), Floats()), edit)
     inlined(model)
     common.RemoveUnusedNodesPass()(model)
     return notes

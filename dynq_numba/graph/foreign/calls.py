@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from ...operators.linear.schemes import GROUP_SIZES
 from ..functions import MOST_K
 from ..layers import conv, linear
 from ..layers.base import Roles
@@ -36,12 +37,31 @@ def linear_call(
     """The nodes of x times a weight [K, N], and bias; the last one gives the result."""
     turned = weight.turned(1, 0)
     n = len(turned.whole)
-    scale = channel_scales(turned.scale, 0, n)
-    q, columns = within(turned.whole)
     own = np.zeros(n, np.float32) if bias is None else np.array(np.broadcast_to(bias.reshape(-1), n), np.float32)
-    function, roles = linear.of_channels(q, scale, own)
-    x, before = widened(x, columns, -1, edit)
-    return [*before, call_of(function, x, roles, [], like, differs, edit)]
+    if (turned.scale == turned.scale[:, :1]).all():
+        scale = channel_scales(turned.scale[:, :1], 0, n)
+        q, columns = within(turned.whole)
+        function, roles = linear.of_channels(q, scale, own)
+        x, before = widened(x, columns, -1, edit)
+        return [*before, call_of(function, x, roles, [], like, differs, edit)]
+    whole, scale = grouped(turned)
+    bits = 4 if whole.min() >= -8 and whole.max() <= 7 else 8
+    function, roles = linear.of_groups(whole.astype(np.int8), scale, own, bits)
+    return [call_of(function, x, roles, [], like, differs, edit)]
+
+
+def grouped(weight: Integers) -> tuple[np.ndarray, np.ndarray]:
+    """Integers [N, K] and scales [N, K/g] of groups that our kernels have; raises `NoMatch`."""
+    (n, k), count = weight.whole.shape, weight.scale.shape[1]
+    if k % count or not any(k // count % size == 0 for size in GROUP_SIZES):
+        raise NoMatch(f"it has a scale for every {k / count:g} values; ours are of {GROUP_SIZES}")
+    if weight.whole.min() < -128 or weight.whole.max() > 127:
+        raise NoMatch("integers of its blocks are beyond int8")
+    size = max(size for size in GROUP_SIZES if k // count % size == 0)
+    scale = np.broadcast_to(weight.scale, (n, count)).repeat(k // count // size, axis=1)
+    if (np.ascontiguousarray(scale).view(np.uint32) & 0xFFFF).any():
+        raise NoMatch("its scales are no bfloat16")
+    return weight.whole, np.ascontiguousarray(scale)
 
 
 def float_call(x: ir.Value, weight: Integers, bias: np.ndarray | None, like: ir.Node, edit: Editor) -> list[ir.Node]:

@@ -117,3 +117,23 @@ def channel_scales(scale: np.ndarray, axis: int, count: int) -> np.ndarray:
     if scale.size != scale.shape[axis]:
         raise NoMatch("its scales vary along the values that are summed up")
     return np.array(np.broadcast_to(scale.reshape(-1), count), np.float32)
+
+
+def added(node: ir.Node, outputs: int, edit: Editor) -> tuple[ir.Node, np.ndarray | None]:
+    """The Add of a constant bias [N] behind a MatMul, and that; else the node itself."""
+    user = edit.only_user(node.outputs[0])
+    if user is None or user.op_type != "Add" or user.domain != "":
+        return node, None
+    array = next((floats_of(each, edit) for each in user.inputs if each is not node.outputs[0] and each), None)
+    if array is None or array.shape not in ((outputs,), (1,), ()):
+        return node, None
+    return user, array
+
+
+def floats_of(value: ir.Value, edit: Editor) -> np.ndarray | None:
+    """A constant of float32, whichever way it is stored."""
+    node = edit.maker(value, "DequantizeLinear")
+    if node is not None:
+        found = dequantized(node, edit.constants)
+        return None if found is None else found.floats()
+    return edit.array(value)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from ..rewrites.base import Editor, NoMatch, Rewrite
 from .calls import conv_call, linear_call
-from .integers import FLOAT_BEFORE, PER_ROW, dequantized, integers_of
+from .integers import FLOAT_BEFORE, PER_ROW, added, floats_of, integers_of
 
 
 class Weights(Rewrite):
@@ -42,7 +42,7 @@ class Weights(Rewrite):
                 before = [edit.node("Transpose", [x], {"perm": [1, 0]}, like=x)]
                 x = before[0].outputs[0]
         else:
-            end, bias = _added(node, weight.whole.shape[1], edit)
+            end, bias = added(node, weight.whole.shape[1], edit)
         nodes = before + linear_call(x, weight, bias, node, differs, edit)
         edit.replace(end.outputs, nodes[-1].outputs, nodes, end)
         return nodes[-1].op_type
@@ -53,29 +53,9 @@ def _vector(node: ir.Node, edit: Editor) -> np.ndarray | None:
     value = node.inputs[2] if len(node.inputs) > 2 else None
     if value is None:
         return None
-    array = _floats(value, edit)
+    array = floats_of(value, edit)
     if array is None:
         raise NoMatch("its bias is computed at run time")
     if array.size != max(array.shape, default=1):
         raise NoMatch(f"its bias is no vector: {array.shape}")
     return array.reshape(-1)
-
-
-def _added(node: ir.Node, outputs: int, edit: Editor) -> tuple[ir.Node, np.ndarray | None]:
-    """The Add of a constant bias [N] behind a MatMul, and that; else the node itself."""
-    user = edit.only_user(node.outputs[0])
-    if user is None or user.op_type != "Add" or user.domain != "":
-        return node, None
-    array = next((_floats(each, edit) for each in user.inputs if each is not node.outputs[0] and each), None)
-    if array is None or array.shape not in ((outputs,), (1,), ()):
-        return node, None
-    return user, array
-
-
-def _floats(value: ir.Value, edit: Editor) -> np.ndarray | None:
-    """A constant of float32, whichever way it is stored."""
-    node = edit.maker(value, "DequantizeLinear")
-    if node is not None:
-        found = dequantized(node, edit.constants)
-        return None if found is None else found.floats()
-    return edit.array(value)
