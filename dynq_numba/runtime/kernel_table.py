@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -32,7 +32,7 @@ from ..kernels.isa.base import InstructionSet
 from .isa import INSTRUCTION_SETS
 
 GRAMMAR = re.compile(
-    r"(qd8_f32_q([cd]8w|c4w|b8w(32|64|128)|b4w(32|64|128)z?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
+    r"(qd8_f32_q([cd]8w|c4w|b8w(32|64|128)f?|b4w(32|64|128)z?f?)|u8s8_s32)_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
     r"|f32_(gemm|conv|winograd4?)_\d+x\d+__[a-z0-9]+"
     r"|qd16_f32_qc8w_gemm(_longk)?_\d+x\d+c[24]__[a-z0-9]+"
     r"|qd8_f32_qc8w_(conv_\d+x\d+c[24]|lstm|gru|rnn)__[a-z0-9]+"
@@ -44,6 +44,8 @@ SCHEMES = (
     *(Scheme(bits, group) for bits in (8, 4) for group in (0, 128, 64, 32)),
     *(Scheme(4, group, zero_points=True) for group in (128, 64, 32)),
 )
+#: Groups whose scales are float32, as other tools make them.
+FLOAT_SCALES = tuple(replace(scheme, float_scales=True) for scheme in SCHEMES if scheme.group)
 
 
 @dataclass(frozen=True)

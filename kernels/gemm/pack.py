@@ -6,7 +6,7 @@ A panel holds NR output channels (rows of the weight), the words of k one after 
     4 bit        [words / 2][NR][KR]         low nibble = q of the even word, high nibble = of the odd word
     grouped      after each group's words, the NR scales of the group in two bytes each (bfloat16), first and second
                  half of the columns in turn; of 4-bit symmetric weights scale / 16, because those enter the product
-                 as 16·q
+                 as 16·q. In four bytes, column by column, where scales are float32
     zero points  nibbles hold q + zero point (0 … 15); behind all groups, NR bytes of zero points for each
 
 Scales of groups must fit: linear/weights.py makes them so. Channels beyond N are zero, and so is q for k beyond K.
@@ -41,14 +41,14 @@ def multiplied_k(k: int, group: int) -> int:
 
 
 def panel_bytes(
-    k: int, columns: int, bits: int, group: int, zero_points: bool = False, align: int = K_ALIGN
+    k: int, columns: int, bits: int, group: int, zero_points: bool = False, align: int = K_ALIGN, scale_bytes: int = 2
 ) -> int:
     """Bytes of one panel, its inline scales and zero points included."""
     padded = padded_k(k, group, align)
     integers = padded * columns * bits // 8
     if not group:
         return integers
-    scales = padded // group * columns * (3 if zero_points else 2)
+    scales = padded // group * columns * (scale_bytes + bool(zero_points))
     return -(-(integers + scales) // 64) * 64
 
 
@@ -69,13 +69,13 @@ def pack_words(q: np.ndarray, columns: int, slab: int, k_per_word: int, stride: 
 
 
 @kernel
-def pack_panels(q, scale, zero, columns, slab, k_per_word, bits, group, zero_points, stride, panels):
+def pack_panels(q, scale, zero, columns, slab, k_per_word, bits, group, zero_points, scale_bytes, stride, panels):
     """Write q [N, K] int8, and when grouped scale [N, groups] float32, into panels, a zeroed uint8 array.
 
     zero [N, groups] uint8: what nibbles add to q; not read without `zero_points`.
     """
     n, k = q.shape
-    length, block, step = block_form(stride, columns, bits, group)
+    length, block, step = block_form(stride, columns, bits, group, scale_bytes)
     blocks = (k + length - 1) // length
     for i in range(n):
         base, lane = i // columns * stride, i % columns
@@ -92,33 +92,35 @@ def pack_panels(q, scale, zero, columns, slab, k_per_word, bits, group, zero_poi
                     else:
                         panels[where] = value
         if group:
-            first = base + block + scale_place(lane, columns)
-            pack_scales(scale[i], 16 if bits == 4 and not zero_points else 1, panels, first, step)
+            first = base + block + scale_place(lane, columns, scale_bytes)
+            pack_scales(scale[i], 16 if bits == 4 and not zero_points else 1, scale_bytes, panels, first, step)
         if zero_points:
             for b in range(zero.shape[1]):
                 panels[base + zero.shape[1] * step + b * columns + lane] = zero[i, b]
 
 
 @kernel
-def pack_scales(scale, times, panels, first, step):
-    """Two bytes a group, `step` apart: the upper half of float32(scale / times)."""
+def pack_scales(scale, times, scale_bytes, panels, first, step):
+    """The bytes of a group, `step` apart: of float32(scale / times) the upper half, or all."""
     for g in range(len(scale)):
         bits = float_bits(np.float32(scale[g] / np.float32(times)))
-        panels[first + g * step], panels[first + g * step + 1] = np.uint8(bits >> 16), np.uint8(bits >> 24)
+        for i in range(scale_bytes):
+            panels[first + g * step + i] = np.uint8(bits >> (8 * (4 - scale_bytes + i)))
 
 
 @kernel
-def unpack_panels(panels, columns, slab, k_per_word, bits, group, zero_points, stride, q, scale, zero):
+def unpack_panels(panels, columns, slab, k_per_word, bits, group, zero_points, scale_bytes, stride, q, scale, zero):
     """The inverse of `pack_panels`: fill q [N, K] int8, scale and zero [N, groups] where the panels hold them."""
     n, k = q.shape
-    length, block, step = block_form(stride, columns, bits, group)
+    length, block, step = block_form(stride, columns, bits, group, scale_bytes)
     groups = scale.shape[1]
     for i in range(n):
         base, lane = i // columns * stride, i % columns
         for g in range(groups if group else 0):
-            place = base + g * step + block + scale_place(lane, columns)
-            upper = np.uint32(panels[place]) << 16 | np.uint32(panels[place + 1]) << 24
-            scale[i, g] = bits_float(np.uint32(upper)) * np.float32(16 if bits == 4 and not zero_points else 1)
+            place, word = base + g * step + block + scale_place(lane, columns, scale_bytes), np.uint32(0)
+            for part in range(scale_bytes):
+                word |= np.uint32(panels[place + part]) << np.uint32(8 * (4 - scale_bytes + part))
+            scale[i, g] = bits_float(np.uint32(word)) * np.float32(16 if bits == 4 and not zero_points else 1)
             if zero_points:
                 zero[i, g] = panels[base + groups * step + g * columns + lane]
         for j in range(k):
@@ -146,16 +148,18 @@ def padded_length(k):
 
 
 @kernel
-def block_form(stride, columns, bits, group):
+def block_form(stride, columns, bits, group, scale_bytes):
     """Of the parts between inline scales: k, bytes of words, and bytes from one to the next."""
     length = group if group else stride * 8 // (columns * bits)
     block = length * columns * bits // 8
-    return length, block, (block + 2 * columns if group else block)
+    return length, block, (block + scale_bytes * columns if group else block)
 
 
 @kernel
-def scale_place(lane, columns):
+def scale_place(lane, columns, scale_bytes):
     """Where a lane's scale lies among those of its group."""
+    if scale_bytes == 4:
+        return 4 * lane
     half = columns // 2
     return 4 * (lane % half) + 2 * (lane // half)
 

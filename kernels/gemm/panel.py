@@ -3,7 +3,8 @@
     8 bit        [words][NR][KR] int8; or in slabs, a vector of columns each: [VECTORS][words][NR / VECTORS][KR]
     4 bit        [words/2][NR][KR] bytes: low nibble = even word, high nibble = odd word, two's complement
     grouped      after the words of each group, NR scales as upper halves of float32: the word of lane i holds that of
-                 column i in its lower half, that of column lanes + i in its upper half
+                 column i in its lower half, that of column lanes + i in its upper half. Or NR whole float32: scales of
+                 weights that others quantized
     zero points  nibbles 0 … 15; behind all groups, NR bytes of zero points for each
 
 A 4-bit weight w enters the product as the byte 16·w (a nibble shifted or masked into the high half: no subtraction, no
@@ -29,18 +30,25 @@ LINE = 64
 @dataclass(frozen=True)
 class Scheme:
     """How weights are stored: `bits` 8 or 4, the length of a group along K (0: one scale for all of K), and whether
-    groups (of 4 bits) have zero points; and the bits of x, 8 or (without groups, of 8 bits) 16."""
+    groups (of 4 bits) have zero points; the bits of x, 8 or (without groups, of 8 bits) 16; and whether scales of
+    groups are float32, not bfloat16."""
 
     bits: int = 8
     group: int = 0
     zero_points: bool = False
     x_bits: int = 8
+    float_scales: bool = False
 
     @property
     def name(self) -> str:
         if self.group:
-            return f"qb{self.bits}w{self.group}{'z' * self.zero_points}"
+            return f"qb{self.bits}w{self.group}{'z' * self.zero_points}{'f' * self.float_scales}"
         return f"{'x16_' if self.planes == 2 else ''}qc{self.bits}w"
+
+    @property
+    def scale_bytes(self) -> int:
+        """Of a group's scale."""
+        return 4 if self.float_scales else 2
 
     @property
     def planes(self) -> int:
@@ -93,8 +101,11 @@ class Panel:
             yield [isa.weights(e, n) for n in odd]
 
     def scales(self, e: Emitter, b: ir.Value) -> list[ir.Value]:
-        """A group's float32 scales from their upper halves: two vectors out of one."""
+        """A group's float32 scales: two vectors, or both from one of upper halves."""
         integers, builder = self.isa.accumulator, e.builder
+        if self.scheme.float_scales:
+            kind, size = vector(F32, self.isa.lanes), 4 * self.isa.lanes
+            return [e.load(kind, e.at(b, size * v), 4) for v in range(VECTORS)]
         both = e.load(integers, b, 4 * self.isa.lanes)
         halves = builder.shl(both, constant(integers, 16)), builder.and_(both, constant(integers, -(1 << 16)))
         return [builder.bitcast(half, vector(F32, self.isa.lanes)) for half in halves]

@@ -27,10 +27,10 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
     nr = isa.columns
     group_words = scheme.group // isa.k_per_word
     grouped = scheme.group > 0
-    four_bit, zero_points = scheme.bits == 4, scheme.zero_points
+    four_bit, zero_points, float_scales = scheme.bits == 4, scheme.zero_points, scheme.float_scales
     integer, planes = output is Output.INTEGER, scheme.planes
     word_bytes = isa.word_bytes * scheme.bits // 8
-    block = group_words * word_bytes + 2 * nr  # a group's words and scales
+    block = group_words * word_bytes + scheme.scale_bytes * nr  # a group's words and scales
     variant = f"{scheme.name}_{output.value}__{isa.name}"
 
     @kernel(variant=variant)
@@ -89,9 +89,12 @@ def portable_strip(isa: Portable, scheme: Scheme, output: Output) -> Callable:
                         zeros = offset(weights, groups * block + g * nr)
                         activations = offset(a, 4 * g * group_words * rows)
                         add_words(acc, activations, rows, r, start, group_words, zeros)
-                        pairs = carray(offset(start, group_words * word_bytes), (nr // 2,), np.uint32)
-                        for c in range(nr // 2):
-                            bits[c], bits[nr // 2 + c] = pairs[c] << 16, pairs[c] & 0xFFFF0000
+                        stored = carray(offset(start, group_words * word_bytes), (nr,), np.uint32)
+                        if float_scales:
+                            bits[:] = stored
+                        else:  # pairs
+                            for c in range(nr // 2):
+                                bits[c], bits[nr // 2 + c] = stored[c] << 16, stored[c] & 0xFFFF0000
                         for c in range(nr):
                             total[c] = fma(np.float32(acc[c]), scales[c], total[c])
                 elif planes == 2:

@@ -261,20 +261,21 @@ class Tile:
         floats = vector(F32, isa.lanes)
         zero = constant(floats, 0.0)
         groups = builder.sdiv(words, ir.Constant(I64, group_words))
-        block = panel.bytes_of(group_words) + 2 * isa.columns
+        scale_bytes = self.scheme.scale_bytes * isa.columns
+        block = panel.bytes_of(group_words) + scale_bytes
         z = e.at(b, builder.mul(groups, ir.Constant(I64, block)))
 
         def group(state: list[ir.Value]) -> list[ir.Value]:
             a, b, z, *totals = state
             zeros = panel.zero_points(e, z) if self.scheme.zero_points else None
             acc, a, b, _ = self.sums(e, a, b, group_words, zeros=zeros)
-            panel.fetch_ahead(e, b, 2 * isa.columns, self.rows)
+            panel.fetch_ahead(e, b, scale_bytes, self.rows)
             scales = panel.scales(e, b)
             for r in range(self.rows):
                 for v in range(VECTORS):
                     i = r * VECTORS + v
                     totals[i] = e.fma(builder.sitofp(acc[r][v], floats), scales[v], totals[i])
-            return [a, e.at(b, 2 * isa.columns), e.at(z, isa.columns), *totals]
+            return [a, e.at(b, scale_bytes), e.at(z, isa.columns), *totals]
 
         _, _, _, *totals = e.loop(groups, [a, b, z] + [zero] * (self.rows * VECTORS), group)
         return [totals[r * VECTORS : (r + 1) * VECTORS] for r in range(self.rows)]

@@ -119,7 +119,7 @@ def test_fma_rounds_once(rng):
         assert abs(Fraction(float(out[i])) - exact) <= min(gaps)
 
 
-@pytest.mark.parametrize("scheme", kernel_table.SCHEMES, ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("scheme", (*kernel_table.SCHEMES, *kernel_table.FLOAT_SCALES), ids=lambda scheme: scheme.name)
 @pytest.mark.parametrize("target", INSTRUCTION_SETS, ids=lambda isa: isa.name)
 def test_panels_hold_every_weight_once(target, scheme, rng):
     bits, group, shifted = scheme.bits, scheme.group, scheme.zero_points
@@ -129,12 +129,14 @@ def test_panels_hold_every_weight_once(target, scheme, rng):
         zero = rng.integers(0, 16, (n, groups)).astype(np.uint8) if shifted else np.zeros((0, 0), np.uint8)
         low = -zero[:, np.arange(k) // group].astype(int) if shifted else {8: -127, 4: -8}[bits]
         q = rng.integers(low, low + (255 if bits == 8 else 16), (n, k)).astype(np.int8)
-        scale = bfloat16(rng.uniform(1, 2, (n, groups))) * np.float32(16 if bits == 4 and not shifted else 1)
-        stride = pack.panel_bytes(k, target.columns, bits, group, shifted, target.k_align)
+        scale = rng.uniform(1, 2, (n, groups)).astype(np.float32)
+        scale = (scale if scheme.float_scales else bfloat16(scale)) * np.float32(16 if bits == 4 and not shifted else 1)
+        stride = pack.panel_bytes(k, target.columns, bits, group, shifted, target.k_align, scheme.scale_bytes)
         assert stride % 64 == 0
         panels = aligned_zeros(-(-n // target.columns) * stride)
         assert panels.ctypes.data % 64 == 0
-        layout = (target.columns, target.slab or target.columns, target.k_per_word, bits, group, shifted, stride)
+        form = (target.columns, target.slab or target.columns, target.k_per_word, bits, group, shifted)
+        layout = (*form, scheme.scale_bytes, stride)
         pack.pack_panels(q, scale, zero, *layout, panels)
         back = np.full_like(q, 99), np.zeros_like(scale[:, : groups if group else 0]), np.full_like(zero, 99)
         pack.unpack_panels(panels, *layout, *back)
@@ -143,7 +145,8 @@ def test_panels_hold_every_weight_once(target, scheme, rng):
         empty = aligned_zeros(len(panels))
         pack.pack_panels(np.zeros_like(q), scale, np.zeros_like(zero), *layout, empty)
         inline = int((empty != 0).sum())
-        halves = (scale / np.float32(16 if bits == 4 and not shifted else 1)).view(np.uint16)[:, 1::2]
+        halves = (scale / np.float32(16 if bits == 4 and not shifted else 1)).view(np.uint16)
+        halves = halves if scheme.float_scales else halves[:, 1::2]
         assert inline == (int((np.ascontiguousarray(halves).view(np.uint8) != 0).sum()) if group else 0)
         stored = q + zero[:, np.arange(k) // group] if shifted else q
         padding = n * (groups * group - k) if shifted else 0  # nibbles that hold the zero point

@@ -59,8 +59,6 @@ def grouped(weight: Integers) -> tuple[np.ndarray, np.ndarray]:
         raise NoMatch("integers of its blocks are beyond int8")
     size = max(size for size in GROUP_SIZES if k // count % size == 0)
     scale = np.broadcast_to(weight.scale, (n, count)).repeat(k // count // size, axis=1)
-    if (np.ascontiguousarray(scale).view(np.uint32) & 0xFFFF).any():
-        raise NoMatch("its scales are no bfloat16")
     return weight.whole, np.ascontiguousarray(scale)
 
 

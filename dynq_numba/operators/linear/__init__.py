@@ -6,7 +6,7 @@ from functools import partial
 
 from ...kernels.gemm.tile import Scheme
 from ...kernels.linear.worker import linear_worker
-from ...runtime.kernel_table import SCHEMES, WIDE, Family
+from ...runtime.kernel_table import FLOAT_SCALES, SCHEMES, WIDE, Family
 from ..base import Operator, SavedForm, named
 from . import njit, njit_many
 from .api import linear
@@ -22,7 +22,8 @@ from .warm import warm
 def _weights(scheme: Scheme) -> str:
     """What the support matrix says of a scheme."""
     scales = f"groups of {scheme.group}" if scheme.group else "per channel, per tensor"
-    return f"int{scheme.bits}, {scales}{', zero points' if scheme.zero_points else ''}"
+    zero_points = ", zero points" if scheme.zero_points else ""
+    return f"int{scheme.bits}, {scales}{zero_points}{', float32 scales' if scheme.float_scales else ''}"
 
 
 OPERATOR = Operator(
@@ -34,6 +35,10 @@ OPERATOR = Operator(
         *(
             Family("linear", "qd8_f32_{scheme}_gemm_{tile}", linear_worker, (scheme,), _weights(scheme))
             for scheme in SCHEMES
+        ),
+        *(
+            Family("linear", "qd8_f32_{scheme}_gemm_{tile}", linear_worker, (scheme,), _weights(scheme), warmed=False)
+            for scheme in FLOAT_SCALES
         ),
         Family(
             "linear_long", "qd8_f32_{scheme}_gemm_longk_{tile}", partial(linear_worker, long=True),

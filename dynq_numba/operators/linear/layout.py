@@ -21,10 +21,15 @@ from ...runtime.memory import aligned_zeros
 from ...runtime.signatures import BYTES, BYTES_2D, FLOATS_2D, INT8_2D, WORD
 
 _LINEAR = (VIEW, VIEW, VIEW, ADDRESS, NUMBER, WORD)
-_FORM = (WORD,) * 7
+_FORM = (WORD,) * 8
 _PACK = (INT8_2D, FLOATS_2D, BYTES_2D, *_FORM, BYTES)
 _UNPACK = (BYTES, *_FORM, INT8_2D, FLOATS_2D, BYTES_2D)
 _COLUMNS = (INT8_2D, FLOATS_2D, types.Array(types.float32, 1, "A"), WORD, WORD, types.Array(types.int32, 3, "C"))
+
+
+def is_bfloat16(scales: np.ndarray) -> bool:
+    """Whether all of float32 scales are bfloat16: those that `pack_linear` makes of groups are."""
+    return not (np.ascontiguousarray(scales).view(np.uint32) & 0xFFFF).any()
 
 
 class Layout:
@@ -69,11 +74,14 @@ class Layout:
         long = k > pack.MAX_K and not group
         self._bits = 8 if long else bits  # there is no 4-bit tile for a long K
         self._group, self._zero_points = group, zero_point is not None
-        scheme = Scheme(self._bits, group, self._zero_points, x_bits)
+        scheme = Scheme(self._bits, group, self._zero_points, x_bits, bool(group) and not is_bfloat16(scales))
+        self._scale_bytes = scheme.scale_bytes
         operation = "linear_long" if long else "linear"
         self._worker = operation, isa, scheme
         self._isa = isa = isa.form(operation, group, self._bits)
-        self._stride = pack.panel_bytes(k, isa.columns, self._bits, group, self._zero_points, isa.k_align)
+        self._stride = pack.panel_bytes(
+            k, isa.columns, self._bits, group, self._zero_points, isa.k_align, self._scale_bytes
+        )
         panels = -(-n // isa.columns)
         # One block for all: inside jitted code only the descriptor is left, and it keeps alive what it points to.
         block = outliers.block_bytes(columns, panels * isa.columns, k)
@@ -125,7 +133,8 @@ class Layout:
     def _form(self) -> tuple[int, ...]:
         isa = self._isa
         slab, zero_points = isa.slab or isa.columns, int(self._zero_points)
-        return isa.columns, slab, isa.k_per_word, self._bits, self._group, zero_points, self._stride
+        form = isa.columns, slab, isa.k_per_word, self._bits, self._group
+        return *form, zero_points, self._scale_bytes, self._stride
 
     def unpack(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         """q, scales and zero points again; None for what is not in the panels."""

@@ -111,14 +111,21 @@ def pack(trace: Trace, node: ir.Node) -> PackedLinear:
     bias = np.ascontiguousarray(trace.constant(node, 4), np.float32)
     if node.op_type.startswith("LinearGroup"):
         q = np.ascontiguousarray(stored).astype(np.int8)
-        group, bits = (
-            q.shape[1] // scale.shape[1],
-            4 if stored.dtype.itemsize == 1 and stored.dtype.name == "int4" else 8,
-        )
-        return PackedLinear(q, np.array(scale, np.float32), bias, bits, "per_group", group, "per_token")
+        group = q.shape[1] // scale.shape[1]
+        bits, zero_point = (4, None) if stored.dtype.name == "int4" else in_nibbles(q, group)
+        return PackedLinear(q, np.array(scale, np.float32), bias, bits, "per_group", group, "per_token", zero_point)
     q = np.ascontiguousarray((stored ^ np.uint8(128)).view(np.int8).T)
     x_bits = 16 if node.op_type.startswith("Linear16") else 8
     return PackedLinear(q, scale.reshape(-1, 1).copy(), bias, 8, "per_channel", None, "per_token", x_bits=x_bits)
+
+
+def in_nibbles(q: np.ndarray, group: int) -> tuple[int, np.ndarray | None]:
+    """How integers [N, K] of a byte each can be stored: in 4 bits with these zero points, or in 8 bits without."""
+    parts = q.reshape(len(q), -1, group)
+    zero = np.maximum(-parts.min(axis=2).astype(np.int16), 0)
+    if zero.max() > 15 or (parts.max(axis=2) + zero).max() > 15:
+        return 8, None
+    return 4, zero.astype(np.uint8)
 
 
 def embedding(trace: Trace, node: ir.Node) -> None:
