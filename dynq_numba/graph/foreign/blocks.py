@@ -37,6 +37,7 @@ class Blocks(Rewrite):
         count = -(-k // block)
         q = unpacked(stored.reshape(n, -1), bits)[:, : count * block].astype(np.int16)
         scale = np.asarray(scales, np.float32).reshape(n, count)
+        points: np.ndarray
         if zeros is None:
             points = np.full((n, count), 1 << (bits - 1), np.int16)
         elif zeros.dtype == np.uint8:
