@@ -97,6 +97,14 @@ ASSETS = {
         ),
         about="silero-vad, speech in sound, one network in six exports (MIT)",
     ),
+    "dksplit": Asset(
+        requirement="dksplit==1.0.2",
+        wheel="dksplit-1.0.2-py3-none-any.whl",
+        sha256="428a4a4c342aeea83e50c806bb51d54aff574e603e0f71f984237300e4307c3d",
+        megabytes=7.1,
+        members=("dksplit/models/dksplit-int8.onnx",),
+        about="dksplit, words in names of domains, quantized by ONNX Runtime (Apache-2.0)",
+    ),
     "rapidocr": Asset(
         requirement="rapidocr-onnxruntime==1.4.4",
         wheel="rapidocr_onnxruntime-1.4.4-py3-none-any.whl",

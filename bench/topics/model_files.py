@@ -25,6 +25,8 @@ class Model:
     write: Callable[[Path], None]
     conv: bool = False
     bert: bool = False
+    #: Whether another tool has quantized it: it then runs as it is.
+    integers: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ MODELS = {
     "silero-vad": Model(partial(fetched, "silero"), conv=True),
     "magika": Model(partial(fetched, "magika"), conv=True),
     "rapidocr": Model(partial(fetched, "rapidocr"), conv=True),
+    "dksplit": Model(partial(fetched, "dksplit"), integers=True),
     "3 LSTM 8 → 16": Model(partial(lstms, features=8, units=16)),
 }
 
@@ -139,6 +142,10 @@ def sound(seed: int = 0) -> Feeds:
     return {"input": normal(20, 576, scale=0.1, seed=seed), "h": state, "c": state}
 
 
+def names(count: int, seed: int = 0) -> Feeds:
+    return {"chars": np.random.default_rng(seed).integers(1, 38, (count, 24))}
+
+
 def page(seed: int = 0) -> Feeds:
     return {"bytes": np.random.default_rng(seed).integers(0, 256, (1, 2048), np.int32)}
 
@@ -152,6 +159,7 @@ CASES = {
        for batch in (1, 4)},
     "silero-vad, 20 frames": Case("silero-vad", sound),
     "magika 1 × 2048": Case("magika", page),
+    **{f"dksplit, 24 letters × {count}": Case("dksplit", partial(names, count)) for count in (1, 8)},
     "rapidocr 48 × 320": Case("rapidocr", partial(drawn, 1, 3, 48, 320)),
 }  # fmt: skip
 SMOKE = {"3 LSTM 8 → 16, 4 steps, batch 1": Case("3 LSTM 8 → 16", partial(drawn, 4, 1, 8))}

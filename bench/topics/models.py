@@ -6,7 +6,8 @@
 
 Each contestant runs in a process of its own, in turn, 0.2 s apart; in every round each has a burst. Microseconds from
 numpy arrays to numpy arrays. "best peer / ours" is the median over rounds of the fastest peer's time over ours, above 1
-ours is faster: of all peers, whatever their precision. Loss is 1 - cosine of all outputs to float32.
+ours is faster: of all peers, whatever their precision. Loss is 1 - cosine of all outputs to float32; of a file that
+another tool has quantized, to what ONNX Runtime makes of it.
 """
 
 from __future__ import annotations
@@ -147,6 +148,10 @@ def distance(found: list[np.ndarray], want: list[np.ndarray]) -> float:
     return float(1 - a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
+#: Of a model that another tool has quantized: these, with its own file.
+AS_GIVEN = ("dynq int8", "ONNX Runtime int8", "OpenVINO int8")
+
+
 class Running:
     """One way in the process that this is: what bench/harness/worker.py drives."""
 
@@ -207,7 +212,7 @@ class Files:
             return f"{absent[0]} is not installed"
         try:
             source = self.of(model, way.source) if way.source else self.source(model)
-            if way.make is None:
+            if way.make is None or model_files.MODELS[model].integers:
                 return source
             path = self.folder / f"{model}.{name}.onnx"
             way.make(source, path)
@@ -236,7 +241,8 @@ def measure(name: str, case: model_files.Case, threads: int, rounds: int, files:
     losses, layers = {}, {}
     try:
         for each, way in WAYS.items():
-            if not way.suits(model_files.MODELS[case.model]):
+            model = model_files.MODELS[case.model]
+            if not way.suits(model) or (model.integers and each not in AS_GIVEN):
                 continue
             remote = Remote(f"{__name__}:{each}", threads, {})
             try:

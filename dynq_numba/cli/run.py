@@ -12,11 +12,15 @@ from .base import Command, apart, arrays_of, positive, write_arrays
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="an ONNX file: float, or from dynq quantize")
+    parser.add_argument("model", metavar="MODEL", help="an ONNX file: float, or quantized by any tool")
     parser.add_argument(
         "--input", required=True, metavar="NPZ", help="an array for each input of the model, by its name"
     )
     parser.add_argument("--output", metavar="NPZ", help="where to write the results (default: say what they are, only)")
+    parser.add_argument(
+        "--semantics", choices=("rowwise", "file"), default="rowwise",
+        help="of a model that another tool quantized: activations row by row (default), or all as the file says",
+    )  # fmt: skip
     parser.add_argument("--threads", type=positive, metavar="N", help="the most threads (default: all cores)")
     parser.add_argument(
         "--repeat", type=positive, default=1, metavar="N", help="run so often, and say how long it took"
@@ -33,7 +37,7 @@ def _run(args: argparse.Namespace) -> None:
         apart(args.output, "--output", args.model, args.input)
         check_place(args.output, "--output")
     feeds = arrays_of(args.input)
-    session = InferenceSession(args.model, threads=args.threads)
+    session = InferenceSession(args.model, threads=args.threads, semantics=args.semantics)
     results = session.run(None, feeds)
     names = [each.name for each in session.get_outputs()]
     if args.repeat > 1:
@@ -58,6 +62,7 @@ RUN = Command(
         ("dynq run model.int8.onnx --input x.npz --output y.npz", "results by the names of the outputs"),
         ("dynq run model.onnx --input x.npz --repeat 100 --report", "how long it takes, and what each step is"),
         ("dynq run model.onnx --input x.npz --times", "how long each step takes"),
+        ("dynq run theirs.onnx --input x.npz --semantics file", "all as the file of another quantizer says"),
     ),
     _arguments, _run,
 )  # fmt: skip

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx_models import in_reference, parsed
+from foreign_models import FORMS
+from onnx_models import in_onnxruntime, in_reference, parsed
 
 from dynq_numba.cli import main
 from dynq_numba.onnx import optimise
@@ -112,3 +113,18 @@ def test_run_times_its_steps(path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["µs", "step", "invariant", "nodes"] and "; a whole run takes " in lines[-1]
     assert float(lines[2].split()[0]) >= 0
+
+
+def test_run_as_the_file_says(path, capsys):
+    made, name = FORMS["dynamic"].make(), path.with_name("theirs.onnx")
+    onnx.save(made[1], name)
+    np.savez(path.with_name("rows.npz"), **made[2])
+    found = {}
+    for semantics in ("rowwise", "file"):
+        given = ["--input", str(path.with_name("rows.npz")), "--output", str(path.with_name(f"{semantics}.npz"))]
+        assert main(["run", str(name), *given, "--semantics", semantics, "--report"]) == 0
+        differs = "activations row-wise instead of the file's per tensor" in capsys.readouterr().out
+        assert differs == (semantics == "rowwise")
+        found[semantics] = np.load(path.with_name(f"{semantics}.npz"))["y"]
+    assert not np.array_equal(found["rowwise"], found["file"])
+    assert np.array_equal(found["file"], in_onnxruntime(made[1], made[2], as_written=True)[0])
