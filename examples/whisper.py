@@ -18,8 +18,9 @@ import json
 import sys
 import time
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,8 @@ RATE, SECONDS, BANDS, WINDOW, HOP = 16_000, 30, 80, 400, 160
 START, STOP, NO_TIMES = 50257, 50256, 50362  # words of the prompt, and the one that ends
 MOST = 224  # words of a piece
 SEARCH = 5 * RATE  # how far before its end a piece may be cut
+#: A decoder has one row of queries: to round all keys and values for it takes longer than to multiply them as floats.
+RECIPES: dict[str, Any] = {"encoder": {}, "decoder": {"attention": 32}, "decoder_with_past": {"attention": 32}}
 
 
 # -- sound ------------------------------------------------------------------------------------------------------------
@@ -123,15 +126,15 @@ def model_files(*, int8: bool, progress: Progress) -> dict[str, Path]:
     if not all(path.exists() for path in files.values()):
         progress.step("making the three ONNX files")
         for name, model in export(read_weights(folder / "model.bin")).items():
-            quantize(model, files[name], bits=8 if int8 else 32, conv=int8)
+            quantize(model, files[name], bits=8 if int8 else 32, recipe=RECIPES[name])
     return files
 
 
 class Whisper:
     """Sessions of the three files, and what is not to be said."""
 
-    def __init__(self, files: dict[str, Path], config: Path, threads: int | None = None) -> None:
-        self.encoder, self.first, self.step = (InferenceSession(files[name], threads=threads) for name in FILES)
+    def __init__(self, sessions: Sequence[Any], config: Path) -> None:
+        self.encoder, self.first, self.step = sessions
         self.caches = [output.name.replace("present", "past_key_values") for output in self.first.get_outputs()[1:]]
         self.growing = [name for name in self.caches if ".decoder." in name]
         settings = json.loads(config.read_text())
@@ -173,7 +176,8 @@ def main(argv: list[str] | None = None) -> int:
         files = model_files(int8=not arguments.float, progress=progress)
         folder = files["encoder"].parent
         progress.step("compiling kernels, or loading them from disk")
-        model, words = Whisper(files, folder / "config.json", arguments.threads), Words(folder / "tokenizer.json")
+        sessions = [InferenceSession(files[name], threads=arguments.threads) for name in FILES]
+        model, words = Whisper(sessions, folder / "config.json"), Words(folder / "tokenizer.json")
         for path, sound in zip(arguments.audio, sounds, strict=True):
             transcribe(path if len(sounds) > 1 else None, sound, model, words, arguments.times, progress)
     except (FetchError, OSError, ValueError, KeyboardInterrupt) as error:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 import pytest
 from onnx_models import in_onnxruntime, same
 
+from bench.topics.whisper import errors
 from dynq_numba.onnx import InferenceSession, quantize
 from examples import whisper
 from examples.fetch import FetchError, Progress
@@ -107,7 +108,8 @@ def test_float32_is_that_of_another_runtime(models, features):
 @pytest.mark.parametrize("int8", [False, True])
 def test_steps_have_the_bits_of_a_prompt_and_no_python(models, features, int8):
     if int8:
-        models = {name: ir.to_proto(quantize(model, conv=True).model) for name, model in models.items()}
+        receipts = {name: quantize(model, recipe=whisper.RECIPES[name]) for name, model in models.items()}
+        models = {name: ir.to_proto(receipt.model) for name, receipt in receipts.items()}
     runs = sessions(models)
     (states,) = runs["encoder"].run(None, {"input_features": features})
     words = [3, 1, 4, 1, 5, 9]
@@ -125,7 +127,7 @@ def test_steps_have_the_bits_of_a_prompt_and_no_python(models, features, int8):
 
 
 def test_int8_is_near_float32(models, features):
-    receipts = {name: quantize(model, conv=True) for name, model in models.items()}
+    receipts = {name: quantize(model, recipe=whisper.RECIPES[name]) for name, model in models.items()}
     assert not any(entry.reason for receipt in receipts.values() for entry in receipt.kept if "linear" in entry.node)
     want = InferenceSession(models["encoder"]).run(None, {"input_features": features})[0]
     found = InferenceSession(receipts["encoder"].model).run(None, {"input_features": features})[0]
@@ -195,6 +197,14 @@ def test_words_become_text(tmp_path):
     assert whisper.Words(tmp_path / "tokenizer.json").text([0, 1, 2]) == "café!"
 
 
+@pytest.mark.parametrize("found,wanted,count", [
+    ("The boat, left!", "the boat left", (0, 3)), ("a b c", "a x c d", (2, 4)), ("", "one two", (2, 2)),
+    ("one too many words", "one many", (2, 2)), ("b a", "a b", (2, 2)),
+])  # fmt: skip
+def test_word_errors_are_counted(found, wanted, count):
+    assert errors(found, wanted) == count
+
+
 # -- the trained model --------------------------------------------------------------------------
 def test_speech_is_understood(tmp_path):
     if shutil.which("espeak-ng") is None:
@@ -206,7 +216,6 @@ def test_speech_is_understood(tmp_path):
     except FetchError as error:
         pytest.skip(f"whisper cannot be fetched: {error}")
     folder = files["encoder"].parent
-    model = whisper.Whisper(files, folder / "config.json")
+    model = whisper.Whisper([InferenceSession(files[name]) for name in FILES], folder / "config.json")
     numbers = model.decode(model.encode(whisper.log_mel(whisper.read_wav(tmp_path / "a.wav"))))
     assert whisper.Words(folder / "tokenizer.json").text(numbers) == text
-    assert set(FILES) == files.keys()
