@@ -7,7 +7,7 @@
     group_size = 32                      # what shares a scale: or granularity = "per_channel" or "per_tensor"
     x_bits = 8                           # of x; 16 (w8a16) goes with bits = 8, per channel or tensor
 
-    attention = 32                       # at the top: bits of the products in attention, 8 unless given
+    attention = 32                       # at the top: bits of the products in attention; else 8, or 32 in a decoder
 
 A rule that matches no layer is an error: it is a typing mistake, or the model has changed. The products of attention
 are of two activations: no weight is stored for them. Our session alone multiplies them in 8 bits.

@@ -19,6 +19,7 @@ from ..graph.names import nodes
 from ..graph.quantizer import Progress, quantize_graph
 from ..graph.receipt import Receipt
 from ..graph.recipe import FLOAT, NOT_INCLUDED, Recipe, Rule, Scheme, patterns, read_recipe
+from ..planning.caches import caches, origin
 from . import files
 
 #: Reasons that are a user's own will, with which `strict` is content.
@@ -158,7 +159,7 @@ def quantize(
         receipt = quantize_graph(found, chosen, before_each, written, keep)
     receipt.source_sha256, receipt.source_bytes = digest, source_bytes
     receipt.notes = notes + receipt.notes
-    attention = given.attention or (FLOAT if bits == FLOAT else 8)
+    attention = given.attention or (FLOAT if bits == FLOAT or _is_decoder(found.graph) else 8)
     used = [asdict(rule) | {"ops": list(rule.ops)} for rule in [*rules, *default]]
     receipt.recipe = {"rules": used, "attention": attention}
     if any(map(_may_attend, nodes(found))):
@@ -171,6 +172,19 @@ def quantize(
     if out is not None:
         receipt.artifact_bytes = files.write(found, out)
     return receipt
+
+
+def _is_decoder(graph: ir.Graph) -> bool:
+    """Whether keys that attention takes are a result: in 8 bits, each step would quantize all of a cache again."""
+    nodes_of_onnx = [node for node in graph if node.op_type == "Attention"]
+    if caches(graph) or any(value.is_graph_output() for node in nodes_of_onnx for value in node.outputs[1:3]):
+        return True
+    left = [each for value in graph.outputs if len(value.shape or ()) == 4 for each in {value, origin(value)}]
+    takers = [use.node for value in left for use in value.uses()]
+    for node in takers:  # it grows
+        if node.op_type in ("Identity", "Transpose", "Mul"):
+            takers += [use.node for use in node.outputs[0].uses()]
+    return any(node.op_type == "MatMul" for node in takers)
 
 
 def _may_attend(node: ir.Node) -> bool:

@@ -46,3 +46,14 @@ def test_quantized_it_has_the_bits_of_the_loop_by_hand(model, monkeypatch):
     wanted = [by_hand.forward(IDS[i : i + 1], caches, dq.linear_many) for i in range(len(IDS))]
     for first in (1, 7, len(IDS)):
         assert logits(decoder, first).tobytes() == np.array(wanted[first - 1 :]).tobytes()
+
+
+def test_attention_of_a_step_stays_in_floats_unless_a_recipe_wants_it(monkeypatch):
+    monkeypatch.setattr(quantizer, "LEAST", 1)
+    model = llama_onnx.onnx_model(CONFIG, llama.random_tensors(CONFIG, 0), context=64)
+    for recipe, bits in ((None, 32), ({"attention": 8}, 8)):
+        receipt = quantize(model, recipe=recipe)
+        decoder = llama_onnx.Decoder(CONFIG, InferenceSession(receipt.model))
+        decoder.step(IDS[:3])
+        kernels = {step.kernel for step in decoder.session.report()}
+        assert receipt.attention == bits and ("attention 8 bits" in kernels) == (bits == 8)

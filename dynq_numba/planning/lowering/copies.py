@@ -195,10 +195,13 @@ def pad(trace: Trace, node: ir.Node) -> None:
     )
     if mode == "constant":
         value = trace.optional(node, 2)
-        if value is not None and value.array is None:
-            raise Unsupported("the value is computed at run time")
+        if value is not None and value.array is None:  # before the result takes its place in memory
+            value = trace.memory(value)
         target = trace.result(node.outputs[0], tensor.dtype, shape)
-        fill(trace, target, np.zeros(1, tensor.dtype) if value is None or value.array is None else value.array)
+        if value is not None and value.array is None:
+            copy_into(trace, target, value.view(shape, (0,) * len(shape)))
+        else:
+            fill(trace, target, np.zeros(1, tensor.dtype) if value is None or value.array is None else value.array)
         start: AnySize = 0
         for n, stride in zip(before, target.strides, strict=True):
             start = start + n * stride if isinstance(n, Size) else start + stride * n
