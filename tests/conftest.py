@@ -15,7 +15,7 @@ ISAS = tuple(isa.name for isa in INSTRUCTION_SETS)
 # Files of other packages: see process/test_new_set.py and test_new_operator.py.
 # What exported the files of models needs PyTorch.
 collect_ignore = ["support/dummy_set.py", "support/dummy_operator", "programs/export_spellings.py",
-                  "programs/export_networks.py"]
+                  "programs/export_networks.py", "programs/export_others.py"]
 # Children of tests whose standard error is looked at.
 os.environ.setdefault("DYNQ_QUIET", "1")
 

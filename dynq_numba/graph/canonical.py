@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
+
 import onnx_ir as ir
 from onnx import defs, version_converter
 from onnx_ir.passes import common
 
 from .expand import expand
 from .model import DOMAIN, IR_VERSION, OPSET, RECEIPT, SMALL_BYTES, relaxed, weights_back, weights_led_past
+from .names import nodes
 from .padding import explicit_pads
+from .rewrites.base import label
 
 #: The oldest opset that is taken; and the domain of operators of ONNX Runtime, which are expanded.
 OLDEST, RUNTIME = 9, "com.microsoft"
+#: Operators of ONNX that may have a weight which is found in their expansion only.
+WEIGHTED = ("Einsum",)
 
 
 def canonical(model: ir.Model, name: str = "model") -> tuple[ir.Model, list[str]]:
@@ -34,13 +40,28 @@ def canonical(model: ir.Model, name: str = "model") -> tuple[ir.Model, list[str]
     if ours:
         notes.append(f"the model had been quantized before: its functions of domain {DOMAIN} stay")
     common.InlinePass(lambda function: not (ours and function.domain == DOMAIN))(model)
+    for note in _wrong_grus(model):
+        warnings.warn(note, stacklevel=2)
+        notes.append(note)
     if version < OPSET:
         model = _raised(model, name)
     explicit_pads(model)
-    for note in expand(model, RUNTIME):
+    for note in expand(model, RUNTIME) + expand(model, "", WEIGHTED):
         if note.reason:
             notes.append(f"{note.node} stays: {note.reason}")
     return model, notes
+
+
+def _wrong_grus(model: ir.Model) -> list[str]:
+    """PyTorch's GRU resets behind the product; its exporter by torch.export did not say so before June 2026."""
+    if model.producer_name != "pytorch":
+        return []
+    return [
+        f"GRU {label(node)} lacks linear_before_reset=1, which PyTorch's has: torch before June 2026 exported it "
+        "wrongly, and no runtime gives PyTorch's results; export the model again"
+        for node in nodes(model)
+        if node.op_type == "GRU" and node.domain == "" and not node.attributes.get_int("linear_before_reset", 0)
+    ]
 
 
 def _is_as_new(model: ir.Model, version: int) -> bool:

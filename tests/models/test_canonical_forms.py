@@ -199,3 +199,95 @@ def test_a_sum_over_a_fixed_number_is_no_mean_of_any_length(divisor):
     numbers = {"last": np.array([-1]), "k": F32(divisor).reshape(()), "eps": F32(1e-5).reshape(())}
     _, notes = rewritten(parsed("float[n, w] x", "float[n, w] y", body, **numbers))
     assert not any(note.result.startswith("LayerNorm") for note in notes)
+
+
+# -- Einsum -------------------------------------------------------------------------------------------
+LENGTHS = {"b": 2, "t": 3, "h": 4, "d": 5, "s": 6, "k": 7, "n": 2, "r": 3, "l": 3}
+EINSUMS = {
+    "bthd,bshd->bhts": ["Transpose", "Transpose", "MatMul"], "bhts,bshd->bthd": ["Transpose", "MatMul", "Transpose"],
+    "bth,hk->btk": ["MatMul"], "...t,tk->...k": ["MatMul"], "b...h,hk->b...k": ["MatMul"],
+    "...th,...hd->...td": ["MatMul"], "b h , h d -> b d": ["MatMul"], "bth,bht": None, "bthd,hdk->btk": None,
+    "bth,hdk->btdk": None, "bhld,lrd->bhlr": None, "th,ht->": None, "bt,bt->b": None, "bthr,h->btr": None,
+    "bthn,bhn->btn": None, "bt,bt->bt": ["Mul"], "bt,s->bts": ["Unsqueeze", "Unsqueeze", "Mul"],
+    "bth->hb": ["ReduceSum", "Transpose"], "bth->b": ["ReduceSum"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("equation", EINSUMS)
+def test_einsum(equation):
+    terms = equation.replace(" ", "").partition("->")[0].split(",")
+    lengths = LENGTHS | {"X": 2, "Y": 3}
+    shapes = [[lengths[letter] for letter in term.replace("...", "XY")] for term in terms]
+    feeds = {name: floats(*shape, seed=i) for i, (name, shape) in enumerate(zip("uv", shapes, strict=False))}
+    want = np.einsum(equation.replace(" ", ""), *feeds.values())
+    free = {name: ", ".join(f"{name}{i}" for i in range(array.ndim)) for name, array in (feeds | {"y": want}).items()}
+    inputs = ", ".join(f"float[{free[name]}] {name}" for name in feeds)
+    body = f'y = Einsum <equation = "{equation}"> ({", ".join(feeds)})'
+    source = parsed(inputs, f"float[{free['y']}] y", body)
+    model, _ = rewritten(source)
+    if EINSUMS[equation] is not None:
+        assert operators(model) == EINSUMS[equation]
+    session = InferenceSession(source)
+    got = session.run(None, feeds)[0]
+    sizes = np.einsum(equation.replace(" ", ""), *map(np.abs, feeds.values()))
+    assert got.shape == want.shape and (np.abs(got - want) <= 2.0**-23 * 40 * sizes).all()
+    assert session.report().kinds["python"] == 0
+
+
+@pytest.mark.parametrize("equation,weight", [("bth,hk->btk", "hk"), ("hk,bth->btk", "hk"), ("bthd,hdk->btk", "hdk")])
+def test_the_weight_of_an_einsum_is_quantized(equation, weight, monkeypatch):
+    monkeypatch.setattr("dynq_numba.graph.quantizer.LEAST", 1)
+    a, b = equation.partition("->")[0].split(",")
+    x, w = (a, b) if b == weight else (b, a)
+    body = f'y = Einsum <equation = "{equation}"> ({"x, w" if b == weight else "w, x"})'
+    source = parsed(f"float[{', '.join(x)}] x", "float[b, t, k] y", body, w=floats(*(LENGTHS[i] for i in w)))
+    receipt = quantize(source)
+    assert [entry.reason for entry in receipt.entries] == [""]
+    feeds = {"x": floats(*(LENGTHS[i] for i in x), seed=3)}
+    want, made = in_onnxruntime(source, feeds)[0], ir.to_proto(receipt.model)
+    for got in (in_onnxruntime(made, feeds)[0], InferenceSession(made).run(None, feeds)[0]):
+        assert np.linalg.norm(got - want) < 0.02 * np.linalg.norm(want)
+
+
+@pytest.mark.parametrize("equation,reason", [
+    ("bb,b->b", "a letter occurs twice"), ("b,b,b->b", "more inputs"),
+    ("bthd,thk->bdk", "axis h has length 1 in one input"),
+])  # fmt: skip
+def test_an_einsum_that_stays(equation, reason):
+    terms = equation.partition("->")[0].split(",")
+    inputs = ", ".join(f"float[{', '.join(term)}] {name}" for name, term in zip("uvw", terms, strict=False))
+    inputs = inputs.replace("[t, h, k]", "[t, 1, k]")
+    names = ", ".join("uvw"[: len(terms)])
+    result = ", ".join(equation.partition("->")[2])
+    source = parsed(inputs, f"float[{result}] y", f'y = Einsum <equation = "{equation}"> ({names})')
+    model, notes = rewritten(source)
+    assert operators(model) == ["Einsum"] and any(reason in note.reason for note in notes)
+
+
+# -- operators in other words ---------------------------------------------------------------------------
+@pytest.mark.parametrize("body,left", [
+    ("y = Max (x, zero)", ["Relu"]), ("y = Max (zero, x)", ["Relu"]), ("y = Max (x, wide)", ["Max"]),
+    ("c = CastLike (one, x) y = Mul (x, c)", ["Mul"]),
+    ("c = CastLike (x, whole) y = CastLike (c, x)", ["CastLike", "CastLike"]),
+])  # fmt: skip
+def test_an_operator_in_other_words(body, left):
+    numbers = {"zero": np.zeros((1, 1), F32), "wide": np.zeros((1, 1, 1, 1), F32), "one": F32(3).reshape(()),
+               "whole": np.array(1)}  # fmt: skip
+    result = "1, n, t, 16" if "wide" in body else "n, t, 16"
+    source = parsed("float[n, t, 16] x", f"float[{result}] y", body, **numbers)
+    model, _ = rewritten(source)
+    assert operators(model) == left
+    assert np.array_equal(*(in_reference(each, {"x": X})[0] for each in (ir.to_proto(model), source)))
+
+
+@pytest.mark.parametrize("producer,given,warned", [("pytorch", 0, True), ("pytorch", 1, False), ("keras", 0, False)])
+def test_a_gru_that_torch_exported_wrongly(producer, given, warned):
+    body = f"y, h = GRU <hidden_size = 8, linear_before_reset = {given}> (x, w, r)"
+    source = parsed("float[t, n, 16] x", "float[t, 1, n, 8] y", body, w=floats(1, 24, 16), r=floats(1, 24, 8))
+    source.producer_name = producer
+    if warned:
+        with pytest.warns(UserWarning, match="GRU y lacks linear_before_reset=1, which PyTorch's has"):
+            _, notes = canonical(ir.from_proto(source))
+        assert len(notes) == 1
+    else:
+        assert canonical(ir.from_proto(source))[1] == []

@@ -3,8 +3,9 @@
     files and texts here ─▶ tests/models/test_fusion.py       each becomes what is said, and agrees with the nodes
                          ─▶ tests/programs/spellings_page.py       docs/reference/spellings.md
 
-A file is of tests/models/files (tests/programs/export_spellings.py wrote it); a text is in ONNX's form, as exporters
-that cannot be run here spell it. What a row becomes are the functions that are called then (graph/optimise.py).
+A file is of tests/models/files (tests/programs/export_spellings.py and export_others.py wrote them); a text is in
+ONNX's form, as exporters that cannot be run here spell it. What a row becomes are the functions that are called then
+(graph/optimise.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ LLAMA = f"{PLAIN} Rotary Rotary".replace("Attention", "Attention_grouped_causal"
 PAIRS = LLAMA.replace("Rotary", "Rotary_interleaved")
 GELUS = "Gelu Gelu GeluTanh GeluTanh GeluTanh Silu"
 RMS = "RmsNorm_residual FloatLinear_silu FloatLinear FloatLinear_residual"
+HEADS = "FloatLinear FloatLinear FloatLinear FloatLinear"
 #: What each file is to become.
 EXPORTED = {
     "bert_13": LAYER, "bert_17": LAYER, "bert_dynamo": LAYER, "sdpa_boolean": SUMMED, "sdpa_boolean_dynamo": SUMMED,
@@ -38,6 +40,13 @@ EXPORTED = {
     "grouped": GROUPED, "grouped_dynamo": GROUPED, "grouped_23": GROUPED,
     "sentence": "LayerNorm MeanPool", "sentence_dynamo": "LayerNorm MeanPool",
     "conv_norm": "FloatConv_relu FloatConv_silu", "conv_norm_dynamo": "FloatConv_relu FloatConv_silu",
+    "keras_norms": "LayerNorm RmsNorm", "keras_activations": "GeluTanh Silu",
+    "keras_dense": "FloatLinear_silu FloatLinear",
+    "keras_conv": "FloatConv FloatConv FloatConv FloatLinear", "keras_attention": HEADS, "keras_causal": HEADS,
+    "keras_grouped": HEADS, "keras_lstm": "", "keras_gru": "",
+    "jax_norms": "LayerNorm RmsNorm", "jax_activations": "Gelu GeluTanh Silu", "jax_dense": "FloatLinear_silu_residual",
+    "jax_heads": "FloatLinear", "jax_attention": PLAIN, "jax_einsum": PLAIN, "jax_causal": CAUSAL,
+    "jax_conv": "FloatConv_relu FloatConv",
 }  # fmt: skip
 
 #: How each is spelled, by the first part of its name.
@@ -65,6 +74,23 @@ ABOUT = {
     "grouped": "heads repeated by repeat_interleave (opset 23: enable_gqa)",
     "sentence": "the mean of tokens, as sentence encoders end",
     "conv_norm": "Conv, BatchNorm, ReLU; Pad, Conv, SiLU",
+    "keras_norms": "LayerNormalization, RMSNormalization: means by pooling",
+    "keras_activations": "GELU by tanh, SiLU",
+    "keras_dense": "Dense, EinsumDense: a Gemm of a matrix, or MatMul",
+    "keras_conv": "channels last, auto_pad, BatchNorm, ReLU6, PReLU with a reshaped slope, norm of groups",
+    "keras_attention": "MultiHeadAttention: Einsum as stacks of matrices",
+    "keras_causal": "MultiHeadAttention with use_causal_mask",
+    "keras_grouped": "GroupQueryAttention",
+    "keras_lstm": "Bidirectional LSTM: the operator, run by its kernel",
+    "keras_gru": "GRU as a Loop",
+    "jax_norms": "LayerNorm, RMSNorm",
+    "jax_activations": "GELU by the operator in both forms, SiLU",
+    "jax_dense": "Linear as Reshape, Gemm, Reshape; SiLU, a residual",
+    "jax_heads": "LinearGeneral to heads",
+    "jax_attention": "nnx.MultiHeadAttention",
+    "jax_einsum": "attention by jnp.einsum",
+    "jax_causal": "attention by jnp.einsum, a triangle by Where",
+    "jax_conv": "channels last, BatchNorm, ReLU as a maximum, norm of groups",
 }
 
 
@@ -73,7 +99,7 @@ def exporter(name: str, producer: str, version: str) -> str:
     if producer == "pytorch":
         by = "torch.export" if name.endswith(("_dynamo", "_23", "_23_boolean")) else "TorchScript"
         return f"{by}, torch {version.partition('+')[0]}"
-    return f"{producer} {version}"
+    return f"{producer} {version.partition(' ')[0]}"
 
 
 def about(name: str) -> str:

@@ -9,6 +9,7 @@ operator is a row of a file here: its inputs, its results, and a function that w
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 import onnx_ir as ir
@@ -17,18 +18,19 @@ from ..functions import function
 from ..model import DOMAIN, VERSION
 from ..names import nodes
 from ..rewrites.base import Editor, NoMatch, Note, identifier, label
-from . import attention, embedding, fused, gelus, group_query, norms, qlinear, quantized, rotary
+from . import attention, einsum, embedding, fused, gelus, group_query, norms, qlinear, quantized, rotary
 from .base import Expansion, Operator
 
 #: By operator.
 EXPANSIONS: dict[str, Expansion] = {}
-for _module in (attention, embedding, fused, gelus, group_query, norms, qlinear, quantized, rotary):
+for _module in (attention, einsum, embedding, fused, gelus, group_query, norms, qlinear, quantized, rotary):
     EXPANSIONS |= _module.EXPANSIONS
 
 
-def expand(model: ir.Model, domain: str) -> list[Note]:
-    """Put their bodies in the place of all nodes of a domain; gives what became of each."""
+def expand(model: ir.Model, domain: str, only: Collection[str] = EXPANSIONS) -> list[Note]:
+    """Put their bodies in the place of all nodes of a domain, or of some operators; gives what became of each."""
     found = [node for node in nodes(model) if node.domain == domain and identifier(node) in EXPANSIONS]
+    found = [node for node in found if identifier(node) in only]
     edit, notes = Editor(model) if found else None, []
     for node in found:
         assert edit is not None

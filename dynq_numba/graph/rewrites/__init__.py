@@ -15,6 +15,7 @@ from .mean_pool import MeanPool
 from .norms import Norms
 from .one_hot import OneHot
 from .post_ops import Activation, Residual
+from .relu import Relu
 from .residual_norms import ResidualNorms
 from .rotary import Rotary
 
@@ -22,7 +23,7 @@ from .rotary import Rotary
 def rewrites(attention_bits: int = 32) -> tuple[Rewrite, ...]:
     """In the order in which they are done: each finds what those before it have made."""
     return (
-        Identities(), Flattened(), Grids(), Gemm(), Affine(), Norms(), Activations(), Rotary(),
+        Identities(), Relu(), Flattened(), Grids(), Gemm(), Affine(), Norms(), Activations(), Rotary(),
         Attention(attention_bits), MeanPool(), Linear(), Flat(), OneHot(), Conv(), Activation(), Residual(),
         ResidualNorms(),
     )  # fmt: skip

@@ -217,7 +217,8 @@ class Editor:
         graph.insert_before(before, nodes)
         for was, now in zip(old, new, strict=True):
             if now.producer() in nodes:  # else it keeps its own name
-                now.name, now.type, now.shape = was.name, was.type or now.type, was.shape or now.shape
+                now.name, now.type = was.name, was.type or now.type
+                now.shape = now.shape if was.shape is None else was.shape  # that of a scalar is false
         ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
         dropped = [node for value in old for node in self.drop(value.producer())]
         names = list(dict.fromkeys(name for node in reversed(dropped) for name in fused_from(node)))

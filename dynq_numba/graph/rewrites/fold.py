@@ -55,4 +55,5 @@ def _dimensions(node: ir.Node, edit: Editor) -> list[np.ndarray] | None:
         return None
     found = parts(node.outputs[0], edit)
     numbers = [None] if found is None else [known(part, edit) for part in found]
-    return None if None in numbers else [np.array(numbers, np.int64).reshape(shape.numpy())]
+    kind = node.outputs[0].dtype or ir.DataType.INT64  # there may be a Cast in front
+    return None if None in numbers else [np.array(numbers, kind.numpy()).reshape(shape.numpy())]

@@ -9,7 +9,7 @@ from .base import Editor, NoMatch, Rewrite
 
 class Identities(Rewrite):
     name = "identity"
-    anchors = ("Identity", "Dropout", "Cast", "Transpose")
+    anchors = ("Identity", "Dropout", "Cast", "CastLike", "Transpose")
 
     def rewrite(self, node: ir.Node, edit: Editor) -> str:
         x, y = node.inputs[0], node.outputs[0]
@@ -23,6 +23,10 @@ class Identities(Rewrite):
             if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
                 raise NoMatch("its mask is used")
         if node.op_type == "Cast" and (x.dtype is None or x.dtype != node.attributes.get_int("to")):
+            raise NoMatch
+        if node.op_type == "CastLike" and (
+            x.dtype is None or node.inputs[1] is None or x.dtype != node.inputs[1].dtype
+        ):
             raise NoMatch
         if node.op_type == "Transpose" and list(node.attributes.get_ints("perm", [1])) != list(
             range(len(node.attributes.get_ints("perm", ())))
