@@ -40,9 +40,9 @@ def canonical(model: ir.Model, name: str = "model") -> tuple[ir.Model, list[str]
     if ours:
         notes.append(f"the model had been quantized before: its functions of domain {DOMAIN} stay")
     common.InlinePass(lambda function: not (ours and function.domain == DOMAIN))(model)
-    for note in _wrong_grus(model):
-        warnings.warn(note, stacklevel=2)
-        notes.append(note)
+    for warning in _wrong_grus(model):
+        warnings.warn(warning, stacklevel=2)
+        notes.append(warning)
     if version < OPSET:
         model = _raised(model, name)
     explicit_pads(model)
