@@ -36,8 +36,9 @@ x = floats(3, 5, 24)
 
 def child(code: str, **environment: str) -> list[str]:
     paths = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    quiet = "ignore:This process:DeprecationWarning"  # from Python 3.12 on every fork beside another thread warns
     done = subprocess.run(
-        [sys.executable, "-c", COMMON + textwrap.dedent(code)], env=os.environ | paths | environment,
+        [sys.executable, "-W", quiet, "-c", COMMON + textwrap.dedent(code)], env=os.environ | paths | environment,
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and not done.stderr, done.stderr

@@ -17,7 +17,8 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="helpers
 def child(*arguments, **environment):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment
     done = subprocess.run(
-        [sys.executable, *arguments],
+        # From Python 3.12 on every fork beside another thread warns.
+        [sys.executable, "-W", "ignore:This process:DeprecationWarning", *arguments],
         cwd=PROGRAMS, env=environment, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
