@@ -17,7 +17,7 @@ from dynq_numba.cli import main
 from dynq_numba.cli.quantize import _FORMATS
 from dynq_numba.graph.formats import FORMATS
 from dynq_numba.graph.functions import MOST_K
-from dynq_numba.onnx import CoverageError, Receipt, inspect, quantize
+from dynq_numba.onnx import CoverageError, InferenceSession, Receipt, inspect, quantize
 
 F32, EPS = np.float32, float(np.finfo(np.float32).eps)
 OTHERS = [name for name in FORMATS if name != "dynq"]
@@ -308,6 +308,38 @@ def test_a_convolution(name, bias):
         assert np.all(np.abs(got - want) <= bound)
 
 
+# -- and back -----------------------------------------------------------------------------------
+LSTMS = [case for case in RECURRENT if case.startswith("LSTM")]
+INTEGERS = ("qoperator", "qoperator_u8s8")
+
+
+@pytest.mark.parametrize("name,case", [
+    *(("qdq", case) for case in RECURRENT), *((name, case) for name in INTEGERS for case in LSTMS),
+])  # fmt: skip
+def test_our_session_has_the_same_bits_of_a_recurrent_layer_in_any_format(name, case):
+    source, feeds, _ = recurrent(case)
+    results = [InferenceSession(quantize(source, format=each).model).run(None, feeds) for each in ("dynq", name)]
+    assert all(same(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("name", ["qdq", *INTEGERS])
+def test_our_session_has_the_same_bits_of_other_layers_in_any_format(name):
+    """A table that is a linear's weight, too, a linear with a bias, a Gemm, and a convolution."""
+    arrays = {"e": floats(100, 48), "w": floats(48, 64), "b": floats(64), "k": floats(128, 1, 3, 3)}
+    body = (
+        "a = Gather (e, ids) p = MatMul (a, w) q = Add (p, b) y = Gemm <transB = 1> (a, e) "
+        "axes = Constant <value_ints = [0, 1]> () i = Unsqueeze (q, axes) z = Conv <pads = [1, 1, 1, 1]> (i, k)"
+    )
+    source = parsed("int64[n] ids", "float[n, 100] y, float[1, 128, n, 64] z", body, **arrays)
+    feeds = {"ids": np.array([3, 99, 0, 41])}
+    results = []
+    for each in ("dynq", name):
+        receipt = quantize(source, format=each, conv=True)
+        assert receipt.coverage == 1
+        results.append(InferenceSession(receipt.model).run(None, feeds))
+    assert all(same(a, b) for a, b in zip(*results, strict=True))
+
+
 # -- what a format cannot say -------------------------------------------------------------------
 def everything() -> onnx.ModelProto:
     given = {
@@ -338,7 +370,7 @@ def test_layers_that_a_format_does_not_have_stay_in_floats_with_the_reason(name,
 
 
 SAID = {"qdq": "weights of 8 or 4 bits and says nothing of x", "nbits": "weights of 8 or 4 bits and says nothing of x",
-        "qoperator": "8 bits, with a scale per channel or per tensor"}  # fmt: skip
+        "qoperator": "weights of 8 bits per channel or per tensor, and 8 bits of x"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name,options,asked", [

@@ -93,7 +93,7 @@ def _format(name: str, *, signs: bool, runtimes: str) -> Format:
         "Conv": partial(_conv, signs=signs), "LSTM": partial(_lstm, signs=signs),
     }  # fmt: skip
     told = f"{name}: x as uint8 with one scale for all rows; {runtimes}"
-    return Format(name, "8 bits, with a scale per channel or per tensor", _has, told, writers)
+    return Format(name, "weights of 8 bits per channel or per tensor, and 8 bits of x", _has, told, writers)
 
 
 QOPERATOR = _format("qoperator", signs=False, runtimes="exact sums on every CPU")
