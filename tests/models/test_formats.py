@@ -322,6 +322,15 @@ def test_our_session_has_the_same_bits_of_a_recurrent_layer_in_any_format(name, 
     assert all(same(a, b) for a, b in zip(*results, strict=True))
 
 
+@pytest.mark.parametrize("name,bits,group", [(name, *scheme) for name in OTHERS for scheme in SCHEMES[name]])
+def test_our_session_has_the_same_bits_of_a_linear_in_any_format(name, bits, group):
+    scheme = {"bits": bits, "granularity": "per_group" if group else "per_channel", "group_size": group}
+    weight, bias, x = floats(256, 48), floats(48, seed=1), floats(9, 256, seed=2)
+    source = parsed("float[m, 256] x", "float[m, 48] y", "t = MatMul (x, w) y = Add (t, b)", w=weight, b=bias)
+    got = InferenceSession(quantize(source, format=name, **scheme).model).run(None, {"x": x})[0]
+    assert same(got, dq.linear(x, dq.pack_linear(weight.T, bias, **scheme)))
+
+
 @pytest.mark.parametrize("name", ["qdq", *INTEGERS])
 def test_our_session_has_the_same_bits_of_other_layers_in_any_format(name):
     """A table that is a linear's weight, too, a linear with a bias, a Gemm, and a convolution."""
