@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..graph.foreign.inventory import NOTE, integer_weights
 from ..graph.model import RECEIPT
 from ..graph.receipt import Receipt
 from . import files
@@ -20,7 +21,8 @@ def inspect(model: Any) -> Receipt:
     Returns
     -------
     Receipt
-        The one that `quantize` wrote into the artifact; of any other model all its weights, in floats.
+        The one that `quantize` wrote into the artifact; of any other model all its weights: floats, or integers that
+        another tool made of them.
 
     Raises
     ------
@@ -45,7 +47,11 @@ def inspect(model: Any) -> Receipt:
     found = files.read(model)
     text = found.metadata_props.get(RECEIPT)
     if text is None:
-        return quantize(model, bits=32)
+        receipt = quantize(model, bits=32)
+        theirs = integer_weights(found)
+        receipt.entries += theirs
+        receipt.notes += [f"{len(theirs)} {NOTE}"] if theirs else []
+        return receipt
     receipt = Receipt.from_json(text)
     receipt.artifact_bytes = files.nbytes(model, found)
     return receipt

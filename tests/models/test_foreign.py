@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import foreign_page
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -162,6 +163,18 @@ def test_rows_do_not_depend_on_each_other():
     (whole,) = session.run(None, {"x": x})
     for i in range(len(x)):
         assert same(session.run(None, {"x": x[i : i + 1]})[0], whole[i : i + 1])
+
+
+def test_inspect_lists_the_integers_of_a_file():
+    receipt = dq.onnx.inspect(made("dynamic").model)
+    assert [(each.weight, each.op_type, each.scheme, each.reason) for each in receipt.quantized] == [
+        (f"{name}_quantized", "MatMulInteger", "int8", "integers of the file") for name in ("w", "v_Transposed")
+    ]
+    assert 'semantics="file"' in str(receipt)
+
+
+def test_the_page_says_what_runs():
+    assert foreign_page.PAGE.read_text() == foreign_page.page(), "run: python tests/programs/foreign_page.py"
 
 
 def test_a_wrong_word_for_the_semantics():
