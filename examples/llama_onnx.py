@@ -83,7 +83,7 @@ def onnx_model(config: llama.Config, tensors: Iterator[tuple[str, Array]], conte
     proto.graph.initializer.extend(onnx.TensorProto(name=name, data_type=1, dims=[0]) for name in weights)
     model = ir.from_proto(proto)
     for name, array in weights.items():  # in place of these: a message of protobuf holds 2 GB at most
-        value, tensor = model.graph.initializers[name], ir.tensor(np.ascontiguousarray(array), name=name)
+        value, tensor = model.graph.initializers[name], ir.tensor(np.asarray(array, order="C"), name=name)
         value.const_value, value.shape, value.type = tensor, tensor.shape, ir.TensorType(tensor.dtype)
     return model
 

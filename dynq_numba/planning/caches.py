@@ -17,7 +17,7 @@ Such arrays are dense but for a *gap* behind the axis that grows: bytes from one
 
 from __future__ import annotations
 
-from threading import Lock
+import math
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -39,6 +39,25 @@ class Cache(NamedTuple):
     input: int
     output: int
     axis: int
+    #: What the result is another name of: in a branch, if a branch gives it.
+    value: ir.Value
+
+
+def caches(graph: ir.Graph) -> list[Cache]:
+    """Results of a graph that are an input, of any length, with something behind it or in it."""
+    inputs = {value: i for i, value in enumerate(graph.inputs)}
+    found: list[Cache] = []
+    for position, result in enumerate(graph.outputs):
+        for value in _origins(result):
+            node = value.producer()
+            given = _axis(node)
+            past = None if node is None or given is None else node.inputs[0]
+            if past is None or given is None or past not in inputs or not past.shape or holds_objects(past):
+                continue
+            axis = given % len(past.shape)
+            if axis and not isinstance(past.shape[axis], int) and all(each.input != inputs[past] for each in found):
+                found.append(Cache(inputs[past], position, axis, value))
+    return found
 
 
 def _axis(node: ir.Node | None) -> int | None:
@@ -50,20 +69,15 @@ def _axis(node: ir.Node | None) -> int | None:
     return 2 if node is not None and (node.domain, node.op_type) == (DOMAIN, "Append") else None
 
 
-def caches(graph: ir.Graph) -> list[Cache]:
-    """Results of a graph that are an input, of any length, with something behind it or in it."""
-    inputs = {value: i for i, value in enumerate(graph.inputs)}
-    found: list[Cache] = []
-    for position, value in enumerate(graph.outputs):
-        node = origin(value).producer()
-        given = _axis(node)
-        past = None if node is None or given is None else node.inputs[0]
-        if past is None or given is None or past not in inputs or not past.shape or holds_objects(past):
-            continue
-        axis = given % len(past.shape)
-        if axis and not isinstance(past.shape[axis], int) and all(each.input != inputs[past] for each in found):
-            found.append(Cache(inputs[past], position, axis))
-    return found
+def _origins(value: ir.Value) -> list[ir.Value]:
+    """What a value is another name of, in each branch."""
+    value = origin(value)
+    node = value.producer()
+    if node is None or (node.domain, node.op_type) != ("", "If"):
+        return [value]
+    place = list(node.outputs).index(value)
+    branches = [node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
+    return [each for branch in branches for each in _origins(branch.outputs[place])]
 
 
 def origin(value: ir.Value) -> ir.Value:
@@ -79,32 +93,37 @@ def origin(value: ir.Value) -> ir.Value:
 class Room(np.ndarray[Any, Any]):
     """Memory, in bytes, with the arrays in it: views of the first positions."""
 
-    #: Positions that are taken, those that there are in all; where the first one is, and the strides of the views.
-    length: int
+    #: How many positions are taken, in a list of one, which is empty while somebody takes more: no lock that a forked
+    #: child could find closed.
+    taken: list[int]
+    #: Positions that there are; where the first one is, and the strides of the views.
     capacity: int
     start: int
     view_strides: Shape
 
 
-_LOCK = Lock()
-
-
 def grown(past: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray:
     """An array of a shape that begins with past along an axis: in its memory where that may be, else in new memory."""
     room, length = past.base, shape[axis]
-    if type(room) is Room and past.strides == room.view_strides:
-        with _LOCK:
-            free = past.shape[axis] == room.length and length <= room.capacity
-            if free:
-                room.length = length
-        if free:
-            return _view(room, past.dtype, shape)
+    if type(room) is Room and past.strides == room.view_strides and _take(room, past.shape[axis], length):
+        return _view(room, past.dtype, shape)
     capacity = max(LEAST, 2 * length)
     whole = (*shape[:axis], capacity, *shape[axis + 1 :])
-    room = Room(int(np.prod(whole, dtype=np.int64)) * past.itemsize + ALIGN, np.uint8)
-    room.length, room.capacity = length, capacity
+    room = Room(math.prod(whole) * past.itemsize + ALIGN, np.uint8)
+    room.taken, room.capacity = [length], capacity
     room.start, room.view_strides = -room.ctypes.data % ALIGN, dense_strides(whole, past.itemsize)
     return _view(room, past.dtype, shape)
+
+
+def _take(room: Room, there: int, length: int) -> bool:
+    """Take the positions from `there` to `length`, if they are free. Of several threads one gets them."""
+    try:
+        taken = room.taken.pop()
+    except IndexError:
+        return False
+    free = taken == there and length <= room.capacity
+    room.taken.append(length if free else taken)
+    return free
 
 
 def _view(room: Room, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:

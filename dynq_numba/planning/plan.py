@@ -93,7 +93,7 @@ class Plan:
             if self._outputs.setdefault(value, i) != i:
                 self._twins.append((i, self._outputs[value]))
         found = caches(self.graph) if loop is None else []
-        self._caches = {origin(self.graph.outputs[each.output]): each for each in found}
+        self._caches = {each.value: each for each in found}
         self._gaps = {self.graph.inputs[each.input]: each.axis for each in found}
         self._roots: list[Segment] = []
         self._root = State({}, (Walk(tuple(self.graph)),), Known({}, {}))

@@ -32,7 +32,10 @@ def test_in_floats_it_is_what_onnx_runtime_computes(model):
     other = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
     a, b = logits(ours, 6), logits(llama_onnx.Decoder(CONFIG, other), 6)
     assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
-    assert not any(step.kind == "python" or not step.invariant for step in ours.session.report())
+    report = ours.session.report()
+    assert not any(step.kind == "python" or not step.invariant for step in report)
+    kernels = [step.kernel for step in report]
+    assert "region LessOrEqual·Where" not in kernels and kernels.count("attention") == 4  # no mask is made
 
 
 def test_quantized_it_has_the_bits_of_the_loop_by_hand(model, monkeypatch):

@@ -109,6 +109,15 @@ def test_threads_that_grow_from_one_past():
     assert not wrong and sum(taken) == 10
 
 
+def test_where_somebody_else_is_about_to_grow_it_it_is_copied():
+    session = InferenceSession(parsed(*CACHE, BODY))
+    past, x = session.run(None, {"past": empty(), "x": positions(3)})[0], positions(1)
+    past.base.taken.clear()  # as another thread does, or one that was there when the process forked
+    for _ in range(2):
+        present = session.run(None, {"past": past, "x": x})[0]
+        assert same(present, joined(past, x)) and not np.shares_memory(present, past)
+
+
 def test_memory_of_the_caller():
     session = InferenceSession(parsed(*CACHE, BODY))
     memory, x = np.full((3, 2, 20, 4), np.nan, np.float32), positions(12)
@@ -198,5 +207,24 @@ def test_a_step_plans_nothing(monkeypatch):
         assert i in (0, 1, 59) or (in_place(k, past["past_k"]) and in_place(v, past["past_v"]))
         past = {"past_k": k, "past_v": v}
         counts.append(len(planned))
-    assert counts == [1] + [2] * 75
+    assert counts == [1] * 76
     assert not any(step.kind == "python" for step in session.report())
+
+
+def test_a_branch_with_a_past_and_one_without(monkeypatch):
+    planned, trace = [], Plan._trace
+    monkeypatch.setattr(Plan, "_trace", lambda *args: planned.append(1) or trace(*args))
+    body = """present, y = If (use_past) <
+        then_branch = with_past () => (a, b) { n = Neg (x) joined = Concat <axis: int = 2> (past, n)
+                                               a = Identity (joined) b = Exp (n) },
+        else_branch = without () => (c, d) { c = Neg (x) d = Exp (c) }>"""
+    session = InferenceSession(parsed(f"{CACHE[0]}, bool use_past", CACHE[1], body))
+    past, counts = positions(2, seed=3), []
+    for i, count in enumerate([6, *[1] * 20]):
+        x = positions(count, seed=i)
+        present, y = session.run(None, {"past": past, "x": x, "use_past": np.array(i > 0)})
+        assert same(present, joined(past, x) if i else -x) and np.allclose(y, np.exp(-x), rtol=1e-6)
+        assert i < 2 or in_place(present, past)
+        past = present
+        counts.append(len(planned))
+    assert counts[2:] == counts[2:3] * 19

@@ -66,9 +66,15 @@ def heads(name: str, heads: int) -> str:
 """
 
 
-def joined(result: str) -> str:
-    """`result` [B, S, H·Dv] of y4."""
-    return constant("together", [0, 0, -1]) + f"""
+def joined(result: str, like: str = "", width: int = 0) -> str:
+    """`result` [B, S, H·Dv] of y4; `width` is H·Dv, 0 if not known: if it is, onnx sees that B and S are `like`'s."""
+    together = constant("together", [0, 0, -1])
+    if width:
+        together = constant("y_width", [width]) + f"""
+    y_front = Shape <start = 0, end = 2> ({like})
+    together = Concat <axis = 0> (y_front, y_width)
+"""
+    return f"""{together}
     y_rows = Transpose <perm = [0, 2, 1, 3]> (y4)
     {result} = Reshape (y_rows, together)
 """
@@ -116,7 +122,9 @@ def _standard(operator: Operator) -> str:
     mask, blind = _standard_mask(operator)
     scale = operator.number("scale", 0.0) or None
     lines += core(mask, scale, operator.number("softcap", 0.0), blind=blind)
-    return lines + (joined("y") if rank == 3 else "    y = Identity (y4)\n")
+    if rank == 4:
+        return lines + "    y = Identity (y4)\n"
+    return lines + joined("y", "q", operator.known("v", 2) * groups)
 
 
 def _standard_mask(operator: Operator) -> tuple[str, bool]:

@@ -96,6 +96,13 @@ class Operator:
             raise NoMatch(f"the length of axis {axis} of {name} is not known")
         return found
 
+    def known(self, name: str, axis: int) -> int:
+        """The same, 0 where it is not known or there is no such input."""
+        try:
+            return self.length(name, axis) if name in self.inputs else 0
+        except NoMatch:
+            return 0
+
     def check(self) -> None:
         """Raise `NoMatch` where something is asked for that the body does not do. 0 asks for nothing."""
         for name, attribute in self.node.attributes.items():

@@ -102,18 +102,14 @@ def _group_query(operator: Operator) -> str:
         if operator.wants(f"present_{name}"):
             lines += f"    present_{name} = Identity ({each}_all)\n"
     mask = _mask(operator, causal=causal, window=window)
-    return lines + core(mask, operator.number("scale", 0.0) or None, operator.number("softcap", 0.0)) + joined("y")
+    return lines + core(mask, operator.number("scale", 0.0) or None, operator.number("softcap", 0.0)) + joined(
+        "y", "q", count * _width(operator)
+    )
 
 
 def _width(operator: Operator) -> int:
     """Of a head, 0 where it is not known."""
-    for name, axis, parts in (("past_key", 3, 1), ("k", 2, operator.integer("kv_num_heads"))):
-        if operator.has(name):
-            try:
-                return operator.length(name, axis) // parts
-            except NoMatch:
-                continue
-    return 0
+    return operator.known("past_key", 3) or operator.known("k", 2) // operator.integer("kv_num_heads")
 
 
 def _projections(operator: Operator, count: int, few: int) -> str:

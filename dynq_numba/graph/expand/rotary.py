@@ -70,11 +70,11 @@ def _rotary(operator: Operator) -> str:
     if rank != 3:
         raise NoMatch(f"its input has {rank} axes")
     width = -1 if heads else 2 * operator.length("cos_cache", -1)
-    lines = constant("apart", [0, 0, heads or -1, width]) + constant("together", [0, 0, -1])
+    lines = constant("apart", [0, 0, heads or -1, width])
     turned = rotated(interleaved, dim).replace("    y = ", "    turned_heads = ")
     return (
         _tables(operator, 2) + lines + "    x = Reshape (given, apart)\n" + turned
-        + "    y = Reshape (turned_heads, together)\n"
+        + "    together = Shape (given)\n    y = Reshape (turned_heads, together)\n"  # so that onnx knows its shape
     )  # fmt: skip
 
 

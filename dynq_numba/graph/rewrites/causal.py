@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from ..constants import graphs_of
 from .base import Dimension, Editor, identifier
+from .groups import before_repeat
 
 #: What an additive mask or a Where must put on a score to make its weight 0.
 NEVER = -9999.0
@@ -176,7 +177,7 @@ def _length(value: ir.Value, edit: Editor) -> Dimension | _Key:
 
 def _of_past(q: ir.Value, k: ir.Value, rows: int, keys: int, edit: Editor) -> dict[_Key, int]:
     """Of keys that are joined from those of a cache and new ones, as many as rows."""
-    join = edit.maker(k, "Concat")
+    join = edit.maker(before_repeat(k, edit)[0], "Concat")
     if join is None or len(join.inputs) != 2 or join.attributes.get_int("axis", 0) not in (-2, 2):
         return {}
     past, new = join.inputs
