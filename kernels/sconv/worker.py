@@ -6,8 +6,9 @@
 The order of sums is fixed, so the bits do not depend on tiles, threads or the instruction set.
 
     task     some pixels of an image (whole panels) × some panels of channels of a group
-    worker   for each of my tasks: lay out the patches, unless the task before had the same; for each row panel of
-             weights and STRIP panels of patches a tile, then the post-ops while that is in L1
+    worker   for each of my tasks: lay out the patches, unless the task before had the same or a kernel of one pixel
+             reads them from the image; for each row panel of weights and STRIP panels of patches a tile, then the
+             post-ops while that is in L1
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import cache
 
 from ..base.jit import kernel
 from ..base.memory import ALIGN, aligned, call_post_ops, is_null, offset
+from ..conv.patches import is_direct
 from ..isa.float32 import Float32
 from ..threads.partition import share
 from ..threads.scratch import borrow, give_back
@@ -28,6 +30,9 @@ from .patches import patch_packer, planes_bytes
 #: Panels of patches that one strip of tiles goes through, and values of k after which the sums wait in out, so that the
 #: weights of a row panel stay in L1 for the strip.
 STRIP, K_BLOCK = 16, 512
+#: Bytes of a channel up to which a kernel of one pixel reads images where they are, whole panels of them, unless the
+#: bytes are a multiple of ALIAS: then lines of all channels share few places of the first cache.
+IN_PLACE, ALIAS = 12 << 10, 512
 
 
 @cache
@@ -61,6 +66,7 @@ def convolution_worker(isa: Float32) -> Callable:
         panels = aligned(allocated)
         offsets = offset(panels, sizes[0])
         planes = offset(offsets, sizes[1])
+        in_place = is_direct(context) and k == channels and 4 * area <= IN_PLACE and 4 * area % ALIAS > 0
         held = -1
         for task in tasks_of(context, index):
             place, part = task // parts, task % parts
@@ -69,33 +75,43 @@ def convolution_worker(isa: Float32) -> Callable:
             from_unit, count = share(chunk, chunks, units)
             first = from_unit * nr
             count = min(pixels - first, count * nr)
-            if place != held:
-                source = offset(context.x, 4 * item * channels * area)
-                lay_out(context, source, first, count, channels, panels, panel_stride, planes, offsets)
-                held = place
+            source = offset(context.x, 4 * item * channels * area)
+            # Panels that are read in place, behind which one is packed if it is not whole.
+            lying = count // nr if in_place else 0
+            if place != held and lying * nr < count:
+                lay_out(
+                    context, source, first + lying * nr, count - lying * nr, channels, panels, panel_stride, planes,
+                    offsets,
+                )  # fmt: skip
+            held = place
             weights = offset(d.weights, group * outputs * row_bytes)
             moved = 4 * (item * outputs * pixels + first)
             begin, some = share(part, parts, row_panels)
             for p in range(begin, begin + some):
                 row, height = share(p, row_panels, outputs)
                 bias = offset(d.bias, 4 * (group * outputs + row))
-                for panel in range(0, (count + nr - 1) // nr, STRIP):
+                panel = 0
+                while panel * nr < count:
                     here = min(STRIP * nr, count - panel * nr)
+                    left, word_stride, stride = offset(panels, (panel - lying) * panel_stride), 4 * nr, panel_stride
+                    if panel < lying:
+                        here = min(here, (lying - panel) * nr)
+                        left, word_stride, stride = offset(source, 4 * (first + panel * nr)), 4 * area, 4 * nr
                     wide = (here + nr - lanes - 1) // nr
                     corner = moved + 4 * (row * pixels + panel * nr)
                     target = offset(context.out, corner)
                     start, start_stride, along = bias, 0, 0
                     for begun in range(0, k, K_BLOCK):
                         a, words = offset(weights, row * row_bytes + 4 * begun * height), min(K_BLOCK, k - begun)
-                        b = offset(panels, panel * panel_stride + 4 * begun * nr)
+                        b = offset(left, word_stride * begun)
                         if wide > 0:
                             strip(
-                                height, a, b, 4 * nr, words, start, start_stride, target, 4 * pixels, wide,
-                                panel_stride, min(nr, here - (wide - 1) * nr),
+                                height, a, b, word_stride, words, start, start_stride, target, 4 * pixels, wide,
+                                stride, min(nr, here - (wide - 1) * nr),
                             )  # fmt: skip
                         if here > wide * nr:  # a vector of the last panel
                             strip(
-                                height + tallest, a, offset(b, wide * panel_stride), 4 * nr, words,
+                                height + tallest, a, offset(b, wide * stride), word_stride, words,
                                 offset(start, wide * along), start_stride, offset(target, 4 * nr * wide), 4 * pixels,
                                 1, 0, here - wide * nr,
                             )  # fmt: skip
@@ -103,6 +119,7 @@ def convolution_worker(isa: Float32) -> Callable:
                     if not is_null(post_ops):
                         addend = residual if is_null(residual) else offset(residual, corner)
                         call_post_ops(post_ops, target, 4 * pixels, addend, 4 * pixels, height, here)
+                    panel += (here + nr - 1) // nr
         give_back(slots, slot, allocated)
 
     return convolution_worker
