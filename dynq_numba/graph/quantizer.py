@@ -30,6 +30,8 @@ from .recipe import FLOAT, Recipe, Rule
 #: A weight of fewer values stays as it is: there is nothing to gain. It is not listed, unless a layer has it; nor are
 #: vectors, which are biases and norms.
 LEAST = 1024
+#: Rows that are looked at together.
+_BLOCK = 1024
 #: What is called after each layer: its number, how many there are, and its name.
 Progress = Callable[[int, int, str], None]
 #: What keeps a weight that was made until the model is written.
@@ -128,7 +130,7 @@ class _Quantizer:
         if sum(array.size for array in originals) < LEAST:
             raise Unfit(f"fewer than {LEAST} values")
         arrays = [np.asarray(array, np.float32) for array in originals]
-        if not all(bool(np.isfinite(array).all()) for array in arrays):
+        if not all(map(_is_finite, arrays)):
             raise Unfit("the weight has NaN or infinite values")
         table = self.tables.get(_digest(arrays[0])) if isinstance(kind, Embedding) else None
         if table and isinstance(kind, Embedding):
@@ -272,6 +274,11 @@ def _is_float(array: np.ndarray) -> bool:
 
 def _entry(node: ir.Node, value: ir.Value, array: np.ndarray) -> Entry:
     return Entry(source(value).name or "", node.name or "", node.op_type, array.shape, array.nbytes, array.nbytes)
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    """Block by block, without a mask of all."""
+    return all(bool(np.isfinite(array[i : i + _BLOCK]).all()) for i in range(0, len(array), _BLOCK))
 
 
 def _digest(array: np.ndarray, form: str = "") -> bytes:

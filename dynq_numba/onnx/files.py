@@ -17,12 +17,13 @@ import onnx
 import onnx_ir as ir
 
 from ..arguments import checks
+from ..files.pages import release
 from ..graph.canonical import RUNTIME
 from ..graph.constants import NodeError
 from ..graph.model import SMALL_BYTES
 from ..graph.quantizer import Keep
 from . import wire
-from .mapping import ALIGNMENT, Maps, Spill, map_file, release
+from .mapping import ALIGNMENT, Maps, Spill, map_file
 from .validity import check, nested
 
 #: Weights beyond this lie in a file beside the model: protobuf ends at 2 GB.
@@ -262,7 +263,7 @@ def _write_beside(model: ir.Model, folder: Path, path: Path, file: BinaryIO) -> 
             places.append((data.tell(), len(part)))
             content.update(part)
             data.write(part)
-            release(tensor)
+            release(part)
     beside = path.with_name(f"{path.name}.{content.hexdigest()[:16]}.data")
     for each in proto.graph.initializer:
         i = wire.left_out(each)

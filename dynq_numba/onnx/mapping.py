@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 import onnx_ir as ir
 
+from ..files.pages import release
 from .wire import LARGE, data_of
 
 #: Where weights begin in a file that is written: pages.
@@ -68,27 +69,13 @@ class Maps:
     def release(self) -> None:
         """Let pages go that have been read: the system reads them again where they are wanted."""
         for each in self._opened:
-            _release(each)
+            release(np.frombuffer(each, np.uint8))
 
 
 def map_file(path: Path) -> mmap.mmap | bytes:
     """The bytes of a file: mapped, where it is one that can be."""
     found, _ = _mapped(path)
     return b"" if found is None else found
-
-
-def release(tensor: ir.TensorProtocol) -> None:
-    """Let the pages of a tensor go, if it lies in a file."""
-    base: object = getattr(tensor, "raw", None)
-    while isinstance(base, (np.ndarray, memoryview)):
-        base = base.base if isinstance(base, np.ndarray) else base.obj
-    if isinstance(base, mmap.mmap):
-        _release(base)
-
-
-def _release(found: mmap.mmap) -> None:
-    if hasattr(mmap, "MADV_DONTNEED"):
-        found.madvise(mmap.MADV_DONTNEED)
 
 
 def _place(tensor: ir.ExternalTensor, folder: Path) -> Path:

@@ -157,6 +157,7 @@ def quantize(
         found, notes = canonical(found, name)
         notes += with_true_outputs(found)
         receipt = quantize_graph(found, chosen, before_each, written, keep)
+    pages.release()
     receipt.source_sha256, receipt.source_bytes = digest, source_bytes
     receipt.notes = notes + receipt.notes
     attention = given.attention or (FLOAT if bits == FLOAT or _is_decoder(found.graph) else 8)

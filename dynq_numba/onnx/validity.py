@@ -16,6 +16,9 @@ from onnx import AttributeProto, TensorProto
 
 #: Nodes of a model once its functions stand where they are called.
 MOST_NODES = 1 << 20
+#: Attributes that are axes of a tensor, and how many it may have.
+_AXES = frozenset({"axis", "axes", "perm", "batch_axis", "batch_dims", "time_axis"})
+_MOST_AXES = 1024
 #: The longest tensor there is room for in an address space.
 _MOST_ELEMENTS = 1 << 48
 #: The field of a tensor that has its elements where `raw_data` has not, and how many bytes of them an entry has.
@@ -35,6 +38,8 @@ def check(proto: onnx.ModelProto) -> None:
     bodies = [each for top in (proto.graph, *proto.functions) for each in nested(top)]
     for body in bodies:
         _check_names(body)
+        for node in body.node:
+            _check_axes(node)
     for tensor in _tensors(bodies):
         _check_tensor(tensor)
     _check_functions(proto)
@@ -77,6 +82,17 @@ def _check_names(body: Body) -> None:
     for name in names:
         if "\0" in name:
             raise ValueError(f"a name must have no character of code 0; got {name!r}")
+
+
+def _check_axes(node: onnx.NodeProto) -> None:
+    """Axes that can be there: onnx's inference of shapes ends the process at some others."""
+    for attribute in node.attribute:
+        numbers = [attribute.i] if attribute.type == AttributeProto.INT else attribute.ints
+        wrong = [n for n in numbers if not -_MOST_AXES <= n < _MOST_AXES]
+        if attribute.name in _AXES and wrong:
+            raise ValueError(f"{node.op_type} {node.name}: {attribute.name} must be an axis; got {wrong[0]}")
+        if (node.op_type, attribute.name) == ("Split", "num_outputs") and attribute.i != len(node.output):
+            raise ValueError(f"Split {node.name} has {len(node.output)} results; got num_outputs={attribute.i}")
 
 
 def _check_tensor(tensor: TensorProto) -> None:

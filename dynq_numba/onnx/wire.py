@@ -16,6 +16,8 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto
 
+from ..files.pages import release
+
 #: Where a tensor lies that was left out: in the bytes that the model was read from, or in a list.
 INSIDE = "<in the model itself>"
 #: Bytes of a tensor from which on it is left out.
@@ -166,7 +168,9 @@ def parts(model: ir.Model) -> Iterator[Buffer]:
     for (before, after), (_, i) in zip(heads, tensors, strict=True):
         yield before
         if i is not None:
-            yield data_of(large[i])
+            data = data_of(large[i])
+            yield data
+            release(data)
         yield after
     yield graph[inner:] + rest[middle:]
 

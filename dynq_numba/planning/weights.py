@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ..files.pages import release
 from ..graph.constants import Constants
 from .sizes import Sizes
 from .tensor import Storage, Tensor, dense_strides
@@ -55,6 +56,8 @@ class Weights:
         key = (kind, *map(id, arrays))
         if key not in self._packed:
             self._packed[key] = make(), tuple(arrays)  # which must not be freed while their ids count
+            for array in arrays:  # most are not read again
+                release(array)
         return self._packed[key][0]
 
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
@@ -34,5 +36,6 @@ def test_a_few_mutated_files_give_a_result_or_a_clear_error(tmp_path):
     check(outcomes(500, 530, tmp_path))
 
 
-def test_500_mutated_files_give_a_result_or_a_clear_error(tmp_path):
-    check(outcomes(0, 500, tmp_path))
+@pytest.mark.parametrize("first", [0, *range(1000, 2500, 500)])
+def test_2000_mutated_files_give_a_result_or_a_clear_error(first, tmp_path):
+    check(outcomes(first, first + 500, tmp_path))

@@ -233,6 +233,23 @@ def test_names_with_code_0(place, tmp_path):
     refuse(saved(model, tmp_path), "a name must have no character of code 0; got '.*x00")
 
 
+@pytest.mark.parametrize(("body", "match"), [
+    ("y = LayerNormalization <axis: int = 2147483648> (x, x)", "axis must be an axis; got 2147483648"),
+    ("y = Transpose <perm: ints = [0, 1099511627776]> (x)", "perm must be an axis; got 1099511627776"),
+    ("y, z = Split <axis: int = 0, num_outputs: int = 1> (x)", "Split .* has 2 results; got num_outputs=1"),
+])  # fmt: skip
+def test_what_ends_the_process_in_onnx(body, match, tmp_path):
+    """In its inference of shapes, found by tests/programs/fuzz.py."""
+    refuse(saved(parsed("float[2, 2] x", "float[2, 2] y", body), tmp_path), match)
+
+
+def test_a_transpose_of_other_axes_than_there_are():
+    body = "k = Transpose <perm: ints = [0]> (x) s = MatMul (x, k) p = Softmax (s) y = MatMul (p, x)"
+    session = InferenceSession(parsed("float[a, b, c] x", "float[a, b, c] y", body))
+    with pytest.raises(ValueError, match="perm must have each of 3 axes once"):
+        session.run(None, {"x": floats(2, 3, 3)})
+
+
 def with_functions(*texts: str, call: str) -> onnx.ModelProto:
     model = parsed("float[2] x", "float[2] y", "y = Neg (x)")
     model.opset_import.append(helper.make_opsetid("f", 1))

@@ -264,6 +264,8 @@ def _matmul(node: ir.Node, edit: Editor) -> _Scores:
     turned, more = _unscaled(turned, edit)
     source, perm = _transposed(turned, edit)
     source, most = _unscaled(source, edit)
+    if len(perm) < 2:
+        raise NoMatch("a factor is no matrix")
     perm = [*perm[:-2], perm[-1], perm[-2]]
     found = _Scores(q, source, factor * more * most)
     if perm != sorted(perm):  # a view; none is needed where k was transposed for the product

@@ -28,9 +28,8 @@ class Identities(Rewrite):
             x.dtype is None or node.inputs[1] is None or x.dtype != node.inputs[1].dtype
         ):
             raise NoMatch
-        if node.op_type == "Transpose" and list(node.attributes.get_ints("perm", [1])) != list(
-            range(len(node.attributes.get_ints("perm", ())))
-        ):
+        perm = list(node.attributes.get_ints("perm", ()))
+        if node.op_type == "Transpose" and (x.shape is None or not perm or perm != list(range(len(x.shape)))):
             raise NoMatch
         edit.replace([y], [x], [], node)
         return x.name or ""
