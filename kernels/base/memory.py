@@ -19,6 +19,7 @@ I8 = ir.IntType(8)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 F32 = ir.FloatType()
+F64 = ir.DoubleType()
 BYTES = I8.as_pointer()
 
 NO_MEMORY = "no memory to work in"
@@ -58,11 +59,13 @@ def _storer(name: str, element: ir.Type, numba_type: types.Type, meaning: str):
 load_ptr = _loader("load_ptr", BYTES, types.voidptr, "((void **)base)[index]")
 load_int = _loader("load_int", I64, types.int64, "((int64 *)base)[index]")
 load_f32 = _loader("load_f32", F32, types.float32, "((float *)base)[index]")
+load_f64 = _loader("load_f64", F64, types.float64, "((double *)base)[index]")
 load_i32 = _loader("load_i32", I32, types.int32, "((int32 *)base)[index]")
 load_u8 = _loader("load_u8", I8, types.uint8, "((uint8 *)base)[index]")
 store_int = _storer("store_int", I64, types.int64, "((int64 *)base)[index] = value")
 store_ptr = _storer("store_ptr", BYTES, types.voidptr, "((void **)base)[index] = value")
 store_f32 = _storer("store_f32", F32, types.float32, "((float *)base)[index] = value")
+store_f64 = _storer("store_f64", F64, types.float64, "((double *)base)[index] = value")
 store_i32 = _storer("store_i32", I32, types.int32, "((int32 *)base)[index] = value")
 store_u8 = _storer("store_u8", I8, types.uint8, "((uint8 *)base)[index] = value")
 

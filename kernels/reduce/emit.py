@@ -65,7 +65,7 @@ def reduction_functions(name: str, kind: str, module: ir.Module, symbol: str) ->
         def one(state: list[ir.Value]) -> list[ir.Value]:
             assert reduction.after is not None
             value = Lanes(e, e.load(block, state[0], 1), dtype)
-            e.store(reduction.after(value, Lanes(e, e.splat(count, LANES), dtype)).value, state[0], 1)
+            e.store(reduction.after(value, Lanes(e, e.splat(count, LANES)).astype(dtype)).value, state[0], 1)
             return [e.at(state[0], step)]
 
         if reduction.after is not None:

@@ -39,7 +39,7 @@ def _least(kind: Any) -> Any:
 
 @dataclass(frozen=True)
 class Reduction:
-    """What is combined, how, the neutral element of a type, and what is made of the total, with K as float32."""
+    """What is combined, how, the neutral element of a type, and what is made of the total, with K as a float."""
 
     combine: Callable[[Values, Values], Values]
     neutral: Callable[[Any], Any]
@@ -66,17 +66,18 @@ REDUCTIONS: dict[str, Reduction] = {
     "ReduceMin": Reduction(minimum, _largest),
     "ReduceProd": Reduction(np.multiply, _one),
 }
-TYPES = ("float32", "int64", "int32")
+#: Types of the largest and the least; the first of all reductions. Booleans are bytes.
+TYPES = ("float32", "int64", "int32", "float64", "uint32", "uint64", "uint8", "int8")
+_ALL, _REAL, _ORDERED = TYPES[:6], ("float32", "float64"), ("ReduceMax", "ReduceMin")
 
 
 def refused(name: str, kind: str) -> str:
     """Why there is no kernel; "" where there is one."""
     if name not in REDUCTIONS:
         return f"there is no kernel for reduction {name}"
-    if kind not in TYPES:
-        return f"{name} of {kind}: types are {', '.join(TYPES)}"
-    if REDUCTIONS[name].after is not None and kind != "float32":
-        return f"{name} of {kind}: it takes float32"
+    types = _REAL if REDUCTIONS[name].after is not None else TYPES if name in _ORDERED else _ALL
+    if kind not in types or (name == "ReduceL1" and kind.startswith("u")):
+        return f"{name} of {kind}: types are {', '.join(types)}"
     return ""
 
 
@@ -104,5 +105,5 @@ def reduce(name: str, x: np.ndarray, axes: Sequence[int]) -> np.ndarray:
         total[:, : some.shape[1]] = reduction.combine(total[:, : some.shape[1]], some)
     result = _half_to_half(reduction, total)
     if reduction.after is not None:
-        result = reduction.after(result, np.float32(count))
+        result = reduction.after(result, x.dtype.type(np.float32(count)))
     return result.reshape(shape)

@@ -1,9 +1,9 @@
-"""Along one axis, value by value: ArgMax, ArgMin (the place of the largest, of the least) and CumSum (running sums).
+"""Along one axis, value by value: ArgMax, ArgMin (the place of the largest, of the least), CumSum, CumProd (running).
 
     ArgMax, ArgMin    of equal values the first, or with `last` the last; a NaN counts as the largest, and as the least
-    CumSum            ascending, or with `reverse` descending, from 0; with `exclusive` without the value itself
+    CumSum, CumProd   ascending, or with `reverse` descending, from 0 or 1; with `exclusive` without the value itself
 
-    out[i_0, i_1, i_2, i_3(, k)] = of x[i_0, i_1, i_2, i_3, k] over k, in float32, int64 or int32; places are int64
+    out[i_0, i_1, i_2, i_3(, k)] = of x[i_0, i_1, i_2, i_3, k] over k, in one of TYPES; places are int64
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from ..base.jit import address, kernel
 from ..base.memory import (
     WORKER_SIGNATURE,
     load_f32,
+    load_f64,
     load_i32,
     load_int,
     offset,
     store_f32,
+    store_f64,
     store_i32,
     store_int,
 )
@@ -26,8 +28,8 @@ from ..region.worker import worker_of
 from ..threads.pool import worthwhile
 from .context import KEPT, OUT_KEPT, X_KEPT, KeptRecord, place
 
-TYPES = ("float32", "int64", "int32")
-ARG_MAX, ARG_MIN, CUM_SUM = range(3)
+TYPES = ("float32", "int64", "int32", "float64")
+ARG_MAX, ARG_MIN, CUM_SUM, CUM_PROD = range(4)
 COST = 1000
 
 
@@ -57,52 +59,58 @@ def _place_of(load, name):
 
 
 def _sums_of(load, store, zero, name):
-    kind = type(zero)
+    kind, one = type(zero), type(zero)(1)
 
     @kernel(variant=name)
-    def sums_of(x, step, out, out_step, n, reverse, exclusive):
-        total = zero
+    def sums_of(x, step, out, out_step, n, reverse, exclusive, products):
+        total = one if products else zero
         for k in range(n):
             i = n - 1 - k if reverse else k
             value = load(offset(x, i * step), 0)
             if exclusive:
                 store(offset(out, i * out_step), 0, total)
-            total = kind(total + value)
+            total = kind(total * value) if products else kind(total + value)
             if not exclusive:
                 store(offset(out, i * out_step), 0, total)
 
     return sums_of
 
 
-place_of_f32, place_of_i64, place_of_i32 = (
-    _place_of(load, name) for load, name in ((load_f32, "f32"), (load_int, "i64"), (load_i32, "i32"))
+place_of_f32, place_of_i64, place_of_i32, place_of_f64 = (
+    _place_of(load, name)
+    for load, name in ((load_f32, "f32"), (load_int, "i64"), (load_i32, "i32"), (load_f64, "f64"))
 )
 sums_of_f32 = _sums_of(load_f32, store_f32, np.float32(0), "f32")
 sums_of_i64 = _sums_of(load_int, store_int, np.int64(0), "i64")
 sums_of_i32 = _sums_of(load_i32, store_i32, np.int32(0), "i32")
+sums_of_f64 = _sums_of(load_f64, store_f64, np.float64(0), "f64")
 
 
 @kernel
 def do_lines(record, row, rows, column, columns):
     record = ScanRecord(record)
     kind, n, step, last = record.kind, record.n, record.x_step, record.last != 0
-    least, exclusive = record.operation == ARG_MIN, record.exclusive != 0
+    least, exclusive, products = record.operation == ARG_MIN, record.exclusive != 0, record.operation == CUM_PROD
     for index in range(row, row + rows):
         x = offset(record.x, place(record, index, KEPT, X_KEPT))
         out = offset(record.out, place(record, index, KEPT, OUT_KEPT))
-        if record.operation == CUM_SUM:
+        if record.operation >= CUM_SUM:
             if kind == 0:
-                sums_of_f32(x, step, out, record.out_step, n, last, exclusive)
+                sums_of_f32(x, step, out, record.out_step, n, last, exclusive, products)
             elif kind == 1:
-                sums_of_i64(x, step, out, record.out_step, n, last, exclusive)
+                sums_of_i64(x, step, out, record.out_step, n, last, exclusive, products)
+            elif kind == 2:
+                sums_of_i32(x, step, out, record.out_step, n, last, exclusive, products)
             else:
-                sums_of_i32(x, step, out, record.out_step, n, last, exclusive)
+                sums_of_f64(x, step, out, record.out_step, n, last, exclusive, products)
         elif kind == 0:
             store_int(out, 0, place_of_f32(x, step, n, least, last))
         elif kind == 1:
             store_int(out, 0, place_of_i64(x, step, n, least, last))
-        else:
+        elif kind == 2:
             store_int(out, 0, place_of_i32(x, step, n, least, last))
+        else:
+            store_int(out, 0, place_of_f64(x, step, n, least, last))
 
 
 worker = worker_of("scan", do_lines)

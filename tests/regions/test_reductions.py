@@ -20,7 +20,7 @@ from dynq_numba.kernels.rowwise.reference import row_sum
 from dynq_numba.runtime import isa as sets
 from dynq_numba.runtime import threads
 
-F, W, I32 = TYPES
+F, W, I32, *_ = TYPES
 EVERY = [(name, kind) for name in REDUCTIONS for kind in TYPES if not refused(name, kind)]
 SHAPES = [
     ((5, 384), (1,)), ((5, 7), (-1,)), ((3, LANES + 6, LANES + 1), (1,)), ((3, 5, 6, 2 * LANES + 2), (1, 2)),
@@ -130,7 +130,8 @@ def test_exact_ones_are_those_of_numpy(kind, axes):
         "ReduceL1": lambda v, axis: np.abs(v).sum(axis), "ReduceSumSquare": lambda v, axis: (v * v).sum(axis),
     }  # fmt: skip
     for name, oracle in oracles.items():
-        np.testing.assert_array_equal(reduce(name, x, axes), oracle(x, axis=axes))
+        if not refused(name, kind):
+            np.testing.assert_array_equal(reduce(name, x, axes), oracle(x, axis=axes).astype(kind))
     if kind == F:
         x[2, 3] = np.nan
         for name, oracle in (("ReduceMax", np.max), ("ReduceMin", np.min)):
@@ -139,6 +140,6 @@ def test_exact_ones_are_those_of_numpy(kind, axes):
 
 def test_what_has_no_kernel_is_told():
     assert "no kernel for reduction ReduceLogSumExp" in refused("ReduceLogSumExp", F)
-    with pytest.raises(ValueError, match="ReduceMean of int64: it takes float32"):
+    with pytest.raises(ValueError, match="ReduceMean of int64: types are float32, float64"):
         call.constant_fields("ReduceMean", W, sets.active(), threads.POOL)
-    assert "types are" in refused("ReduceSum", "float64") and I32 in refused("ReduceSum", "float64")
+    assert "types are" in refused("ReduceSum", "int8") and I32 in refused("ReduceSum", "int8")

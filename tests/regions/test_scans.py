@@ -1,4 +1,4 @@
-"""ArgMax, ArgMin and CumSum beside numpy, through their step."""
+"""ArgMax, ArgMin, CumSum and CumProd beside numpy, through their step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dynq_numba.runtime import threads
 
 def run(operation, x, axis, last=0, exclusive=0, count=1):
     kept = [each for each in range(x.ndim) if each != axis]
-    sums = operation == scan.CUM_SUM
+    sums = operation >= scan.CUM_SUM
     out = np.empty(x.shape if sums else [x.shape[each] for each in kept], x.dtype if sums else np.int64)
     threads.ready(count)
     filler = KEPT - len(kept)
@@ -58,16 +58,17 @@ def test_places_are_those_of_numpy(operation, oracle, kind):
 @pytest.mark.parametrize("reverse", (0, 1))
 @pytest.mark.parametrize("exclusive", (0, 1))
 @pytest.mark.parametrize("kind", scan.TYPES)
-def test_sums_are_those_of_numpy(kind, exclusive, reverse):
-    """In their order, from 0: so that -0 becomes 0."""
+@pytest.mark.parametrize("operation, one, oracle", [(scan.CUM_SUM, 0, np.cumsum), (scan.CUM_PROD, 1, np.cumprod)])
+def test_sums_and_products_are_those_of_numpy(kind, exclusive, reverse, operation, one, oracle):
+    """In their order, from 0: so that -0 becomes 0; products from 1."""
     for x in arrays(kind):
         for axis in range(x.ndim):
             line = np.flip(x, axis) if reverse else x
-            first = np.zeros([1 if each == axis else size for each, size in enumerate(x.shape)], kind)
+            first = np.full([1 if each == axis else size for each, size in enumerate(x.shape)], one, kind)
             with np.errstate(all="ignore"):
-                sums = np.cumsum(np.concatenate([first, line], axis), axis=axis, dtype=kind)
+                sums = oracle(np.concatenate([first, line], axis), axis=axis, dtype=kind)
             part = [slice(None)] * x.ndim
             part[axis] = slice(0, -1) if exclusive else slice(1, None)
             want = sums[tuple(part)]
-            got = run(scan.CUM_SUM, x, axis, reverse, exclusive, 2)
+            got = run(operation, x, axis, reverse, exclusive, 2)
             assert same(got, np.ascontiguousarray(np.flip(want, axis) if reverse else want))

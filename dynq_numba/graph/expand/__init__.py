@@ -19,7 +19,7 @@ from ..model import DOMAIN, VERSION
 from ..names import nodes
 from ..rewrites.base import Editor, NoMatch, Note, identifier, label
 from . import attention, einsum, embedding, fused, gelus, group_query, norms, qlinear, quantized, rotary
-from .base import Expansion, Operator
+from .base import Expansion, Operator, in_float32
 
 #: By operator.
 EXPANSIONS: dict[str, Expansion] = {}
@@ -36,6 +36,8 @@ def expand(model: ir.Model, domain: str, only: Collection[str] = EXPANSIONS) -> 
         assert edit is not None
         name = label(node)
         edit.replaced.clear()
+        if node.op_type == "Attention" and node.domain == "":
+            node = in_float32(node, edit, partial(_name, name, edit))
         try:
             result = _expand(node, edit)
             notes.append(Note("expansion", name, result=result, nodes=tuple(edit.replaced)))

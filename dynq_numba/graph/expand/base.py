@@ -121,6 +121,35 @@ class Expansion(NamedTuple):
     body: Callable[[Operator], str]
 
 
+def in_float32(node: ir.Node, edit: Editor, name: Callable[[str], str]) -> ir.Node:
+    """A node of float16 as one of float32 between casts; others as they are."""
+    half = ir.DataType.FLOAT16
+    if not any(value is not None and value.dtype == half for value in node.inputs):
+        return node
+
+    def cast(value: ir.Value, to: ir.DataType) -> ir.Node:
+        made = ir.Node("", "Cast", [value], [ir.AttrInt64("to", to.value)], name=name("Cast"))
+        made.outputs[0].name, made.outputs[0].shape = name("cast"), value.shape
+        made.outputs[0].dtype = to
+        return made
+
+    before = {value: cast(value, FLOAT) for value in node.inputs if value is not None and value.dtype == half}
+    inputs = [before[value].outputs[0] if value in before else value for value in node.inputs]
+    wide = ir.Node(
+        node.domain, node.op_type, inputs, list(node.attributes.values()), num_outputs=len(node.outputs),
+        name=name(node.op_type),
+    )  # fmt: skip
+    results, after = [], []
+    for value, made in zip(node.outputs, wide.outputs, strict=True):
+        made.name, made.shape = name("wide") if value.name else "", value.shape
+        made.type = ir.TensorType(FLOAT) if value.dtype == half else value.type
+        if value.name and value.dtype == half:
+            after.append(cast(made, half))
+        results.append(after[-1].outputs[0] if value.name and value.dtype == half else made)
+    edit.replace(list(node.outputs), results, [*before.values(), wide, *after], node)
+    return wide
+
+
 def constant(name: str, value: float | int | list[int]) -> str:
     """A line of a body."""
     if isinstance(value, list):

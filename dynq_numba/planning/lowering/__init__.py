@@ -23,6 +23,7 @@ from . import (
     elementwise,
     images,
     linear,
+    marks,
     mean_pool,
     normalization,
     products,
@@ -30,6 +31,7 @@ from . import (
     reductions,
     rotary,
     rowwise,
+    scatter,
     views,
 )
 from .numbers import folded
@@ -38,8 +40,8 @@ Lowering = Callable[[Trace, ir.Node], None]
 #: By operator of ONNX, or "dynq::" and the first part of a function's name.
 LOWERINGS: dict[str, Lowering] = {}
 for _module in (
-    attention, caches, control, conv, copies, elementwise, images, linear, mean_pool, normalization, products,
-    recurrent, reductions, rotary, rowwise, views,
+    attention, caches, control, conv, copies, elementwise, images, linear, marks, mean_pool, normalization, products,
+    recurrent, reductions, rotary, rowwise, scatter, views,
 ):  # fmt: skip
     LOWERINGS |= _module.LOWERINGS
 

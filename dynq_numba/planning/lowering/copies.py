@@ -13,8 +13,8 @@ from ...kernels.program import copy as kernels
 from ...kernels.region import axes
 from ..segment import Word
 from ..sizes import AnySize, Size, largest, product
-from ..tensor import Tensor, dense_strides, expect, same
-from ..trace import Trace, Unsupported
+from ..tensor import Expression, Tensor, dense_strides, expect, same
+from ..trace import Trace, Unsupported, sources
 from .base import axes_of, axis_of, call, function_of, indices_only, lengths_of
 
 
@@ -91,26 +91,44 @@ def constant_of_shape(trace: Trace, node: ir.Node) -> None:
 def range_(trace: Trace, node: ir.Node) -> None:
     """Range"""
     first = trace.input(node, 0)
-    if first.dtype.kind not in "iu" or first.itemsize < 4:
+    if first.dtype.name not in ("int32", "int64", "float32", "float64"):
         raise Unsupported(f"Range of {first.dtype}")
-    start, limit, delta = (trace.numbers(trace.input(node, i)).reshape(-1)[0] for i in range(3))
+    start, limit, delta = (_whole_number(trace, node, i) for i in range(3))
     step = int(delta)
     if step == 0:
         raise Unsupported("Range by 0")
     distance = limit - start if step > 0 else start - limit
     count = largest(distance + (abs(step) - 1), 0) // abs(step)
-    target = trace.result(node.outputs[0], first.dtype, (count,))
+    if first.dtype.kind == "f":
+        numbers = Expression("Cast", (ramp(trace, count, start, step),), (), sources(node))
+        trace.set(node.outputs[0], Tensor(first.dtype, (count,), expression=numbers))
+    else:
+        ramp(trace, count, start, step, trace.result(node.outputs[0], first.dtype, (count,)))
+
+
+def ramp(trace: Trace, count: AnySize, start: AnySize = 0, step: int = 1, target: Tensor | None = None) -> Tensor:
+    """start, start + step …, in int64 or as `target` wants it."""
+    target = target or trace.block(np.dtype(np.int64), (count,))
     call(
-        trace,
-        "ramp",
-        kernels.ramp,
-        kernels.Ramp,
-        out=target,
-        itemsize=target.itemsize,
-        count=count,
-        start=start,
+        trace, "ramp", kernels.ramp, kernels.Ramp, out=target, itemsize=target.itemsize, count=count, start=start,
         delta=step,
-    )
+    )  # fmt: skip
+    return target
+
+
+def _whole_number(trace: Trace, node: ir.Node, i: int) -> AnySize:
+    """A number of Range; a float that is whole, or was made of an integer."""
+    tensor, value = trace.input(node, i), node.inputs[i]
+    if tensor.dtype.kind != "f":
+        return trace.numbers(tensor).reshape(-1)[0]
+    if tensor.array is not None and tensor.array.size == 1 and tensor.array == np.rint(tensor.array):
+        return int(tensor.array.reshape(()))
+    cast = None if value is None else value.producer()
+    if cast is not None and (cast.op_type, cast.domain) == ("Cast", ""):
+        source = trace.state.values.get(cast.inputs[0])  # type: ignore[arg-type]
+        if source is not None and source.dtype.kind in "iu":
+            return trace.numbers(source).reshape(-1)[0]
+    raise Unsupported(f"Range of {tensor.dtype} that may not be whole")
 
 
 def tile(trace: Trace, node: ir.Node) -> None:

@@ -60,7 +60,7 @@ def elementwise(trace: Trace, node: ir.Node) -> None:
         name, options = "Equal", (operands[0].dtype.type(sign * np.inf),)
     given, narrow = operands, name != "Cast" and to == F16
     if name != "Cast":  # float16 is computed in float32, and rounded
-        operands = [_in_float32(trace, each) for each in operands]
+        operands = [in_float32(trace, each) for each in operands]
         options = tuple(np.float32(each) if each.dtype == F16 else each for each in options)
     if name == "Pow" and operands[0].dtype == F32 and operands[1].array is None and operands[1].dtype.kind in "iu":
         operands[1] = Tensor(F32, operands[1].shape, expression=Expression("Cast", (operands[1],)))
@@ -84,7 +84,7 @@ def elementwise(trace: Trace, node: ir.Node) -> None:
             left -= weight
         else:
             made = trace.memory(tensor, values[i])
-            operands[i] = made if operands[i] is tensor else _in_float32(trace, made)
+            operands[i] = made if operands[i] is tensor else in_float32(trace, made)
     result = Tensor(dtype, shape, expression=Expression(name, tuple(operands), options, sources(node)))
     if narrow:
         result = Tensor(F16, shape, expression=Expression("Cast", (result,)))
@@ -94,7 +94,7 @@ def elementwise(trace: Trace, node: ir.Node) -> None:
 F16 = np.dtype(np.float16)
 
 
-def _in_float32(trace: Trace, tensor: Tensor) -> Tensor:
+def in_float32(trace: Trace, tensor: Tensor) -> Tensor:
     """A tensor of float16 as one of float32; others as they are."""
     if tensor.dtype != F16:
         return tensor
@@ -102,6 +102,20 @@ def _in_float32(trace: Trace, tensor: Tensor) -> Tensor:
     if array is not None:
         return trace.weights.packed("float32", (array,), lambda: trace.weights.tensor_of(array.astype(np.float32)))
     return Tensor(F32, tensor.shape, expression=Expression("Cast", (tensor,)))
+
+
+def applied(
+    node: ir.Node, operator: str, operands: tuple[Tensor, ...], options: tuple[Any, ...] = (), dtype: Any = None
+) -> Tensor:
+    """An operator on tensors, of which each is in memory or an expression that nobody else needs; then constants.
+
+    `dtype` is that of the result where it is not that of the first operand.
+    """
+    kind = operands[0].dtype if dtype is None else np.dtype(dtype)
+    return Tensor(
+        kind, broadcast([each.shape for each in operands]),
+        expression=Expression(operator, operands, options, sources(node)),
+    )  # fmt: skip
 
 
 def _one_sign(node: ir.Node) -> int:
@@ -151,9 +165,7 @@ def weight_of(tensor: Tensor) -> int:
     return 1 + sum(weight_of(each) if each.storage is None else 1 for each in tensor.expression.operands)
 
 
-def materialised(
-    trace: Trace, tensor: Tensor, value: ir.Value | None = None, into: Tensor | None = None
-) -> Tensor:
+def materialised(trace: Trace, tensor: Tensor, value: ir.Value | None = None, into: Tensor | None = None) -> Tensor:
     """The values of an expression, written by one step; `into` memory of any strides, if it is given."""
     leaves: list[Tensor] = []
     operations: list[tuple] = []

@@ -24,7 +24,7 @@ from ..trace import Trace, Unsupported
 from .base import F32, I64, attribute_ints, call, floats_only
 from .copies import copy_into
 from .linear import spread
-from .patches import FEW, few_pixels
+from .patches import FEW, few_pixels, of_computed_weight
 
 #: Of strides, dilations and pads.
 MOST = 1 << 20
@@ -36,7 +36,11 @@ TO_NEAREST = {
 
 
 def conv(trace: Trace, node: ir.Node) -> None:
-    """Conv of a constant weight, and dynq::FloatConv with its activation and residual"""
+    """Conv, and dynq::FloatConv with its activation and residual"""
+    tensors = [trace.optional(node, i) for i in (1, 2)]
+    if node.op_type == "Conv" and any(each is not None and each.array is None for each in tensors):
+        _conv_of_computed_weight(trace, node)
+        return
     said, activation, residual = node, None, None
     if node.op_type != "Conv":
         name = parse(node.op_type)
@@ -67,6 +71,20 @@ def conv(trace: Trace, node: ir.Node) -> None:
         residual = trace.dense(spread(trace, residual, shape))
     post_ops = post_ops_address(activation, None, residual is not None)
     _convolve(trace, w, trace.dense(x), trace.result(node.outputs[0], F32, shape), residual, post_ops)
+
+
+def _conv_of_computed_weight(trace: Trace, node: ir.Node) -> None:
+    x, weight, bias = _floats(trace, node), trace.input(node, 1), trace.optional(node, 2)
+    floats_only(weight, bias)
+    expect(x.rank, weight.rank, "axes of x and of the weight")
+    taps = _pair([int(n) for n in weight.shape[2:]], 1)
+    stride, padding, dilation = _geometry(node, x, taps)
+    geometry = Geometry(stride, padding, dilation, node.attributes.get_int("group", 1))
+    expect(x.shape[1], weight.shape[1] * geometry.groups, "channels of x and of the weight")
+    expect(weight.shape[0] % geometry.groups, 0, "channels of the result beyond whole groups and 0")
+    if bias is not None:
+        expect(bias.size, weight.shape[0], "the bias and the channels of the result")
+    of_computed_weight(trace, node, x, weight, bias, geometry, _lengths(x, taps, stride, padding, dilation))
 
 
 def conv_transpose(trace: Trace, node: ir.Node) -> None:

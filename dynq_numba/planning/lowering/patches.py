@@ -21,8 +21,9 @@ from ...operators.sgemm.pack import pack_matrix
 from ...runtime import isa, kernel_table
 from ..sizes import AnySize, product
 from ..tensor import Tensor
-from ..trace import Trace
+from ..trace import Trace, Unsupported
 from .base import F32, call
+from .elementwise import applied
 from .products import multiply
 
 #: Pixels of a result, for each image, up to which this is faster.
@@ -53,6 +54,41 @@ def few_pixels(
     m = rows.shape[0]
     whole = out.view((m, outputs), (4 * outputs, 4))
     multiply(trace, (), m, outputs, k, rows, panels, whole, given, None, activation, out)
+
+
+#: Groups, of each of which the products are steps of their own.
+MOST_GROUPS = 64
+
+
+def of_computed_weight(
+    trace: Trace,
+    node: ir.Node,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: Geometry,
+    lengths: tuple[AnySize, AnySize],
+) -> None:
+    """Add the steps of a convolution whose weight [O, C, …] is computed at run time: nothing can be packed before."""
+    groups, shape = geometry.groups, tuple(int(n) for n in weight.shape)
+    if groups > MOST_GROUPS:
+        raise Unsupported(f"{groups} groups of a weight that is computed at run time")
+    outputs, channels, k = shape[0] // groups, shape[1], math.prod(shape[1:])
+    square = (outputs, channels, *((1, 1)[: 4 - len(shape)]), *shape[2:])
+    x, weight = trace.memory(x), trace.dense(weight)
+    out = channels_last(trace, node, x.shape[0], lengths[4 - x.rank :], shape[0])
+    for group in range(groups):
+        part = x.view((x.shape[0], channels, *x.shape[2:]), x.strides, x.strides[1] * (group * channels))
+        fields = patch_fields(trace, part, square, geometry, lengths, last=False)
+        call(trace, "patches", kernels.patches_step, kernels.Patches, **fields)
+        rows = fields["rows"]
+        turned = weight.view((k, outputs), (4, 4 * k), group * outputs * k * 4)
+        whole = out.view((rows.shape[0], outputs), (4 * shape[0], 4), group * outputs * 4)
+        multiply(trace, (), rows.shape[0], outputs, k, rows, turned, whole)
+    if bias is not None:
+        made, bias = trace.state.values[node.outputs[0]], trace.memory(bias)
+        beside = bias.view((shape[0], *(1,) * (x.rank - 2)), (4, *(0,) * (x.rank - 2)))
+        trace.set(node.outputs[0], applied(node, "Add", (made, beside)))
 
 
 def patch_fields(

@@ -15,19 +15,18 @@ from ...operators.sgemm.pack import pack_matrix
 from ...runtime import isa, kernel_table
 from ...runtime.post_ops import post_ops_address
 from ..sizes import Shape, product
-from ..tensor import Tensor, broadcast, broadcast_strides, expect
-from ..trace import Trace, Unsupported
+from ..tensor import Expression, Tensor, broadcast, broadcast_strides, expect
+from ..trace import Trace, Unsupported, sources
 from .base import F32, call, floats_only
+from .elementwise import F16, applied, in_float32
 from .linear import matrix, spread
 
 
 def matmul(trace: Trace, node: ir.Node) -> None:
     """MatMul"""
-    a, b = trace.input(node, 0), trace.input(node, 1)
-    floats_only(a, b)
+    a, b = _factors(trace, node)
     if b.array is not None and b.rank == 2 and a.rank > 1:
-        out = trace.result(node.outputs[0], F32, (*a.shape[:-1], b.shape[1]))
-        _constant(trace, node, a, b, out)
+        _constant(trace, node, a, b, _room(trace, node, (*a.shape[:-1], b.shape[1])))
         return
     a, b = trace.memory(a), trace.memory(b)
     if a.rank == 1:
@@ -41,9 +40,27 @@ def matmul(trace: Trace, node: ir.Node) -> None:
     shape = (*batch, *([] if trace.input(node, 0).rank == 1 else [a.shape[-2]]),
              *([] if trace.input(node, 1).rank == 1 else [b.shape[-1]]))  # fmt: skip
     m, n = a.shape[-2], b.shape[-1]
-    out = trace.result(node.outputs[0], F32, shape)
+    out = _room(trace, node, shape)
     whole = out.view((*batch, m, n), (*out.strides[: len(batch)], n * 4, 4))
     multiply(trace, batch, m, n, a.shape[-1], a, b, whole)
+
+
+def _factors(trace: Trace, node: ir.Node) -> tuple[Tensor, Tensor]:
+    """A and B in float32, in which those of float16 are multiplied."""
+    a, b = trace.input(node, 0), trace.input(node, 1)
+    if a.dtype == b.dtype == F16:
+        a, b = in_float32(trace, a), in_float32(trace, b)
+    floats_only(a, b)
+    return a, b
+
+
+def _room(trace: Trace, node: ir.Node, shape: Shape) -> Tensor:
+    """Memory for a product; of float16, it is rounded when it is whole."""
+    if trace.input(node, 0).dtype != F16:
+        return trace.result(node.outputs[0], F32, shape)
+    out = trace.block(F32, shape)
+    trace.set(node.outputs[0], Tensor(F16, out.shape, expression=Expression("Cast", (out,), (), sources(node))))
+    return out
 
 
 def linear(trace: Trace, node: ir.Node) -> None:
@@ -59,25 +76,52 @@ def linear(trace: Trace, node: ir.Node) -> None:
 
 
 def gemm(trace: Trace, node: ir.Node) -> None:
-    """Gemm without factors, of a constant B and C, or none"""
-    a, b = trace.input(node, 0), trace.constant(node, 1)
-    floats_only(a, trace.input(node, 1))
-    expect(a.rank, b.ndim, "axes of A and B")
-    if node.attributes.get_float("alpha", 1.0) != 1 or node.attributes.get_float("beta", 1.0) != 1:
-        raise Unsupported("Gemm with alpha or beta")
-    weight = trace.input(node, 1)
+    """Gemm"""
+    a, weight, c = trace.input(node, 0), trace.input(node, 1), trace.optional(node, 2)
+    expect(a.rank, 2, "axes of A and 2")
+    expect(weight.rank, 2, "axes of B and 2")
+    factors = [node.attributes.get_float(name, 1.0) for name in ("alpha", "beta")]
+    b, given = weight.array, None if c is None else c.array
+    row = c is None or (given is not None and (given.ndim < 2 or given.shape[0] == 1))
+    if b is None or not row or factors != [1, 1] or a.dtype == F16:
+        _general(trace, node, c, *factors)
+        return
+    floats_only(a, weight)
     if node.attributes.get_int("transB", 0):
         weight = trace.weights.packed("turned", (b,), lambda: trace.weights.tensor_of(b.T))
     a = trace.memory(a)
     if node.attributes.get_int("transA", 0):
         a = a.view(a.shape[::-1], a.strides[::-1])
     bias, n = None, weight.shape[1]
-    if trace.optional(node, 2) is not None:
-        given = trace.constant(node, 2)
-        if given.size not in (1, n) or (given.ndim == 2 and given.shape[0] != 1):
-            raise Unsupported("C is more than a row")
+    if given is not None:
         bias = np.ascontiguousarray(np.broadcast_to(given.reshape(-1), (n,)), np.float32)  # type: ignore[arg-type]
     _constant(trace, node, a, weight, trace.result(node.outputs[0], F32, (a.shape[0], n)), bias=bias)
+
+
+def _general(trace: Trace, node: ir.Node, c: Tensor | None, alpha: float, beta: float) -> None:
+    """Gemm: alpha·A·B + beta·C, of which all may be computed at run time."""
+    a, b = map(trace.memory, _factors(trace, node))
+    if node.attributes.get_int("transA", 0):
+        a = a.view(a.shape[::-1], a.strides[::-1])
+    if node.attributes.get_int("transB", 0):
+        b = b.view(b.shape[::-1], b.strides[::-1])
+    expect(a.shape[1], b.shape[0], "the inner axes of a product")
+    shape = a.shape[0], b.shape[1]
+    more = c is not None or alpha != 1
+    out = trace.block(F32, shape) if more else _room(trace, node, shape)
+    multiply(trace, (), *shape, a.shape[1], a, b, out)
+    if not more:
+        return
+    total = out if alpha == 1 else applied(node, "Mul", (out,), (np.float32(alpha),))
+    if c is not None:
+        term = in_float32(trace, c)
+        term = term if term.storage is not None else trace.memory(term, node.inputs[2] if term is c else None)
+        if beta != 1:
+            term = applied(node, "Mul", (term,), (np.float32(beta),))
+        total = applied(node, "Add", (total, term))
+    if trace.input(node, 0).dtype == F16:
+        total = Tensor(F16, shape, expression=Expression("Cast", (total,)))
+    trace.set(node.outputs[0], total)
 
 
 def _constant(

@@ -1,12 +1,14 @@
-"""Reductions: ReduceSum, ReduceMean, ReduceMax … of any axes; ArgMax, ArgMin, CumSum along one.
+"""Reductions: ReduceSum, ReduceMean, ReduceMax … of any axes; ArgMax, ArgMin, CumSum, CumProd along one.
 
-    kept axes and reduced axes of x ──neighbours that are one stretch become one──▶ at most 4 and 3
+kept axes and reduced axes of x ──neighbours that are one stretch become one──▶ at most 4 and 3
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import onnx_ir as ir
 
 from ...kernels.reduce import call as kernels
@@ -16,25 +18,36 @@ from ...kernels.reduce.reference import REDUCTIONS, refused
 from ...kernels.region.axes import padded
 from ...runtime import isa, threads
 from ..segment import Word
-from ..sizes import AnySize
-from ..tensor import Tensor
-from ..trace import Trace, Unsupported
-from .base import I64, attribute_ints, axes_of, axis_of
+from ..sizes import AnySize, Shape
+from ..tensor import Expression, Tensor
+from ..trace import Trace, Unsupported, sources
+from .base import BOOL, F32, I64, attribute_ints, axes_of, axis_of
 from .copies import merged
+from .elementwise import F16, in_float32
 
 
 def reduction(trace: Trace, node: ir.Node) -> None:
     """ReduceSum, ReduceMean, ReduceSumSquare, ReduceL1, ReduceL2, ReduceMax, ReduceMin, ReduceProd"""
     name, x = node.op_type, trace.input(node, 0)
-    if why := refused(name, x.dtype.name):
+    of = np.dtype(np.uint8) if x.dtype == BOOL else F32 if x.dtype == F16 else x.dtype
+    if why := refused(name, of.name):
         raise Unsupported(why)
     axes, none = _axes(trace, node, x.rank), node.attributes.get_int("noop_with_empty_axes", 0)
     if not axes and none:
-        raise Unsupported(f"{name} of no axis")
+        if name in ("ReduceSumSquare", "ReduceL1", "ReduceL2"):
+            raise Unsupported(f"{name} of no axis")
+        trace.set(node.outputs[0], x)
+        return
     axes = axes or list(range(x.rank))
     keep = node.attributes.get_int("keepdims", 1)
     shape = tuple(1 if axis in axes else x.shape[axis] for axis in range(x.rank) if keep or axis not in axes)
-    reduced(trace, name, x, axes, trace.result(node.outputs[0], x.dtype, shape))
+    if x.dtype == F16:  # computed in float32
+        total = trace.block(F32, shape)
+        reduced(trace, name, in_float32(trace, x), axes, total)
+        trace.set(node.outputs[0], Tensor(F16, shape, expression=Expression("Cast", (total,), (), sources(node))))
+        return
+    out = trace.result(node.outputs[0], x.dtype, shape)
+    reduced(trace, name, replace(trace.memory(x), dtype=of), axes, replace(out, dtype=of))
 
 
 def reduced(trace: Trace, name: str, x: Tensor, axes: list[int], out: Tensor) -> None:
@@ -64,16 +77,25 @@ def _axes(trace: Trace, node: ir.Node, rank: int) -> list[int]:
 
 def place(trace: Trace, node: ir.Node) -> None:
     """ArgMax, ArgMin"""
-    x = _scanned(trace, node)
+    x = scanned(trace, node)
     axis, keep = axis_of(node, x.rank, 0), node.attributes.get_int("keepdims", 1)
+    out = trace.result(node.outputs[0], I64, without(x, axis, keep=bool(keep)))
+    placed(trace, node, x, axis, out)
+
+
+def without(x: Tensor, axis: int, *, keep: bool) -> Shape:
+    """The shape of x without an axis, or with that of length 1."""
+    return tuple(1 if i == axis else n for i, n in enumerate(x.shape) if keep or i != axis)
+
+
+def placed(trace: Trace, node: ir.Node, x: Tensor, axis: int, out: Tensor) -> None:
+    """The step that writes the places of the largest, or for ArgMin of the least."""
     if x.rank == 0 or x.shape[axis] == 0:
         raise Unsupported(f"{node.op_type} of no values")
-    shape = tuple(1 if i == axis else n for i, n in enumerate(x.shape) if keep or i != axis)
-    out = trace.result(node.outputs[0], I64, shape)
     strides = list(out.strides)
-    if keep:
+    if out.rank == x.rank:
         del strides[axis]
-    operation = scan.ARG_MAX if node.op_type == "ArgMax" else scan.ARG_MIN
+    operation = scan.ARG_MIN if node.op_type == "ArgMin" else scan.ARG_MAX
     _scan(
         trace, node, x, out, axis, strides, operation=operation, out_step=0, exclusive=0,
         last=node.attributes.get_int("select_last_index", 0),
@@ -81,19 +103,19 @@ def place(trace: Trace, node: ir.Node) -> None:
 
 
 def running_sum(trace: Trace, node: ir.Node) -> None:
-    """CumSum"""
-    x = _scanned(trace, node)
-    axis = int(trace.constant(node, 1).reshape(())) % max(1, x.rank)
+    """CumSum, CumProd"""
+    x = scanned(trace, node)
+    axis = int(trace.numbers(trace.input(node, 1)).reshape(-1)[0]) % max(1, x.rank)
     out = trace.result(node.outputs[0], x.dtype, x.shape)
     strides = list(out.strides)
     step = strides.pop(axis)
     _scan(
-        trace, node, x, out, axis, strides, operation=scan.CUM_SUM, out_step=step,
-        last=node.attributes.get_int("reverse", 0), exclusive=node.attributes.get_int("exclusive", 0),
+        trace, node, x, out, axis, strides, operation=scan.CUM_SUM if node.op_type == "CumSum" else scan.CUM_PROD,
+        out_step=step, last=node.attributes.get_int("reverse", 0), exclusive=node.attributes.get_int("exclusive", 0),
     )  # fmt: skip
 
 
-def _scanned(trace: Trace, node: ir.Node) -> Tensor:
+def scanned(trace: Trace, node: ir.Node) -> Tensor:
     x = trace.input(node, 0)
     if x.dtype.name not in scan.TYPES:
         raise Unsupported(f"{node.op_type} of {x.dtype}: types are {', '.join(scan.TYPES)}")
@@ -117,4 +139,5 @@ def _scan(
 
 LOWERINGS: dict[str, Callable[[Trace, ir.Node], None]] = {
     **dict.fromkeys(REDUCTIONS, reduction), "ArgMax": place, "ArgMin": place, "CumSum": running_sum,
+    "CumProd": running_sum,
 }  # fmt: skip

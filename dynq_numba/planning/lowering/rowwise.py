@@ -16,7 +16,7 @@ from ..sizes import Shape, product
 from ..tensor import Expression, Tensor, broadcast, expect
 from ..trace import Trace, sources
 from .base import F32, axis_of, call, floats_only
-from .elementwise import MOST, weight_of
+from .elementwise import MOST, applied, in_float32, weight_of
 from .linear import matrix, spread
 
 NO_ROWS: dict[str, Any] = {"residual": None, "residual_stride": 0, "total": None, "total_stride": 0}
@@ -89,7 +89,8 @@ def function(trace: Trace, node: ir.Node) -> None:
 
 def softmax(trace: Trace, node: ir.Node) -> None:
     """Softmax"""
-    x = trace.input(node, 0)
+    given = trace.input(node, 0)
+    x = in_float32(trace, given)
     floats_only(x)
     axis, last = axis_of(node, x.rank), x.rank - 1
     order = [*(i for i in range(x.rank) if i != axis), axis]
@@ -97,15 +98,17 @@ def softmax(trace: Trace, node: ir.Node) -> None:
         x = trace.memory(x)
         x = x.view(tuple(x.shape[i] for i in order), tuple(x.strides[i] for i in order))
     x, stride = matrix(trace, x)
-    value = node.outputs[0]
-    out = trace.result(value, F32, x.shape) if axis == last else trace.block(F32, x.shape)
+    value, direct = node.outputs[0], axis == last and given.dtype == F32
+    out = trace.result(value, F32, x.shape) if direct else trace.block(F32, x.shape)
     call(
         trace, "softmax", kernels.softmax_step, kernels.SoftmaxStep, **_rows("softmax", x.shape, x, stride, out),
         mask=None, kind=0, axes=0,
     )  # fmt: skip
     if axis != last:
         back = [order.index(i) for i in range(x.rank)]
-        trace.set(value, out.view(tuple(out.shape[i] for i in back), tuple(out.strides[i] for i in back)))
+        out = out.view(tuple(out.shape[i] for i in back), tuple(out.strides[i] for i in back))
+    if not direct:
+        trace.set(value, out if given.dtype == F32 else applied(node, "Cast", (out,), dtype=given.dtype))
 
 
 LOWERINGS = {

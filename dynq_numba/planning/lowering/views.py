@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
 from ..sizes import AnySize, Shape, largest, product, smallest
 from ..tensor import Tensor, broadcast, broadcast_strides, dense_strides, expect, is_one, same
 from ..trace import Trace, Unsupported
-from .base import BOOL, I64, attribute_ints, axes_of, axis_of, lengths_of
+from .base import BOOL, I64, attribute_ints, axes_of, axis_of, dtype_of, lengths_of
 from .numbers import number_tensor
 
 
@@ -33,6 +35,14 @@ def identity(trace: Trace, node: ir.Node) -> None:
         raise Unsupported("training")
     assert node.inputs[0] is not None
     trace.give(node.outputs[0], node.inputs[0])
+
+
+def bit_cast(trace: Trace, node: ir.Node) -> None:
+    """BitCast"""
+    tensor, to = trace.memory(trace.input(node, 0)), dtype_of(node.attributes.get_int("to", 0))
+    if to.itemsize != tensor.itemsize or to.hasobject:
+        raise ValueError(f"BitCast must be to a type of {tensor.itemsize} bytes; got {to}")
+    trace.set(node.outputs[0], replace(tensor.view(tensor.shape, tensor.strides), dtype=to))
 
 
 def optional(trace: Trace, node: ir.Node) -> None:
@@ -197,5 +207,5 @@ def split(trace: Trace, node: ir.Node) -> None:
 LOWERINGS = {
     "Shape": shape, "Size": size, "Identity": identity, "Dropout": identity, "Reshape": reshape, "Flatten": flatten,
     "Unsqueeze": unsqueeze, "Squeeze": squeeze, "Transpose": transpose, "Expand": expand, "Slice": slice_,
-    "Split": split, "OptionalGetElement": optional, "OptionalHasElement": optional,
+    "Split": split, "BitCast": bit_cast, "OptionalGetElement": optional, "OptionalHasElement": optional,
 }  # fmt: skip
