@@ -143,3 +143,13 @@ def test_large_tiles_where_they_save_products():
     assert way(192, 48, 16, 44) == way(24, 24, 32, 87) == way(64, 64, 56, 56) == way(16, 16, 20, 32) == WINOGRAD_4
     for few in ((24, 15, 32, 87), (15, 24, 32, 87), (256, 64, 8, 22), (96, 96, 26, 26), (64, 64, 1, 300)):
         assert way(*few) != WINOGRAD_4
+
+
+def test_the_error_of_large_tiles_is_little_more_than_that_of_the_chain(rng):
+    """As root mean square; with points 0, ±1, ±2 and infinity it is four times as large."""
+    x, weight, bias = rng.standard_normal((2, 48, 16, 20)), rng.standard_normal((8, 48, 3, 3)), rng.standard_normal(8)
+    x, weight, bias = x.astype(F32), weight.astype(F32), bias.astype(F32)
+    chain, _, real = naive_float(x, weight, bias, padding=1)
+    found = winograd(TILES[WINOGRAD_4], x, weight, bias, ((1, 1), (1, 1)))
+    error, of_chain = (np.sqrt(np.mean((each - real) ** 2)) for each in (found, chain))
+    assert error < 2.5 * of_chain
