@@ -49,11 +49,22 @@ CASES: dict[str, tuple[str, list, dict]] = {
         normal(7) ** 2, np.zeros(7, S8)], {}),
     "MatMulIntegerToFloat": ("MatMulIntegerToFloat", [X, W, F32(0.02), F32(0.03), point(120), point(130), normal(7)],
         {}),
+    "QAttention": ("QAttention", [whole(1, 5, 16), whole(16, 48, seed=1), normal(48), F32(0.0213), F32(0.0117), None,
+        point(120), point(130)], {"num_heads": 2}),
+    "QAttention, a mask": ("QAttention", [whole(2, 5, 16), whole(16, 48, seed=1, dtype=S8), normal(48), F32(0.0213),
+        F32(0.0117), np.array([5, 3], np.int32), point(120), point(0, S8)], {"num_heads": 4}),
+    "QEmbedLayerNormalization": ("QEmbedLayerNormalization", [np.array([[1, 5, 3]], np.int32),
+        np.array([[0, 1, 1]], np.int32), whole(9, 16), whole(7, 16, seed=1), whole(2, 16, seed=2), whole(16),
+        whole(16, seed=3), None, F32(0.02), F32(0.03), F32(0.011), F32(0.013), F32(0.017), *[point(100)] * 5],
+        {"epsilon": 1e-5}),
     "DequantizeLinear": ("DequantizeLinear", [whole(3, 4, dtype=np.uint16), F32(0.02), point(33000, np.uint16)], {}),
     "QuantizeLinear": ("QuantizeLinear", [normal(3, 4), F32(1e-4), point(33000, np.uint16)], {}),
 }  # fmt: skip
 #: Axes of results that are no matrices.
-RANKS = {"QLinearAveragePool": 4, "QLinearGlobalAveragePool": 4, "DynamicQuantizeMatMul": 3, "MatMulIntegerToFloat": 3}
+RANKS = {
+    "QAttention": 3, "QEmbedLayerNormalization": 3, "DynamicQuantizeMatMul": 3, "MatMulIntegerToFloat": 3,
+    "QLinearAveragePool": 4, "QLinearGlobalAveragePool": 4,
+}  # fmt: skip
 
 
 def of_one_node(kind: str, inputs: list, attributes: dict) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
@@ -61,7 +72,8 @@ def of_one_node(kind: str, inputs: list, attributes: dict) -> tuple[onnx.ModelPr
     names = ["" if each is None else f"x{i}" for i, each in enumerate(inputs)]
     arrays = {name: np.asarray(each) for name, each in zip(names, inputs, strict=True) if name}
     first = next(name for name, array in arrays.items() if array.ndim > 1)
-    node = helper.make_node(kind, names, ["y"], domain=MS, **attributes)
+    more = ["counts"] if kind == "QEmbedLayerNormalization" else []
+    node = helper.make_node(kind, names, ["y", *more], domain=MS, **attributes)
     given, made = arrays[first].dtype, np.dtype(F32)
     if kind.startswith("QLinear") or kind == "QuantizeLinear" or (kind == "QGemm" and names[-1]):
         (made,) = {array.dtype for array in arrays.values() if array.ndim == 0 and array.dtype.kind in "iu"}

@@ -9,7 +9,7 @@ operator is a row of a file here: its inputs, its results, and a function that w
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import partial
 
 import onnx_ir as ir
@@ -29,24 +29,32 @@ for _module in (attention, einsum, embedding, fused, gelus, group_query, norms, 
 
 def expand(model: ir.Model, domain: str, only: Collection[str] = EXPANSIONS) -> list[Note]:
     """Put their bodies in the place of all nodes of a domain, or of some operators; gives what became of each."""
-    found = [node for node in nodes(model) if node.domain == domain and identifier(node) in EXPANSIONS]
-    found = [node for node in found if identifier(node) in only]
-    edit, notes = Editor(model) if found else None, []
-    for node in found:
+
+    def chosen(found: Iterable[ir.Node]) -> list[ir.Node]:
+        known = (node for node in found if node.domain == domain and identifier(node) in EXPANSIONS)
+        return [node for node in known if identifier(node) in only]
+
+    pending = chosen(nodes(model))[::-1]
+    edit, notes = Editor(model) if pending else None, []
+    while pending:
+        node = pending.pop()
         assert edit is not None
         name = label(node)
         edit.replaced.clear()
         if node.op_type == "Attention" and node.domain == "":
             node = in_float32(node, edit, partial(_name, name, edit))
         try:
-            result = _expand(node, edit)
+            made = _expand(node, edit)
+            result = ", ".join(dict.fromkeys(each.op_type for each in made))
             notes.append(Note("expansion", name, result=result, nodes=tuple(edit.replaced)))
+            pending += chosen(made)
         except NoMatch as why:
             notes.append(Note("expansion", name, f"{identifier(node)}: {why}"))
     return notes
 
 
-def _expand(node: ir.Node, edit: Editor) -> str:
+def _expand(node: ir.Node, edit: Editor) -> list[ir.Node]:
+    """The nodes in its place."""
     expansion = EXPANSIONS[identifier(node)]
     operator = Operator(node, expansion, edit)
     body = expansion.body(operator)
@@ -63,7 +71,7 @@ def _expand(node: ir.Node, edit: Editor) -> str:
         for value in each.outputs:
             value.name = name(value.name or each.op_type)
     edit.replace(list(operator.outputs.values()), results, inner, node)
-    return ", ".join(dict.fromkeys(each.op_type for each in inner))
+    return inner
 
 
 def _name(base: str, edit: Editor, name: str) -> str:

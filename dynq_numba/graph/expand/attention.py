@@ -240,6 +240,7 @@ def _runtime_mask(operator: Operator, name: str, batch_of: str) -> str:
 def _check_lengths(operator: Operator, name: str, batch_of: str) -> None:
     """Vectors of other lengths than the batch have starts, too."""
     value = operator.inputs[name]
+    operator.kind(batch_of)  # which finds shapes, where what stands in front has just been expanded
     dims, batch = operator.edit.dims(value), operator.edit.dims(operator.inputs[batch_of])
     counted = operator.edit.maker(value, "ReduceSum") is not None
     if not counted and not (dims and batch and dims[0] is not None and dims[0] == batch[0]):

@@ -4,6 +4,7 @@
     QGemm                                             DequantizeLinear ─▶ Gemm [─▶ QuantizeLinear]
     DynamicQuantizeMatMul, MatMulIntegerToFloat       [DynamicQuantizeLinear ─▶] MatMulInteger ─▶ Cast ─▶ Mul [─▶ Add]
     QuantizeLinear, DequantizeLinear                  those of ONNX
+    QAttention, QEmbedLayerNormalization              DequantizeLinear ─▶ Attention, EmbedLayerNormalization
 
 ONNX Runtime computes most of the first group in float32, too.
 """
@@ -138,6 +139,32 @@ def _as_onnx(op_type: str, operator: Operator) -> str:
     return f"    y = {op_type} <axis = {axis}, block_size = {operator.integer('block_size')}> (x, scale{points})\n"
 
 
+def _attention(operator: Operator) -> str:
+    operator.refuse("past", "present")
+    options = [f"{name} = {operator.integer(name)}" for name in ("num_heads", "unidirectional")]
+    options.append(f"mask_filter_value: float = {operator.number('mask_filter_value', -10000.0)!r}")
+    if scale := operator.number("scale", 0.0):
+        options.append(f"scale: float = {scale!r}")
+    lines = floats(operator, "x", "x_scale", "x_zero") + floats(operator, "w", "w_scale", "w_zero", "<axis = 1> ")
+    mask = ", mask" if operator.has("mask") else ""
+    return lines + f"    y = com.microsoft.Attention <{', '.join(options)}> (x_float, w_float, bias{mask})\n"
+
+
+_TABLES = ("word", "position", "segment", "gamma", "beta")
+
+
+def _embedding(operator: Operator) -> str:
+    names = [name for name in _TABLES if operator.has(name)]
+    lines = "".join(floats(operator, name, f"{name}_scale", f"{name}_zero") for name in names)
+    epsilon = operator.number("epsilon", 1e-12)
+    given = ["ids", "segments" if operator.has("segments") else ""]
+    given += [f"{name}_float" if name in names else "" for name in _TABLES]
+    given += ["mask"] if operator.has("mask") else []
+    results = "y, counts" if operator.wants("counts") else "y"
+    options = f"<epsilon: float = {epsilon!r}>"
+    return lines + f"    {results} = com.microsoft.EmbedLayerNormalization {options} ({', '.join(given)})\n"
+
+
 _AB = "a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero"
 _X = "x, x_scale, x_zero, y_scale, y_zero"
 #: Parts that a QLinearConcat has at most.
@@ -158,6 +185,13 @@ _ROWS = {
     "QGemm": Expansion("a, a_scale, a_zero, b, b_scale, b_zero, c, y_scale, y_zero", "y", _gemm),
     "DynamicQuantizeMatMul": Expansion("a, b, b_scale, b_zero, bias", "y", _dynamic_matmul),
     "MatMulIntegerToFloat": Expansion("a, b, a_scale, b_scale, a_zero, b_zero, bias", "y", _to_float),
+    "QAttention": Expansion(
+        "x, w, bias, x_scale, w_scale, mask, x_zero, w_zero, past", "y, present", _attention
+    ),
+    "QEmbedLayerNormalization": Expansion(
+        ", ".join(["ids, segments", *_TABLES, "mask", *(f"{name}_scale" for name in _TABLES),
+                   *(f"{name}_zero" for name in _TABLES)]), "y, counts", _embedding,
+    ),
     "DequantizeLinear": Expansion("x, scale, zero", "y", partial(_as_onnx, "DequantizeLinear")),
     "QuantizeLinear": Expansion("x, scale, zero", "y", partial(_as_onnx, "QuantizeLinear")),
 }
