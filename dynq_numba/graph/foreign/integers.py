@@ -67,7 +67,7 @@ def stored(q: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, axis: int 
 
 
 def integers_of(value: ir.Value | None, edit: Editor) -> Integers | None:
-    """The integers that a constant weight is stored as: a DequantizeLinear, maybe with a Transpose behind it."""
+    """The integers that a constant weight is stored as: a DequantizeLinear, maybe with Transpose or Reshape behind."""
     turn = edit.maker(value, "Transpose")
     if turn is not None:
         found = integers_of(turn.inputs[0], edit)
@@ -75,8 +75,21 @@ def integers_of(value: ir.Value | None, edit: Editor) -> Integers | None:
             return None
         order = turn.attributes.get_ints("perm", tuple(reversed(range(found.whole.ndim))))
         return found.turned(*order)
+    shaped = edit.maker(value, "Reshape")
+    if shaped is not None:
+        found, shape = integers_of(shaped.inputs[0], edit), edit.array(shaped.inputs[1])
+        return None if found is None or shape is None else _of_rows(found, shape)
     node = edit.maker(value, "DequantizeLinear")
     return None if node is None else dequantized(node, edit.constants)
+
+
+def _of_rows(found: Integers, shape: np.ndarray) -> Integers | None:
+    """In another shape that has the same rows, where a row has one scale."""
+    whole, scale = found
+    if whole.ndim != 2 or scale.shape not in ((len(whole), 1), (1, 1)) or shape[-1] != whole.shape[1]:
+        return None
+    whole = whole.reshape(shape)
+    return Integers(whole, scale.reshape(*whole.shape[:-1], 1) if len(scale) > 1 else scale.reshape((1,) * whole.ndim))
 
 
 def dequantized(node: ir.Node, constants: Constants) -> Integers | None:
