@@ -146,7 +146,15 @@ def assemble(
     kept += [*rows, *records.kept, _fill(segment, sizes, *root)]
     for body, parts in records.bodies:
         kept += [body.words, _fill(body.words, body.turn, *parts)]
-    return segment, np.array(records.words, np.int64), total, kept
+    return segment, words_of(records.words), total, kept
+
+
+def words_of(numbers: Sequence[Any]) -> np.ndarray:
+    """Numbers, or rows of them, as words side by side."""
+    try:
+        return np.array(numbers, np.int64).reshape(-1)
+    except OverflowError as error:
+        raise ValueError("lengths and numbers that a model computes must fit 64 bits") from error
 
 
 class _Records:
@@ -196,7 +204,7 @@ def _fill(words: np.ndarray, made: Sizes | Turn, patches: list, calls: list) -> 
     )  # fmt: skip
     tables = []
     for name, count, rows in rows_of:
-        tables.append(np.array(rows, np.int64).reshape(-1))
+        tables.append(words_of(rows))
         program.Program.fill(words, **{name: tables[-1].ctypes.data, count: len(rows)})
     return tables
 

@@ -20,6 +20,7 @@ from onnx_models import floats, parsed
 
 from dynq_numba.cli.main import main
 from dynq_numba.onnx import InferenceSession, inspect, optimise, quantize, wire
+from dynq_numba.planning.segment import words_of
 
 #: Bytes beyond those in use; the error must come before they are asked for.
 MEMORY = 4 << 30
@@ -369,3 +370,9 @@ def test_outputs_of_any_name_are_written_as_arrays(tmp_path, capsys):
         assert main(["run", str(path), "--input", str(feeds), "--output", str(out)]) == 0, capsys.readouterr().err
         with np.load(out) as found:
             assert found.files == [name] and np.array_equal(found[name], -floats(2))
+
+
+def test_numbers_beyond_64_bits_are_an_error_of_ours():
+    assert words_of([[1, 2], [3, 4]]).tolist() == [1, 2, 3, 4]
+    with pytest.raises(ValueError, match="must fit 64 bits"):
+        words_of([1 << 63])
