@@ -265,14 +265,19 @@ def test_an_einsum_that_stays(equation, reason):
 
 
 # -- operators in other words ---------------------------------------------------------------------------
+_CHOICE = "c = Less (x, three) n = Not (c) t = Cast <to = 1> (c) f = Cast <to = 1> (n) "
+
+
 @pytest.mark.parametrize("body,left", [
     ("y = Max (x, zero)", ["Relu"]), ("y = Max (zero, x)", ["Relu"]), ("y = Max (x, wide)", ["Max"]),
     ("c = CastLike (one, x) y = Mul (x, c)", ["Mul"]),
+    (_CHOICE + "l = Mul (t, x) r = Mul (three, f) y = Add (l, r)", ["Less", "Where"]),
+    (_CHOICE + "l = Mul (x, f) r = Mul (three, t) y = Add (l, r)", ["Less", "Where"]),
     ("c = CastLike (x, whole) y = CastLike (c, x)", ["CastLike", "CastLike"]),
 ])  # fmt: skip
 def test_an_operator_in_other_words(body, left):
     numbers = {"zero": np.zeros((1, 1), F32), "wide": np.zeros((1, 1, 1, 1), F32), "one": F32(3).reshape(()),
-               "whole": np.array(1)}  # fmt: skip
+               "three": F32(0.5).reshape(()), "whole": np.array(1)}  # fmt: skip
     result = "1, n, t, 16" if "wide" in body else "n, t, 16"
     source = parsed("float[n, t, 16] x", f"float[{result}] y", body, **numbers)
     model, _ = rewritten(source)
@@ -291,3 +296,36 @@ def test_a_gru_that_torch_exported_wrongly(producer, given, warned):
         assert len(notes) == 1
     else:
         assert canonical(ir.from_proto(source))[1] == []
+
+
+# -- stacks of matrices -----------------------------------------------------------------------------------
+_STACKS = (
+    "qs = Shape (q) ks = Shape (k) qb = Gather (qs, heads) kb = Gather (ks, heads) qn = ReduceProd (qb) "
+    "kn = ReduceProd (kb) d = Gather (ks, width) u = Gather (ks, rows) t = Gather (qs, rows) "
+    "qr = Concat <axis = 0> (qn, open, d) kr = Concat <axis = 0> (kn, open, d) a = Reshape (q, qr) b = Reshape (k, kr) "
+    "c = Transpose <perm = [0, 2, 1]> (b) m = MatMul (a, c) most = Max (qb, kb) "
+)
+#: The shape behind the product, and why it stays.
+STACKS = {
+    "restored": ("n, 2, t, 1, 8", "r = Concat <axis = 0> (most, t, u, one)", ""),
+    "turned": ("n, 2, t, 1, 8", "r = Concat <axis = 0> (most, u, t, one)", "does not restore the axes"),
+    "heads that are not known": ("n, h, t, 1, 8", "r = Concat <axis = 0> (most, t, u, one)", "the second is h and 2"),
+}
+
+
+@pytest.mark.parametrize("case", STACKS)
+def test_a_product_of_stacks(case):
+    shape, behind, reason = STACKS[case]
+    numbers = {"heads": np.array([0, 1]), "width": np.array([4]), "rows": np.array([2]), "open": np.array([-1]),
+               "one": np.array([1])}  # fmt: skip
+    result = "n, 2, u, t, 1" if case == "turned" else "n, 2, t, u, 1"
+    body = f"{_STACKS} {behind} y = Reshape (m, r)"
+    source = parsed(f"float[{shape}] q, float[n, 2, u, 1, 8] k", f"float[{result}] y", body, **numbers)
+    feeds = {"q": floats(3, 2, 5, 1, 8), "k": floats(3, 2, 6, 1, 8, seed=1)}
+    model, notes = rewritten(source)
+    found = [note.reason or note.result for note in notes if note.node == "m"]
+    assert any((reason or "MatMul") in each for each in found)
+    if not reason:
+        assert operators(model) == ["Squeeze", "Squeeze", "Transpose", "MatMul", "Unsqueeze"]
+    got, want = (in_reference(each, feeds)[0] for each in (ir.to_proto(model), source))
+    assert got.shape == want.shape and np.abs(got - want).max() <= 2.0**-20

@@ -18,13 +18,15 @@ from .post_ops import Activation, Residual
 from .relu import Relu
 from .residual_norms import ResidualNorms
 from .rotary import Rotary
+from .select import Select
+from .stacks import Stacks
 
 
 def rewrites(attention_bits: int = 32) -> tuple[Rewrite, ...]:
     """In the order in which they are done: each finds what those before it have made."""
     return (
-        Identities(), Relu(), Flattened(), Grids(), Gemm(), Affine(), Norms(), Activations(), Rotary(),
-        Attention(attention_bits), MeanPool(), Linear(), Flat(), OneHot(), Conv(), Activation(), Residual(),
+        Identities(), Select(), Relu(), Flattened(), Grids(), Gemm(), Affine(), Norms(), Activations(), Rotary(),
+        Stacks(), Attention(attention_bits), MeanPool(), Linear(), Flat(), OneHot(), Conv(), Activation(), Residual(),
         ResidualNorms(),
     )  # fmt: skip
 
