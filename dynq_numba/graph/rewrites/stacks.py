@@ -63,7 +63,7 @@ class Stacks(Rewrite):
         edit.replace(last.outputs, nodes[-1].outputs, nodes, last)
         product.outputs[0].shape = ir.Shape(lengths)
         if heads[0] > 1:
-            _tell_heads(product.outputs[0], edit)
+            _tell_heads(product.outputs[0], heads[0], edit)
         return "MatMul"
 
 
@@ -118,9 +118,8 @@ def _ones(behind: ir.Node, left: _Side, right: _Side, edit: Editor) -> int:
     return len(rest) - 2
 
 
-def _tell_heads(value: ir.Value, edit: Editor) -> None:
+def _tell_heads(value: ir.Value, heads: int, edit: Editor) -> None:
     """Put the length of axis 1, which no inference saw, into what scales, masks and a softmax make of a value."""
-    heads = (edit.dims(value) or ())[1]
     for use in value.uses():
         result = use.node.outputs[0]
         dims = None if result.shape is None else list(result.shape)
@@ -131,7 +130,7 @@ def _tell_heads(value: ir.Value, edit: Editor) -> None:
         if dims[1] != heads:
             dims[1] = heads
             result.shape = ir.Shape(dims)
-            _tell_heads(result, edit)
+            _tell_heads(result, heads, edit)
 
 
 def _lengths(side: _Side) -> list[int | ir.SymbolicDim]:
