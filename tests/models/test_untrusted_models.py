@@ -376,3 +376,11 @@ def test_numbers_beyond_64_bits_are_an_error_of_ours():
     assert words_of([[1, 2], [3, 4]]).tolist() == [1, 2, 3, 4]
     with pytest.raises(ValueError, match="must fit 64 bits"):
         words_of([1 << 63])
+
+
+def test_attention_of_vectors():
+    """Found by tests/programs/fuzz.py: an axis was looked for that is not there."""
+    model = parsed("bool[6] m, float[2, 3, 6, 8] v", "float[2, 3, 4, 8] y", "y = Attention (m, v, v)", opset=24)
+    with pytest.raises(ValueError, match=r"Attention|attention|axis|axes") as caught:
+        InferenceSession(model).run(None, {"m": np.ones(6, bool), "v": floats(2, 3, 6, 8)})
+    assert "IndexError" not in str(caught.value)

@@ -91,6 +91,8 @@ class Operator:
         self.rank(name)
         dims = self.edit.dims(self.inputs[name])
         assert dims is not None
+        if not -len(dims) <= axis < len(dims):
+            raise NoMatch(f"{name} has no axis {axis}")
         found = dims[axis]
         if not isinstance(found, int):
             raise NoMatch(f"the length of axis {axis} of {name} is not known")
