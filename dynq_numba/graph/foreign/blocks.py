@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from ..rewrites.base import FLOAT, Editor, NoMatch, Rewrite
 from .calls import float_call, linear_call
-from .integers import FLOAT_BEFORE, Integers, added
+from .integers import FLOAT_BEFORE, Integers, added, in_even_blocks
 
 
 class Blocks(Rewrite):
@@ -44,7 +44,9 @@ class Blocks(Rewrite):
             points = unpacked(zeros.reshape(n, -1), bits)[:, :count].astype(np.int16)
         else:
             points = np.asarray(zeros, np.float32).reshape(n, count)
-        weight = Integers((q - points.repeat(block, 1))[:, :k], scale).turned(1, 0)
+        steps = in_even_blocks(scale, 1, k, block)
+        assert steps is not None
+        weight = Integers((q - points.repeat(block, 1))[:, :k], steps).turned(1, 0)
         x, dtype, end = node.inputs[0], scales.dtype, node
         assert x is not None
         nodes: list[ir.Node] = []

@@ -11,6 +11,7 @@ Such an integer is the sum of two: x has that column twice. Nothing is rounded.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -66,6 +67,17 @@ def stored(q: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, axis: int 
     return Integers(whole, scale)
 
 
+def in_even_blocks(array: np.ndarray, axis: int, length: int, block: int) -> np.ndarray | None:
+    """Scales or zero points of blocks, of which the last may be shorter, as those of blocks that divide the length.
+
+    None where there are not as many as blocks.
+    """
+    if array.shape[axis] != -(-length // block):
+        return None
+    places = np.arange(0, length, math.gcd(block, length)) // block
+    return array.take(places, axis) if array.shape[axis] > 1 else array
+
+
 def integers_of(value: ir.Value | None, edit: Editor) -> Integers | None:
     """The integers that a constant weight is stored as: a DequantizeLinear, maybe with Transpose or Reshape behind."""
     turn = edit.maker(value, "Transpose")
@@ -99,7 +111,16 @@ def dequantized(node: ir.Node, constants: Constants) -> Integers | None:
         return None
     if node.attributes.get_int("output_dtype", 0) not in (0, ir.DataType.FLOAT) or q.dtype.name.startswith("float"):
         return None
-    return stored(q, scale, points[0] if points else None, node.attributes.get_int("axis", 1) % max(q.ndim, 1))
+    axis, block = node.attributes.get_int("axis", 1) % max(q.ndim, 1), node.attributes.get_int("block_size", 0)
+    given: list[np.ndarray | None] = [scale, *points[:1]]
+    if block > 0 and scale.ndim == q.ndim:
+        even = [None if each is None else in_even_blocks(each, axis, q.shape[axis], block) for each in given]
+        if any(now is None and was is not None for was, now in zip(given, even, strict=True)):
+            return None
+        given = even
+    steps, zero, *_ = [*given, None]
+    assert steps is not None
+    return stored(q, steps, zero, axis)
 
 
 def within(whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

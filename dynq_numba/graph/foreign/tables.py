@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from ..rewrites.base import FLOAT, Editor, NoMatch, Rewrite
 from .blocks import unpacked
-from .integers import Integers, integers_of, stored
+from .integers import Integers, in_even_blocks, integers_of, stored
 
 BLOCKS = "com.microsoft.GatherBlockQuantized"
 
@@ -34,10 +34,12 @@ class Tables(Rewrite):
         (_, width), (rows, count) = table.whole.shape, table.scale.shape
         if width % count:
             raise NoMatch(f"blocks do not divide rows of {width}")
-        y, limits = node.outputs[0], np.iinfo(np.int8)
-        small = limits.min <= table.whole.min(initial=0) and table.whole.max(initial=0) <= limits.max
-        whole = edit.constant("table", np.ascontiguousarray(table.whole, np.int8 if small else np.int16))
-        scale, nodes = edit.constant("scale", np.ascontiguousarray(table.scale, np.float32)), []
+        y = node.outputs[0]
+        ends = table.whole.min(initial=0), table.whole.max(initial=0)
+        kind = next(each for each in (np.int8, np.int16, np.int32) if _holds(each, *ends))
+        whole = edit.constant("table", np.ascontiguousarray(table.whole, kind))
+        scales = table.scale if rows > 1 else table.scale[0]  # an index may be a scalar: a row is a vector, then
+        scale, nodes = edit.constant("scale", np.ascontiguousarray(scales, np.float32)), []
 
         def add(op_type: str, *inputs: ir.Value | None, **attributes: object) -> ir.Value:
             nodes.append(edit.node(op_type, inputs, attributes))
@@ -59,6 +61,11 @@ class Tables(Rewrite):
         return ", ".join(dict.fromkeys(each.op_type for each in nodes))
 
 
+def _holds(kind: type[np.signedinteger], least: int, most: int) -> bool:
+    limits = np.iinfo(kind)
+    return bool(limits.min <= least and most <= limits.max)
+
+
 def _blocks(node: ir.Node, edit: Editor) -> Integers:
     """The table of a GatherBlockQuantized."""
     q, scale = edit.array(node.inputs[0]), edit.array(node.inputs[2])
@@ -72,12 +79,14 @@ def _blocks(node: ir.Node, edit: Editor) -> Integers:
         raise NoMatch("its blocks are not along rows")
     bits, block = node.attributes.get_int("bits", 4), node.attributes.get_int("block_size", 128)
     if q.dtype == np.uint8:  # packed; else a type of 4 bits
-        count = q.shape[1] * 8 // bits
         q = unpacked(q, bits)
         zero = None if zero is None else unpacked(zero, bits)[:, : scale.shape[1]]
         if zero is None:
             zero = np.full(scale.shape, 1 << (bits - 1), np.uint8)
-        if -(-count // block) != scale.shape[1]:
-            raise NoMatch("its scales do not fit its blocks")
+    steps = in_even_blocks(scale, 1, q.shape[1], block)
+    if zero is not None and steps is not None:
+        zero = in_even_blocks(zero, 1, q.shape[1], block)
+    if steps is None or (zero is None and given is not None):
+        raise NoMatch("its scales or zero points do not fit its blocks")
     whole = q.astype(np.int8).astype(np.int16) if bits == 4 and q.dtype != np.uint8 else q
-    return stored(whole, scale, None if zero is None else zero.astype(np.int16), 1)
+    return stored(whole, steps, None if zero is None else zero.astype(np.int16), 1)

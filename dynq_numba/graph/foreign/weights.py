@@ -56,6 +56,6 @@ def _vector(node: ir.Node, edit: Editor) -> np.ndarray | None:
     array = floats_of(value, edit)
     if array is None:
         raise NoMatch("its bias is computed at run time")
-    if array.size != max(array.shape, default=1):
-        raise NoMatch(f"its bias is no vector: {array.shape}")
+    if array.size != (array.shape or (1,))[-1]:  # a column is a value for each row
+        raise NoMatch(f"its bias is no row: {array.shape}")
     return array.reshape(-1)
