@@ -137,14 +137,15 @@ def test_a_body_may_have_a_node_without_a_kernel():
     loop = looped(
         "int64 n, float[k] x", "float[k] y", "y = Loop (n, yes, x)",
         "(int64 i, bool go, float[k] one) => (bool on, float[k] two) "
-        "{ on = Identity (go) kept = Trilu (square) two = MatMul (kept, one) }",
-        before="square = MatMul (column, row)".replace("column", "c").replace("row", "r"),
+        "{ on = Identity (go) kept = ReverseSequence (square, lens) two = MatMul (kept, one) }",
+        before="square = MatMul (c, r)",
     )  # fmt: skip
-    loop.graph.input.extend(model("g (float[k, 1] c, float[1, k] r) => (float[k, k] y) { y = Mul (c, r) }").graph.input)
+    others = model("g (float[k, 1] c, float[1, k] r, int64[k] lens) => (float[k, k] y) { y = Mul (c, r) }")
+    loop.graph.input.extend(others.graph.input)
     session, x, c, r = InferenceSession(loop), floats(3), floats(3, 1, seed=1), floats(1, 3, seed=2)
-    feeds = {"n": np.array(3), "x": x, "c": c, "r": r}
+    feeds = {"n": np.array(3), "x": x, "c": c, "r": r, "lens": np.array([3, 1, 2])}
     assert np.allclose(session.run(None, feeds)[0], in_reference(loop, feeds)[0], rtol=1e-5)
-    assert in_python(session) == ["python Loop", "python Trilu"]
+    assert in_python(session) == ["python Loop", "python ReverseSequence"]
 
 
 def test_turns_look_at_their_part_of_what_is_outside():
