@@ -189,7 +189,7 @@ class InferenceSession:
             if not plain or not (array.flags.c_contiguous or (cache and has_gap(array, cache.axis))):
                 raise ValueError(f"out[{name!r}] must be a writable C contiguous array; got {checks.describe(array)}")
             others = [*feeds, *targets.values()]
-            if cache and begins_with(array, feeds[cache.input], cache.axis):
+            if cache and cache.in_place and begins_with(array, feeds[cache.input], cache.axis):
                 del others[cache.input]
             if any(np.may_share_memory(array, other) for other in others):
                 raise ValueError(f"out[{name!r}] must not share memory with an input or another result")

@@ -41,6 +41,9 @@ class Cache(NamedTuple):
     axis: int
     #: What the result is another name of: in a branch, if a branch gives it.
     value: ir.Value
+    #: Whether a caller may let the result lie where the input is: what the input holds does not change, or nobody else
+    #: reads it.
+    in_place: bool
 
 
 def caches(graph: ir.Graph) -> list[Cache]:
@@ -56,8 +59,15 @@ def caches(graph: ir.Graph) -> list[Cache]:
                 continue
             axis = given % len(past.shape)
             if axis and not isinstance(past.shape[axis], int) and all(each.input != inputs[past] for each in found):
-                found.append(Cache(inputs[past], position, axis, value))
+                in_place = node is not None and (node.op_type == "Concat" or _is_alone(node, past))
+                found.append(Cache(inputs[past], position, axis, value, in_place))
     return found
+
+
+def _is_alone(node: ir.Node, past: ir.Value) -> bool:
+    """Whether no other node reads numbers of an input, and it is no result itself."""
+    others = [each for each, _ in past.uses() if each is not node and each.op_type not in ("Shape", "Size")]
+    return not others and [*node.inputs].count(past) == 1 and not past.is_graph_output()
 
 
 def _axis(node: ir.Node | None) -> int | None:
@@ -100,17 +110,20 @@ class Room(np.ndarray[Any, Any]):
     capacity: int
     start: int
     view_strides: Shape
+    #: The axis along which they are.
+    axis: int
 
 
 def grown(past: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray:
     """An array of a shape that begins with past along an axis: in its memory where that may be, else in new memory."""
     room, length = past.base, shape[axis]
-    if type(room) is Room and past.strides == room.view_strides and _take(room, past.shape[axis], length):
-        return _view(room, past.dtype, shape)
+    fits = type(room) is Room and (room.axis, room.view_strides) == (axis, past.strides)
+    if fits and _take(cast("Room", room), past.shape[axis], length):
+        return _view(cast("Room", room), past.dtype, shape)
     capacity = max(LEAST, 2 * length)
     whole = (*shape[:axis], capacity, *shape[axis + 1 :])
     room = Room(math.prod(whole) * past.itemsize + ALIGN, np.uint8)
-    room.taken, room.capacity = [length], capacity
+    room.taken, room.capacity, room.axis = [length], capacity, axis
     room.start, room.view_strides = -room.ctypes.data % ALIGN, dense_strides(whole, past.itemsize)
     return _view(room, past.dtype, shape)
 

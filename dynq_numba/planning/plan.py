@@ -94,6 +94,7 @@ class Plan:
                 self._twins.append((i, self._outputs[value]))
         found = caches(self.graph) if loop is None else []
         self._caches = {each.value: each for each in found}
+        self._cached = {each.output for each in found}  # in some branch
         self._gaps = {self.graph.inputs[each.input]: each.axis for each in found}
         self._roots: list[Segment] = []
         self._root = State({}, (Walk(tuple(self.graph)),), Known({}, {}))
@@ -127,6 +128,12 @@ class Plan:
             return self.run(feeds, out, watch)
         for position, first in self._twins:
             results[position] = copied(results[first])
+        for position, array in out.items():
+            found = results[position]
+            if found is not array and isinstance(found, np.ndarray):
+                self._check(position, array, found.dtype, found.shape)
+                array[...] = found
+                results[position] = array
         if frame.generation == self._generation:
             self._frames.append(frame)
         return results
@@ -243,14 +250,13 @@ class Plan:
         for result in segment.results:
             shape = tuple([frame.number(each) for each in result.shape])
             array = out.get(result.position) if out else None
+            if array is not None and result.cache is None and result.position in self._cached:
+                array = None  # it may have a gap, or lie where an input is: it is copied there at the end
             if array is None:
                 cache = result.cache if result.grows else None
                 array = np.empty(shape, result.dtype) if cache is None else grown(feeds[cache.input], shape, cache.axis)
-            elif (array.dtype, array.shape) != (result.dtype, shape):
-                name = self.graph.outputs[result.position].name
-                raise ValueError(
-                    f"out[{name!r}] must have shape {shape} and type {result.dtype}; got {array.shape}, {array.dtype}"
-                )
+            else:
+                self._check(result.position, array, result.dtype, shape)
             results[result.position] = array
             made.append(array)
         status = run(segment.words, frame.table, part.records, tuple(made), -self.threads)
@@ -262,6 +268,14 @@ class Plan:
             if code == OTHER_TURN and step.body is not None:
                 raise _OtherTurn(step.body.node)
             raise ValueError(f"{', '.join(step.nodes)}: {step.errors.get(code, f'status {code}')}")
+
+    def _check(self, position: int, array: np.ndarray, dtype: Any, shape: tuple[int, ...]) -> None:
+        """Raise ValueError where an array of the caller's is not like a result."""
+        if (array.dtype, array.shape) != (dtype, shape):
+            name = self.graph.outputs[position].name
+            raise ValueError(
+                f"out[{name!r}] must have shape {shape} and type {dtype}; got {array.shape}, {array.dtype}"
+            )
 
     def _act(
         self, frame: Frame, tail: Read | Run, objects: dict[ir.Value, Any]

@@ -228,3 +228,68 @@ def test_a_branch_with_a_past_and_one_without(monkeypatch):
         past = present
         counts.append(len(planned))
     assert counts[2:] == counts[2:3] * 19
+
+
+def test_a_branch_without_a_past_writes_to_memory_of_the_caller():
+    """There the result is no cache; its place in the caller's memory has a gap all the same."""
+    body = """present, y = If (use_past) <
+        then_branch = with_past () => (a, b) { n = Neg (x) a = Concat <axis: int = 2> (past, n) b = Exp (n) },
+        else_branch = without () => (c, d) { c = Neg (x) d = Exp (c) }>"""
+    session = InferenceSession(parsed(f"{CACHE[0]}, bool use_past", CACHE[1], body))
+    memory, past, x = np.full((3, 2, 20, 4), np.nan, np.float32), empty(), positions(4)
+    for use_past in (False, True, True):
+        before = past.shape[2]
+        target = memory[:, :, : before + 4]
+        feeds = {"past": past, "x": x, "use_past": np.array(use_past)}
+        assert session.run(None, feeds, out={"present": target})[0] is target
+        assert same(target[:, :, before:], -x) and np.isnan(memory[:, :, before + 4 :]).all()
+        past = target
+
+
+def test_a_cache_of_another_axis_is_copied():
+    """Its lengths may be those of a cache of this axis."""
+    inputs, body = "float[b, h, t, 4] past, float[b, g, s, 4] x", "y = Concat <axis: int = {}> (past, x)"
+    along, heads = (InferenceSession(parsed(inputs, "float[b, i, u, 4] y", body.format(axis))) for axis in (2, 1))
+    given, x = np.zeros((2, 1, 0, 4), np.float32), floats(2, 1, 1, 4)
+    (cache,) = along.run(None, {"past": given, "x": x})
+    (y,) = heads.run(None, {"past": cache, "x": 2 * x})
+    assert same(y, np.concatenate([x, 2 * x], 1)) and same(cache, x)
+
+
+@pytest.mark.parametrize("reader", [
+    "z = Add (past, past)", "z = Identity (past)", "z = ReduceMax <keepdims = 0> (past)",
+    "z = Shape (past)",
+])  # fmt: skip
+def test_in_place_only_where_nobody_else_reads_what_is_written_over(reader):
+    kind = "int64[r]" if "Shape" in reader else "float" if "Reduce" in reader else "float[2, 2, t, 4]"
+    inputs = "float[2, 2, t, 4] past, float[2, 2, s, 4] x, int64[2] at"
+    body = f"y = TensorScatter (past, x, at) {reader}"
+    session = InferenceSession(parsed(inputs, f"float[2, 2, t, 4] y, {kind} z", body, opset=24))
+    past, feeds = floats(2, 2, 9, 4), {"x": floats(2, 2, 3, 4, seed=1), "at": np.array([1, 5])}
+    want = session.run(None, {**feeds, "past": past})
+    if "Shape" in reader:
+        found = session.run(None, {**feeds, "past": past}, out={"y": past})
+        assert found[0] is past and all(map(same, found, want))
+    else:
+        with pytest.raises(ValueError, match=r"out\['y'\] must not share memory"):
+            session.run(None, {**feeds, "past": past}, out={"y": past})
+
+
+def test_updates_of_any_strides_to_caches_of_five_axes():
+    inputs = "float[2, 3, 1, t, 4] past, float[2, 1, s, 3, 4] x, int64[2] at"
+    body = "turned = Transpose <perm = [0, 3, 1, 2, 4]> (x) y = TensorScatter (past, turned, at)"
+    session = InferenceSession(parsed(inputs, "float[2, 3, 1, t, 4] y", body, opset=24))
+    past, x = floats(2, 3, 1, 9, 4), floats(2, 1, 3, 3, 4, seed=1)
+    want = past.copy()
+    for b, start in enumerate((1, 5)):
+        want[b, :, :, start : start + 3] = x.transpose(0, 3, 1, 2, 4)[b]
+    assert same(session.run(None, {"past": past, "x": x, "at": np.array([1, 5])})[0], want)
+
+
+def test_out_of_a_result_that_is_another_one_again():
+    session = InferenceSession(parsed("float[n] x", "float[n] y, float[n] z", "y = Neg (x) z = Identity (y)"))
+    x, target = floats(5), np.zeros(5, np.float32)
+    y, z = session.run(None, {"x": x}, out={"z": target})
+    assert z is target and same(z, -x) and same(y, -x)
+    with pytest.raises(ValueError, match=r"out\['z'\] must have shape \(5,\)"):
+        session.run(None, {"x": x}, out={"z": np.zeros(4, np.float32)})

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from ...kernels.base.status import BAD_INDEX
 from ...kernels.program import scatter as kernels
 from ..sizes import AnySize, product
-from ..tensor import Tensor, alike, expect, is_equal
+from ..tensor import Tensor, expect, is_equal
 from ..trace import Trace, Unsupported
 from .base import I64, axes_of, call
 from .copies import copy_into, fill, joined
@@ -69,11 +69,9 @@ def scattered(
     trace: Trace, target: Tensor, update: Tensor, starts: Tensor | None, axis: int, *, circular: bool = False
 ) -> None:
     """Write an update into a target, from a position of each batch on."""
-    if axis != update.rank - 2 or not update.has_rows():
+    if axis != update.rank - 2 or axis > 2 or not update.has_rows():
         update = trace.dense(update)
     heads = product(update.shape[1:axis])
-    if axis > 2 and not alike(update.shape[2:axis], (1,) * (axis - 2)):
-        update = trace.dense(update)
     if starts is not None:
         if starts.dtype != I64:
             raise Unsupported(f"places of {starts.dtype}")
