@@ -12,7 +12,7 @@ from .expand import expand
 from .model import DOMAIN, IR_VERSION, OPSET, RECEIPT, SMALL_BYTES, relaxed, weights_back, weights_led_past
 from .names import nodes
 from .padding import explicit_pads
-from .rewrites.base import label
+from .rewrites.base import Editor, label
 
 #: The oldest opset that is taken; and the domain of operators of ONNX Runtime, which are expanded.
 OLDEST, RUNTIME = 9, "com.microsoft"
@@ -43,6 +43,8 @@ def canonical(model: ir.Model, name: str = "model") -> tuple[ir.Model, list[str]
     for warning in _wrong_grus(model):
         warnings.warn(warning, stacklevel=2)
         notes.append(warning)
+    if version < 13:
+        _flat_hardmaxes(model)
     if version < OPSET:
         model = _raised(model, name)
     explicit_pads(model)
@@ -73,6 +75,20 @@ def _is_as_new(model: ir.Model, version: int) -> bool:
         )
     except defs.SchemaError:
         return False
+
+
+def _flat_hardmaxes(model: ir.Model) -> None:
+    """Hardmax before opset 13, of all axes from one on together: onnx's converter leaves it as it is."""
+    found = [node for node in nodes(model) if node.domain in ("", "ai.onnx") and node.op_type == "Hardmax"]
+    edit = Editor(model) if found else None
+    for node in found:
+        assert edit is not None
+        x, y = node.inputs[0], node.outputs[0]
+        shape = edit.node("Shape", [x])
+        flat = edit.node("Flatten", [x], {"axis": node.attributes.get_int("axis", 1)}, like=y)
+        hard = edit.node("Hardmax", flat.outputs, {"axis": 1}, like=y)
+        back = edit.node("Reshape", [hard.outputs[0], shape.outputs[0]], like=y)
+        edit.replace([y], back.outputs, [shape, flat, hard, back], node)
 
 
 def _weights_as_constants(model: ir.Model) -> list[str]:

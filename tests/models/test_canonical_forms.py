@@ -329,3 +329,12 @@ def test_a_product_of_stacks(case):
         assert operators(model) == ["Squeeze", "Squeeze", "Transpose", "MatMul", "Unsqueeze"]
     got, want = (in_reference(each, feeds)[0] for each in (ir.to_proto(model), source))
     assert got.shape == want.shape and np.abs(got - want).max() <= 2.0**-20
+
+
+@pytest.mark.parametrize("axis", ["", "<axis = 0>", "<axis = 1>", "<axis = 2>", "<axis = -1>"])
+@pytest.mark.parametrize("opset", [11, 12, 13])
+def test_hardmax_of_old_files_goes_over_all_axes_behind(opset, axis):
+    model = parsed("float[n, 3, 4] x", "float[n, 3, 4] y", f"y = Hardmax {axis} (x)", opset=opset)
+    feeds = {"x": floats(2, 3, 4)}
+    (want,), (y,) = in_onnxruntime(model, feeds), InferenceSession(model).run(None, feeds)
+    assert np.array_equal(y, want)
