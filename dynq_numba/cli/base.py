@@ -8,9 +8,12 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from ..graph.receipt import Receipt
 
 
 class Command(NamedTuple):
@@ -85,6 +88,18 @@ def progress_of_layers(quiet: bool) -> Callable[[int, int, str], None] | None:
             print(f"dynq: {done} of {layers} layers, {now - begun:.0f} s: {name}", file=sys.stderr, flush=True)
 
     return say
+
+
+def hints(receipt: Receipt) -> Iterator[str]:
+    """What a user may have expected otherwise of what was quantized."""
+    kept = [entry for entry in receipt.kept if entry.op_type == "Conv"]
+    size = sum(entry.bytes_before for entry in kept)
+    if not any(entry.op_type == "Conv" for entry in receipt.quantized) and 4 * size > receipt.bytes_before:
+        share = size / receipt.bytes_before
+        yield f"{len(kept)} convolutions stay in floats, {share:.0%} of the bytes of weights: --conv quantizes them"
+    before, after = receipt.source_bytes, receipt.artifact_bytes
+    if before is not None and after is not None and after >= before:
+        yield f"the file has not become smaller: {before:,} -> {after:,} bytes"
 
 
 def _umask() -> int:

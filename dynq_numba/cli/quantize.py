@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from .base import Command, apart, fraction, progress_of_layers
-
-if TYPE_CHECKING:
-    from ..graph.receipt import Receipt
-
+from .base import Command, apart, fraction, hints, progress_of_layers
 
 #: As dynq_numba/graph/formats has them, which is imported when it is needed.
 _FORMATS = ("dynq", "qdq", "nbits", "qoperator", "qoperator_u8s8")
@@ -33,18 +27,6 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--require-coverage", type=fraction, metavar="95%", help="fail below this part of the bytes")
     parser.add_argument("--json", metavar="FILE", help="write the receipt there, too; - is standard output")
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
-
-
-def _hints(receipt: Receipt) -> Iterator[str]:
-    """What a user may have expected otherwise."""
-    kept = [entry for entry in receipt.kept if entry.op_type == "Conv"]
-    size = sum(entry.bytes_before for entry in kept)
-    if not any(entry.op_type == "Conv" for entry in receipt.quantized) and 4 * size > receipt.bytes_before:
-        share = size / receipt.bytes_before
-        yield f"{len(kept)} convolutions stay in floats, {share:.0%} of the bytes of weights: --conv quantizes them"
-    before, after = receipt.source_bytes, receipt.artifact_bytes
-    if before is not None and after is not None and after >= before:
-        yield f"the file has not become smaller: {before:,} -> {after:,} bytes"
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -69,7 +51,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.json:
         Path(args.json).write_text(receipt.to_json() + "\n", "utf-8")
     print(receipt.summary() if args.quiet else receipt)
-    for line in _hints(receipt):
+    for line in hints(receipt):
         print(line)
     print(f"written to {out}")
 
