@@ -53,7 +53,7 @@ def _bytes(count: int) -> str:
 INFO = Command(
     "info", "the machine, the instruction set, whether kernels are compiled",
     (
-        ("dynq info", "what this machine is, and whether its kernels are compiled"),
+        ("dynq info", "the machine, and what is compiled"),
         ("dynq info --kernels", "the name of every kernel, too"),
     ),
     _arguments, _run,

@@ -38,7 +38,7 @@ def _rewrites(args: argparse.Namespace) -> None:
 
 
 def _contents(path: str) -> object:
-    if path.endswith(".onnx"):
+    if path.lower().endswith(".onnx"):
         from .. import onnx
 
         return onnx.inspect(path)
@@ -51,7 +51,7 @@ INSPECT = Command(
     "inspect", "what a file of weights or a model holds: names, kinds, shapes, schemes, bytes",
     (
         ("dynq inspect FILE", "what a .safetensors file holds"),
-        ("dynq inspect model.int8.onnx", "how each weight of an ONNX model is quantized, or why not"),
+        ("dynq inspect model.int8.onnx", "how each weight is quantized, or why not"),
         ("dynq inspect model.onnx --why Add_12", "whether that node was fused, or why not"),
         ("dynq inspect model.onnx --graph optimised.onnx", "the model as our session runs it"),
     ),

@@ -45,12 +45,14 @@ def _parser() -> Parser:
             epilog=_examples([command]), formatter_class=raw,
         )  # fmt: skip
         command.add_arguments(each)
-        each.set_defaults(run=command.run)
+        each.set_defaults(run=command.run, refuse=each.error)
     return parser
 
 
 def _line(error: BaseException) -> str:
     """An error's first line; of a child's traceback, which it may quote, the last one too."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
 
@@ -58,7 +60,9 @@ def _line(error: BaseException) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit status."""
     parser = _parser()
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        getattr(args, "refuse", parser.error)(f"unrecognized arguments: {' '.join(unknown)}")
     if args.command is None:
         parser.print_help()
         return FINE

@@ -13,9 +13,9 @@ _FORMATS = ("dynq", "qdq", "nbits", "qoperator", "qoperator_u8s8")
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="an ONNX file, opset 9 or newer")
-    parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default: MODEL.int8.onnx, .int4 …)")
+    parser.add_argument("-o", "--output", metavar="FILE", help="where it goes (default: MODEL.int8.onnx or such)")
     parser.add_argument("--recipe", metavar="TOML", help="ordered rules: which layer is quantized how")
-    parser.add_argument("--bits", type=int, default=8, choices=(8, 4, 32), help="of what no rule names (default 8)")
+    parser.add_argument("--bits", type=int, default=8, choices=(8, 4, 32), help="where no rule matches (default 8)")
     parser.add_argument("--granularity", choices=("per_channel", "per_tensor", "per_group"), help="what shares a scale")
     parser.add_argument("--group-size", type=int, choices=(32, 64, 128), help="values that share a scale")
     parser.add_argument("--x-bits", type=int, default=8, choices=(8, 16), help="of what weights are multiplied by")
@@ -35,7 +35,7 @@ def _run(args: argparse.Namespace) -> None:
 
     source = Path(args.model)
     kind = f".int{4 if args.bits == 4 else 8}" + (f".{args.format}" if args.format != "dynq" else "")
-    out = Path(args.output or source.with_name(f"{source.stem}{kind}{source.suffix}"))
+    out = Path(args.output or source.parent / f"{source.stem}{kind}{source.suffix}")
     apart(str(out), "--output", args.model)
     if args.json and args.json != "-":
         apart(args.json, "--json", args.model)
@@ -59,9 +59,11 @@ def _run(args: argparse.Namespace) -> None:
 QUANTIZE = Command(
     "quantize", "make the weights of an ONNX model int8 or int4, and account for each",
     (
-        ("dynq quantize model.onnx", "to model.int8.onnx, with a table of all weights"),
+        ("dynq quantize model.onnx", "to model.int8.onnx, and list its weights"),
         ("dynq quantize model.onnx -o small.onnx --bits 4", "in groups of 32"),
-        ("dynq quantize model.onnx --exclude head --require-coverage 95%", "as a step of a build"),
+        ("dynq quantize model.onnx --format qdq", "for other runtimes, such as OpenVINO"),
+        ("dynq quantize model.onnx --recipe recipe.toml", "some layers in another way than others"),
+        ("dynq quantize model.onnx --require-coverage 95%", "as a step of a build"),
     ),
     _arguments, _run,
 )  # fmt: skip

@@ -60,9 +60,9 @@ RUN = Command(
     "run", "run an ONNX model on arrays from a file",
     (
         ("dynq run model.int8.onnx --input x.npz --output y.npz", "results by the names of the outputs"),
-        ("dynq run model.onnx --input x.npz --repeat 100 --report", "how long it takes, and what each step is"),
+        ("dynq run model.onnx --input x.npz --repeat 100 --report", "how long it takes, and its steps"),
         ("dynq run model.onnx --input x.npz --times", "how long each step takes"),
-        ("dynq run theirs.onnx --input x.npz --semantics file", "all as the file of another quantizer says"),
+        ("dynq run theirs.onnx --input x.npz --semantics file", "all as another tool's file says"),
     ),
     _arguments, _run,
 )  # fmt: skip

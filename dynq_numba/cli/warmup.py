@@ -62,11 +62,11 @@ def _models(args: argparse.Namespace) -> None:
 WARMUP = Command(
     "warmup", "compile every kernel ahead, into the disk cache",
     (
-        ("dynq warmup", "compile everything for this machine into the cache (in a container's build step)"),
+        ("dynq warmup", "everything, as in a container's build"),
         ("dynq warmup --quiet", "the same, without the list"),
         ("dynq warmup --jobs 4", "in four processes at the same time"),
         ("dynq warmup model.int8.onnx", "what this model needs, only"),
-        ("dynq warmup model.int8.onnx --shape input_ids=1x128", "the same, for inputs of these lengths"),
+        ("dynq warmup model.int8.onnx --shape input_ids=1x128", "for inputs of these lengths"),
     ),
     _arguments, _run,
 )  # fmt: skip

@@ -104,6 +104,8 @@ def parsed(text: str) -> Any:
         raise ValueError("it is nested too deep") from None
 
 
+#: How an ONNX model begins: with its version.
+ONNX = b"\x08"
 #: How other files begin.
 _OTHERS = {
     b"PK\3\4": "a zip archive, such as torch.save and numpy.savez write",
@@ -112,24 +114,29 @@ _OTHERS = {
     b"GGUF": "a GGUF file",
     b"\x89HDF": "an HDF5 file",
     b"version https://git-lfs": "a pointer of Git LFS, which `git lfs pull` replaces by the file",
+    ONNX: "an ONNX model, which dynq_numba.onnx is for",
     b"{": "JSON",
     b"<": "HTML or XML",
 }
 
 
-def _looks_like(content: Any) -> str:
+def _unlike(content: Any) -> str:
     if not len(content):
         return ": it is empty"
-    start = bytes(content[:32])
+    return looks_like(bytes(content[:32])) or ": it begins with other bytes"
+
+
+def looks_like(start: bytes) -> str:
+    """What a file is known as that begins so, as the end of a sentence; nothing where that is unknown."""
     looks = next((what for magic, what in _OTHERS.items() if start.startswith(magic)), None)
-    return f", but looks like {looks}" if looks else ": it begins with other bytes"
+    return f", but looks like {looks}" if looks else ""
 
 
 def read(content: Any) -> tuple[dict[str, Any], int]:
     """The checked header of a file, and where data begins; `content` is the file's bytes, such as its map."""
     length = int.from_bytes(content[:8], "little")
     if bytes(content[8:9]) != b"{" or length > MOST_HEADER:
-        raise ValueError(f"this is no safetensors file{_looks_like(content)}")
+        raise ValueError(f"this is no safetensors file{_unlike(content)}")
     if 8 + length > len(content):
         raise ValueError(f"it ends within its header, which has {length} bytes: of the file there are {len(content)}")
     raw = bytes(content[8 : 8 + length])

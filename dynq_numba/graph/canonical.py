@@ -38,7 +38,9 @@ def canonical(model: ir.Model, name: str = "model") -> tuple[ir.Model, list[str]
     notes = _weights_as_constants(model)
     ours = RECEIPT in model.metadata_props  # else functions of that domain are somebody else's
     if ours:
-        notes.append(f"the model had been quantized before: its functions of domain {DOMAIN} stay")
+        has = any(function.domain == DOMAIN for function in model.functions.values())
+        stays = f"its functions of domain {DOMAIN} stay" if has else "what is integers stays"
+        notes.append(f"the model had been quantized before: {stays}")
     common.InlinePass(lambda function: not (ours and function.domain == DOMAIN))(model)
     for warning in _wrong_grus(model):
         warnings.warn(warning, stacklevel=2)

@@ -238,7 +238,7 @@ class _Quantizer:
     def others(self, layers: Collection[ir.Node] = ()) -> Iterator[tuple[ir.Node, ir.Value]]:
         """Weights of nodes that are none of these layers."""
         for node in self.order:
-            if node.graph is None or node in layers or self.is_constant(node):
+            if node.graph is None or node in layers or node.domain == DOMAIN or self.is_constant(node):
                 continue
             for value in node.inputs:
                 if value is None or value in self.seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -163,10 +164,14 @@ class Receipt:
             ).rstrip()
             for row in rows
         ]
-        return "\n".join([*lines, "", self.summary(), *self.notes])
+        notes = [line for note in self.notes for line in textwrap.wrap(note, _WIDTH, **_FOLDED)]
+        return "\n".join([*lines, "", self.summary(), *notes])
 
 
 _HEAD = ("weight", "operator", "shape", "scheme", "exact", "why", "bytes", "after", "error")
+#: Characters of a line of notes, and how longer ones go on.
+_WIDTH = 100
+_FOLDED: dict[str, Any] = {"subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
 #: Columns of text; the others are numbers.
 _TEXT = 6
 

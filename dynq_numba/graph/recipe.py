@@ -121,17 +121,17 @@ def read_recipe(source: str | PathLike[str] | Mapping[str, Any] | None, operator
     if isinstance(source, Mapping):
         given, name = source, "recipe"
     else:
-        name = str(source)
+        name = f"recipe {source}"
         try:
             given = tomllib.loads(Path(source).read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"recipe {name}: {error}") from error
+            raise ValueError(f"{name}: {error}") from error
     if set(given) - {"rule", "attention"} or not isinstance(given.get("rule", []), list):
-        raise ValueError(f"recipe {name}: holds attention and [[rule]] tables only; got {_keys(given)}")
+        raise ValueError(f"{name}: holds attention and [[rule]] tables only; got {_keys(given)}")
     attention = given.get("attention")
     if attention not in (None, *ATTENTION_BITS):
-        raise ValueError(f"recipe {name}: attention must be 8 or 32; got {checks.describe(attention)}")
-    rules = [_rule(f"recipe {name}, rule {i}", each, operators) for i, each in enumerate(given.get("rule", []), 1)]
+        raise ValueError(f"{name}: attention must be 8 or 32; got {checks.describe(attention)}")
+    rules = [_rule(f"{name}, rule {i}", each, operators) for i, each in enumerate(given.get("rule", []), 1)]
     return Given(rules, attention)
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -17,6 +18,7 @@ import onnx
 import onnx_ir as ir
 
 from ..arguments import checks
+from ..files.container import ONNX, looks_like
 from ..files.pages import release
 from ..graph.canonical import RUNTIME
 from ..graph.constants import NodeError
@@ -32,6 +34,8 @@ MOST_INSIDE = 1_800_000_000
 MAPPED = 1 << 24
 #: Bytes of a model's weights from which on those of its artifact wait on disk until they are written.
 SPILLED = 1 << 28
+#: Characters of what the checker says is wrong.
+_LONGEST = 400
 #: Of a model that was read, in its `meta`: the files that its weights lie in.
 _MAPS = "dynq.maps"
 #: What finds an external tensor.
@@ -123,7 +127,8 @@ def _valid(name: str, source: Callable[[], ir.Model]) -> ir.Model:
     except MemoryError:
         raise
     except Exception as error:  # protobuf, the checker and onnx_ir have kinds of their own
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        told = " ".join(str(error).replace("\n\n==> Context:", ";").split())  # the checker's are of several lines
+        reason = textwrap.shorten(told, _LONGEST, placeholder=" …") or type(error).__name__
         raise ValueError(f"{name} is no valid ONNX model: {reason}") from error
 
 
@@ -135,7 +140,17 @@ def _read(data: Any, folder: Path | None) -> ir.Model:
     def found(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
         return maps.inside(tensor) if tensor.location == wire.INSIDE else maps.outside(tensor)
 
-    return _model(onnx.ModelProto.FromString(inside), maps, found)
+    return _model(_parsed(inside), maps, found)
+
+
+def _parsed(data: bytes) -> onnx.ModelProto:
+    try:
+        return onnx.ModelProto.FromString(data)
+    except MemoryError:
+        raise
+    except Exception as error:  # protobuf's own kind
+        looks = "" if data.startswith(ONNX) else looks_like(data[:32])
+        raise ValueError(f"it is no ONNX file{looks}" if looks else "it is cut off or damaged") from error
 
 
 def _copied(model: ir.Model) -> ir.Model:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..graph.foreign.inventory import NOTE, integer_weights
 from ..graph.model import RECEIPT
 from ..graph.receipt import Receipt
 from . import files
-from .quantize import quantize
+from .quantize import FLOATS, quantize
 
 
 def inspect(model: Any) -> Receipt:
@@ -48,6 +49,7 @@ def inspect(model: Any) -> Receipt:
     text = found.metadata_props.get(RECEIPT)
     if text is None:
         receipt = quantize(model, bits=32)
+        receipt.entries = [replace(each, reason="") if each.reason == FLOATS else each for each in receipt.entries]
         theirs = integer_weights(found)
         receipt.entries += theirs
         receipt.notes += [f"{len(theirs)} {NOTE}"] if theirs else []

@@ -69,7 +69,8 @@ def why(model: Any, node: str, out: str | PathLike[str] | None = None) -> list[s
     before, made, notes = _optimised(model, out)
     about = [note for note in notes if node in (note.node, note.result, *note.nodes)]
     if node not in before and not about:
-        raise ValueError(f"node must be one of {', '.join(before[:8])}{', …' * (len(before) > 8)}; got {node!r}")
+        near = [name for name in before if node and name.startswith(node)] or before
+        raise ValueError(f"node must be one of {', '.join(near[:8])}{', …' * (len(near) > 8)}; got {node!r}")
     lines = [f"{note.rewrite}: {_outcome(note, node)}" for note in about]
     if node in before:
         found = [_place(each, node) for each in nodes(made) if node in fused_from(each)]

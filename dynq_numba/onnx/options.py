@@ -35,9 +35,10 @@ def thread_count(threads: Any, options: Any) -> int:
     """The most threads; 0 chooses. Options may stand in the place of `threads`."""
     if hasattr(threads, "intra_op_num_threads"):
         threads, options = None, threads
+    name = "threads"
     if threads is None and options is not None:
-        threads = getattr(options, "intra_op_num_threads", 0) or None
-    return 0 if threads is None else checks.thread_count("threads", threads)
+        name, threads = "intra_op_num_threads", getattr(options, "intra_op_num_threads", 0) or None
+    return 0 if threads is None else checks.thread_count(name, threads)
 
 
 def check_providers(providers: Sequence[Any] | None) -> None:

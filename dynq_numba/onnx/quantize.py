@@ -23,7 +23,7 @@ from ..planning.caches import caches, origin
 from . import files
 
 #: Reasons that are a user's own will, with which `strict` is content.
-_EXCLUDED, _FLOATS, _NO_CONV = "excluded", "bits=32", "convolutions are quantized with conv=True"
+_EXCLUDED, FLOATS, _NO_CONV = "excluded", "bits=32", "convolutions are quantized with conv=True"
 
 
 class CoverageError(ValueError):
@@ -128,7 +128,7 @@ def quantize(
     given = read_recipe(recipe, OPERATORS)
     excluded = [Rule(Scheme.of(FLOAT), match, reason=_EXCLUDED) for match in patterns("exclude", exclude)]
     rules = [*excluded, *given.rules]
-    default = [Rule(Scheme.of(bits, granularity, group_size, x_bits), reason=_FLOATS)]
+    default = [Rule(Scheme.of(bits, granularity, group_size, x_bits), reason=FLOATS)]
     if default[0].scheme not in (Scheme(), Scheme.of(FLOAT)):  # what has one way only keeps it
         default.insert(0, Rule(Scheme(), ops=("Gather", "LSTM", "GRU", "RNN", "Conv")))
     if not conv:
@@ -199,7 +199,7 @@ def _fraction(name: str, value: Any) -> None:
 
 
 def _insist(receipt: Receipt, strict: bool, coverage: float | None) -> None:
-    willed = {_EXCLUDED, _FLOATS, _NO_CONV, Rule.reason, NOT_INCLUDED.reason}
+    willed = {_EXCLUDED, FLOATS, _NO_CONV, Rule.reason, NOT_INCLUDED.reason}
     against = [entry for entry in receipt.kept if entry.reason not in willed]
     if strict and against:
         some = "; ".join(f"{entry.weight}: {entry.reason}" for entry in against[:10])

@@ -51,6 +51,7 @@ def test_help_lists_all_of_it(capsys):
     assert cli.main([]) == 0
     text = capsys.readouterr().out
     assert all(line in text for command in COMMANDS for line, _ in command.examples)
+    assert max(map(len, text.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(("line", "told"), [

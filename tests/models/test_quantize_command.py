@@ -55,8 +55,11 @@ def test_the_name_of_the_artifact_tells_the_bits(path):
     (["--exclude", "head", "--require-coverage", "95%"], 1, "dynq: coverage is 50.0%; at least 95.0% is required\n"),
     (["--include", "tail"], 1, "dynq: include 'tail' matches no layer; layers are w, head\n"),
     (["-o", "MODEL"], 1, "dynq: --output must be another file than MODEL\n"),
-    (["--recipe", "absent.toml"], 1, "dynq: [Errno 2] No such file or directory: 'absent.toml'\n"),
+    (["--recipe", "absent.toml"], 1, "dynq: absent.toml: No such file or directory\n"),
     (["--require-coverage", "much"], 2, "argument --require-coverage: must be a percentage such as 95%; got 'much'"),
+    (["--thread", "2"], 2, "dynq quantize: unrecognized arguments: --thread 2; see dynq quantize --help\n"),
+    (["--format", "QDQ"], 2, "argument --format: invalid choice: 'QDQ'"),
+    (["--format", "qoperator", "--bits", "4"], 1, "dynq: format='qoperator' has weights of 8 bits"),
     (["--bits", "5"], 2, "argument --bits: invalid choice: "),
 ])  # fmt: skip
 def test_what_goes_wrong_is_one_line_and_a_status(path, capsys, arguments, status, message):
@@ -70,6 +73,18 @@ def test_what_goes_wrong_is_one_line_and_a_status(path, capsys, arguments, statu
     err = capsys.readouterr().err
     assert message.replace("MODEL", str(path)) in err and err.count("\n") == 1
     assert sorted(each.name for each in path.parent.iterdir()) == ["model.onnx"]
+
+
+def test_a_folder_is_no_model(path, capsys, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    assert main(["quantize", "."]) == 1
+    assert capsys.readouterr().err == "dynq: .: Is a directory\n"
+
+
+def test_lines_of_notes_fit_a_terminal(path, capsys):
+    assert main(["quantize", str(path), "--format", "qdq"]) == 0
+    notes = capsys.readouterr().out.rpartition("weights quantized")[2].splitlines()[1:-1]
+    assert len(notes) > 1 and all(len(line) <= 100 for line in notes) and notes[1].startswith("  ")
 
 
 def test_the_packages_that_are_not_there_are_named(path, capsys, monkeypatch):
@@ -89,6 +104,10 @@ def test_inspect_prints_the_receipt_of_an_artifact_and_the_weights_of_a_model(pa
     assert main(["inspect", made, str(path)]) == 0
     artifact, _, source = capsys.readouterr().out.partition("\n\nweight")
     assert f"{artifact}\n" == printed and "0 of 2 weights quantized" in source and source.count("float32") == 2
+    assert "bits=32" not in source  # nobody asked for it
+    capital = path.with_name("MODEL.ONNX")
+    capital.write_bytes(path.read_bytes())
+    assert main(["inspect", str(capital)]) == 0 and "0 of 2" in capsys.readouterr().out
     model = onnx.load(made)
     model.metadata_props[0].value = "{}"
     onnx.save(model, made)

@@ -79,19 +79,19 @@ def test_a_rule_that_others_hide_is_told(model):
         ({"exclude": "third"}, "rule 'third' matches no layer; layers are first, second, head, words"),
         ({"include": ["first", "third"]}, "include 'third' matches no layer"),
         ({"recipe": {"rule": [{"match": "first"}, {"op": "Conv"}]}}, "rule '' Conv matches no layer"),
-        ({"recipe": {"rule": [{"matches": "first"}]}}, "recipe recipe, rule 1: unknown matches; a rule has match, op"),
+        ({"recipe": {"rule": [{"matches": "first"}]}}, "recipe, rule 1: unknown matches; a rule has match, op"),
         ({"recipe": {"rule": [{"match": "first"}, {"op": "Matmul"}]}},
-         "recipe recipe, rule 2: op must be one or a list of MatMul, Gemm, LSTM, GRU, RNN, Conv, Gather; got 'Matmul'"),
-        ({"recipe": {"rule": [{"op": 3}]}}, "recipe recipe, rule 1: op must be one or a list of MatMul, .*; got 3"),
-        ({"recipe": {"rule": [{"bits": 5}]}}, "recipe recipe, rule 1: bits must be one of"),
-        ({"recipe": {"rule": {"bits": 8}}}, r"recipe recipe: holds attention and \[\[rule\]\] tables only"),
-        ({"recipe": {"attention": 4}}, "recipe recipe: attention must be 8 or 32; got"),
+         "recipe, rule 2: op must be one or a list of MatMul, Gemm, LSTM, GRU, RNN, Conv, Gather; got 'Matmul'"),
+        ({"recipe": {"rule": [{"op": 3}]}}, "recipe, rule 1: op must be one or a list of MatMul, .*; got 3"),
+        ({"recipe": {"rule": [{"bits": 5}]}}, "recipe, rule 1: bits must be one of"),
+        ({"recipe": {"rule": {"bits": 8}}}, r"recipe: holds attention and \[\[rule\]\] tables only"),
+        ({"recipe": {"attention": 4}}, "recipe: attention must be 8 or 32; got"),
         ({"bits": 3}, "bits must be one of"),
         ({"x_bits": 12}, "x_bits must be one of 8, 16; got int 12"),
         ({"x_bits": 16, "bits": 4}, "x_bits=16 goes with bits=8; got bits=4"),
         ({"x_bits": 16, "bits": 32}, "bits=32 stays float32, without granularity, group_size or x_bits"),
         ({"x_bits": 16, "group_size": 32}, "x_bits=16 goes with granularity=\"per_channel\" or \"per_tensor\""),
-        ({"recipe": {"rule": [{"bits": 4, "x_bits": 16}]}}, "recipe recipe, rule 1: x_bits=16 goes with bits=8"),
+        ({"recipe": {"rule": [{"bits": 4, "x_bits": 16}]}}, "recipe, rule 1: x_bits=16 goes with bits=8"),
         ({"group_size": 48}, "group_size must be one of"),
         ({"granularity": "per_channel", "group_size": 32}, 'group_size=32 goes with granularity="per_group"'),
         ({"exclude": "("}, "exclude must be a regular expression; got '\\('"),
@@ -121,6 +121,14 @@ def test_a_file_that_is_no_model(tmp_path):
     path.write_bytes(b"\x00garbage" * 100)
     with pytest.raises(ValueError, match=r"x\.onnx is no valid ONNX model: "):
         quantize(path)
+    for content, told in ((b"\x08\x09\x3a\x90", "cut off or damaged"), (b"version https://git-lfs.", "Git LFS")):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"x\.onnx is no valid ONNX model: it is .*{told}"):
+            quantize(path)
+    proto = parsed("float[n] x", "float[n] y", "y = Relu (x)")
+    proto.graph.node[0].input[0] = "absent"
+    with pytest.raises(ValueError, match=r"input 'absent' of node: .*Relu.* is not output of any previous nodes\.$"):
+        quantize(proto)
 
 
 def test_the_four_forms_of_a_model_give_the_same_artifact_twice(model, tmp_path):

@@ -148,6 +148,9 @@ def test_calls_written_for_onnxruntime():
     session = InferenceSession(model, options, providers=["CUDAExecutionProvider", "CPUExecutionProvider"])
     assert session.get_providers() == ["CPUExecutionProvider"] and session.get_modelmeta().graph_name == "g"
     assert np.array_equal(session.run([], {"x": x.tolist()}, None)[0], -x)
+    options.intra_op_num_threads = -1
+    with pytest.raises(ValueError, match="intra_op_num_threads must be from 1 to"):
+        InferenceSession(model, options)
     with pytest.raises(ValueError, match="providers must have"):
         InferenceSession(model, providers=["CUDAExecutionProvider"])
     for feeds in (None, [x]):

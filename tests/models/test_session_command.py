@@ -62,6 +62,8 @@ def test_inspect_says_why_and_writes_the_graph(path, model, capsys):
     assert any(line.startswith("activation: part of Silu, from ") for line in out)
     assert main(["inspect", str(path), "--why", "nobody"]) == 1
     assert "'nobody'" in capsys.readouterr().err
+    assert main(["inspect", str(path), "--why", "gat"]) == 1  # those that begin so are offered
+    assert capsys.readouterr().err == "dynq: node must be one of gate; got 'gat'\n"
 
 
 def test_inspect_says_what_python_computes(tmp_path, capsys):

@@ -149,6 +149,10 @@ def test_an_artifact_keeps_its_functions_when_it_is_quantized_again(bits):
     made, receipt = compared(once, {"x": floats(3, 64), "z": floats(2, 64)})
     assert [node.op_type for node in made.graph.node] == ["Linear" if bits == 8 else "LinearGroup32", "Linear"]
     assert receipt.notes == ["the model had been quantized before: its functions of domain dynq stay"]
+    again = quantize(made, bits=bits)
+    assert not again.entries  # nor are the scales of its functions weights of a float operator
+    again = quantize(quantize(source, format="qdq").model)
+    assert not again.entries and again.notes[0] == "the model had been quantized before: what is integers stays"
 
 
 def test_what_no_table_needs_is_not_kept_in_memory():
