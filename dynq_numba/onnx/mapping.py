@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 import onnx_ir as ir
 
-from ..files.pages import release
+from ..files.pages import Pages, release
 from .wire import LARGE, data_of
 
 #: Where weights begin in a file that is written: pages.
@@ -72,7 +72,7 @@ class Maps:
             release(np.frombuffer(each, np.uint8))
 
 
-def map_file(path: Path) -> mmap.mmap | bytes:
+def map_file(path: Path) -> Pages | bytes:
     """The bytes of a file: mapped, where it is one that can be."""
     found, _ = _mapped(path)
     return b"" if found is None else found
@@ -94,7 +94,7 @@ def _place(tensor: ir.ExternalTensor, folder: Path) -> Path:
     return place
 
 
-def _mapped(path: Path) -> tuple[mmap.mmap | None, int]:
+def _mapped(path: Path) -> tuple[Pages | None, int]:
     """A file's pages, and their bytes; None where it has none."""
     # a pipe would wait for who writes to it
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -103,7 +103,7 @@ def _mapped(path: Path) -> tuple[mmap.mmap | None, int]:
         if not stat.S_ISREG(found.st_mode):
             raise ValueError(f"{path} must be a file; it is none")
         size = found.st_size
-        return (mmap.mmap(handle, size, access=mmap.ACCESS_READ) if size else None), size
+        return (Pages(handle, size, access=mmap.ACCESS_READ) if size else None), size
     finally:
         os.close(handle)
 
@@ -150,5 +150,5 @@ class Spill:
         self._file.seek(begin)
         self._file.write(data)
         self._file.flush()
-        found = mmap.mmap(self._file.fileno(), len(data), access=mmap.ACCESS_READ, offset=begin)
+        found = Pages(self._file.fileno(), len(data), access=mmap.ACCESS_READ, offset=begin)
         return _of_bytes(np.frombuffer(found, np.uint8), tensor.dtype, tensor.shape.numpy(), tensor.name)

@@ -78,6 +78,19 @@ def test_weights_of_a_mapped_file_are_not_read(tmp_path, small_limits):
             value.const_value.numpy()[0] = 0
 
 
+def test_maps_of_the_caller_keep_what_is_in_memory_only(tmp_path):
+    """Of his model: pages that he has changed are in no file, and must not be let go of."""
+    made, path, want = ir.from_proto(model()), tmp_path / "weights", in_onnxruntime(model(), FEEDS)[0]
+    weight = made.graph.initializers["w0"].const_value.numpy()
+    np.zeros_like(weight).tofile(path)
+    mapped = np.memmap(path, np.float32, "c", shape=weight.shape)
+    mapped[:] = weight
+    made.graph.initializers["w0"].const_value = ir.tensor(np.asarray(mapped), name="w0")
+    assert np.allclose(InferenceSession(made).run(None, FEEDS)[0], want, rtol=1e-4, atol=1e-4)
+    quantize(made, tmp_path / "int8.onnx")
+    assert np.array_equal(mapped, weight)
+
+
 def test_what_is_streamed_is_what_protobuf_writes(tmp_path, small_limits):
     made = ir.from_proto(model())
     whole = ir.to_proto(made).SerializeToString(deterministic=True)
