@@ -100,3 +100,17 @@ def test_c_of_a_value_for_each_row(rows: int):
     model, feeds = of_nodes(nodes, ("x", FLOAT, [rows, 8]), [rows, 3], **arrays), {"x": normal(rows, 8)}
     (want,), (ours,) = in_onnxruntime(model, feeds), InferenceSession(model).run(None, feeds)
     near(ours, want, 0.02)
+
+
+@pytest.mark.parametrize("shape", [[0, 4], [0, -1], [-1, 4], [8, 4], [2, 4, 4], [2, 0, 4]])
+def test_rows_behind_a_reshape(shape: list[int]):
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "scale"], ["rows"], axis=0),
+        helper.make_node("Reshape", ["rows", "to"], ["w"]), helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]  # fmt: skip
+    arrays = {"q": whole(-127, 128, 8, 4).astype(np.int8), "scale": normal(8) ** 2}
+    x = normal(3, 8 if len(shape) == 2 else 4)
+    given, feeds = ("x", FLOAT, list(x.shape)), {"x": x}
+    model = of_nodes(nodes, given, [None] * len(shape), **arrays, to=np.array(shape))
+    (want,), (ours,) = in_onnxruntime(model, feeds), InferenceSession(model).run(None, feeds)
+    near(ours, want, 0.02)

@@ -100,6 +100,7 @@ def _of_rows(found: Integers, shape: np.ndarray) -> Integers | None:
     whole, scale = found
     if whole.ndim != 2 or scale.shape not in ((len(whole), 1), (1, 1)) or shape[-1] != whole.shape[1]:
         return None
+    shape = np.where(shape == 0, (*whole.shape, *shape)[: len(shape)], shape)  # 0 is as long as before
     whole = whole.reshape(shape)
     return Integers(whole, scale.reshape(*whole.shape[:-1], 1) if len(scale) > 1 else scale.reshape((1,) * whole.ndim))
 
