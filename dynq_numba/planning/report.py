@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +28,10 @@ _EXACT = {
 }  # fmt: skip
 #: Runs that are timed: at least so many, and then as many as take so many seconds, up to so many. The first are not.
 _LEAST, _SECONDS, _MOST, _WARM = 5, 0.5, 50, 2
+
+
+#: Characters of a line of a printed report, and the fewest that names of nodes are folded to.
+_WIDTH, _NARROW = 100, 40
 
 
 class ReportStep(NamedTuple):
@@ -85,9 +90,10 @@ class Report(list[ReportStep]):
         time_of = (lambda us: f"{us:>9}  ") if timed else (lambda us: "")
         lines = [f"{time_of('µs')}{'step':<{width}}  invariant  nodes"]
         for step in self:
-            name = ", ".join(step.nodes) + (f" ({step.why})" if step.why else "")
             us = "" if step.us is None else f"{step.us:.1f}"
-            lines.append(f"{time_of(us)}{step.kernel:<{width}}  {'yes' if step.invariant else 'no':<9}  {name}")
+            start = f"{time_of(us)}{step.kernel:<{width}}  {'yes' if step.invariant else 'no':<9}  "
+            first, *more = _folded(step, _WIDTH - len(start))
+            lines += [f"{start}{first}".rstrip(), *(f"{'':{len(start)}}{line}" for line in more)]
         kinds = self.kinds
         fused = f" ({kinds['fused']} of several nodes)" if kinds["fused"] else ""
         lines.append(f"{kinds['kernel'] + kinds['fused']} steps by kernels{fused}, {kinds['python']} in Python")
@@ -97,6 +103,17 @@ class Report(list[ReportStep]):
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def _folded(step: ReportStep, width: int) -> list[str]:
+    """Lines of the nodes of a step, and why it is what it is, which is a line of its own where it does not fit."""
+    lines = textwrap.wrap(", ".join(step.nodes), max(width, _NARROW), break_long_words=False, break_on_hyphens=False)
+    lines = lines or [""]
+    if step.why and len(lines[-1]) + len(step.why) + 3 <= width:
+        lines[-1] += f" ({step.why})"
+    elif step.why:
+        lines.append(f"({step.why})")
+    return lines
 
 
 def report_of(plan: Plan | Interpreted) -> Report:
