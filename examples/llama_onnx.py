@@ -148,7 +148,7 @@ def compare(config: llama.Config, decoder: Decoder, bits: int, ids: NDArray[np.i
     session, by_hand = (1e3 * statistics.median(each) for each in zip(*times, strict=True))
     ratio = statistics.median(a / b for a, b in times)
     error = float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
-    print(f"  a step   session {session:.2f} ms, by hand {by_hand:.2f} ms: {ratio:.3f} of it (median of {steps})")
+    print(f"  a step   session {session:.2f} ms, by hand {by_hand:.2f} ms; ratio {ratio:.3f} (medians of {steps})")
     print(f"  {same} of {steps} tokens are the same; the last logits differ by {error:.1e}")
 
 
@@ -167,7 +167,10 @@ def main(argv: list[str] | None = None) -> int:
     add("--compare", action="store_true", help="run beside the loop by hand of examples/llama.py")
     args = arguments.parse_args(argv)
     config = llama.Config(args.layers, args.dim, args.ffn, args.heads, args.kv_heads, args.vocab)
-    model = onnx_model(config, llama.random_tensors(config, args.seed))
+    try:
+        model = onnx_model(config, llama.random_tensors(config, args.seed))
+    except ValueError as error:  # sizes that do not go together
+        arguments.error(str(error))
     if args.save:
         ir.save(model, args.save)
     if args.bits != 32:
