@@ -38,10 +38,10 @@ def scatter(record, threads):
     whole = not is_null(s.starts)
     for b in range(s.batch):  # nothing is written where a place is wrong
         start = load_int(s.starts, b) if whole else 0
-        if start < 0 or (s.circular == 0 and start + rows > room) or (room == 0 and rows > 0):
+        if start < 0 or (s.circular == 0 and start > room - rows) or (room == 0 and rows > 0):
             return BAD_INDEX
     for b in range(s.batch):
-        start = load_int(s.starts, b) if whole else 0
+        start = (load_int(s.starts, b) if whole else 0) % max(room, 1)
         for h in range(s.heads):
             to = offset(s.target, b * s.target_batch + h * s.target_head)
             source = offset(s.source, b * s.source_batch + h * s.source_head)

@@ -208,7 +208,8 @@ def test_what_it_does_not_do(why, options):
 SCATTER = "float[b, 2, t, 4] past, float[b, 2, s, 4] x, int64[b] at", "float[b, 2, t, 4] y"
 
 
-@pytest.mark.parametrize("mode, places", [("linear", [0, 3, 6]), ("circular", [7, 2, 9])])
+@pytest.mark.parametrize("mode, places", [("linear", [0, 3, 6]), ("circular", [7, 2, 9]),
+                                          ("circular", [1 << 40, 8, (1 << 63) - 1])])  # fmt: skip
 def test_tensor_scatter(mode, places):
     model = parsed(*SCATTER, f'y = TensorScatter <mode = "{mode}"> (past, x, at)', opset=24)
     session, past, at = InferenceSession(model), floats(3, 2, 8, 4), np.array(places)
@@ -226,7 +227,7 @@ def test_tensor_scatter_beyond_the_cache_writes_nothing():
     session = InferenceSession(parsed(*SCATTER, "y = TensorScatter (past, x, at)", opset=24))
     past, x = floats(2, 2, 8, 4), floats(2, 2, 3, 4)
     own = past.copy()
-    for at in ([0, 6], [-1, 0], [8, 0]):
+    for at in ([0, 6], [-1, 0], [8, 0], [0, (1 << 63) - 1], [(1 << 63) - 2, 0], [-(1 << 63), 0]):
         with pytest.raises(ValueError, match="there is no such place in the cache"):
             session.run(None, {"past": own, "x": x, "at": np.array(at)}, out={"y": own})
         assert same(own, past)
