@@ -27,7 +27,8 @@ def test_it_writes_beside_the_model_and_prints_the_receipt(path, capsys):
     assert main(["quantize", str(path)]) == 0
     out, err = capsys.readouterr()
     made = onnx.load(path.with_name("model.int8.onnx"))
-    assert [node.domain for node in made.graph.node] == ["dynq", "dynq"] and not err
+    assert [node.domain for node in made.graph.node] == ["dynq", "dynq"]
+    assert all("compiling took" in line or " layers, " in line for line in err.splitlines()), err  # on a slow machine
     assert "int8_per_channel" in out and out.endswith(f"written to {path.with_name('model.int8.onnx')}\n")
 
 
