@@ -8,6 +8,7 @@ import onnx_ir as ir
 from onnx import defs, version_converter
 from onnx_ir.passes import common
 
+from .constants import Constants
 from .expand import expand
 from .model import DOMAIN, IR_VERSION, OPSET, RECEIPT, SMALL_BYTES, relaxed, weights_back, weights_led_past
 from .names import nodes
@@ -49,6 +50,8 @@ def canonical(model: ir.Model, name: str = "model") -> tuple[ir.Model, list[str]
         _flat_hardmaxes(model)
     if version < OPSET:
         model = _raised(model, name)
+    if version < 11:
+        _old_resizes(model)
     explicit_pads(model)
     for note in expand(model, RUNTIME) + expand(model, "", WEIGHTED):
         if note.reason:
@@ -77,6 +80,17 @@ def _is_as_new(model: ir.Model, version: int) -> bool:
         )
     except defs.SchemaError:
         return False
+
+
+def _old_resizes(model: ir.Model) -> None:
+    """Resize and Upsample before opset 11 start at the first pixel: onnx's converter says nothing of it."""
+    constants = Constants(model)
+    for node in nodes(model):
+        if node.domain == "" and node.op_type == "Resize" and "coordinate_transformation_mode" not in node.attributes:
+            scales = constants.array(node.inputs[2]) if len(node.inputs) > 2 else None
+            shrinks = scales is not None and bool((scales <= 1).all())
+            given = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "ceil" if shrinks else "floor"}
+            node.attributes.update({key: ir.AttrString(key, value) for key, value in given.items()})
 
 
 def _flat_hardmaxes(model: ir.Model) -> None:

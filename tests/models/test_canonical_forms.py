@@ -338,3 +338,16 @@ def test_hardmax_of_old_files_goes_over_all_axes_behind(opset, axis):
     feeds = {"x": floats(2, 3, 4)}
     (want,), (y,) = in_onnxruntime(model, feeds), InferenceSession(model).run(None, feeds)
     assert np.array_equal(y, want)
+
+
+@pytest.mark.parametrize("scales", [[1, 1, 2, 2], [1, 1, 1.5, 3], [1, 1, 0.6, 0.6], [1, 1, 0.5, 1], [1, 1, 2.3, 1]])
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("opset, operator", [(9, "Upsample"), (10, "Resize")])
+def test_images_of_old_files_start_at_the_first_pixel(opset, operator, mode, scales):
+    if operator == "Upsample" and min(scales) < 1:
+        pytest.skip("it only makes images larger")
+    model = parsed("float[n, 2, 5, 7] x", "float[n, 2, h, w] y", f'y = {operator} <mode = "{mode}"> (x, scales)',
+                   opset=opset, scales=np.array(scales, F32))  # fmt: skip
+    feeds = {"x": floats(2, 2, 5, 7)}
+    (want,), (y,) = in_onnxruntime(model, feeds), InferenceSession(model).run(None, feeds)
+    assert y.shape == want.shape and np.allclose(y, want, atol=1e-5)
