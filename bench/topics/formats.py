@@ -11,18 +11,16 @@ format dynq, where attention is float32 as it is elsewhere.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.harness import machine, plan
+from bench.harness import machine
 from bench.harness.awake import Awake
 from bench.harness.disturbance import quiet_part
 from bench.harness.remote import Failed, Remote
@@ -136,25 +134,12 @@ def _files(case: model_files.Case, threads: int, folder: Path) -> dict[str, Path
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench formats", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("cases", nargs="*", metavar="WORD", help=f"of {'; '.join(CASES)}")
-    parser.add_argument("--threads", type=int, default=plan.thread_counts()[-1], help="(default: all)")
-    parser.add_argument("--smoke", action="store_true", help="a tiny model, one round")
-    parser.add_argument("--quick", action="store_true", help="3 rounds")
-    parser.add_argument("--write", action="store_true", help="keep the record, and fill in docs/howto/formats.md")
-    args = parser.parse_args(argv)
-    cases = model_files.SMOKE if args.smoke else CASES
-    chosen = {name: case for name, case in cases.items() if not args.cases or any(w in name for w in args.cases)}
-    if not chosen:
-        parser.error(f"no case has one of {', '.join(args.cases)}; there are: {'; '.join(cases)}")
-    rounds = 1 if args.smoke else models.QUICK if args.quick else models.ROUNDS
+    args, chosen, cases, rounds = models.asked(argv, "formats", __doc__, CASES, "docs/howto/formats.md")
     groups = []
     with Awake(), tempfile.TemporaryDirectory() as folder:
         for name, case in chosen.items():
             print(f"formats: {name}, {args.threads} threads", file=sys.stderr, flush=True)
-            groups.append(partial(measure, name, case, args.threads, rounds, Path(folder))())
+            groups.append(measure(name, case, args.threads, rounds, Path(folder)))
             for each, reason in groups[-1]["missing"].items():
                 print(f"  {each} is missing: {reason}", file=sys.stderr)
     stamp = machine.stamp(sorted({"onnx", *(each for needs in NEEDS.values() for each in needs)}))

@@ -17,10 +17,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -294,21 +295,28 @@ def run(remotes: dict[str, Remote], rounds: int) -> tuple[dict[str, dict[int, fl
     return times, quiet
 
 
-def main(argv: list[str]) -> int:
+def asked(
+    argv: list[str], topic: str, description: str | None, every: Mapping[str, Any], pages: str
+) -> tuple[argparse.Namespace, dict[str, Any], Mapping[str, Any], int]:
+    """The arguments of a topic that times whole models, the cases that were chosen, all of them, and the rounds."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"python -m bench {topic}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("cases", nargs="*", metavar="WORD", help=f"of {'; '.join(model_files.CASES)}")
+    parser.add_argument("cases", nargs="*", metavar="WORD", help=f"of {'; '.join(every)}")
     parser.add_argument("--threads", type=int, default=plan.thread_counts()[-1], help="(default: all)")
     parser.add_argument("--smoke", action="store_true", help="a tiny model, one round")
-    parser.add_argument("--quick", action="store_true", help="3 rounds, none repeated: a look, not a result")
-    parser.add_argument("--write", action="store_true", help="keep the record, and fill in RESULTS.md and README.md")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} rounds, none repeated: a look, not a result")
+    parser.add_argument("--write", action="store_true", help=f"keep the record, and fill in {pages}")
     args = parser.parse_args(argv)
-    cases = model_files.SMOKE if args.smoke else model_files.CASES
+    cases = model_files.SMOKE if args.smoke else every
     chosen = {name: case for name, case in cases.items() if not args.cases or any(w in name for w in args.cases)}
     if not chosen:
         parser.error(f"no case has one of {', '.join(args.cases)}; there are: {'; '.join(cases)}")
-    rounds = 1 if args.smoke else QUICK if args.quick else ROUNDS
+    return args, chosen, cases, 1 if args.smoke else QUICK if args.quick else ROUNDS
+
+
+def main(argv: list[str]) -> int:
+    args, chosen, cases, rounds = asked(argv, "models", __doc__, model_files.CASES, "RESULTS.md and README.md")
     groups = []
     with Awake(), tempfile.TemporaryDirectory() as folder:
         files = Files(Path(folder))

@@ -7,7 +7,7 @@
     table         uint8 rows by Gather, times a scale: a DequantizeLinear would be of the whole table at every run
 
 ONNX Runtime and OpenVINO look for the first two and multiply the integers. (Blocks of I would save the Reshape, but
-ONNX Runtime takes five times as long for blocks.)
+ONNX Runtime takes far longer for blocks.)
 """
 
 from __future__ import annotations
