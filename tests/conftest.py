@@ -49,6 +49,11 @@ def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: not tiers.slow(item))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    tiers.need_extras(item)
+
+
 def pytest_collection_finish():
     """What was imported and collected stays: no collection of garbage looks through it any more."""
     gc.collect()

@@ -44,7 +44,7 @@ def test_quick_is_a_part_of_all(collected):
 def test_every_function_is_quick_with_every_name_that_its_parameters_take(collected):
     everything, quick = (by_function(items) for items in collected)
     for function, items in everything.items():
-        if tiers.slow(items[0]):
+        if tiers.slow(items[0]) or tiers.extras(items[0]):
             assert function not in quick
         else:
             assert quick[function] and values(quick[function]) == values(items), function
@@ -55,7 +55,7 @@ def test_golden_digests_and_documentation_are_quick_as_a_whole(collected):
     missing, ends = set(everything) - set(quick), {dq.available_isas()[0], dq.available_isas()[-1]}
     assert not any(item.originalname in tiers.WHOLE and tiers.set_of(item) in ends for item in missing)
     assert {item.originalname for item in quick if isinstance(item, pytest.Function)} >= tiers.WHOLE
-    assert all(isinstance(item, pytest.Function) for item in missing)
+    assert all(isinstance(item, pytest.Function) or tiers.extras(item) for item in missing)
     assert {ROOT / "README.md", ROOT / "docs" / "tutorial.md"} < {item.path for item in quick}
 
 
@@ -75,3 +75,20 @@ def test_sets_that_a_test_runs_on_are_named_as_such(collected):
 def test_what_is_named_is_there(collected):
     functions = {name for item in collected[0] for name in (item.path.stem, tiers.function_of(item)[1])}
     assert functions >= tiers.SLOW | tiers.ALONE | tiers.WHOLE
+
+
+@pytest.mark.parametrize("setting, outcome", [("", "skipped"), ("required", "failed")])
+def test_what_needs_an_absent_extra_is_skipped_or_fails(request, monkeypatch, setting, outcome):
+    monkeypatch.setenv("DYNQ_TEST_EXTRAS", setting)
+    monkeypatch.setattr(tiers, "extras", lambda item: ("gate",))
+    monkeypatch.setattr(tiers, "missing", lambda extra: ("fairlearn",))
+    error = {"skipped": pytest.skip.Exception, "failed": pytest.fail.Exception}[outcome]
+    with pytest.raises(error, match="'gate' is not installed whole: fairlearn"):
+        tiers.need_extras(request.node)
+
+
+def test_an_extra_that_names_others_is_as_whole_as_they_are(monkeypatch):
+    monkeypatch.setattr(tiers, "_absent", {"fairlearn", "pyarrow"}.__contains__)
+    tiers.missing.cache_clear()
+    assert tiers.missing("gate") == ("fairlearn", "pyarrow") and tiers.missing("test") == ()
+    tiers.missing.cache_clear()

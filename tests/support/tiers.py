@@ -3,13 +3,24 @@
 It has every page and docstring, every golden digest, and of every other test function so many cases that each name that
 its parameters take occurs (each-choice coverage): every operator, argument, scheme and form meets every promise. Of
 numbers and shapes it takes FEW, of the instruction sets the two ends: the best one of this machine, and `portable`.
-Those between would have to be compiled first. Left to `make test-all` are they, the combinations, and what is SLOW.
+Those between would have to be compiled first. Left to `make test-all` are they, the combinations, what is SLOW, and
+what needs an extra that `make test` does not install.
+
+A test says so by `@pytest.mark.extra("gate")`, its file by `pytestmark = pytest.mark.extra("gate")`, a page by a line
+`<!-- extra: gate -->`, a docstring by `.. extra: gate`. Where the extra is absent, it is skipped; in `make test-all` it
+fails.
 """
 
 from __future__ import annotations
 
+import functools
+import os
+import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +44,8 @@ ALONE = frozenset({"test_cores", "test_helper_lifetimes", "test_interrupts", "te
 WHOLE = frozenset({"test_results_are_those_of_the_golden_file"})
 #: Of each parameter so many values that are no names.
 FEW = 3
+EXTRA = re.compile(r"^\s*(?:<!--|\.\.) extra: ([\w-]+)", re.MULTILINE)
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def function_of(item: pytest.Item) -> tuple[str, str]:
@@ -41,6 +54,44 @@ def function_of(item: pytest.Item) -> tuple[str, str]:
 
 def slow(item: pytest.Item) -> bool:
     return not SLOW.isdisjoint({item.path.stem, function_of(item)[1]})
+
+
+def extras(item: pytest.Item) -> tuple[str, ...]:
+    """Names of the extras that a test, a page or a docstring needs."""
+    if isinstance(item, pytest.DoctestItem):
+        return tuple(EXTRA.findall(_text(item)))
+    return tuple(name for mark in item.iter_markers("extra") for name in mark.args)
+
+
+def _text(item: pytest.DoctestItem) -> str:
+    return item.path.read_text("utf-8") if item.path.suffix == ".md" else item.dtest.docstring or ""
+
+
+@functools.cache
+def missing(extra: str) -> tuple[str, ...]:
+    """Distributions that pyproject.toml names for an extra, and that are not installed."""
+    listed = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]["optional-dependencies"][extra]
+    names = [name for line in listed if (name := re.match(r"[\w.-]+", line)[0]) != "dynq-numba"]
+    nested = [name for line in listed if line.startswith("dynq-numba[") for name in line[11:-1].split(",")]
+    return tuple(filter(_absent, names)) + tuple(name for each in nested for name in missing(each))
+
+
+def _absent(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return True
+    return False
+
+
+def need_extras(item: pytest.Item) -> None:
+    """Skip a test, or fail it, where an extra that it needs is not installed."""
+    for extra in extras(item):
+        if absent := missing(extra):
+            why = f"the extra {extra!r} is not installed whole: {', '.join(absent)}"
+            if os.environ.get("DYNQ_TEST_EXTRAS") == "required":
+                pytest.fail(why, pytrace=False)
+            pytest.skip(why)
 
 
 def alone(item: pytest.Item) -> bool:
@@ -76,8 +127,9 @@ def quick(items: Sequence[pytest.Item], sets: tuple[str, ...]) -> list[pytest.It
     """The quick tier of `items`; `sets` are those of this machine, best first."""
     seen: dict[tuple[str, str], set] = defaultdict(set)
     ends = {sets[0], sets[-1]}
-    chosen = {item for item in items if not isinstance(item, pytest.Function) or whole(item, ends)}
-    rest = [item for item in items if item not in chosen and not slow(item)]
+    able = [item for item in items if not extras(item)]
+    chosen = {item for item in able if not isinstance(item, pytest.Function) or whole(item, ends)}
+    rest = [item for item in able if item not in chosen and not slow(item)]
     for allowed in ({None, *ends}, {None, *sets}):  # the second for what occurs on neither end
         for item in rest:
             names = {each for each in choices(item) if wanted(each) and (each[0] != "isa" or each[1] in ends)}
