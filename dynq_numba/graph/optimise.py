@@ -19,7 +19,7 @@
 | `FloatConv_⟨attributes⟩` | x [N, C, …], weight [O, C/g, …], bias [O] | y | |
 
 x, q, k, v, residual, mask, cos, sin and bias of attention vary; the others are constant. More flags of attention, such
-as `Attention_causal`, are in rewrites/attention_function.py, those of rotary embeddings in rewrites/rotary.py. Linears
+as `Attention_causal`, are in rewrites/attention/function.py, those of rotary embeddings in rotary.py beside it. Linears
 and convolutions, also those of layers/, take suffixes (`functions.parse`): `⟨base⟩[_⟨activation⟩][_residual]`; residual
 is their last input.
 """
@@ -34,8 +34,8 @@ from .model import infer_shapes
 from .padding import explicit_pads
 from .rewrites import Editor, Note, rewrites
 from .rewrites.base import apply
-from .rewrites.fold import fold, lift
-from .rewrites.shapes import settle
+from .rewrites.matching.shapes import settle
+from .rewrites.spellings.fold import fold, lift
 
 #: How often lengths are looked for.
 ROUNDS = 3

@@ -9,7 +9,7 @@ none is zeros in ONNX: so the NaN that Softmax makes of it become 0.
 from __future__ import annotations
 
 from ..rewrites.base import NoMatch
-from ..rewrites.shapes import is_axis
+from ..rewrites.matching.shapes import is_axis
 from .base import Expansion, Operator, constant
 
 _NEVER, _LOWEST = float("-inf"), -3.4028234663852886e38

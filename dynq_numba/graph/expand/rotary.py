@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
+from ..rewrites.attention.rotary import PAIRS
 from ..rewrites.base import NoMatch
-from ..rewrites.rotary import PAIRS
 from .base import Expansion, Operator, constant
 
 _FAR = 2**62  # past the end of any axis

@@ -1,25 +1,32 @@
-"""Rewrites of graphs; a new one is a file of this folder and a row here."""
+"""Rewrites of graphs: what exporters write, as calls of functions of ours. A new one is a file and a row here.
 
-from .activations import Activations
-from .affine import Affine
-from .attention import Attention
+    matching/    regions of nodes, computed on numbers; what shapes consist of
+    spellings/   one form of what can be written in several ways
+    products/    linears and convolutions, and what goes into them
+    rowwise/     norms, activations, means of tokens
+    attention/   attention, its masks and heads, rotary embeddings
+"""
+
+from .attention.attention import Attention
+from .attention.rotary import Rotary
 from .base import Editor, NoMatch, Note, Rewrite
-from .conv import Conv
-from .flat import Flat
-from .flattened import Flattened
-from .gemm import Gemm
-from .grids import Grids
-from .identities import Identities
-from .linear import Linear
-from .mean_pool import MeanPool
-from .norms import Norms
-from .one_hot import OneHot
-from .post_ops import Activation, Residual
-from .relu import Relu
-from .residual_norms import ResidualNorms
-from .rotary import Rotary
-from .select import Select
-from .stacks import Stacks
+from .products.affine import Affine
+from .products.conv import Conv
+from .products.flat import Flat
+from .products.gemm import Gemm
+from .products.linear import Linear
+from .products.one_hot import OneHot
+from .products.post_ops import Activation, Residual
+from .products.stacks import Stacks
+from .rowwise.activations import Activations
+from .rowwise.mean_pool import MeanPool
+from .rowwise.norms import Norms
+from .rowwise.residual_norms import ResidualNorms
+from .spellings.flattened import Flattened
+from .spellings.grids import Grids
+from .spellings.identities import Identities
+from .spellings.relu import Relu
+from .spellings.select import Select
 
 
 def rewrites(attention_bits: int = 32) -> tuple[Rewrite, ...]:

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from ..names import nodes
-from .base import Editor, identifier
+from ...names import nodes
+from ..base import Editor, identifier
 
 #: A number, or an axis of a value.
 Part = int | tuple[ir.Value, int]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from .base import Dimension, Editor, NoMatch, identifier
+from ..base import Dimension, Editor, NoMatch, identifier
 from .shapes import parts
 
 #: Nodes that a region may have.

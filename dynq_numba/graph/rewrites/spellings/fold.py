@@ -11,9 +11,9 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from ..names import nodes
-from .base import Editor
-from .shapes import known, parts
+from ...names import nodes
+from ..base import Editor
+from ..matching.shapes import known, parts
 
 #: A constant of more bytes than this, and than four times what it is made of, stays computed: a mask of ones, say.
 MOST_BYTES = 1 << 20

@@ -13,8 +13,8 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from ..functions import function
-from .base import Editor, NoMatch, Rewrite
+from ...functions import function
+from ..base import Editor, NoMatch, Rewrite
 
 
 class Conv(Rewrite):

@@ -1,6 +1,6 @@
 """Scaled dot-product attention around a Softmax: dq.attention.
 
-    Attention[_3d][_grouped][_causal | _topleft][_lengths][_bias][_8]     attention_function.py says what each computes
+    Attention[_3d][_grouped][_causal | _topleft][_lengths][_bias][_8]     function.py says what each computes
 
     q ─ scale? ─┐                                                   v ─┐
                 MatMul ─ scale? ─ mask* ─ Softmax ─ NaN to 0? ─ Dropout? ─ MatMul ─▶ y
@@ -24,11 +24,11 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from .attention_function import attention
-from .base import Editor, NoMatch, Rewrite, identifier, label
+from ..base import Editor, NoMatch, Rewrite, identifier, label
+from ..matching.shapes import is_axis, parts
 from .causal import NEVER, causal, lengths_in
+from .function import attention
 from .groups import before_repeat
-from .shapes import is_axis, parts
 
 #: What a Where must put in the place of a score to be a mask.
 HIDDEN = -1000.0

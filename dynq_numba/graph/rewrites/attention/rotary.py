@@ -17,9 +17,9 @@ from itertools import permutations
 import numpy as np
 import onnx_ir as ir
 
-from ..functions import function
-from .base import Editor, NoMatch, Rewrite
-from .computed import TOLERANCE, Numbers, regions_of
+from ...functions import function
+from ..base import Editor, NoMatch, Rewrite
+from ..matching.computed import TOLERANCE, Numbers, regions_of
 
 #: What such a region consists of; the fewest nodes it has.
 _UNDERSTOOD = {

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from .base import Editor, NoMatch, identifier
+from ..base import Editor, NoMatch, identifier
 
 F64 = np.float64
 #: Nodes that a region may have; every spelling met so far has fewer than half as many.

@@ -14,9 +14,9 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from ..functions import function
-from .base import Editor, NoMatch, Rewrite
-from .computed import TOLERANCE, Numbers, regions_of
+from ...functions import function
+from ..base import Editor, NoMatch, Rewrite
+from ..matching.computed import TOLERANCE, Numbers, regions_of
 
 _UNDERSTOOD = {
     "Mul", "Div", "ReduceSum", "Clip", "Max", "Unsqueeze", "Expand", "Cast", "Shape", "Concat", "Reshape", "Gather",

@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from ..functions import function
-from .base import Editor, NoMatch, Rewrite, identifier
+from ...functions import function
+from ..base import Editor, NoMatch, Rewrite, identifier
 
 _BODY = """
     products = MatMul (x, weight)

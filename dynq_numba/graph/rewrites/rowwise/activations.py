@@ -4,8 +4,8 @@
     GeluTanh   x    x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))/2
     Silu       x    x·sigmoid(x)
 
-A region (regions.py) is one of them if it has its values. What exporters round (√2, √(2/π)) is off by 2^-24, and the
-erf that they write loses all digits of 1 + erf where x is far below 0; the forms themselves differ by 3·10^-4.
+A region (matching/regions.py) is one of them if it has its values. What exporters round (√2, √(2/π)) is off by 2^-24,
+and the erf that they write loses all digits of 1 + erf where x is far below 0; the forms themselves differ by 3·10^-4.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from ..functions import ACTIVATIONS, function
-from .base import Editor, NoMatch, Rewrite
-from .regions import gelu, gelu_tanh, regions_around, silu
+from ...functions import ACTIVATIONS, function
+from ..base import Editor, NoMatch, Rewrite
+from ..matching.regions import gelu, gelu_tanh, regions_around, silu
 
 #: Our functions, by the names that dq.linear has for them.
 NAMES = {"gelu": "Gelu", "gelu_tanh": "GeluTanh", "silu": "Silu"}

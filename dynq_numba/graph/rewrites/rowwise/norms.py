@@ -4,9 +4,9 @@
     LayerNorm_plain   x [..., K], eps []                          y = (x - mean) / √(variance + eps)
     RmsNorm           x [..., K], weight [K], eps []              y = x / √(mean x² + eps) · weight
 
-A region (regions.py) is a norm if it is one on rows of random numbers. Its parameters come out of it: eps is one of its
-constants, the bias is what it makes of zeros, and the weight is what it makes of the rest. Where K is not known (the
-pixels of an image), it is plain if it is one for several K.
+A region (matching/regions.py) is a norm if it is one on rows of random numbers. Its parameters come out of it: eps is
+one of its constants, the bias is what it makes of zeros, and the weight is what it makes of the rest. Where K is not
+known (the pixels of an image), it is plain if it is one for several K.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from ..functions import function
-from .base import Editor, NoMatch, Rewrite, label
-from .regions import Region, epsilon, layer_norm, regions_around, rms_norm
+from ...functions import function
+from ..base import Editor, NoMatch, Rewrite, label
+from ..matching.regions import Region, epsilon, layer_norm, regions_around, rms_norm
 
 _SCALED = """
     squares = Mul (centred, centred)

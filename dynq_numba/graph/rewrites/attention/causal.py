@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from ..constants import graphs_of
-from .base import Dimension, Editor, identifier
+from ...constants import graphs_of
+from ..base import Dimension, Editor, identifier
 from .groups import before_repeat
 
 #: What an additive mask or a Where must put on a score to make its weight 0.

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..constants import run_function
-from .base import Editor, NoMatch, Rewrite
+from ...constants import run_function
+from ..base import Editor, NoMatch, Rewrite
 
 #: K up to which a table is computed: it takes K products of K by N.
 MOST = 1024

@@ -13,8 +13,8 @@ import re
 import numpy as np
 import onnx_ir as ir
 
-from ..model import DOMAIN
-from .base import Editor, NoMatch, Rewrite, identifier
+from ...model import DOMAIN
+from ..base import Editor, NoMatch, Rewrite, identifier
 
 _CONSTANT = "its parameters or those of the Conv in front are computed at run time"
 

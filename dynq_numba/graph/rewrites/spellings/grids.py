@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .base import Editor, NoMatch, Rewrite
-from .shapes import is_axis, parts
+from ..base import Editor, NoMatch, Rewrite
+from ..matching.shapes import is_axis, parts
 
 #: What exporters give values to for their common shape.
 _JOINS = ("Max", "Min", "Add", "Sum", "Mul")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .base import Editor, NoMatch, Rewrite
+from ..base import Editor, NoMatch, Rewrite
 
 
 class Gemm(Rewrite):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from .base import Editor, NoMatch, Rewrite
+from ..base import Editor, NoMatch, Rewrite
+from ..matching.shapes import is_axis, parts
 from .post_ops import takes_residual
-from .shapes import is_axis, parts
 
 
 class Flat(Rewrite):

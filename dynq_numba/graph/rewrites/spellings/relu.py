@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from .base import Editor, NoMatch, Rewrite
+from ..base import Editor, NoMatch, Rewrite
 
 
 class Relu(Rewrite):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from .base import Editor
-from .shapes import is_axis, known, parts
+from ..base import Editor
+from ..matching.shapes import is_axis, known, parts
 
 
 def before_repeat(value: ir.Value, edit: Editor) -> tuple[ir.Value, int]:

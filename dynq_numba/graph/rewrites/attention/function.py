@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..functions import function
+from ...functions import function
 
 _GROUPS = """
     one = Constant <value_ints: ints = [1]> ()

@@ -15,10 +15,10 @@ import re
 
 import onnx_ir as ir
 
-from ..functions import ACTIVATIONS, Name, parse
-from ..functions import function as of_text
-from ..model import DOMAIN
-from .base import Editor, NoMatch, Rewrite, identifier, label
+from ...functions import ACTIVATIONS, Name, parse
+from ...functions import function as of_text
+from ...model import DOMAIN
+from ..base import Editor, NoMatch, Rewrite, identifier, label
 
 #: Layers that take a residual, and those that do not, by the first part of their names.
 _WITH_RESIDUAL = re.compile(r"(Linear(16)?(Long)?|LinearGroup\d+(_8)?(_wide|_ties)?|FloatLinear|FloatConv_.*)")

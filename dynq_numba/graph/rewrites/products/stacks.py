@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from .base import Editor, NoMatch, Rewrite
-from .shapes import Part, is_axis, parts
+from ..base import Editor, NoMatch, Rewrite
+from ..matching.shapes import Part, is_axis, parts
 
 #: Operators that stand between the products of attention; a result of more heads than one has as many as any operand.
 _KEEP_HEADS = ("Mul", "Div", "Add", "Where", "Softmax", "Unsqueeze")

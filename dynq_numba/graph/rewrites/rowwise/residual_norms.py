@@ -4,7 +4,7 @@
     LayerNorm_plain_residual   x, residual [..., K], eps []                      y, sum
     RmsNorm_residual           x, residual [..., K], weight [K], eps []              y, sum
 
-A sum that a linear takes as its residual does not come here (post_ops.py).
+A sum that a linear takes as its residual does not come here (products/post_ops.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 
 import onnx_ir as ir
 
-from .base import Editor, NoMatch, Rewrite
+from ..base import Editor, NoMatch, Rewrite
 from .norms import NORMS, norm
 
 

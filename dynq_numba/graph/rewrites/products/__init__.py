@@ -1,0 +1,1 @@
+"""Linears and convolutions, and what goes into them."""

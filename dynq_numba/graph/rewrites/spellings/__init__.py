@@ -1,0 +1,1 @@
+"""One form of what can be written in several ways, so that other rewrites meet only that."""
