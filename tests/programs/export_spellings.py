@@ -3,7 +3,7 @@
     python tests/programs/export_spellings.py [NAME …]      # needs torch and onnxscript, which no test does
 
 Written by torch 2.13 and onnxscript 0.7; `runtime_…` by the optimizers of onnxruntime 1.32, of such files.
-tests/models/test_fusion.py and test_expansions.py say what each of them is to become.
+tests/models/graph/test_fusion.py and test_expansions.py say what each of them is to become.
 """
 
 from __future__ import annotations

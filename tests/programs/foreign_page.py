@@ -1,6 +1,6 @@
 """The table of docs/howto/quantized-files.md: each form that tests make (support/foreign_models.py), and what runs.
 
-    python tests/programs/foreign_page.py     write it anew; tests/models/test_foreign.py compares
+    python tests/programs/foreign_page.py     write it anew; tests/models/foreign/test_foreign.py compares
 """
 
 from __future__ import annotations

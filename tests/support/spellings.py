@@ -1,7 +1,7 @@
 """What exporters write, and what fusion makes of it: a catalogue, which tests hold and a page of the docs shows.
 
-    files and texts here ─▶ tests/models/test_fusion.py       each becomes what is said, and agrees with the nodes
-                         ─▶ tests/programs/spellings_page.py       docs/reference/spellings.md
+    files and texts here ─▶ tests/models/graph/test_fusion.py    each becomes what is said, and agrees with the nodes
+                         ─▶ tests/programs/spellings_page.py     docs/reference/spellings.md
 
 A file is of tests/models/files (tests/programs/export_spellings.py and export_others.py wrote them); a text is in
 ONNX's form, as exporters that cannot be run here spell it. What a row becomes are the functions that are called then

@@ -24,7 +24,7 @@ from dynq_numba.graph.functions import Name, parse
 from dynq_numba.graph.optimise import optimise
 from dynq_numba.onnx import InferenceSession, quantize
 
-FILES = Path(__file__).parent / "files"
+FILES = Path(__file__).parents[1] / "files"
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 5, 16)).astype(np.float32)
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])

@@ -157,7 +157,7 @@ def test_a_node_of_onnx_runtime(case):
     agree(source, feeds, wanted)
 
 
-FILES = Path(__file__).parent / "files"
+FILES = Path(__file__).parents[1] / "files"
 LAYER = "Attention_bias FloatLinear_residual LayerNorm FloatLinear_gelu FloatLinear_residual LayerNorm"
 EMBEDDED, THREE = "LayerNorm_residual", "FloatLinear FloatLinear FloatLinear"
 #: What each file is to become.

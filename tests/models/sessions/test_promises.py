@@ -29,7 +29,7 @@ def model():
 COMMON = """
 import os, signal, sys, threading, time
 import numpy as np
-from test_session_promises import InferenceSession, floats, model
+from test_promises import InferenceSession, floats, model
 x = floats(3, 5, 24)
 """
 
