@@ -15,6 +15,9 @@ try:
 except ImportError as error:
     raise ImportError(f"dynq_numba.onnx needs {error.name}: pip install 'dynq-numba[onnx]'") from error
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+
 from ..graph.receipt import Entry, Receipt
 from ..planning.report import Report, ReportStep
 from .inspection import inspect
@@ -23,7 +26,19 @@ from .options import SessionOptions
 from .quantize import CoverageError, quantize
 from .session import InferenceSession, ModelMeta, NodeArg
 
+if TYPE_CHECKING:
+    from ..evaluate import Comparison, Fidelity, LayerLooks, compare
+else:
+    #: Names of layers above this one, which come when they are asked for.
+    _LATER = dict.fromkeys(("Comparison", "Fidelity", "LayerLooks", "compare"), "evaluate")
+
+    def __getattr__(name: str) -> object:
+        if name in _LATER:
+            return getattr(_import_module(f"..{_LATER[name]}", __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
-    "CoverageError", "Entry", "InferenceSession", "ModelMeta", "NodeArg", "Note", "Receipt", "Report", "ReportStep",
-    "SessionOptions", "inspect", "optimise", "quantize",
+    "Comparison", "CoverageError", "Entry", "Fidelity", "InferenceSession", "LayerLooks", "ModelMeta", "NodeArg",
+    "Note", "Receipt", "Report", "ReportStep", "SessionOptions", "compare", "inspect", "optimise", "quantize",
 ]  # fmt: skip

@@ -1,0 +1,145 @@
+"""compare: runs a model and a candidate on the same feeds."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+
+from .. import __version__
+from ..onnx import InferenceSession, files
+from ..runtime import cpu, isa
+from ..runtime.threads import get_num_threads
+from .comparison import Comparison
+from .data import BATCH, Data, Source, read_data
+from .fidelity import Tally
+
+#: Called with what is done, how much there is, and the name of what comes next.
+Progress = Callable[[int, int, str], None]
+
+
+def compare(
+    reference: Any,
+    candidate: Any,
+    feeds: Source | Data = None,
+    *,
+    logits: bool = False,
+    threshold: float | None = None,
+    batch: int = BATCH,
+    seed: int = 0,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Say how far a candidate's results are from those of the float model.
+
+    Parameters
+    ----------
+    reference, candidate : path, bytes, onnx.ModelProto or onnx_ir.Model
+        The float model, and one with the same inputs and outputs: an artifact of `quantize`, one of another tool, or
+        any other model. Outputs are matched by name, or by place where names differ.
+    feeds : path, mapping of arrays, iterable of mappings, or None
+        A .npz or .parquet file, a folder of .npy or .npz files, an array for each input, or mappings of these for each
+        run (dynq_numba/evaluate/data.py says what rows are). None for a synthetic probe, which says little.
+    logits : bool
+        Whether outputs are logits, of which KL compares the softmax.
+    threshold : float, optional
+        Whose sides values are compared for; 0.5 by default where all are between 0 and 1.
+    batch : int
+        The most rows of a run, where rows of the data can be put together.
+    seed : int
+        Of a synthetic probe.
+    threads : int, optional
+        The most threads.
+    progress : callable, optional
+        Called as ``progress(done, all, name)``.
+
+    Returns
+    -------
+    Comparison
+        Prints as tables; `Comparison.to_json` has all of it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what it was and what is allowed.
+    OSError
+        From reading.
+
+    Notes
+    -----
+    Both run in our sessions. Sources: SQNR, cosine and KL as dynq_numba/evaluate/fidelity.py has them.
+
+    Examples
+    --------
+    >>> import numpy as np, onnx
+    >>> from onnx import helper, numpy_helper
+    >>> import dynq_numba as dq
+    >>> rng = np.random.default_rng(0)
+    >>> weight = numpy_helper.from_array(rng.standard_normal((64, 64)).astype(np.float32), "weight")
+    >>> value = lambda name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["rows", 64])
+    >>> node = helper.make_node("MatMul", ["x", "weight"], ["y"], "layer")
+    >>> model = helper.make_model(helper.make_graph([node], "one", [value("x")], [value("y")], [weight]))
+    >>> found = dq.onnx.compare(model, dq.onnx.quantize(model).model)
+    >>> 1e-6 < found.loss < 1e-3, found.synthetic
+    (True, True)
+    """
+    named = ("reference", reference), ("candidate", candidate)
+    pair = [InferenceSession(files.read(model, name), threads=threads) for name, model in named]
+    matched = outputs_of(*pair)
+    data = feeds if isinstance(feeds, Data) else read_data(
+        feeds, pair[0].get_inputs(), model=files.read(reference), batch=batch, seed=seed
+    )  # fmt: skip
+    tallies = [Tally(name, logits=logits, threshold=threshold) for name, _ in matched]
+    rows = batches = 0
+    begun = time.perf_counter()
+    for each in data:
+        if progress is not None:
+            progress(rows, data.rows or 0, "outputs")
+        want, got = (session.run(None, each.feeds) for session in pair)
+        for tally, a, (_, place) in zip(tallies, want, matched, strict=True):
+            tally.update(np.asarray(a), np.asarray(got[place]))
+        rows, batches = rows + each.rows, batches + 1
+    if not batches:
+        raise ValueError(f"feeds must have rows; {data.description} has none")
+    (first, second), (one, other) = ([of(model, name) for name, model in named] for of in (files.called, _digest))
+    return Comparison(
+        first, second, one, other, data.description, data.synthetic, data.seed, rows, batches,
+        [tally.result() for tally in tallies], machine=machine(threads),
+        seconds={"outputs": time.perf_counter() - begun},
+    )  # fmt: skip
+
+
+def outputs_of(reference: InferenceSession, candidate: InferenceSession) -> list[tuple[str, int]]:
+    """The outputs of the reference, and which output of the candidate each is.
+
+    Raises
+    ------
+    ValueError
+        Where inputs or outputs are others.
+    """
+    inputs = [sorted(each.name for each in session.get_inputs()) for session in (reference, candidate)]
+    if inputs[0] != inputs[1]:
+        raise ValueError(f"candidate must have the inputs {', '.join(inputs[0])}; got {', '.join(inputs[1])}")
+    want, got = ([each.name for each in session.get_outputs()] for session in (reference, candidate))
+    if len(want) != len(got):
+        raise ValueError(f"candidate must have the outputs {', '.join(want)}; got {', '.join(got)}")
+    same = set(want) == set(got)
+    return [(name, got.index(name) if same else i) for i, name in enumerate(want)]
+
+
+def machine(threads: int | None = None) -> dict[str, str]:
+    """What computed: processor, instruction set, threads, versions."""
+    return {
+        "processor": cpu.model_name(), "isa": isa.active().name,
+        "threads": str(threads or get_num_threads()), "dynq_numba": __version__,
+        "numpy": np.__version__, "onnx": onnx.__version__, "python": platform.python_version(),
+        "system": platform.system(),
+    }  # fmt: skip
+
+
+def _digest(model: Any, name: str) -> str:
+    return files.digest(model)
