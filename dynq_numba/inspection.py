@@ -13,6 +13,7 @@ from .files.container import METADATA, joined
 from .operators.linear.schemes import scheme_name
 from .reading import objects_of, read
 from .saving import FORMAT, KEYS, PREFIX
+from .tables import table
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,9 @@ class Contents:
 
     def __str__(self) -> str:
         rows = [(e.name, e.kind, "×".join(map(str, e.shape)), e.about, f"{e.nbytes:,}") for e in self.entries]
-        rows.insert(0, ("name", "kind", "shape", "", "bytes"))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [f"{self.path}: {self.format}, {self.nbytes:,} bytes"]
         lines += [f"  {name}: {text}" for name, text in self.metadata.items()]
-        for *texts, size in rows if self.entries else ():
-            lines.append("  ".join(map(str.ljust, texts, widths)) + "  " + size.rjust(widths[-1]))
-        return "\n".join(lines)
+        return "\n".join([*lines, *([table(("name", "kind", "shape", "", "bytes"), rows, "LllLr")] if rows else [])])
 
 
 def inspect(path: str | os.PathLike[str]) -> Contents:

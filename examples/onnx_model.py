@@ -191,7 +191,7 @@ def demo(count: int, threads: int, folder: Path, progress: Progress) -> int:
     progress.step("writing the model as an exporter would")
     write_model(model, source)
     progress.clear()
-    command("quantize", model, "-o", artifact, "--json", receipt, "--quiet")
+    command("quantize", model, "-o", artifact, "--receipt", receipt, "--quiet")
     progress.step("quantizing with ONNX Runtime, too")
     quantize_elsewhere(model, theirs)
     progress.step("starting the three processes, and compiling what the model needs, or loading it from disk")

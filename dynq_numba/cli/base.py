@@ -1,4 +1,7 @@
-"""What a command is. Its module imports nothing slow at the top: ``dynq --help`` reads all of them."""
+"""What a command is, what it gives, and what several share.
+
+The module of a command imports nothing slow at the top: ``dynq --help`` reads all of them.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .status import Status
+
 if TYPE_CHECKING:
     from ..graph.receipt import Receipt
 
 
+class Answer(NamedTuple):
+    """What a command has found out. main.py prints it: the text, or with --json the data."""
+
+    #: Plain numbers, texts, lists and dicts; or JSON as it is written already, such as ``receipt.to_json()``.
+    data: Any
+    #: What ``str`` makes the printed text of; only that is done, so a table is made only where it is seen.
+    text: object
+    #: What a check came to.
+    status: Status = Status.PASS
+
+
 class Command(NamedTuple):
-    """One of ``dynq``'s commands."""
+    """One of ``dynq``'s commands. main.py adds --help and --json to each."""
 
     name: str
     #: A line for the list of commands.
@@ -25,8 +41,9 @@ class Command(NamedTuple):
     #: (command line, what it does)
     examples: tuple[tuple[str, str], ...]
     add_arguments: Callable[[argparse.ArgumentParser], None]
-    #: Prints plain text to stdout. What goes wrong is an exception; main.py makes a line of it.
-    run: Callable[[argparse.Namespace], None]
+    #: May print how far it is (with --json that goes to stderr). What goes wrong is an exception; main.py makes a line
+    #: of it: UsageError is status 2, UnsupportedModelError 3, others 1.
+    run: Callable[[argparse.Namespace], Answer]
 
 
 def arrays_of(path: str) -> dict[str, Any]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import asdict
+from typing import Any
 
-from .base import Command, apart
+from ..arguments.errors import UsageError
+from .base import Answer, Command, apart
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,38 +17,42 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--graph", metavar="ONNX", help="of a model: write it there as sessions run it, to look at")
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> Answer:
     if args.why is not None or args.graph is not None:
-        _rewrites(args)
-        return
-    for i, path in enumerate(args.files):
-        print(f"{chr(10) if i else ''}{_contents(path)}")
+        return _rewrites(args)
+    found = [_contents(path) for path in args.files]
+    data = {path: each for path, (each, _) in zip(args.files, found, strict=True)}
+    return Answer(data, "\n\n".join(text for _, text in found))
 
 
-def _rewrites(args: argparse.Namespace) -> None:
+def _rewrites(args: argparse.Namespace) -> Answer:
     """What a session makes of the graph."""
     if len(args.files) != 1:
-        raise ValueError(f"--why and --graph are for one model; got {len(args.files)} files")
+        raise UsageError(f"--why and --graph are for one model; got {len(args.files)} files")
     from ..onnx.optimisation import optimise, why
 
     if args.graph is not None:
         apart(args.graph, "--graph", args.files[0])
     if args.why is None:
         optimise(args.files[0], args.graph)
+        lines = []
     else:
-        print("\n".join(why(args.files[0], args.why, args.graph)))
-    if args.graph is not None:
-        print(f"written to {args.graph}")
+        lines = why(args.files[0], args.why, args.graph)
+    data = {"node": args.why, "why": lines, "written": args.graph}
+    return Answer(data, "\n".join(lines + ([f"written to {args.graph}"] if args.graph is not None else [])))
 
 
-def _contents(path: str) -> object:
+def _contents(path: str) -> tuple[Any, str]:
+    """As data, and as text."""
     if path.lower().endswith(".onnx"):
         from .. import onnx
 
-        return onnx.inspect(path)
+        receipt = onnx.inspect(path)
+        return json.loads(receipt.to_json()), str(receipt)
     from ..inspection import inspect
 
-    return inspect(path)
+    contents = inspect(path)
+    return asdict(contents), str(contents)
 
 
 INSPECT = Command(

@@ -1,50 +1,73 @@
-"""The command line: reads it, runs a command, makes one line of what goes wrong."""
+"""The command line: reads it, runs a command, prints what it gives, makes one line of what goes wrong."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from contextlib import nullcontext, redirect_stdout
+from typing import Any, NoReturn
 
 from .. import __version__
+from ..arguments.errors import UnsupportedModelError, UsageError
 from .base import Command
 from .info import INFO
 from .inspect import INSPECT
 from .quantize import QUANTIZE
 from .run import RUN
+from .status import MEANING, Status
 from .warmup import WARMUP
 
-COMMANDS = (QUANTIZE, RUN, WARMUP, INFO, INSPECT)
-#: Exit statuses.
-FINE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+COMMANDS = (QUANTIZE, RUN, INSPECT, WARMUP, INFO)
+#: Status of an error, where it is not FAIL.
+STATUS_OF: dict[type[BaseException], Status] = {
+    UnsupportedModelError: Status.UNSUPPORTED, UsageError: Status.USAGE,
+}  # fmt: skip
 
 
 class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with a command line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(Status.USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def _examples(commands: Iterable[Command]) -> str:
-    lines = [example for command in commands for example in command.examples]
-    width = max(len(line) for line, _ in lines)
-    return "examples:\n" + "".join(f"  {line:{width}}   {what}\n" for line, what in lines)
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Lines of 80 columns, wherever they go."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=80)
 
 
-def _parser() -> Parser:
-    about, raw = "Dynamic quantization for CPUs.", argparse.RawDescriptionHelpFormatter
-    parser = Parser("dynq", description=about, epilog=_examples(COMMANDS), formatter_class=raw)
+def examples(commands: Iterable[Command]) -> str:
+    """Each example, what it does behind it, or below where the line is long."""
+    text = "examples:\n"
+    for line, what in (example for command in commands for example in command.examples):
+        text += f"  {line:<38}  {what}\n" if len(line) <= 38 and len(what) <= 38 else f"  {line}\n      {what}\n"
+    return text
+
+
+def statuses() -> str:
+    """The exit statuses, for the end of help."""
+    return "exit status:\n" + "".join(f"  {status:3d}  {meaning}\n" for status, meaning in MEANING.items())
+
+
+def parser_of(commands: Iterable[Command] = COMMANDS) -> Parser:
+    """Reads the whole command line."""
+    first = [command._replace(examples=command.examples[:1]) for command in commands]
+    more = f"{examples(first)}\n`dynq COMMAND --help` has more of them.\n\n{statuses()}"
+    parser = Parser("dynq", description="Dynamic quantization for CPUs.", epilog=more, formatter_class=Help)
     parser.add_argument("--version", action="version", version=f"dynq-numba {__version__}")
     parsers = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for command in COMMANDS:
+    for command in commands:
         each = parsers.add_parser(
             command.name, help=command.summary, description=f"{command.summary[0].upper()}{command.summary[1:]}.",
-            epilog=_examples([command]), formatter_class=raw,
+            epilog=examples([command]), formatter_class=Help,
         )  # fmt: skip
         command.add_arguments(each)
+        each.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")
         each.set_defaults(run=command.run, refuse=each.error)
     return parser
 
@@ -57,25 +80,44 @@ def _line(error: BaseException) -> str:
     return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
 
 
+def as_json(data: Any) -> str:
+    """What --json prints: finite numbers only, as JSON has no others; null stands for the rest."""
+    return data if isinstance(data, str) else json.dumps(_plain(data), indent=1, allow_nan=False)
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return list(map(_plain, data))
+    if isinstance(data, float) and not -float("inf") < data < float("inf"):
+        return None
+    return data
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit status."""
-    parser = _parser()
+    parser = parser_of()
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         getattr(args, "refuse", parser.error)(f"unrecognized arguments: {' '.join(unknown)}")
     if args.command is None:
         parser.print_help()
-        return FINE
+        return Status.PASS
     try:
-        args.run(args)
+        with redirect_stdout(sys.stderr) if args.json else nullcontext():
+            answer = args.run(args)
+        text = as_json(answer.data) if args.json else str(answer.text)
+        if text:
+            print(text)
         sys.stdout.flush()
-        return FINE
+        return answer.status
     except BrokenPipeError:  # such as `| head`: nobody reads on, and the interpreter's end must not write either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return Status.FAIL
     except KeyboardInterrupt:
         print("dynq: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except (OSError, ValueError, RuntimeError, MemoryError, ImportError) as error:
+        return Status.INTERRUPTED
+    except (OSError, ValueError, TypeError, RuntimeError, MemoryError, ImportError) as error:
         print(f"dynq: {_line(error)}", file=sys.stderr)
-        return FAILED
+        return next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), Status.FAIL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .base import Command, apart, fraction, hints, progress_of_layers
+from .base import Answer, Command, apart, fraction, hints, progress_of_layers
 
 #: As dynq_numba/graph/formats has them, which is imported when it is needed.
 _FORMATS = ("dynq", "qdq", "nbits", "qoperator", "qoperator_u8s8")
@@ -25,11 +25,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", default="dynq", choices=_FORMATS, help="how layers are written (default dynq)")
     parser.add_argument("--strict", action="store_true", help="fail where a weight, no Conv, stays in floats unasked")
     parser.add_argument("--require-coverage", type=fraction, metavar="95%", help="fail below this part of the bytes")
-    parser.add_argument("--json", metavar="FILE", help="write the receipt there, too; - is standard output")
+    parser.add_argument("--receipt", metavar="FILE", help="write the receipt there as JSON, too")
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> Answer:
     from ..onnx import quantize
     from ..onnx.files import check_place
 
@@ -37,23 +37,18 @@ def _run(args: argparse.Namespace) -> None:
     kind = f".int{4 if args.bits == 4 else 8}" + (f".{args.format}" if args.format != "dynq" else "")
     out = Path(args.output or source.parent / f"{source.stem}{kind}{source.suffix}")
     apart(str(out), "--output", args.model)
-    if args.json and args.json != "-":
-        apart(args.json, "--json", args.model)
-        check_place(args.json, "--json")
+    if args.receipt:
+        apart(args.receipt, "--receipt", args.model)
+        check_place(args.receipt, "--receipt")
     receipt = quantize(
         source, out, recipe=args.recipe, bits=args.bits, granularity=args.granularity, group_size=args.group_size,
         x_bits=args.x_bits, include=args.include, exclude=args.exclude, conv=args.conv, format=args.format,
         strict=args.strict, require_coverage=args.require_coverage, progress=progress_of_layers(args.quiet),
     )  # fmt: skip
-    if args.json == "-":
-        print(receipt.to_json())
-        return
-    if args.json:
-        Path(args.json).write_text(receipt.to_json() + "\n", "utf-8")
-    print(receipt.summary() if args.quiet else receipt)
-    for line in hints(receipt):
-        print(line)
-    print(f"written to {out}")
+    if args.receipt:
+        Path(args.receipt).write_text(receipt.to_json() + "\n", "utf-8")
+    lines = [receipt.summary() if args.quiet else str(receipt), *hints(receipt), f"written to {out}"]
+    return Answer(receipt.to_json(), "\n".join(lines))
 
 
 QUANTIZE = Command(
@@ -64,6 +59,7 @@ QUANTIZE = Command(
         ("dynq quantize model.onnx --format qdq", "for other runtimes, such as OpenVINO"),
         ("dynq quantize model.onnx --recipe recipe.toml", "some layers in another way than others"),
         ("dynq quantize model.onnx --require-coverage 95%", "as a step of a build"),
+        ("dynq quantize model.onnx --receipt receipt.json", "keep the account of every weight, too"),
     ),
     _arguments, _run,
 )  # fmt: skip

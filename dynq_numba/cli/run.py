@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from .base import Command, apart, arrays_of, positive, write_arrays
+from .base import Answer, Command, apart, arrays_of, positive, write_arrays
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +28,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--times", action="store_true", help="the same, with the time of each step")
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> Answer:
+    import numpy as np
+
     from ..onnx import InferenceSession
     from ..onnx.files import check_place
 
@@ -40,20 +41,27 @@ def _run(args: argparse.Namespace) -> None:
     session = InferenceSession(args.model, threads=args.threads, semantics=args.semantics)
     results = session.run(None, feeds)
     names = [each.name for each in session.get_outputs()]
+    found = [{"name": name, "dtype": str(a.dtype), "shape": a.shape} for name, a in zip(names, results, strict=True)]
+    data: dict[str, Any] = {"outputs": found}
+    lines = []
     if args.repeat > 1:
         times = []
         for _ in range(args.repeat):
             begun = time.perf_counter()
             session.run(None, feeds)
-            times.append(time.perf_counter() - begun)
-        print(f"median of {args.repeat} runs: {1e3 * float(np.median(times)):.3f} ms")
-    for name, array in zip(names, results, strict=True):
-        print(f"{name}: {array.dtype} {list(array.shape)}")
+            times.append(1e3 * (time.perf_counter() - begun))
+        data |= {"runs": args.repeat, "median_ms": float(np.median(times)), "times_ms": times}
+        lines.append(f"median of {args.repeat} runs: {data['median_ms']:.3f} ms")
+    lines += [f"{each['name']}: {each['dtype']} {list(each['shape'])}" for each in found]
     if args.report or args.times:
-        print(session.report(feeds if args.times else None))
+        report = session.report(feeds if args.times else None)
+        data |= {"steps": [step._asdict() for step in report], "run_us": report.run_us}
+        lines.append(str(report))
     if args.output:
         write_arrays(Path(args.output), dict(zip(names, results, strict=True)))
-        print(f"written to {args.output}")
+        data["written"] = args.output
+        lines.append(f"written to {args.output}")
+    return Answer(data, "\n".join(lines))
 
 
 RUN = Command(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
-from .base import Command, arrays_of, positive, shape
+from ..arguments.errors import UsageError
+from .base import Answer, Command, arrays_of, positive, shape
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,30 +21,32 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes that compile at the same time")
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> Answer:
     if args.models or args.input or args.shape:
-        _models(args)
-        return
+        return _models(args)
     from ..kernels.base.jit import cache_directory
     from ..warming import warmup
 
     progress = None if args.quiet else lambda name: print(f"  {name}", flush=True)
-    seconds = warmup(progress=progress, jobs=args.jobs)
-    print(f"ready in {seconds:.1f} s; kernels are kept in {cache_directory() or 'memory only: no writable place'}")
+    seconds, place = warmup(progress=progress, jobs=args.jobs), cache_directory()
+    text = f"ready in {seconds:.1f} s; kernels are kept in {place or 'memory only: no writable place'}"
+    return Answer({"seconds": seconds, "cache": place and str(place)}, text)
 
 
-def _models(args: argparse.Namespace) -> None:
+def _models(args: argparse.Namespace) -> Answer:
     """Run each model once: that compiles its kernels and regions into the disk cache."""
     from ..kernels.base.jit import cache_directory
     from ..onnx import InferenceSession
     from ..onnx.feeds import OPEN
     from ..onnx.session import zeros_for
 
+    place = cache_directory()
+    data: dict[str, Any] = {"models": [], "cache": place and str(place)}
     if args.input and args.shape:
-        raise ValueError("--input has the shapes already; give --shape without it")
+        raise UsageError("--input has the shapes already; give --shape without it")
     for option in ("input", "shape"):
         if getattr(args, option) and len(args.models) != 1:
-            raise ValueError(f"--{option} is for one model; got {len(args.models)}")
+            raise UsageError(f"--{option} is for one model; got {len(args.models)}")
     for path in args.models:
         begun = time.perf_counter()
         session = InferenceSession(path)
@@ -54,9 +58,11 @@ def _models(args: argparse.Namespace) -> None:
                 raise
             raise ValueError(f"{path} does not run on zeros; give --shape or --input: {error}") from error
         seconds = time.perf_counter() - begun
-        print(f"{path} ready in {seconds:.1f} s; kernels are kept in {cache_directory() or 'memory only'}")
+        data["models"].append({"model": path, "seconds": seconds, "guessed": guessed})
+        print(f"{path} ready in {seconds:.1f} s; kernels are kept in {place or 'memory only'}", flush=True)
         if guessed:
             print(f"lengths that the model leaves open were {OPEN}: {', '.join(guessed)}; --shape gives others")
+    return Answer(data, "")
 
 
 WARMUP = Command(

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from onnx import defs, version_converter
 from onnx_ir.passes import common
 
+from ..arguments.errors import UnsupportedModelError
 from .constants import Constants
 from .expand import expand
 from .model import DOMAIN, IR_VERSION, OPSET, RECEIPT, SMALL_BYTES, relaxed, weights_back, weights_led_past
@@ -28,14 +29,14 @@ def canonical(model: ir.Model, name: str = "model") -> tuple[ir.Model, list[str]
 
     Raises
     ------
-    ValueError
+    UnsupportedModelError
         Where its opset is older than OLDEST, or onnx cannot raise it.
     """
     version = model.opset_imports.setdefault("", OPSET)
     if version < OLDEST and _is_as_new(model, version):
         version = model.opset_imports[""] = OLDEST
     if version < OLDEST:
-        raise ValueError(f"{name} must have opset {OLDEST} or newer; got {version}")
+        raise UnsupportedModelError(f"{name} must have opset {OLDEST} or newer; got {version}")
     notes = _weights_as_constants(model)
     ours = RECEIPT in model.metadata_props  # else functions of that domain are somebody else's
     if ours:
@@ -129,6 +130,7 @@ def _raised(model: ir.Model, name: str) -> ir.Model:
         raised = ir.from_proto(version_converter.convert_version(relaxed(ir.to_proto(model)), OPSET))
     except Exception as error:  # the converter has several kinds
         version = model.opset_imports.get("")
-        raise ValueError(f"{name} of opset {version} cannot be raised to {OPSET} by onnx: {error}") from error
+        why = f"{name} of opset {version} cannot be raised to {OPSET} by onnx: {error}"
+        raise UnsupportedModelError(why) from error
     weights_back(raised, own, weights)
     return raised

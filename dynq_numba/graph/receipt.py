@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from ..tables import WIDTH, folded, table
 
 
 @dataclass(frozen=True)
@@ -155,23 +156,12 @@ class Receipt:
         return "\n".join([self.summary(), "", *lines, *("" for _ in self.notes[:1]), *self.notes]) + "\n"
 
     def __str__(self) -> str:
-        rows = [_HEAD, *map(_row, self.entries)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i < _TEXT else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
-        notes = [line for note in self.notes for line in textwrap.wrap(note, _WIDTH, **_FOLDED)]
-        return "\n".join([*lines, "", self.summary(), *notes])
+        notes = [line for note in self.notes for line in folded(note, WIDTH)]
+        rows = table(_HEAD, list(map(_row, self.entries)), "LllLlLrrr", spare=("exact", "shape", "operator"))
+        return "\n".join([rows, "", *folded(self.summary()), *notes])
 
 
 _HEAD = ("weight", "operator", "shape", "scheme", "exact", "why", "bytes", "after", "error")
-#: Characters of a line of notes, and how longer ones go on.
-_WIDTH = 100
-_FOLDED: dict[str, Any] = {"subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
 #: Columns of text; the others are numbers.
 _TEXT = 6
 

@@ -8,16 +8,17 @@ Needs the packages onnx and onnx-ir: ``pip install 'dynq-numba[onnx]'``.
 
 from __future__ import annotations
 
-try:
+from ..arguments.extras import needed as _needed
+
+with _needed("onnx", "dynq_numba.onnx"):
     import onnx as _onnx  # noqa: F401
 
     from ..graph import sympy_later as _sympy_later  # noqa: F401 - which imports onnx_ir
-except ImportError as error:
-    raise ImportError(f"dynq_numba.onnx needs {error.name}: pip install 'dynq-numba[onnx]'") from error
 
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
+from ..arguments.errors import UnsupportedModelError
 from ..graph.receipt import Entry, Receipt
 from ..planning.report import Report, ReportStep
 from .inspection import inspect
@@ -40,5 +41,6 @@ else:
 
 __all__ = [
     "Comparison", "CoverageError", "Entry", "Fidelity", "InferenceSession", "LayerLooks", "ModelMeta", "NodeArg",
-    "Note", "Receipt", "Report", "ReportStep", "SessionOptions", "compare", "inspect", "optimise", "quantize",
+    "Note", "Receipt", "Report", "ReportStep", "SessionOptions", "UnsupportedModelError", "compare", "inspect",
+    "optimise", "quantize",
 ]  # fmt: skip

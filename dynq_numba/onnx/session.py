@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, cast
 import numpy as np
 
 from ..arguments import checks
+from ..arguments.errors import UnsupportedModelError
 from ..graph.foreign import SEMANTICS
 from ..planning.caches import begins_with, caches, has_gap
 from ..planning.interpreted import Interpreted
@@ -70,7 +71,8 @@ class InferenceSession:
     Raises
     ------
     TypeError, ValueError
-        Where it is no valid model. Where it has operators that nothing here computes: one error lists all of them.
+        Where it is no valid model. Where it has operators that nothing here computes: one error, which is an
+        UnsupportedModelError, lists all of them.
     OSError
         From reading the file.
 
@@ -110,7 +112,7 @@ class InferenceSession:
             absent = missing(self._model)
         if absent:
             why = "".join(f"; {note}" for note in notes if any(each in note for each in absent))
-            raise ValueError(f"{name} has operators that nothing here computes: {', '.join(absent)}{why}")
+            raise UnsupportedModelError(f"{name} has operators that nothing here computes: {', '.join(absent)}{why}")
         graph = self._model.graph
         self._caches = caches(graph)
         self._feeds = Feeds(graph.inputs, {each.input: each.axis for each in self._caches})

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..tables import bold, shortened, width
 from .interpreted import Interpreted
 from .iterated import Iterated
 from .plan import Plan
@@ -31,7 +32,7 @@ _LEAST, _SECONDS, _MOST, _WARM = 5, 0.5, 50, 2
 
 
 #: Characters of a line of a printed report, and the fewest that names of nodes are folded to.
-_WIDTH, _NARROW = 100, 40
+_WIDTH, _NARROW = 100, 24
 
 
 class ReportStep(NamedTuple):
@@ -86,14 +87,16 @@ class Report(list[ReportStep]):
     def __str__(self) -> str:
         if not self:
             return "nothing has run yet: the model is planned when it first runs"
-        width, timed = max(len(step.kernel) for step in self), any(step.us is not None for step in self)
+        timed, most = any(step.us is not None for step in self), width() or _WIDTH
         time_of = (lambda us: f"{us:>9}  ") if timed else (lambda us: "")
-        lines = [f"{time_of('µs')}{'step':<{width}}  invariant  nodes"]
-        for step in self:
+        kernels = [shortened(step.kernel, most // 3) for step in self] if width() else [step.kernel for step in self]
+        column = max(map(len, kernels))
+        lines = [bold(f"{time_of('µs')}{'step':<{column}}  invariant  nodes")]
+        for step, kernel in zip(self, kernels, strict=True):
             us = "" if step.us is None else f"{step.us:.1f}"
-            start = f"{time_of(us)}{step.kernel:<{width}}  {'yes' if step.invariant else 'no':<9}  "
-            first, *more = _folded(step, _WIDTH - len(start))
-            lines += [f"{start}{first}".rstrip(), *(f"{'':{len(start)}}{line}" for line in more)]
+            start = f"{time_of(us)}{kernel:<{column}}  {'yes' if step.invariant else 'no':<9}  "
+            lines += [f"{start if i == 0 else ' ' * len(start)}{line}".rstrip()
+                      for i, line in enumerate(_folded(step, most - len(start)))]  # fmt: skip
         kinds = self.kinds
         fused = f" ({kinds['fused']} of several nodes)" if kinds["fused"] else ""
         lines.append(f"{kinds['kernel'] + kinds['fused']} steps by kernels{fused}, {kinds['python']} in Python")

@@ -140,4 +140,4 @@ def test_info_is_one_screen_and_tells_whether_kernels_are_compiled(tmp_path, cap
     partly = info()
     assert done.returncode == 0 and " 1 of " in partly and "partly warm" in partly
     help_text = child("-m", "dynq_numba", "--help").stdout
-    assert "dynq info --kernels" in help_text and "dynq inspect FILE" in help_text
+    assert "dynq info" in help_text and "dynq inspect FILE" in help_text

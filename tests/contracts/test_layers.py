@@ -33,8 +33,8 @@ REGISTERS = {
 }  # fmt: skip
 #: The layers of dynq_numba, lowest first: a part imports those below it.
 LAYERS = (
-    "kernels", "arguments", "runtime", "njit", "files", "operators", "saving", "reading", "inspection", "warming",
-    "names", "moved", "graph", "planning", "onnx", "evaluate", "cli",
+    "kernels", "tables", "arguments", "runtime", "njit", "files", "operators", "saving", "reading", "inspection",
+    "warming", "names", "moved", "graph", "planning", "onnx", "evaluate", "cli",
 )  # fmt: skip
 #: What a folder of bench/ may import of others: the harness knows no topic.
 BENCH: dict[str, str] = {

@@ -35,14 +35,14 @@ def test_it_writes_beside_the_model_and_prints_the_receipt(path, capsys):
 def test_options_reach_the_quantizer(path, capsys):
     small, receipt = path.with_name("small.onnx"), path.with_name("receipt.json")
     command = ["quantize", str(path), "-o", str(small)]
-    options = ["--bits", "4", "--group-size", "64", "--exclude", "head", "--quiet", "--json", str(receipt)]
+    options = ["--bits", "4", "--group-size", "64", "--exclude", "head", "--quiet", "--receipt", str(receipt)]
     assert main([*command, *options]) == 0
     assert capsys.readouterr().out.splitlines()[0].startswith("1 of 2 weights quantized, 50.0% of their bytes")
     assert [entry["scheme"] for entry in json.loads(receipt.read_text())["entries"]] == ["int4_per_group_64", "float32"]
-    assert main([*command, "--x-bits", "16", "--quiet", "--json", str(receipt)]) == 0
+    assert main([*command, "--x-bits", "16", "--quiet", "--receipt", str(receipt)]) == 0
     assert json.loads(receipt.read_text())["entries"][0]["scheme"] == "int8_per_channel, x_bits=16"
     capsys.readouterr()
-    assert main([*command, "--json", "-"]) == 0
+    assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["coverage"] == 1
 
 
@@ -138,7 +138,7 @@ def test_it_says_what_stayed_large(tmp_path, capsys):
 
 def test_no_file_that_is_read_is_written_over(path, capsys):
     before = path.read_bytes()
-    assert main(["quantize", str(path), "--json", str(path)]) == 1
+    assert main(["quantize", str(path), "--receipt", str(path)]) == 1
     assert main(["inspect", str(path), "--graph", str(path)]) == 1
     assert "must be another file than" in capsys.readouterr().err and path.read_bytes() == before
 
@@ -149,7 +149,8 @@ def test_what_is_no_file_is_not_replaced(path, tmp_path, capsys):
     x = tmp_path / "x.npz"
     np.savez(x, x=np.ones((2, 64), np.float32))
     for name, command in (
-        ("out", ["quantize", str(path), "-o", str(pipe)]), ("--json", ["quantize", str(path), "--json", str(pipe)]),
+        ("out", ["quantize", str(path), "-o", str(pipe)]),
+        ("--receipt", ["quantize", str(path), "--receipt", str(pipe)]),
         ("--output", ["run", str(path), "--input", str(x), "--output", str(pipe)]),
         ("out", ["inspect", str(path), "--graph", str(pipe)]),
     ):  # fmt: skip
