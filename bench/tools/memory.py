@@ -3,7 +3,7 @@
     python -m bench memory [--gigabytes 3] [--folder /tmp] [--processes 8]
 
 Writes a model of random weights (an embedding and linears, in two files beside it) into the folder and removes it
-again; that takes a third more room than the model has. Each figure is of a process of its own:
+again; that takes two thirds more room than the model has. Each figure is of a process of its own:
 
 ``peak``       the most memory that was resident at one time, file pages included (VmHWM)
 ``of files``   how much of what was resident in the end are pages of files, which processes share and the system may
@@ -85,7 +85,8 @@ def child(task: str, *paths: str) -> dict[str, Any]:
     elif task == "quantize":
         dq.onnx.quantize(paths[0], paths[1])
     else:
-        session = dq.onnx.InferenceSession(paths[0], threads=1)
+        cache = paths[1] if task == "run" and len(paths) > 1 else None
+        session = dq.onnx.InferenceSession(paths[0], threads=1, weight_cache=cache)
         if task != "open":
             session.run(None, {"ids": np.arange(4)})
     taken = {"seconds": time.monotonic() - begun, "peak": memory("VmHWM"), "of files": memory("RssFile")}
@@ -165,6 +166,10 @@ def main(argv: list[str]) -> int:
         add(f"open the artifact of {written:.0f} MB", together("open", 1, out))
         add("run the artifact", together("run", 1, out))
         add(f"one of {options.processes} that run it", together("run", options.processes, out))
+        kept = path.with_name("cache")
+        add("run it, writing a weight cache", together("run", 1, out, kept))
+        add("run it with the cache", together("run", 1, out, kept))
+        add(f"one of {options.processes} that run it with the cache", together("run", options.processes, out, kept))
         add(f"one of {options.processes} forked from it", together("fork", 1, out, str(options.processes)))
         if options.gigabytes < 6:
             add("run the float model", together("run", 1, path))

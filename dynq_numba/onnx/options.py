@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ..arguments import checks
+from ..files.weight_cache import WeightCache
 
 CPU = "CPUExecutionProvider"
 
@@ -39,6 +42,18 @@ def thread_count(threads: Any, options: Any) -> int:
     if threads is None and options is not None:
         name, threads = "intra_op_num_threads", getattr(options, "intra_op_num_threads", 0) or None
     return 0 if threads is None else checks.thread_count(name, threads)
+
+
+def cache_of(folder: Any) -> WeightCache | None:
+    """The weight cache of a session."""
+    if folder is None:
+        return None
+    if not isinstance(folder, (str, os.PathLike)):
+        raise TypeError(f"weight_cache must be a path or None; got {checks.describe(folder)}")
+    place = Path(folder)
+    if (place.exists() or place.is_symlink()) and not place.is_dir():
+        raise ValueError(f"weight_cache must be a folder, or not be there yet; got {str(place)!r}")
+    return WeightCache(place)
 
 
 def check_providers(providers: Sequence[Any] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, NoReturn, cast
 
@@ -22,7 +23,7 @@ from ..runtime.compiling import watch
 from . import files
 from .feeds import Feeds, argument
 from .feeds import NodeArg as NodeArg
-from .options import CPU, check_providers, thread_count
+from .options import CPU, cache_of, check_providers, thread_count
 
 watch()
 
@@ -67,6 +68,12 @@ class InferenceSession:
         Of models that another tool quantized. "rowwise": our kernels compute with the integers of the file, and
         quantize each row of the activations by itself, whatever the file does with these; `report` says where that
         differs. "file": all is computed as it is written.
+    weight_cache : path, optional
+        A folder for packed weights, for several processes that run one model: they share the pages of what lies there,
+        and only the first one packs. It is made when there is something to write, and takes as much disk as packed
+        weights take memory. Nothing is ever removed from it; you may empty it at any time. It should be on a local
+        disk. By default each process packs into memory of its own, which large pages make a little faster to read;
+        processes that were forked after the first run share that, too.
 
     Raises
     ------
@@ -101,10 +108,12 @@ class InferenceSession:
         sess_options: Any = None,
         providers: Sequence[Any] | None = None,
         semantics: Literal["rowwise", "file"] = "rowwise",
+        weight_cache: str | os.PathLike[str] | None = None,
     ) -> None:
         checks.choice("semantics", semantics, SEMANTICS)
         count = thread_count(threads, sess_options)
         check_providers(providers)
+        cache = cache_of(weight_cache)
         name = files.called(path_or_bytes, "path_or_bytes")
         model = files.read(path_or_bytes, "path_or_bytes")
         with files.clear_errors(name):
@@ -118,7 +127,8 @@ class InferenceSession:
         self._feeds = Feeds(graph.inputs, {each.input: each.axis for each in self._caches})
         self._outputs = list(map(argument, graph.outputs))
         self._names = [each.name for each in self._outputs]
-        self._threads, self._plan = count, self._new_plan(count)
+        self._threads, self._weight_cache = count, cache
+        self._plan = self._new_plan()
 
     def run(
         self,
@@ -168,15 +178,15 @@ class InferenceSession:
         plan = self._plan
         results = plan.run(feeds, targets)
         if plan.is_full:
-            self._plan = self._new_plan(self._threads)
+            self._plan = self._new_plan()
         if not output_names:
             return results
         return [results[self._names.index(name)] for name in output_names]
 
-    def _new_plan(self, threads: int) -> Plan | Interpreted:
+    def _new_plan(self) -> Plan | Interpreted:
         """Compiled; with NUMBA_DISABLE_JIT=1 by onnx.reference."""
         kind = cast("type[Plan] | type[Interpreted]", choose(Plan, Interpreted))
-        return kind(self._model, KERNELS, threads)
+        return kind(self._model, KERNELS, self._threads, self._weight_cache)
 
     def _targets(self, out: Mapping[str, np.ndarray], feeds: tuple[np.ndarray, ...]) -> dict[int, np.ndarray]:
         targets: dict[int, np.ndarray] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from ..files.weight_cache import WeightCache
 from .objects import copied, is_object
 from .segment import Segment
 from .trace import Lowerings
@@ -15,7 +16,9 @@ class Interpreted:
 
     is_full = False
 
-    def __init__(self, model: ir.Model, lowerings: Lowerings, threads: int = 0) -> None:
+    def __init__(
+        self, model: ir.Model, lowerings: Lowerings, threads: int = 0, cache: WeightCache | None = None
+    ) -> None:
         from onnx.reference import ReferenceEvaluator
 
         self._names = [value.name or "" for value in model.graph.inputs]

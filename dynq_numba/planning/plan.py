@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ..files.weight_cache import WeightCache
 from ..graph.constants import evaluator, named
 from ..kernels.base.handlers import handlers_held
 from ..kernels.base.jit import entry
@@ -74,16 +75,25 @@ class Plan:
         What adds steps for nodes.
     threads : int
         The most a run uses; 0 chooses.
+    cache : WeightCache, optional
+        Where packed weights are kept for other processes.
     loop : ir.Node, optional
         A node of the model whose body is to be run. What that reads of outside follows its own inputs.
     """
 
-    def __init__(self, model: ir.Model, lowerings: Lowerings, threads: int = 0, loop: ir.Node | None = None) -> None:
-        self.model, self.threads = model, threads
+    def __init__(
+        self,
+        model: ir.Model,
+        lowerings: Lowerings,
+        threads: int = 0,
+        cache: WeightCache | None = None,
+        loop: ir.Node | None = None,
+    ) -> None:
+        self.model, self.threads, self._cache = model, threads, cache
         self.graph = model.graph if loop is None else loop.attributes["body"].as_graph()
         self._lowerings = lowerings
         self.sizes = Sizes()
-        self.weights = Weights(model, self.sizes)
+        self.weights = Weights(model, self.sizes, cache)
         self._inputs = [*self.graph.inputs, *(outside(loop, self.weights.constants) if loop else ())]
         self._has_objects = any(map(holds_objects, self._inputs))
         self._uses = count_uses(self.graph)
@@ -302,7 +312,7 @@ class Plan:
     def _evaluator(self, node: ir.Node, given: list[Any]) -> Evaluate:
         """What computes a node that has no kernel."""
         if is_loop(node):
-            return Iterated(node, partial(Plan, self.model, self._lowerings, self.threads, node))
+            return Iterated(node, partial(Plan, self.model, self._lowerings, self.threads, self._cache, node))
         functions = [ir.to_proto(each) for each in self.model.functions.values()]
         versions = {**self.model.opset_imports, "": self.weights.opset}
         return evaluator(node, given, versions, functions)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..files.pages import release
+from ..files.weight_cache import WeightCache, packing
 from ..graph.constants import Constants
 from .sizes import Sizes
 from .tensor import Storage, Tensor, dense_strides
@@ -20,8 +21,8 @@ SMALL = 4096
 class Weights:
     """Of a plan: constants as tensors, and what lowerings have packed of them."""
 
-    def __init__(self, model: ir.Model, sizes: Sizes) -> None:
-        self.model, self.sizes = model, sizes
+    def __init__(self, model: ir.Model, sizes: Sizes, cache: WeightCache | None = None) -> None:
+        self.model, self.sizes, self._cache = model, sizes, cache
         self.opset = model.opset_imports.get("", 0)
         self.constants = Constants(model)
         #: Words of the table that are the same in every frame: where constants are.
@@ -55,7 +56,9 @@ class Weights:
         """
         key = (kind, *map(id, arrays))
         if key not in self._packed:
-            self._packed[key] = make(), tuple(arrays)  # which must not be freed while their ids count
+            lasting = isinstance(kind, (str, tuple))  # a node is told apart in this process only
+            with packing(self._cache if lasting else None, repr(kind), arrays):
+                self._packed[key] = make(), tuple(arrays)  # which must not be freed while their ids count
             for array in arrays:  # most are not read again
                 release(array)
         return self._packed[key][0]

@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 
+from ...files.weight_cache import packed
 from ...kernels.base.jit import entry
 from ...kernels.base.memory import ALIGN
 from ...kernels.embedding import call as kernels
@@ -35,7 +36,7 @@ class Store:
     Attributes
     ----------
     rows : uint8 array [V, row_bytes]
-        To be filled by the maker of this object (reference.pack_rows).
+        As `fill` has made them; without it to be filled by the maker of this object (reference.pack_rows).
     descriptor : int64 array
         A view of the block, so it keeps alive what it points to.
     row : int
@@ -43,13 +44,21 @@ class Store:
     nbytes : int
     """
 
-    def __init__(self, shape: tuple[int, int], bits: int):
+    def __init__(self, shape: tuple[int, int], bits: int, fill: Callable[[np.ndarray], object] | None = None):
         count, columns = shape
         self.columns, self.bits = columns, bits
         self.row = row = reference.row_bytes(columns, bits)
         head = ALIGN
-        room = aligned_zeros(head + count * row + SLACK)
-        self.rows = room[head : head + count * row].reshape(count, row)
+
+        def rows_of(room: np.ndarray) -> np.ndarray:
+            return room[head : head + count * row].reshape(count, row)
+
+        size = head + count * row + SLACK
+        if fill is None:
+            room = aligned_zeros(size)
+        else:
+            room = packed(size, ("embedding", shape, bits), lambda room: fill(rows_of(room)))
+        self.rows = rows_of(room)
         self.descriptor = words = room[:head].view(np.int64)
         self.nbytes = room.nbytes
         Table.fill(

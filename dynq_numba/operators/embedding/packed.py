@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,9 +51,9 @@ class PackedEmbedding:
     shape: tuple[int, int]
     bits: int
 
-    def __init__(self, shape: tuple[int, int], bits: int):
+    def __init__(self, shape: tuple[int, int], bits: int, fill: Callable[[np.ndarray], object] | None = None):
         self.shape, self.bits = shape, bits
-        self._store = Store(shape, bits)
+        self._store = Store(shape, bits, fill)
 
     def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return reference.unpack_rows(self._store.rows, self.shape[1], self.bits)

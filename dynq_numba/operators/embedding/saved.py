@@ -34,8 +34,9 @@ def restore_embedding(about: dict[str, Any], take: Take) -> PackedEmbedding:
         raise ValueError("minimum must be finite")
     if bits == 4 and d % 2:
         within("the nibble after the last column", q[:, -1] >> 4, 0, 0)
-    packed = PackedEmbedding((v, d), bits)
-    rows = packed._store.rows
-    rows[:, :HEAD] = np.stack([scale, minimum], axis=1).view(np.uint8)
-    rows[:, HEAD:] = q
-    return packed
+
+    def fill(rows: np.ndarray) -> None:
+        rows[:, :HEAD] = np.stack([scale, minimum], axis=1).view(np.uint8)
+        rows[:, HEAD:] = q
+
+    return PackedEmbedding((v, d), bits, fill)

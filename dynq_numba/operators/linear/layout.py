@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import types
 
+from ...files.weight_cache import packed
 from ...kernels.base.jit import entry
 from ...kernels.gemm import pack
 from ...kernels.gemm.tile import Scheme, max_rows
@@ -17,7 +19,6 @@ from ...kernels.objects.view import ADDRESS, NUMBER, VIEW
 from ...kernels.threads.partition import rows_for_two, strip_panels
 from ...runtime import cpu, kernel_table, threads
 from ...runtime.builtin import install
-from ...runtime.memory import aligned_zeros
 from ...runtime.signatures import BYTES, BYTES_2D, FLOATS_2D, INT8_2D, WORD
 
 _LINEAR = (VIEW, VIEW, VIEW, ADDRESS, NUMBER, WORD)
@@ -32,10 +33,21 @@ def is_bfloat16(scales: np.ndarray) -> bool:
     return not (np.ascontiguousarray(scales).view(np.uint32) & 0xFFFF).any()
 
 
+class Later:
+    """An array of known shape, made when it is wanted: packed weights may be there already (files/weight_cache.py)."""
+
+    def __init__(self, shape: tuple[int, int], make: Callable[[], np.ndarray]) -> None:
+        self.shape, self._make = shape, make
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self._make()
+
+
 class Layout:
     """q int8 [N, K], scales float32 [N, groups], zero_point uint8 [N, groups] and bias float32 [N] packed for `isa`.
 
-    q is what multiplies the scale, its zero point already subtracted. Scales and zero points of groups are in the
+    q is what multiplies the scale, its zero point already subtracted; an array, or what becomes one when it is packed
+    (`Later`). Scales and zero points of groups are in the
     panels, and nowhere else. `columns` of K stay float32, with the weights `floats` [columns, N], and q is 0 there.
 
     Attributes
@@ -56,7 +68,7 @@ class Layout:
 
     def __init__(
         self,
-        q: np.ndarray,
+        q: np.ndarray | Later,
         scales: np.ndarray,
         bias: np.ndarray,
         zero_point: np.ndarray | None,
@@ -86,18 +98,23 @@ class Layout:
         # One block for all: inside jitted code only the descriptor is left, and it keeps alive what it points to.
         block = outliers.block_bytes(columns, panels * isa.columns, k)
         ends = np.cumsum([*block, panels * self._stride, panels * 12 * isa.columns, WEIGHT_BYTES])
-        room = aligned_zeros(int(ends[-1]))
+        zero = np.empty((0, 0), np.uint8) if zero_point is None else zero_point
+
+        def fill(room: np.ndarray) -> None:
+            *_, into, words, _ = np.split(room, ends[:-1])
+            integers = np.asarray(q)
+            if self._bits == 8 and not group:
+                pack.pack_words(integers, isa.columns, isa.slab or isa.columns, isa.k_per_word, self._stride, into)
+            else:
+                entry(pack.pack_panels, _PACK)(integers, scales, zero, *self._form(), into)
+            words = words.view(np.int32).reshape(panels, 3, isa.columns)
+            entry(pack.column_words, _COLUMNS)(integers, scales, bias, self._bits, group, words)
+
+        room = packed(int(ends[-1]), ("linear", self._worker[0], isa.name, self._form(), q.shape, columns), fill)
         *parts, self._panels, column_words, descriptor = np.split(room, ends[:-1])
         self._columns = column_words.view(np.int32).reshape(panels, 3, isa.columns)
         self.descriptor = words = descriptor.view(np.int64)
         self.nbytes = room.nbytes
-        zero = np.empty((0, 0), np.uint8) if zero_point is None else zero_point
-        if self._bits == 8 and not group:
-            pack.pack_words(q, isa.columns, isa.slab or isa.columns, isa.k_per_word, self._stride, self._panels)
-        else:
-            entry(pack.pack_panels, _PACK)(q, scales, zero, *self._form(), self._panels)
-        entry(pack.column_words, _COLUMNS)(q, scales, bias, self._bits, group, self._columns)
-
         self.address = words.ctypes.data
         self.run: Any = None
         self.n = n

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from ...kernels.linear.reference_rotation import rotate as rotated
 from ...runtime import isa, threads
 from ...runtime.builtin import prepare
 from . import backend, schemes
+
+if TYPE_CHECKING:
+    from .layout import Later
 
 X_GRANULARITIES = ("per_token", "per_tensor")
 X_BITS = (8, 16)
@@ -89,7 +92,7 @@ class PackedLinear:
 
     def __init__(
         self,
-        q: np.ndarray,
+        q: np.ndarray | Later,
         scales: np.ndarray,
         bias: np.ndarray | None,
         bits: int,
@@ -115,7 +118,7 @@ class PackedLinear:
         self._words: np.ndarray | None = None  # the descriptor once it is complete; quick paths look here
 
     def _layout_of(
-        self, q: np.ndarray, scales: np.ndarray, zero_point: np.ndarray | None, floats: np.ndarray | None
+        self, q: np.ndarray | Later, scales: np.ndarray, zero_point: np.ndarray | None, floats: np.ndarray | None
     ) -> Any:
         """Lay q and the outliers' weights [outliers, N] out for the instruction set in force."""
         n = self.shape[0]

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...arguments.checks import F32
 from ...arguments.geometry import Geometry
+from ...files.weight_cache import packed
 from ...kernels.base.jit import JIT_ENABLED
 from ...kernels.isa.base import InstructionSet
 from ...kernels.isa.float32 import float32
@@ -15,7 +16,6 @@ from ...kernels.sconv.context import DEPTHWISE, PATCHES, WINOGRAD_2, WINOGRAD_4,
 from ...kernels.sconv.reference_winograd import LARGE, SMALL, weights_at_points
 from ...kernels.threads.partition import share
 from ...runtime import cpu, kernel_table, scratch, threads
-from ...runtime.memory import aligned_zeros
 
 #: Outputs of an input channel up to which a kernel of one input channel is depthwise: above, a tile is faster.
 MOST_DEPTHWISE = 3
@@ -83,11 +83,19 @@ class FloatConvWeight:
         if not JIT_ENABLED:
             return
         tiles = TILES.get(self.way)
-        matrices = weight.reshape(1, outputs, -1) if tiles is None else weights_at_points(tiles, weight)
-        self._room = aligned_zeros(4 * (matrices.size + outputs)).view(F32)
-        packed, biases = np.split(self._room, [matrices.size])
-        biases[:] = 0 if bias is None else bias
-        _pack(matrices, outputs // geometry.groups, 1 if self.way == DEPTHWISE else form.max_rows, packed)
+        size, tallest = weight.size, 1 if self.way == DEPTHWISE else form.max_rows
+        if tiles is not None:
+            size = size // 9 * tiles.square
+
+        def fill(room: np.ndarray) -> None:
+            matrices = weight.reshape(1, outputs, -1) if tiles is None else weights_at_points(tiles, weight)
+            panels, biases = np.split(room.view(F32), [size])
+            biases[:] = 0 if bias is None else bias
+            _pack(matrices, outputs // geometry.groups, tallest, panels)
+
+        said = "sconv", weight.shape, geometry.groups, self.way, tallest
+        self._room = packed(4 * (size + outputs), said, fill).view(F32)
+        panels, biases = np.split(self._room, [size])
         (step_y, step_x), ((top, bottom), (left, right)) = geometry.stride, geometry.padding
         self.fields = {
             "worker": kernel_table.worker_address(self.operation, target), "pool": threads.POOL,
@@ -96,7 +104,7 @@ class FloatConvWeight:
             "k_high": k_high, "k_wide": k_wide, "step_y": step_y, "step_x": step_x,
             "top": top, "bottom": bottom, "left": left, "right": right,
             "dilate_y": geometry.dilation[0], "dilate_x": geometry.dilation[1], "way": self.way,
-            "weights": packed.ctypes.data, "bias": biases.ctypes.data,
+            "weights": panels.ctypes.data, "bias": biases.ctypes.data,
         }  # fmt: skip
 
     def record(self, x: np.ndarray, out: np.ndarray, residual: np.ndarray | None, post_ops: int) -> np.ndarray:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...files.weight_cache import packed
 from ...kernels.isa.base import InstructionSet
-from ...runtime.memory import aligned_zeros
 
 
 def pack_matrix(b: np.ndarray, target: InstructionSet) -> np.ndarray:
@@ -13,8 +13,11 @@ def pack_matrix(b: np.ndarray, target: InstructionSet) -> np.ndarray:
     (k, n), nr = b.shape, target.columns
     whole, rest = divmod(n, nr)
     count = whole + (rest > 0)
-    panels = aligned_zeros(4 * count * k * nr).view(np.float32).reshape(count, k, nr)
-    panels[:whole] = b[:, : whole * nr].reshape(k, whole, nr).transpose(1, 0, 2)
-    if rest:
-        panels[whole, :, :rest] = b[:, whole * nr :]
-    return panels
+
+    def fill(room: np.ndarray) -> None:
+        panels = room.view(np.float32).reshape(count, k, nr)
+        panels[:whole] = b[:, : whole * nr].reshape(k, whole, nr).transpose(1, 0, 2)
+        if rest:
+            panels[whole, :, :rest] = b[:, whole * nr :]
+
+    return packed(4 * count * k * nr, ("sgemm", nr, b.shape), fill).view(np.float32).reshape(count, k, nr)
