@@ -13,6 +13,9 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..arguments.errors import UnsupportedModelError, UsageError
 from .base import Command
+from .bench import BENCH
+from .completion import COMPLETION
+from .doctor import DOCTOR
 from .info import INFO
 from .inspect import INSPECT
 from .quantize import QUANTIZE
@@ -20,7 +23,7 @@ from .run import RUN
 from .status import MEANING, Status
 from .warmup import WARMUP
 
-COMMANDS = (QUANTIZE, RUN, INSPECT, WARMUP, INFO)
+COMMANDS = (QUANTIZE, RUN, INSPECT, BENCH, WARMUP, DOCTOR, INFO, COMPLETION)
 #: Status of an error, where it is not FAIL.
 STATUS_OF: dict[type[BaseException], Status] = {
     UnsupportedModelError: Status.UNSUPPORTED, UsageError: Status.USAGE,
