@@ -3,6 +3,7 @@
     python -m bench whisper                       50 sentences that espeak-ng speaks; fetches the model (71 MB)
     python -m bench whisper --rounds 0            word errors alone
     python -m bench whisper --sentences 3         times alone, or nearly so
+    python -m bench whisper --write               into bench/results/whisper.json and RESULTS.md
 
 All have the same weights and features, and take the most probable word. Each runs in a process of its own, in turn.
 "encoder" is what 30 seconds of sound take, "whole" encoder and decoder of a sentence; milliseconds, medians over rounds
@@ -31,7 +32,7 @@ import numpy as np
 from bench.harness import machine, plan
 from bench.harness.awake import Awake, rest
 from bench.harness.remote import Failed, Remote
-from bench.publish.readme import provenance
+from bench.publish import whisper as publish
 from bench.publish.tables import aligned
 from bench.topics.model_files import make_int8
 from examples.fetch import Progress, fetch
@@ -162,9 +163,22 @@ def errors(found: str, wanted: str) -> tuple[int, int]:
     return row[-1], len(b)
 
 
-def error_rate(found: list[str], wanted: list[str]) -> str:
-    wrong, all_ = np.sum([errors(*pair) for pair in zip(found, wanted, strict=True)], axis=0)
-    return f"{wrong / all_:.2%} ({wrong} of {all_})"
+def wrong_words(found: list[str], wanted: list[str]) -> list[int]:
+    """How many, and of how many."""
+    counts: list[int] = np.sum([errors(*pair) for pair in zip(found, wanted, strict=True)], axis=0).tolist()
+    return counts
+
+
+def row_of(way: str, said: dict[str, list[str]], times: dict[str, dict[str, list[float]]], spoken: list[str]) -> dict:
+    """What is known of a way."""
+    row: dict[str, Any] = {"name": way, "unlike_spoken": wrong_words(said[way], spoken)}
+    if EXACT in said:
+        row["unlike_float32"] = wrong_words(said[way], said[EXACT])
+    for part in ("encoder", "whole") if times else ():
+        mine, series = times[OURS][part], times[way][part]
+        ratio = statistics.median(a / b for a, b in zip(series, mine, strict=True))
+        row[part] = {"ms": 1e3 * statistics.median(series), "over_ours": ratio}
+    return row
 
 
 def measure(remotes: dict[str, Remote], sentences: int, rounds: int) -> dict[str, dict[str, list[float]]]:
@@ -193,6 +207,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--sentences", type=int, default=50, metavar="N", help="the first N sentences (default 50)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"of the times (default {ROUNDS})")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="ways that have one of these words, and ours")
+    parser.add_argument("--write", action="store_true", help="keep the record, and fill in RESULTS.md")
     parser.add_argument("--folder", type=Path, default=Path("build/whisper"), help="of the files, 900 MB")
     args = parser.parse_args(argv)
     if shutil.which("espeak-ng") is None:
@@ -200,7 +215,7 @@ def main(argv: list[str]) -> int:
     sentences = args.texts.read_text().splitlines()[: max(1, args.sentences)]
     make_files(args.folder, sentences)
     texts = Words(fetch("whisper") / "tokenizer.json")
-    remotes, said, times = {}, {}, {}
+    remotes, said, times, missing = {}, {}, {}, {}
     with Awake():
         try:
             for way in WAYS:
@@ -213,20 +228,19 @@ def main(argv: list[str]) -> int:
                     said[way] = [texts.text(answer["words"]) for answer in answers]
                 except Failed as reason:
                     print(f"whisper: {way} is missing: {reason}", file=sys.stderr)
+                    missing[way] = str(reason)
                     remotes.pop(way).stop()
-            times = measure(remotes, min(TIMED, len(sentences)), args.rounds) if args.rounds else {}
+            if args.rounds and OURS in said:
+                times = measure(remotes, min(TIMED, len(sentences)), args.rounds)
         finally:
             for remote in remotes.values():
                 remote.stop()
-    rows = [["", "encoder ms", "/ ours", "whole ms", "/ ours", "words unlike float32", "words unlike what was spoken"]]
-    for way, found in said.items():
-        row = [way]
-        for part in ("encoder", "whole"):
-            series, mine = (times[each][part] if times else [] for each in (way, OURS))
-            ratio = statistics.median(a / b for a, b in zip(series, mine, strict=True)) if series else 0
-            row += [f"{1e3 * statistics.median(series):.1f}", f"{ratio:.2f}"] if series else ["–", "–"]
-        rows.append([*row, error_rate(found, said[EXACT]) if EXACT in said else "–", error_rate(found, sentences)])
-    stamp = provenance(machine.stamp(["ctranslate2", "onnxruntime"]))
-    print(f"{len(sentences)} sentences, {args.threads} threads; {stamp}")
-    print(aligned(rows))
+    record = {
+        "stamp": machine.stamp(["ctranslate2", "onnxruntime"]), "threads": args.threads, "sentences": len(sentences),
+        "rows": [row_of(way, said, times, sentences) for way in said], "missing": missing,
+    }  # fmt: skip
+    print(publish.about(record))
+    print(aligned(publish.rows(record)))
+    if args.write and OURS in said:
+        publish.write(record)
     return int(OURS not in said)

@@ -20,7 +20,7 @@ from bench.harness.remote import LIVES, Failed, Remote
 from bench.harness.replay import Replay
 from bench.harness.rounds import LIMITS, Measurement
 from bench.peers import CONTESTANTS
-from bench.publish import charts, formats, models, pages, readme, summary, tables
+from bench.publish import charts, formats, models, pages, readme, summary, tables, whisper
 from bench.tools import mixed
 from bench.topics import conversion, embedding, linear, operators
 from bench.topics.base import Topic, Way
@@ -289,6 +289,12 @@ def test_table_of_models_is_that_of_their_record():
     text, record = pages.RESULTS.read_text(), readme.load(models.NAME)
     new = models.block(record) if record else "Not measured yet."
     assert pages.filled(text, models.NAME, new) == text, "run: python -m bench models --write"
+
+
+def test_table_of_speech_is_that_of_its_record():
+    text, record = pages.RESULTS.read_text(), readme.load(whisper.NAME)
+    new = whisper.block(record) if record else "Not measured yet."
+    assert pages.filled(text, whisper.NAME, new) == text, "run: python -m bench whisper --write"
 
 
 def test_table_of_formats_is_that_of_their_record():
