@@ -16,6 +16,7 @@ from .base import Command
 from .bench import BENCH
 from .completion import COMPLETION
 from .doctor import DOCTOR
+from .gate import GATE
 from .info import INFO
 from .inspect import INSPECT
 from .quantize import QUANTIZE
@@ -23,7 +24,7 @@ from .run import RUN
 from .status import MEANING, Status
 from .warmup import WARMUP
 
-COMMANDS = (QUANTIZE, RUN, INSPECT, BENCH, WARMUP, DOCTOR, INFO, COMPLETION)
+COMMANDS = (QUANTIZE, RUN, INSPECT, GATE, BENCH, WARMUP, DOCTOR, INFO, COMPLETION)
 #: Status of an error, where it is not FAIL.
 STATUS_OF: dict[type[BaseException], Status] = {
     UnsupportedModelError: Status.UNSUPPORTED, UsageError: Status.USAGE,

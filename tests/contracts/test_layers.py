@@ -34,7 +34,7 @@ REGISTERS = {
 #: The layers of dynq_numba, lowest first: a part imports those below it.
 LAYERS = (
     "kernels", "tables", "arguments", "runtime", "njit", "files", "operators", "saving", "reading", "inspection",
-    "warming", "names", "moved", "checkup", "graph", "planning", "onnx", "evaluate", "timing", "cli",
+    "warming", "names", "moved", "checkup", "graph", "planning", "onnx", "evaluate", "gate", "timing", "cli",
 )  # fmt: skip
 #: What a folder of bench/ may import of others: the harness knows no topic.
 BENCH: dict[str, str] = {
@@ -117,7 +117,7 @@ def test_parts_import_what_is_below_them(part):
             for line, base, name in imports(file):
                 parts = target_of(base, name).removesuffix(".py").split("/")
                 layer = parts[0] if parts[0] == "kernels" else parts[1]
-                if part in ("cli", "evaluate") and layer == "__init__":
+                if part in ("cli", "evaluate", "gate") and layer == "__init__":
                     continue  # the version and the public functions
                 if file == "dynq_numba/onnx/__init__.py" and line in checked(file):
                     continue  # public names of layers above, which come when they are asked for

@@ -1,0 +1,74 @@
+"""``dynq gate``: may this build ship?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .base import Answer, Command
+from .status import Status
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("goals", metavar="TOML", help="models, data, and what must hold")
+    parser.add_argument(
+        "-o", "--output", metavar="FOLDER", help="write gate.json, junit.xml, summary.md and model-card.md there"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print the verdict only")
+
+
+def _run(args: argparse.Namespace) -> Answer:
+    from ..gate import ConfigError, check, junit, model_card
+
+    try:
+        report = check(args.goals, progress=None if args.quiet else _progress())
+    except ConfigError as error:
+        for mistake in error.mistakes[:-1]:
+            print(f"dynq: {mistake}", file=sys.stderr)
+        raise ConfigError(error.mistakes[-1:]) from error
+    if args.output:
+        folder = Path(args.output)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / "gate.json", report.to_json())
+        _write(folder / "junit.xml", junit(report))
+        _write(folder / "summary.md", report.to_markdown())
+        _write(folder / "model-card.md", model_card(report))
+    return Answer(report.to_json(), report.summary() if args.quiet else report, Status(report.status))
+
+
+def _progress() -> Callable[[int], None]:
+    """Says on stderr how far it is, from the third second on."""
+    begun = shown = time.monotonic()
+
+    def say(rows: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - begun > 2 and now - shown > 1:
+            shown = now
+            print(f"dynq: {rows} rows, {now - begun:.0f} s", file=sys.stderr, flush=True)
+
+    return say
+
+
+def _write(path: Path, text: str) -> None:
+    """A file, whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+        file.write(text)
+    Path(file.name).chmod(0o644)
+    os.replace(file.name, path)
+
+
+GATE = Command(
+    "gate", "may this build ship? Goals of a file, checked against the float model",
+    (
+        ("dynq gate gate.toml", "a line for each goal; status 0, 1 or 4"),
+        ("dynq gate gate.toml -o build/gate", "files for CI and a model hub, too"),
+        ("dynq gate gate.toml --json > gate.json", "all figures and intervals"),
+    ),
+    _arguments, _run,
+)  # fmt: skip
