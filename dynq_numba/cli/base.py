@@ -91,18 +91,19 @@ def fraction(text: str) -> float:
     return value
 
 
-def progress_of_layers(quiet: bool) -> Callable[[int, int, str], None] | None:
-    """What says on stderr how far it is, from the third second on."""
+def progress_of(unit: str, quiet: bool) -> Callable[[int, int, str], None] | None:
+    """What says on stderr how many of these are done, of how many if that is known, from the third second on."""
     if quiet:
         return None
     begun = shown = time.monotonic()
 
-    def say(done: int, layers: int, name: str) -> None:
+    def say(done: int, whole: int, name: str) -> None:
         nonlocal shown
         now = time.monotonic()
         if now - begun > 2 and now - shown > 1:
             shown = now
-            print(f"dynq: {done} of {layers} layers, {now - begun:.0f} s: {name}", file=sys.stderr, flush=True)
+            count = f"{done} of {whole} {unit}" if whole else f"{done} {unit}"
+            print(f"dynq: {count}, {now - begun:.0f} s: {name}", file=sys.stderr, flush=True)
 
     return say
 

@@ -14,6 +14,7 @@ from .. import __version__
 from ..arguments.errors import UnsupportedModelError, UsageError
 from .base import Command
 from .bench import BENCH
+from .compare import COMPARE
 from .completion import COMPLETION
 from .doctor import DOCTOR
 from .gate import GATE
@@ -24,7 +25,7 @@ from .run import RUN
 from .status import MEANING, Status
 from .warmup import WARMUP
 
-COMMANDS = (QUANTIZE, RUN, INSPECT, GATE, BENCH, WARMUP, DOCTOR, INFO, COMPLETION)
+COMMANDS = (QUANTIZE, RUN, INSPECT, COMPARE, GATE, BENCH, WARMUP, DOCTOR, INFO, COMPLETION)
 #: Status of an error, where it is not FAIL.
 STATUS_OF: dict[type[BaseException], Status] = {
     UnsupportedModelError: Status.UNSUPPORTED, UsageError: Status.USAGE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .base import Answer, Command, apart, fraction, hints, progress_of_layers
+from .base import Answer, Command, apart, fraction, hints, progress_of
 
 #: As dynq_numba/graph/formats has them, which is imported when it is needed.
 _FORMATS = ("dynq", "qdq", "nbits", "qoperator", "qoperator_u8s8")
@@ -43,7 +43,7 @@ def _run(args: argparse.Namespace) -> Answer:
     receipt = quantize(
         source, out, recipe=args.recipe, bits=args.bits, granularity=args.granularity, group_size=args.group_size,
         x_bits=args.x_bits, include=args.include, exclude=args.exclude, conv=args.conv, format=args.format,
-        strict=args.strict, require_coverage=args.require_coverage, progress=progress_of_layers(args.quiet),
+        strict=args.strict, require_coverage=args.require_coverage, progress=progress_of("layers", args.quiet),
     )  # fmt: skip
     if args.receipt:
         Path(args.receipt).write_text(receipt.to_json() + "\n", "utf-8")

@@ -1,22 +1,26 @@
-"""compare: runs a model and a candidate on the same feeds."""
+"""compare: runs a model and a candidate on the same feeds, and looks at each layer that differs."""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx
 
 from .. import __version__
+from ..arguments import checks
 from ..onnx import InferenceSession, files
+from ..onnx.options import thread_count
 from ..runtime import cpu, isa
 from ..runtime.threads import get_num_threads
-from .comparison import Comparison
+from .comparison import LOOKS, Comparison
 from .data import BATCH, Data, Source, read_data
 from .fidelity import Tally
+from .looks import Looks
 
 #: Called with what is done, how much there is, and the name of what comes next.
 Progress = Callable[[int, int, str], None]
@@ -27,6 +31,7 @@ def compare(
     candidate: Any,
     feeds: Source | Data = None,
     *,
+    layers: bool | Sequence[str] = True,
     logits: bool = False,
     threshold: float | None = None,
     batch: int = BATCH,
@@ -34,7 +39,7 @@ def compare(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Say how far a candidate's results are from those of the float model.
+    """Say how far a candidate's results are from those of the float model, and which layers bring them there.
 
     Parameters
     ----------
@@ -44,6 +49,10 @@ def compare(
     feeds : path, mapping of arrays, iterable of mappings, or None
         A .npz or .parquet file, a folder of .npy or .npz files, an array for each input, or mappings of these for each
         run (dynq_numba/evaluate/data.py says what rows are). None for a synthetic probe, which says little.
+    layers : bool, or sequence of {"own", "only_quantized", "only_float"}
+        Which looks to take at each layer that differs; False for none. Own: its result on its float inputs. Only
+        quantized: the model with this layer alone as the candidate has it. Only float: the candidate with this layer
+        alone in float. Layers are looked at in one pass over the feeds; no more is kept than a run needs.
     logits : bool
         Whether outputs are logits, of which KL compares the softmax.
     threshold : float, optional
@@ -83,33 +92,48 @@ def compare(
     >>> value = lambda name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["rows", 64])
     >>> node = helper.make_node("MatMul", ["x", "weight"], ["y"], "layer")
     >>> model = helper.make_model(helper.make_graph([node], "one", [value("x")], [value("y")], [weight]))
-    >>> found = dq.onnx.compare(model, dq.onnx.quantize(model).model)
+    >>> found = dq.onnx.compare(model, dq.onnx.quantize(model).model, layers=False)
     >>> 1e-6 < found.loss < 1e-3, found.synthetic
     (True, True)
     """
+    looks = _looks(layers)
     named = ("reference", reference), ("candidate", candidate)
     pair = [InferenceSession(files.read(model, name), threads=threads) for name, model in named]
     matched = outputs_of(*pair)
     data = feeds if isinstance(feeds, Data) else read_data(
         feeds, pair[0].get_inputs(), model=files.read(reference), batch=batch, seed=seed
     )  # fmt: skip
-    tallies = [Tally(name, logits=logits, threshold=threshold) for name, _ in matched]
+    def tally(name: str) -> Tally:
+        return Tally(name, logits=logits, threshold=threshold)
+
+    names = [""] * len(matched)
+    for name, place in matched:
+        names[place] = name
+    found = Looks(reference, candidate, names, looks, tally, thread_count(threads, None)) if looks else None
+    tallies = [tally(name) for name, _ in matched]
     rows = batches = 0
     begun = time.perf_counter()
     for each in data:
         if progress is not None:
             progress(rows, data.rows or 0, "outputs")
-        want, got = (session.run(None, each.feeds) for session in pair)
-        for tally, a, (_, place) in zip(tallies, want, matched, strict=True):
-            tally.update(np.asarray(a), np.asarray(got[place]))
+        if found is None:
+            want, theirs = (session.run(None, each.feeds) for session in pair)
+            got = [theirs[place] for _, place in matched]
+        else:
+            say = None if progress is None else partial(progress, rows, data.rows or 0)
+            want, got = found.update(each.feeds, say)
+        for one, a, b in zip(tallies, want, got, strict=True):
+            one.update(np.asarray(a), np.asarray(b))
         rows, batches = rows + each.rows, batches + 1
     if not batches:
         raise ValueError(f"feeds must have rows; {data.description} has none")
-    (first, second), (one, other) = ([of(model, name) for name, model in named] for of in (files.called, _digest))
+    seconds = {"outputs": time.perf_counter() - begun} if found is None else found.seconds
+    (first, second), (own, other) = ([of(model, name) for name, model in named] for of in (files.called, _digest))
+    made = [] if found is None else [layer.result() for layer in found.layers.values()]
     return Comparison(
-        first, second, one, other, data.description, data.synthetic, data.seed, rows, batches,
-        [tally.result() for tally in tallies], machine=machine(threads),
-        seconds={"outputs": time.perf_counter() - begun},
+        first, second, own, other, data.description, data.synthetic, data.seed, rows, batches,
+        [each.result() for each in tallies], made, looks if made else (), [] if found is None else found.notes,
+        machine(threads), seconds,
     )  # fmt: skip
 
 
@@ -143,3 +167,13 @@ def machine(threads: int | None = None) -> dict[str, str]:
 
 def _digest(model: Any, name: str) -> str:
     return files.digest(model)
+
+
+def _looks(given: bool | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(given, bool):
+        return LOOKS if given else ()
+    if isinstance(given, str):
+        given = [given]
+    for each in given:
+        checks.choice("layers", each, LOOKS)
+    return tuple(look for look in LOOKS if look in given)

@@ -105,3 +105,16 @@ def with_post_ops(function: ir.Function, name: Name) -> ir.Function:
             proto.node.append(node)
     proto.name = str(name)
     return ir.serde.deserialize_function(proto)
+
+
+def without_post_ops(function: ir.Function) -> ir.Function:
+    """What `with_post_ops` was given: the function alone."""
+    proto, name = ir.serde.serialize_function(function), parse(function.name)
+    last = "before_activation" if name.activation is not None else "before_residual"
+    end = next(i for i, node in enumerate(proto.node) if last in node.output)
+    del proto.node[end + 1 :]
+    proto.node[end].output[:] = ["y" if each == last else each for each in proto.node[end].output]
+    if name.residual:
+        proto.input.remove("residual")
+    proto.name = name.base
+    return ir.serde.deserialize_function(proto)
