@@ -110,8 +110,8 @@ def progress_of(unit: str, quiet: bool) -> Callable[[int, int, str], None] | Non
 
 def hints(receipt: Receipt) -> Iterator[str]:
     """What a user may have expected otherwise of what was quantized."""
-    if not receipt.entries:
-        yield "there are no weights in floats; dynq inspect MODEL lists its integers"
+    if not receipt.kept and all(entry.reason for entry in receipt.quantized):
+        yield "nothing was left to quantize: no weight is in floats"
     kept = [entry for entry in receipt.kept if entry.op_type == "Conv"]
     size = sum(entry.bytes_before for entry in kept)
     if not any(entry.op_type == "Conv" for entry in receipt.quantized) and 4 * size > receipt.bytes_before:

@@ -78,10 +78,6 @@ class Constants:
         given = [each for each in node.inputs if each is not None]
         return given or False
 
-    def is_integers(self, node: ir.Node) -> bool:
-        """Whether a node gives a constant that is stored as integers, as another quantizer has left it."""
-        return node.op_type == "DequantizeLinear" and node.domain == "" and self.is_constant(node.inputs[0])
-
     def array(self, value: ir.Value | None) -> np.ndarray | None:
         """The array of a constant value in its own dtype, or None where it is not constant."""
         if value is None or not self.is_constant(value):

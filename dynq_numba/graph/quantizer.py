@@ -76,7 +76,6 @@ class _Quantizer:
         self.names = Names(model)
 
     def run(self, progress: Progress) -> Receipt:
-        count = sum(self.constants.is_integers(node) for node in self.order)
         layers = [(kind, found) for kind in KINDS for found in self.find(kind)]
         rules = [self.recipe.rule_for(found.node.op_type, _names(found)) for _, found in layers]
         for node, value in self.others({found.node for _, found in layers}):
@@ -93,7 +92,6 @@ class _Quantizer:
         common.RemoveUnusedNodesPass()(self.model)
         entries = [entry for _, entry in sorted(self.entries, key=lambda each: each[0])]
         notes = [*([self.format.runtimes] if self.format.runtimes else []), *self.recipe.notes()]
-        notes += [f"DequantizeLinear: {count} weights are integers already"] if count else []
         return Receipt(entries, notes=notes, format=self.format.name)
 
     def find(self, kind: LayerKind) -> Iterator[Found]:

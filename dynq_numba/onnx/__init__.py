@@ -23,7 +23,7 @@ from ..graph.receipt import Entry, Receipt
 from ..planning.report import Report, ReportStep
 from .inspection import inspect
 from .optimisation import Note, optimise
-from .options import SessionOptions
+from .options import ExecutionMode, GraphOptimizationLevel, RunOptions, SessionOptions, get_available_providers
 from .quantize import CoverageError, quantize
 from .session import InferenceSession, ModelMeta, NodeArg
 
@@ -40,7 +40,7 @@ else:
 
 
 __all__ = [
-    "Comparison", "CoverageError", "Entry", "Fidelity", "InferenceSession", "LayerLooks", "ModelMeta", "NodeArg",
-    "Note", "Receipt", "Report", "ReportStep", "SessionOptions", "UnsupportedModelError", "compare", "inspect",
-    "optimise", "quantize",
+    "Comparison", "CoverageError", "Entry", "ExecutionMode", "Fidelity", "GraphOptimizationLevel", "InferenceSession",
+    "LayerLooks", "ModelMeta", "NodeArg", "Note", "Receipt", "Report", "ReportStep", "RunOptions", "SessionOptions",
+    "UnsupportedModelError", "compare", "get_available_providers", "inspect", "optimise", "quantize",
 ]  # fmt: skip

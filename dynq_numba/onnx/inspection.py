@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..graph.foreign.inventory import NOTE, integer_weights
 from ..graph.model import RECEIPT
 from ..graph.receipt import Receipt
 from . import files
@@ -50,9 +49,6 @@ def inspect(model: Any) -> Receipt:
     if text is None:
         receipt = quantize(model, bits=32)
         receipt.entries = [replace(each, reason="") if each.reason == FLOATS else each for each in receipt.entries]
-        theirs = integer_weights(found)
-        receipt.entries += theirs
-        receipt.notes += [f"{len(theirs)} {NOTE}"] if theirs else []
         return receipt
     receipt = Receipt.from_json(text)
     receipt.artifact_bytes = files.nbytes(model, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,45 @@ from ..arguments import checks
 from ..files.weight_cache import WeightCache
 
 CPU = "CPUExecutionProvider"
+
+
+class GraphOptimizationLevel(enum.IntEnum):
+    """ONNX Runtime's levels, for code written for it: a session of ours always does all."""
+
+    ORT_DISABLE_ALL = 0
+    ORT_ENABLE_BASIC = 1
+    ORT_ENABLE_EXTENDED = 2
+    ORT_ENABLE_LAYOUT = 3
+    ORT_ENABLE_ALL = 99
+
+
+class ExecutionMode(enum.IntEnum):
+    """ONNX Runtime's modes, for code written for it: steps of ours run one after the other, each on all threads."""
+
+    ORT_SEQUENTIAL = 0
+    ORT_PARALLEL = 1
+
+
+class RunOptions:
+    """In the place of onnxruntime.RunOptions: any attribute can be set, and none counts."""
+
+    def __setattr__(self, name: str, value: Any) -> None:  # says to type checkers that any name will do
+        super().__setattr__(name, value)
+
+    def add_run_config_entry(self, key: str, value: str) -> None:
+        """Taken, and not looked at."""
+
+
+def get_available_providers() -> list[str]:
+    """What computes here, as ONNX Runtime calls it.
+
+    Examples
+    --------
+    >>> from dynq_numba.onnx import get_available_providers
+    >>> get_available_providers()
+    ['CPUExecutionProvider']
+    """
+    return [CPU]
 
 
 class SessionOptions:
@@ -32,6 +72,9 @@ class SessionOptions:
 
     def __setattr__(self, name: str, value: Any) -> None:  # says to type checkers that any name will do
         super().__setattr__(name, value)
+
+    def add_session_config_entry(self, key: str, value: str) -> None:
+        """Taken, and not looked at."""
 
 
 def thread_count(threads: Any, options: Any) -> int:

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from ..arguments import checks
 from ..graph.canonical import canonical
+from ..graph.foreign.inventory import quantized_before
 from ..graph.formats import FORMATS
 from ..graph.layers import OPERATORS
 from ..graph.model import RECEIPT, with_true_outputs
@@ -153,13 +154,15 @@ def quantize(
             theirs.append(error)
             raise
 
+    before, told = quantized_before(found)
     with files.clear_errors(name, theirs), files.spill(found, out) as keep:
         found, notes = canonical(found, name)
         notes += with_true_outputs(found)
         receipt = quantize_graph(found, chosen, before_each, written, keep)
     pages.release()
     receipt.source_sha256, receipt.source_bytes = digest, source_bytes
-    receipt.notes = notes + receipt.notes
+    receipt.entries += before
+    receipt.notes = notes + receipt.notes + told
     attention = given.attention or (FLOAT if bits == FLOAT or _is_decoder(found.graph) else 8)
     used = [asdict(rule) | {"ops": list(rule.ops)} for rule in [*rules, *default]]
     receipt.recipe = {"rules": used, "attention": attention}
@@ -203,6 +206,6 @@ def _insist(receipt: Receipt, strict: bool, coverage: float | None) -> None:
     against = [entry for entry in receipt.kept if entry.reason not in willed]
     if strict and against:
         some = "; ".join(f"{entry.weight}: {entry.reason}" for entry in against[:10])
-        raise CoverageError(f"strict: {len(against)} weights stay in floats: {some}", receipt)
+        raise CoverageError(f"strict: {len(against)} of {len(receipt.entries)} weights stay in floats: {some}", receipt)
     if coverage is not None and receipt.coverage < coverage:
         raise CoverageError(f"coverage is {receipt.coverage:.1%}; at least {coverage:.1%} is required", receipt)

@@ -6,6 +6,7 @@ Each artifact passes the full checker, and is compared with the float model in O
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -133,7 +134,10 @@ def test_integers_of_another_quantizer_stay():
     )
     made, receipt = compared(source, {"x": X})
     assert [tensor.name for tensor in made.graph.initializer] == ["w", "s"]
-    assert receipt.notes == ["DequantizeLinear: 1 weights are integers already"]
+    entry = ("w", "DequantizeLinear", "int8", "integers of the file", 2000, 2000)
+    (found,) = receipt.entries
+    assert (found.weight, found.op_type, found.scheme, found.reason, found.bytes_before, found.bytes_after) == entry
+    assert len(receipt.notes) == 1 and receipt.notes[0].startswith("integers of the file stay")
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -145,14 +149,19 @@ def test_an_artifact_keeps_its_functions_when_it_is_quantized_again(bits):
         w=floats(64, 50),
         v=floats(64, 50, seed=1),
     )
-    once = ir.to_proto(quantize(source, bits=bits, exclude="v").model)
+    first = quantize(source, bits=bits, exclude="v")
+    once = ir.to_proto(first.model)
     made, receipt = compared(once, {"x": floats(3, 64), "z": floats(2, 64)})
     assert [node.op_type for node in made.graph.node] == ["Linear" if bits == 8 else "LinearGroup32", "Linear"]
     assert receipt.notes == ["the model had been quantized before: its functions of domain dynq stay"]
-    again = quantize(made, bits=bits)
-    assert not again.entries  # nor are the scales of its functions weights of a float operator
+    (fresh, kept), before = receipt.entries, first.quantized[0]
+    assert (fresh.weight, fresh.reason) == ("v", "") and kept == replace(before, reason="quantized before")
+    again = quantize(made, bits=bits)  # the scales of its functions are no weights of a float operator
+    assert [(each.weight, each.reason) for each in again.entries] == [(n, "quantized before") for n in ("v", "w")]
+    assert again.bytes_after == receipt.bytes_after and again.coverage == 1
     again = quantize(quantize(source, format="qdq").model)
-    assert not again.entries and again.notes[0] == "the model had been quantized before: what is integers stays"
+    assert {each.reason for each in again.entries} == {"quantized before"}
+    assert again.notes[0] == "the model had been quantized before: what is integers stays"
 
 
 def test_what_no_table_needs_is_not_kept_in_memory():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import parser
 from onnx_models import floats, in_onnxruntime, in_reference, parsed
 
+import dynq_numba as dq
 from dynq_numba.onnx import InferenceSession, SessionOptions
 
 F32 = np.float32
@@ -145,9 +147,18 @@ def test_calls_written_for_onnxruntime():
     model, x = parsed("float[n] x", "float[n] y", "y = Neg (x)"), floats(3)
     options = SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
+    options.graph_optimization_level = dq.onnx.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = dq.onnx.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    assert dq.onnx.get_available_providers() == ["CPUExecutionProvider"]
+    levels = onnxruntime.GraphOptimizationLevel.__members__
+    assert {name: int(level) for name, level in levels.items()} == dict(dq.onnx.GraphOptimizationLevel.__members__)
     session = InferenceSession(model, options, providers=["CUDAExecutionProvider", "CPUExecutionProvider"])
     assert session.get_providers() == ["CPUExecutionProvider"] and session.get_modelmeta().graph_name == "g"
-    assert np.array_equal(session.run([], {"x": x.tolist()}, None)[0], -x)
+    run_options = dq.onnx.RunOptions()
+    run_options.log_severity_level = 3
+    run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    assert np.array_equal(session.run([], {"x": x.tolist()}, run_options)[0], -x)
     options.intra_op_num_threads = -1
     with pytest.raises(ValueError, match="intra_op_num_threads must be from 1 to"):
         InferenceSession(model, options)
