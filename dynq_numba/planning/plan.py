@@ -12,8 +12,6 @@ or makes one, so that threads share a plan and all weights.
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Sequence
 from functools import partial
 from threading import RLock
 from typing import Any
@@ -22,7 +20,6 @@ import numpy as np
 import onnx_ir as ir
 
 from ..files.weight_cache import WeightCache
-from ..graph.constants import evaluator, named
 from ..kernels.base.handlers import handlers_held
 from ..kernels.base.jit import entry
 from ..kernels.base.memory import NO_MEMORY as TOO_LITTLE
@@ -33,19 +30,22 @@ from ..kernels.program import run as program
 from ..runtime.signatures import WORD
 from ..runtime.threads import ready
 from .begin import begin, behind
-from .caches import caches, grown, origin
+from .caches import caches
+from .end import segment_of
 from .frame import Frame
-from .iterated import Iterated
-from .loops import is_loop, outside
-from .objects import copied, holds_objects, is_object
+from .loops import outside
+from .objects import holds_objects
+from .python import Python
+from .results import Outputs, Results
 from .segment import Segment
 from .sizes import Known, Sizes
-from .state import Evaluate, Read, Run, State, Walk
+from .state import Read, Run, State, Walk
 from .stopwatch import Call, Stopwatch
-from .tensor import Tensor
 from .trace import Lowerings, Trace
+from .undo import Values
 from .uses import count_uses
-from .weights import Weights, in_memory
+from .walk import walk
+from .weights import Weights
 
 #: Segments that are kept behind one place of a plan; the ones used longest ago go first.
 MOST_CHILDREN = 16
@@ -89,25 +89,22 @@ class Plan:
         cache: WeightCache | None = None,
         loop: ir.Node | None = None,
     ) -> None:
-        self.model, self.threads, self._cache = model, threads, cache
+        self.model, self.threads = model, threads
         self.graph = model.graph if loop is None else loop.attributes["body"].as_graph()
         self._lowerings = lowerings
         self.sizes = Sizes()
         self.weights = Weights(model, self.sizes, cache)
         self._inputs = [*self.graph.inputs, *(outside(loop, self.weights.constants) if loop else ())]
         self._has_objects = any(map(holds_objects, self._inputs))
+        plan_of = partial(Plan, model, lowerings, threads, cache)
+        self._python = Python(model, self._inputs, self.weights.opset, plan_of)
         self._uses = count_uses(self.graph)
-        self._outputs: dict[ir.Value, int] = {}
-        self._twins: list[tuple[int, int]] = []  # results that are another one again
-        for i, value in enumerate(map(origin, self.graph.outputs)):
-            if self._outputs.setdefault(value, i) != i:
-                self._twins.append((i, self._outputs[value]))
         found = caches(self.graph) if loop is None else []
         self._caches = {each.value: each for each in found}
-        self._cached = {each.output for each in found}  # in some branch
+        self._outputs = Outputs(self.graph, [each.output for each in found])
         self._gaps = {self.graph.inputs[each.input]: each.axis for each in found}
         self._roots: list[Segment] = []
-        self._root = State({}, (Walk(tuple(self.graph)),), Known({}, {}))
+        self._root = State(Values(), (Walk(tuple(self.graph)),), Known({}, {}))
         self._apart: set[ir.Node] = set()
         self._frames: list[Frame] = []
         self._usual = 0  # words of the table after the first run
@@ -136,14 +133,6 @@ class Plan:
             if watch is not None:
                 watch.laps.clear()
             return self.run(feeds, out, watch)
-        for position, first in self._twins:
-            results[position] = copied(results[first])
-        for position, array in out.items():
-            found = results[position]
-            if found is not array and isinstance(found, np.ndarray):
-                self._check(position, array, found.dtype, found.shape)
-                array[...] = found
-                results[position] = array
         if frame.generation == self._generation:
             self._frames.append(frame)
         return results
@@ -173,9 +162,9 @@ class Plan:
     def _down(
         self, frame: Frame, feeds: tuple[Any, ...], out: dict[int, np.ndarray], watch: Stopwatch | None
     ) -> list[Any]:
-        results: list[Any] = [None] * (len(self._outputs) + len(self._twins))
+        results = Results(self._outputs, out)
         segments, state, tail = self._roots, self._root, None
-        arrays, new = self._apart_of(None, feeds) if self._has_objects else (feeds, {})
+        arrays, new = self._python.apart(None, feeds) if self._has_objects else (feeds, {})
         objects: dict[ir.Value, Any] = dict(new)
         held = [arrays]  # later segments read them, too
         while True:
@@ -183,12 +172,16 @@ class Plan:
             if watch is not None:
                 watch.enter(segment)
             if segment.steps or segment.results:
-                self._call(frame, segment, feeds, results, out, self._run if watch is None else watch.call)
+                part = frame.part(segment)
+                frame.words[segment.arena.index] = part.reserve(frame.number(segment.arena_bytes))
+                made, call = results.allocate(frame, segment, feeds), self._run if watch is None else watch.call
+                status = call(segment.words, frame.table, part.records, made, -self.threads)
+                if status:
+                    raise _error(segment, status)
             if segment.tail is None:
-                for position, value in segment.objects:
-                    results[position] = copied(objects[value])
-                return results
-            act = self._act if watch is None else partial(watch.act, self._act)
+                results.take((position, objects[value]) for position, value in segment.objects)
+                return results.whole()
+            act = self._python.act if watch is None else partial(watch.act, self._python.act)
             arrays, new = act(frame, segment.tail, objects)
             objects |= new
             held.append(arrays)
@@ -245,78 +238,6 @@ class Plan:
         frame.know(self.weights.addresses)
         return bool(self._prepare(segment.words, frame.table, arrays))
 
-    def _call(
-        self,
-        frame: Frame,
-        segment: Segment,
-        feeds: tuple[np.ndarray, ...],
-        results: list[Any],
-        out: dict[int, np.ndarray],
-        run: Call,
-    ) -> None:
-        part, words = frame.part(segment), frame.words
-        words[segment.arena.index] = part.reserve(frame.number(segment.arena_bytes))
-        made = []
-        for result in segment.results:
-            shape = tuple([frame.number(each) for each in result.shape])
-            array = out.get(result.position) if out else None
-            if array is not None and result.cache is None and result.position in self._cached:
-                array = None  # it may have a gap, or lie where an input is: it is copied there at the end
-            if array is None:
-                cache = result.cache if result.grows else None
-                array = np.empty(shape, result.dtype) if cache is None else grown(feeds[cache.input], shape, cache.axis)
-            else:
-                self._check(result.position, array, result.dtype, shape)
-            results[result.position] = array
-            made.append(array)
-        status = run(segment.words, frame.table, part.records, tuple(made), -self.threads)
-        if status:
-            number, code = divmod(status, program.STATUSES)
-            step = segment.steps[number]
-            if code == NO_MEMORY:
-                raise MemoryError(TOO_LITTLE)
-            if code == OTHER_TURN and step.body is not None:
-                raise _OtherTurn(step.body.node)
-            raise ValueError(f"{', '.join(step.nodes)}: {step.errors.get(code, f'status {code}')}")
-
-    def _check(self, position: int, array: np.ndarray, dtype: Any, shape: tuple[int, ...]) -> None:
-        """Raise ValueError where an array of the caller's is not like a result."""
-        if (array.dtype, array.shape) != (dtype, shape):
-            name = self.graph.outputs[position].name
-            raise ValueError(
-                f"out[{name!r}] must have shape {shape} and type {dtype}; got {array.shape}, {array.dtype}"
-            )
-
-    def _act(
-        self, frame: Frame, tail: Read | Run, objects: dict[ir.Value, Any]
-    ) -> tuple[tuple[np.ndarray, ...], dict[ir.Value, Any]]:
-        """What Python does at the end of a segment: the arrays and the objects that it gives."""
-        if isinstance(tail, Read):
-            return (_view(frame, tail.dense),), {}
-        given = [
-            _view(frame, each) if isinstance(each, Tensor) else objects[each] if isinstance(each, ir.Value) else each
-            for each in tail.inputs
-        ]
-        try:
-            if tail.evaluate is None:
-                tail.evaluate = self._evaluator(tail.node, given)
-            return self._apart_of(tail, tail.evaluate(given))
-        except Exception as error:  # onnx.reference raises whatever numpy does
-            raise named(tail.node, error) from error
-
-    def _apart_of(self, tail: Run | None, given: Sequence[Any]) -> tuple[tuple[np.ndarray, ...], dict[ir.Value, Any]]:
-        """The arrays of numbers among feeds or results, and the objects by their values."""
-        objects = {value: each for value, each in zip(self._values(tail), given, strict=True) if is_object(each)}
-        return tuple(in_memory(each) for each in given if not is_object(each)), objects
-
-    def _evaluator(self, node: ir.Node, given: list[Any]) -> Evaluate:
-        """What computes a node that has no kernel."""
-        if is_loop(node):
-            return Iterated(node, partial(Plan, self.model, self._lowerings, self.threads, self._cache, node))
-        functions = [ir.to_proto(each) for each in self.model.functions.values()]
-        versions = {**self.model.opset_imports, "": self.weights.opset}
-        return evaluator(node, given, versions, functions)
-
     # -- planning -------------------------------------------------------------------------------
     def _trace(
         self, frame: Frame, state: State, tail: Read | Run | None, key: Key, arrays: tuple[np.ndarray, ...]
@@ -326,31 +247,25 @@ class Plan:
         read: set[int] = {0} if isinstance(tail, Read) else set()
         while True:
             self.sizes.begin(state.known, hints)
-            begun = State(dict(state.values), state.work, state.known, state.made, objects=dict(state.objects))
-            trace = Trace(self.weights, self._lowerings, begun, self._outputs, self._uses, self._apart, self._caches)
-            values = tail.tensor if isinstance(tail, Read) else self._values(tail)
+            begun = State(Values(state.values), state.work, state.known, state.made, objects=dict(state.objects))
+            trace = Trace(
+                self.weights, self._lowerings, begun, self._outputs.positions, self._uses, self._apart, self._caches
+            )
+            values = tail.tensor if isinstance(tail, Read) else self._python.values(tail)
             given, places = begin(trace, values, arrays, key[0], read, self._gaps)
-            end = trace.run()
+            end = walk(trace)
             wanted = behind(end.tensor, places) - read if isinstance(end, Read) else set()
             if not wanted:
-                return trace.segment(key, [(i, arrays[i].shape) for i in sorted(read)], given, end)
+                return segment_of(trace, key, [(i, arrays[i].shape) for i in sorted(read)], given, end)
             read |= wanted
 
-    def _values(self, tail: Run | None) -> Sequence[ir.Value]:
-        """What feeds are, or the results of a node."""
-        return self._inputs if tail is None else [each for each in tail.node.outputs if each.name]
 
-
-def _view(frame: Frame, tensor: Tensor) -> np.ndarray:
-    """A dense tensor as an array over its memory."""
-    shape = tuple([frame.number(each) for each in tensor.shape])
-    if tensor.array is not None:
-        return tensor.array
-    storage = tensor.storage
-    assert storage is not None
-    address = sum(frame.number(each) for each in (storage.base, storage.start, tensor.offset))
-    nbytes = int(np.prod(shape, dtype=np.int64)) * tensor.itemsize
-    if nbytes == 0:
-        return np.empty(shape, tensor.dtype)
-    memory = memoryview((ctypes.c_uint8 * nbytes).from_address(address))
-    return np.frombuffer(memory, tensor.dtype).reshape(shape)
+def _error(segment: Segment, status: int) -> Exception:
+    """What a status that is not 0 means: of which step, and why."""
+    number, code = divmod(status, program.STATUSES)
+    step = segment.steps[number]
+    if code == NO_MEMORY:
+        return MemoryError(TOO_LITTLE)
+    if code == OTHER_TURN and step.body is not None:
+        return _OtherTurn(step.body.node)
+    return ValueError(f"{', '.join(step.nodes)}: {step.errors.get(code, f'status {code}')}")

@@ -11,6 +11,8 @@ import onnx_ir as ir
 
 from .sizes import Known
 from .tensor import Tensor
+from .undo import Tensors, Values
+from .uses import reads
 
 #: What computes a node on arrays and objects, of which those that are left out are None.
 Evaluate = Callable[[Sequence[Any]], list[Any]]
@@ -23,19 +25,27 @@ class Walk:
     nodes: tuple[ir.Node, ...]
     at: int = 0
     results: tuple[tuple[ir.Value, ir.Value], ...] = ()
+    #: Of each value the last node that reads it, once that has been asked for.
+    _last: dict[ir.Value, int] = field(default_factory=dict, repr=False)
+
+    def reads(self, value: ir.Value) -> bool:
+        """Whether a node that is left reads a value."""
+        if not self._last:
+            self._last.update((each, i) for i, node in enumerate(self.nodes) for each in reads(node))
+        return self._last.get(value, -1) >= self.at
 
 
 @dataclass
 class State:
     """How far a plan has come."""
 
-    values: dict[ir.Value, Tensor]
+    values: Values
     work: tuple[Walk, ...]
     known: Known
     #: Positions of the results that are there already.
     made: frozenset[int] = frozenset()
     #: Where expressions and numbers that were needed in memory are.
-    memory: dict[Tensor, Tensor] = field(default_factory=dict)
+    memory: Tensors[Tensor] = field(default_factory=Tensors)
     #: Of sequences, texts and the like, which Python holds: the value that first was it.
     objects: dict[ir.Value, ir.Value] = field(default_factory=dict)
 

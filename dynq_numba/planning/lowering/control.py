@@ -25,6 +25,7 @@ from ..segment import Body, Step, Word
 from ..sizes import AnySize, Shape, Size, Turn, hint, largest, settled
 from ..tensor import Storage, Tensor, alike, dense_strides, expect
 from ..trace import Trace, Unsupported
+from ..walk import body
 from .base import BOOL, I64, function_of
 from .copies import copy_into
 from .numbers import number_tensor
@@ -115,15 +116,15 @@ class _Loop:
         for out, result, (axis, backwards) in zip(made[states:], results[states:], sides, strict=False):
             targets.append((out, _Gathered(trace, result, axis, self.turns, self.place(backwards))))
         steps, goes_on = self._body(targets, condition)
-        body = Body(self.node, self.turn, steps)
+        turn = Body(self.node, self.turn, steps)
         fields: dict[str, Word] = {
-            "table": trace.sizes.table, "records": trace.sizes.records, "body": body.words, "turns": self.turns,
+            "table": trace.sizes.table, "records": trace.sizes.records, "body": turn.words, "turns": self.turns,
             "condition": goes_on, "number": self.number.index, "carried": len(carried),
         }  # fmt: skip
         words = [fields[name] for name in kernels.Loop.kinds]
         for each in carried:
             words += each.words()
-        trace.step("loop", function_of(kernels.loop), words, body=body, errors=_errors(steps))
+        trace.step("loop", function_of(kernels.loop), words, body=turn, errors=_errors(steps))
         for _, target in targets:
             kept.append((target.value, target.result))
             for tensor in target.memory():
@@ -138,7 +139,7 @@ class _Loop:
         """The steps of a turn, and where it says whether there is another one."""
         trace = self.trace
         try:
-            with trace.body(self.node, targets) as steps:
+            with body(trace, self.node, targets) as steps:
                 goes_on = None if condition is None else trace.get(condition)
                 if goes_on is None or _is_true(goes_on):
                     return steps, None

@@ -46,6 +46,23 @@ FIBONACCI = looped(
 )  # fmt: skip
 
 
+def test_a_body_wants_numbers_that_are_no_block_of_memory():
+    """What puts them side by side is a step of the segment around the loop."""
+    text = looped(
+        "float[n, 4] x, int64 turns, float[1] y", "float[turns, a, b] z", "z = Loop (turns, yes)",
+        "(int64 i, bool go) => (bool on, float[a, b] out) { on = Identity (go) out = Expand (y, lengths) }",
+        before="most = ArgMax <axis = 0, keepdims = 0> (x) zero = Constant <value_ints = [0]> () "
+        "end = Constant <value_ints = [4]> () two = Constant <value_ints = [2]> () "
+        "lengths = Slice (most, zero, end, zero, two)",
+    )  # fmt: skip
+    session, y = InferenceSession(text), floats(1)
+    for first, third in ((2, 3), (3, 1), (2, 3)):
+        x = np.zeros((5, 4), F32)
+        x[[first, 4, third, 4], range(4)] = 1
+        (found,) = session.run(None, {"x": x, "turns": np.array(2), "y": y})
+        assert same(found, np.broadcast_to(y, (2, first, third)))
+
+
 @pytest.mark.parametrize("count", [3, 0, 1, 2, 10, -1])
 def test_values_go_from_turn_to_turn(count):
     session, a, b = InferenceSession(FIBONACCI), floats(5), floats(5, seed=1)
