@@ -172,14 +172,24 @@ def test_quantize_and_dequantize(rng):
     oracle.assert_same_bits(back, dq.dequantize(q))
 
 
+def matmul_integer_problem(rng, a_type, b_type):
+    """Two operands, and a product with zero points of each row and column that has been looked at."""
+    a = rng.integers(0, 256, (7, 67)).astype(np.uint8).view(a_type)
+    b = rng.integers(0, 256, (67, 33)).astype(np.uint8).view(b_type)
+    rows, columns = a[:, 0].copy(), b[0].copy()
+    expected = oracle.matmul_integer(a, b, rows.astype(int)[:, None], columns.astype(int))
+    c = integer_product_with_zero_points(a, b, rows, columns)
+    assert c.dtype == np.int32 and (c == expected).all()
+    return a, b
+
+
 def test_matmul_integer(rng):
-    for a_type, b_type in [(np.uint8, np.int8), (np.int8, np.uint8)]:
-        a = rng.integers(0, 256, (7, 67)).astype(np.uint8).view(a_type)
-        b = rng.integers(0, 256, (67, 33)).astype(np.uint8).view(b_type)
-        rows, columns = a[:, 0].copy(), b[0].copy()
-        expected = oracle.matmul_integer(a, b, rows.astype(int)[:, None], columns.astype(int))
-        c = integer_product_with_zero_points(a, b, rows, columns)
-        assert c.dtype == np.int32 and (c == expected).all()
+    a, b = matmul_integer_problem(rng, np.uint8, np.int8)
+    assert (integer_product(a, b) == oracle.matmul_integer(a, b)).all()
+
+
+def test_every_type_in_compiled_code(rng):
+    a, b = matmul_integer_problem(rng, np.int8, np.uint8)
     assert (integer_product_with_zero_points(a, b, 3, 5) == oracle.matmul_integer(a, b, 3, 5)).all()
     assert (integer_product(a, b) == oracle.matmul_integer(a, b)).all()
 

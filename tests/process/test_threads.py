@@ -46,29 +46,6 @@ def test_the_setting_is_kept_and_checked():
         dq.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("value", "printed"), [("3", "3"), ("1", "1"), ("", None)])
-def test_the_setting_starts_from_the_environment(value, printed):
-    done = child("import dynq_numba as dq; print(dq.get_num_threads())", DYNQ_NUM_THREADS=value)
-    cores = min(len(os.sched_getaffinity(0)), os.cpu_count())
-    assert done.stdout.strip() == (printed or done.stdout.strip())
-    assert 1 <= int(done.stdout) <= (int(printed) if printed else cores)
-
-
-@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "100000"])
-def test_a_wrong_environment_is_told_in_one_line_and_ignored(value):
-    code = "import dynq_numba as dq; print(dq.get_num_threads())"
-    done = child(code, DYNQ_NUM_THREADS=value)
-    assert done.returncode == 0 and done.stdout == child(code, DYNQ_NUM_THREADS="").stdout
-    assert done.stderr.count("\n") == 1 and repr(value) in done.stderr
-    assert "DYNQ_NUM_THREADS must be an integer from 1 to 1024" in done.stderr
-
-
-def test_affinity_bounds_the_setting():
-    one = min(os.sched_getaffinity(0))
-    code = f"import os; os.sched_setaffinity(0, {{{one}}}); import dynq_numba as dq; print(dq.get_num_threads())"
-    assert child(code, DYNQ_NUM_THREADS="").stdout.strip() == "1"
-
-
 def test_concurrent_calls_get_their_own_results(problem):
     """One call has the helpers, the others go alone; every result has the bits of the serial one."""
     x, w = problem

@@ -34,11 +34,14 @@ def jitted_rows_into(ids, packed, out):
 @numba.njit
 def jitted_bags(ids, offsets, packed, weights):
     return (
-        dq.embedding_bag(ids, offsets, packed),
-        dq.embedding_bag(ids, offsets, packed, "mean", threads=2),
         dq.embedding_bag(ids, offsets, packed, mode="max"),
         dq.embedding_bag(ids, offsets, packed, weights=weights),
     )
+
+
+@numba.njit
+def jitted_sums(ids, offsets, packed):
+    return dq.embedding_bag(ids, offsets, packed), dq.embedding_bag(ids, offsets, packed, "mean", threads=2)
 
 
 @numba.njit
@@ -47,28 +50,22 @@ def jitted_rows_of_ids(ids, packed, weights, ends, out):
     return first, dq.embedding_bag(ids.reshape(ids.size), ends, packed, include_last_offset=True, out=out)
 
 
-def assert_inside(rng, bits, kind):
-    packed, table = packed_of(33, bits), packed_of(33, bits).dequantize()
-    ids = ids_of(rng, kind)
+ENDS = np.append(OFFSETS, N)
+
+
+def assert_rows_and_bags(packed, ids, weights):
+    table, square, out = packed.dequantize(), ids.reshape(6, 10), np.empty((6, 10, 33), F32)
     oracle.assert_same_bits(jitted_rows(ids, packed), table[ids])
-    square = ids.reshape(6, 10)
-    oracle.assert_same_bits(jitted_rows(square.T, packed), table[square.T])
-    out = np.empty((6, 10, 33), F32)
     oracle.assert_same_bits(jitted_rows_into(square, packed, out), table[square])
     oracle.assert_same_bits(out, table[square])
-    weights = rng.standard_normal(N).astype(F32)
-    ends = np.append(OFFSETS, N)
-    results = jitted_bags(ids, OFFSETS, packed, weights)
-    for y, (mode, w) in zip(results, [("sum", None), ("mean", None), ("max", None), ("sum", weights)], strict=True):
-        oracle.assert_same_bits(y, twin(packed, ids, ends, mode, w), mode)
-    first, second = jitted_rows_of_ids(square, packed, weights.reshape(6, 10).astype(float), ends, out[0, :9])
-    oracle.assert_same_bits(first, twin(packed, ids, np.arange(7) * 10, "sum", weights))
-    oracle.assert_same_bits(second, twin(packed, ids, ends, "sum", None))
+    largest, weighted = jitted_bags(ids, OFFSETS, packed, weights)
+    oracle.assert_same_bits(largest, twin(packed, ids, ENDS, "max", None))
+    oracle.assert_same_bits(weighted, twin(packed, ids, ENDS, "sum", weights))
 
 
 def test_inside_compiled_code(rng):
-    assert_inside(rng, 8, np.int64)
     packed, bad = packed_of(33, 8), ids_of(rng)
+    assert_rows_and_bags(packed, ids_of(rng), rng.standard_normal(N).astype(F32))
     bad[5] = 50
     with pytest.raises(IndexError) as caught:
         jitted_rows(bad, packed)
@@ -85,9 +82,18 @@ def test_four_bits_inside_compiled_code(rng):
     oracle.assert_same_bits(jitted_rows(ids, packed), packed.dequantize()[ids])
 
 
-@pytest.mark.parametrize("bits,kind", [(8, np.int32), (4, np.int32), (4, np.int64)])
+@pytest.mark.parametrize("bits,kind", [(8, np.int32), (8, np.int64), (4, np.int32), (4, np.int64)])
 def test_every_type_in_compiled_code(rng, bits, kind):
-    assert_inside(rng, bits, kind)
+    packed, ids, weights = packed_of(33, bits), ids_of(rng, kind), rng.standard_normal(N).astype(F32)
+    assert_rows_and_bags(packed, ids, weights)
+    square, out = ids.reshape(6, 10), np.empty((9, 33), F32)
+    oracle.assert_same_bits(jitted_rows(square.T, packed), packed.dequantize()[square.T])
+    for y, mode in zip(jitted_sums(ids, OFFSETS, packed), ("sum", "mean"), strict=True):
+        oracle.assert_same_bits(y, twin(packed, ids, ENDS, mode, None), mode)
+    first, second = jitted_rows_of_ids(square, packed, weights.reshape(6, 10).astype(float), ENDS, out)
+    oracle.assert_same_bits(first, twin(packed, ids, np.arange(7) * 10, "sum", weights))
+    oracle.assert_same_bits(second, twin(packed, ids, ENDS, "sum", None))
+    assert np.shares_memory(second, out)
 
 
 def test_compiled_code_refuses_what_it_cannot_do(rng):
