@@ -27,7 +27,8 @@ class SavedForm(NamedTuple):
     restore: Callable[..., Any]
 
 
-#: (name, call): calls that compile what the kernel table does not hold: entries, epilogues, packing.
+#: (name, call): calls that compile what the kernel table does not hold: entries, epilogues, packing. Between them
+#: nothing may be compiled: each of several processes goes through all, and makes the calls that no other has made.
 Warm = Iterator[tuple[str, Callable[[], object]]]
 
 

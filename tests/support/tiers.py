@@ -25,7 +25,8 @@ from typing import Any
 
 import pytest
 
-#: Test files and functions that compile on an empty cache or for many types, fetch or build wheels, take memory away.
+#: Test files and functions that compile on an empty cache or for many types, fetch or build wheels, take memory away,
+#: and those of an operator without a compiler: the golden digests of all operators come out without one, too.
 SLOW = frozenset({
     "test_caches", "test_environment", "test_float_scales", "test_import", "test_interrupts", "test_memory",
     "test_new_operator", "test_new_set", "test_packaging", "test_real_models", "test_real_sessions", "test_sources",
@@ -38,13 +39,17 @@ SLOW = frozenset({
     "test_other_targets_give_the_same_bits",
     "test_variants_compiled_by_separate_processes_stay_apart",
     "test_compiling_that_takes_long_is_told", "test_info_is_one_screen_and_tells_whether_kernels_are_compiled",
+    "test_the_reference_alone_gives_the_same_bits", "test_the_same_bits_without_a_compiler",
+    "test_without_a_compiler_the_reference_gives_the_same_bits", "test_without_a_compiler_the_same_bits",
+    "test_without_a_compiler_the_same_bits_and_errors", "test_without_compiler_the_same_file",
+    "test_without_jit_the_same_bits",
 })  # fmt: skip
 #: Files of tests/process that run one after another, behind the others: what they see depends on who else is busy.
 ALONE = frozenset({"test_cores", "test_helper_lifetimes", "test_interrupts", "test_threads"})
 #: Test functions of which all cases are quick, on the two ends of the instruction sets.
 WHOLE = frozenset({"test_results_are_those_of_the_golden_file"})
 #: Of each parameter so many values that are no names.
-FEW = 3
+FEW = 2
 EXTRA = re.compile(r"^\s*(?:<!--|\.\.) extra: ([\w-]+)", re.MULTILINE)
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -130,6 +135,8 @@ def quick(items: Sequence[pytest.Item], sets: tuple[str, ...]) -> list[pytest.It
     ends = {sets[0], sets[-1]}
     able = [item for item in items if not extras(item)]
     chosen = {item for item in able if not isinstance(item, pytest.Function) or whole(item, ends)}
+    for item in chosen:
+        seen[function_of(item)] |= {("", 0), *choices(item)}
     rest = [item for item in able if item not in chosen and not slow(item)]
     for allowed in ({None, *ends}, {None, *sets}):  # the second for what occurs on neither end
         for item in rest:
