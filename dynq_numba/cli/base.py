@@ -46,7 +46,7 @@ class Command(NamedTuple):
     run: Callable[[argparse.Namespace], Answer]
 
 
-def arrays_of(path: str) -> dict[str, Any]:
+def arrays_of(path: str, option: str = "--input") -> dict[str, Any]:
     """The arrays of an .npz file, by name."""
     import numpy as np
 
@@ -54,7 +54,7 @@ def arrays_of(path: str) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"--input must be an .npz file with an array for each input; {path} is none") from error
+        raise ValueError(f"{option} must be an .npz file with an array for each input; {path} is none") from error
 
 
 def apart(path: str, option: str, *others: str) -> None:

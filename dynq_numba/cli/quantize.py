@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .base import Answer, Command, apart, fraction, hints, progress_of
+from .base import Answer, Command, apart, arrays_of, fraction, hints, progress_of
 
 #: As dynq_numba/graph/formats has them, which is imported when it is needed.
 _FORMATS = ("dynq", "qdq", "nbits", "qoperator", "qoperator_u8s8")
@@ -23,6 +23,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exclude", action="append", metavar="REGEX", help="no layer that matches; repeatable")
     parser.add_argument("--conv", action="store_true", help="quantize convolutions, too")
     parser.add_argument("--format", default="dynq", choices=_FORMATS, help="how layers are written (default dynq)")
+    parser.add_argument("--data", metavar="NPZ", help="typical inputs, for rules with smooth, outliers or gptq")
     parser.add_argument("--strict", action="store_true", help="fail where a weight, no Conv, stays in floats unasked")
     parser.add_argument("--require-coverage", type=fraction, metavar="95%", help="fail below this part of the bytes")
     parser.add_argument("--receipt", metavar="FILE", help="write the receipt there as JSON, too")
@@ -43,7 +44,8 @@ def _run(args: argparse.Namespace) -> Answer:
     receipt = quantize(
         source, out, recipe=args.recipe, bits=args.bits, granularity=args.granularity, group_size=args.group_size,
         x_bits=args.x_bits, include=args.include, exclude=args.exclude, conv=args.conv, format=args.format,
-        strict=args.strict, require_coverage=args.require_coverage, progress=progress_of("layers", args.quiet),
+        strict=args.strict, require_coverage=args.require_coverage,
+        data=arrays_of(args.data, "--data") if args.data else None, progress=progress_of("layers", args.quiet),
     )  # fmt: skip
     if args.receipt:
         Path(args.receipt).write_text(receipt.to_json() + "\n", "utf-8")

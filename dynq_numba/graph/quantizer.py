@@ -10,7 +10,7 @@ weight, or a transposed copy of it (exporters fold them), costs nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,9 @@ from onnx_ir.passes import common
 from .constants import Constants, source
 from .formats import DYNQ, Format
 from .layers import KINDS, Found, LayerKind, Replacement, Unfit
+from .layers.base import Observed
 from .layers.embedding import Embedding
+from .layers.linear import Linear, smoothing
 from .model import DOMAIN, VERSION
 from .names import Names, nodes
 from .receipt import Entry, Receipt
@@ -38,19 +40,24 @@ Progress = Callable[[int, int, str], None]
 Keep = Callable[[ir.TensorProtocol], ir.TensorProtocol]
 
 
+#: What x of layers are over data, by the names of these values: those that could be observed.
+Observe = Callable[[Sequence[str]], Mapping[str, Observed]]
+
+
 def quantize_graph(
-    model: ir.Model, recipe: Recipe, progress: Progress | None = None, written: Format = DYNQ, keep: Keep | None = None
-) -> Receipt:
+    model: ir.Model, recipe: Recipe, progress: Progress | None = None, written: Format = DYNQ,
+    keep: Keep | None = None, observe: Observe | None = None,
+) -> Receipt:  # fmt: skip
     """Quantize the model in place, each layer `written` in a format; gives the receipt.
 
-    Weights are made one at a time, and kept by `keep`.
+    Weights are made one at a time, and kept by `keep`. `observe` is there where there are data.
 
     Raises
     ------
     ValueError
-        Where a rule of the recipe matches no layer. The model is then unchanged.
+        Where a rule of the recipe matches no layer, or needs data. The model is then unchanged.
     """
-    quantizer = _Quantizer(model, recipe, written, keep or (lambda tensor: tensor))
+    quantizer = _Quantizer(model, recipe, written, keep or (lambda tensor: tensor), observe)
     return quantizer.run(progress or (lambda done, of, name: None))
 
 
@@ -65,8 +72,8 @@ class _Table:
 
 
 class _Quantizer:
-    def __init__(self, model: ir.Model, recipe: Recipe, written: Format, keep: Keep):
-        self.model, self.recipe, self.format, self.keep = model, recipe, written, keep
+    def __init__(self, model: ir.Model, recipe: Recipe, written: Format, keep: Keep, observe: Observe | None):
+        self.model, self.recipe, self.format, self.keep, self.observe = model, recipe, written, keep, observe
         self.constants = Constants(model)
         self.order = {node: i for i, node in enumerate(nodes(model))}
         self.entries: list[tuple[int, Entry]] = []
@@ -74,6 +81,8 @@ class _Quantizer:
         self.stored: dict[tuple[ir.Graph, bytes], ir.Value] = {}
         self.tables: dict[bytes, _Table] = {}
         self.names = Names(model)
+        #: What layers of one x share in front of them: by x and what is done to it.
+        self.shared: dict[tuple[ir.Value, str], ir.Value] = {}
 
     def run(self, progress: Progress) -> Receipt:
         layers = [(kind, found) for kind in KINDS for found in self.find(kind)]
@@ -83,6 +92,7 @@ class _Quantizer:
         self.recipe.check_used([_label(found) for _, found in layers])
         shapes = (self.constants.weight(each.weights[0]).shape for kind, each in layers if isinstance(kind, Embedding))
         self.table_shapes = set(shapes)
+        self.look_at_data(layers, rules)
         for i, ((kind, found), rule) in enumerate(zip(layers, rules, strict=True)):
             progress(i, len(layers), _label(found))
             self.layer(kind, found, rule)
@@ -100,6 +110,27 @@ class _Quantizer:
                 found = kind.find(node, self.constants)
                 if found is not None and all(_is_float(self.constants.weight(value)) for value in found.weights):
                     yield found
+
+    def look_at_data(self, layers: Sequence[tuple[LayerKind, Found]], rules: Sequence[Rule]) -> None:
+        """Tell layers whose rules want it what their x is like; those of one x that are smoothed, common factors."""
+        wanting = [(found, rule.scheme) for (kind, found), rule in zip(layers, rules, strict=True)
+                   if rule.scheme.needs_data and isinstance(kind, Linear)]  # fmt: skip
+        if not wanting:
+            return
+        if self.observe is None:
+            found, scheme = wanting[0]
+            raise ValueError(f"data must be given: the rule of {_label(found)} has {scheme.treatment()[2:]}")
+        values = {found.x: found.x.name or "" for found, _ in wanting if found.x.graph is self.model.graph}
+        observed = self.observe(list(dict.fromkeys(values.values())))
+        together: dict[tuple[ir.Value, float], list[Found]] = {}
+        for found, scheme in wanting:
+            found.observed = observed.get(values.get(found.x, ""))
+            if scheme.smooth is not None and found.observed is not None:
+                together.setdefault((found.x, scheme.smooth), []).append(found)
+        for (_, alpha), group in together.items():
+            weights = [np.asarray(self.constants.weight(found.weights[0]), np.float32) for found in group]
+            for found, factors in smoothing(group, weights, alpha):
+                found.factors = factors
 
     def is_constant(self, node: ir.Node) -> bool:
         """Whether nothing that it gives is computed in a run."""
@@ -141,7 +172,8 @@ class _Quantizer:
         made = self.format.written(found, made)
         probe = kind.probe(found, arrays, made.packed, self.constants)
         error = None if probe.floats is None else _distance(probe.ours, probe.floats)
-        inputs, fresh = self.inputs(made, found)
+        inputs, fresh = self.inputs(self.sharing(made, found), found)
+        fresh += made.bytes_before_it
         tied = made.table if self.place(found) is self.model.graph else None
         if tied is not None and tied.shape in self.table_shapes:  # others are not kept in memory
             own = _Table(inputs[1], inputs[2], made.packed, _label(found))
@@ -173,6 +205,36 @@ class _Quantizer:
             else:
                 values.append(given)
         return values, fresh
+
+    def sharing(self, made: Replacement, found: Found) -> Replacement:
+        """With what is done to x once for all layers of it: it stands right behind what makes x."""
+        if found.treated is None or not found.treated.steps:
+            return made
+        x, done = found.treated.source, ""
+        for kind, nodes_of in found.treated.steps:
+            done += kind
+            if (found.treated.source, done) not in self.shared:
+                nodes_of[-1].replace_input_with(0, x)
+                for node in nodes_of:
+                    node.name = self.names.unused(f"{_label(found)}.{node.op_type}")
+                    node.outputs[0].name = self.names.unused(f"{_label(found)}.{node.op_type}.y")
+                nodes_of[-1].outputs[0].type, nodes_of[-1].outputs[0].shape = x.type, x.shape
+                maker = x.producer()
+                graph = maker.graph if maker is not None else x.graph
+                assert graph is not None
+                if maker is None:
+                    graph.insert_before(graph[0], nodes_of)
+                else:
+                    graph.insert_after(maker, nodes_of)
+                self.shared[found.treated.source, done] = nodes_of[-1].outputs[0]
+            else:
+                made.bytes_before_it = 0
+            x = self.shared[found.treated.source, done]
+        made.inputs = [x, *made.inputs[1:]]
+        for function in made.needs:
+            function.opset_imports[""] = self.constants.opset
+            self.model.functions.setdefault(function.identifier(), function)
+        return made
 
     def place(self, found: Found) -> ir.Graph:
         """The graph that holds the constants of a layer: the main one, or its own."""

@@ -6,8 +6,14 @@
     bits = 4                             # 8, 4, or 32: stays float32
     group_size = 32                      # what shares a scale: or granularity = "per_channel" or "per_tensor"
     x_bits = 8                           # of x; 16 (w8a16) goes with bits = 8, per channel or tensor
+    rotate = true                        # x times a Hadamard matrix, in blocks of 128, or of 64, 32, 16 columns
+    smooth = true                        # columns of x divided by factors: 0.5, or another number from 0 to 1
+    outliers = 4                         # so many columns of x, those of the largest values, stay float32
+    gptq = true                          # weights are rounded so that errors on the data cancel out
 
     attention = 32                       # at the top: bits of the products in attention; else 8, or 32 in a decoder
+
+`smooth`, `outliers` and `gptq` need data: some rows of typical inputs. All four are for MatMul and Gemm.
 
 A rule that matches no layer is an error: it is a typing mistake, or the model has changed. The products of attention
 are of two activations: no weight is stored for them. Our session alone multiplies them in 8 bits.
@@ -25,6 +31,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..arguments import checks
+from ..kernels.linear.emit_rotation import BLOCKS
 from ..operators.linear.pack import check_wide
 from ..operators.linear.packed import X_BITS
 from ..operators.linear.schemes import GRANULARITIES, GROUP_SIZES
@@ -34,7 +41,10 @@ BITS = (8, 4, FLOAT)
 ATTENTION_BITS = (8, FLOAT)
 #: Of 4 bits, one scale per channel loses too much (docs/NUMERICS.md); so there groups are the default.
 GROUP_OF_4_BITS = 32
-_KEYS = ("match", "op", "bits", "granularity", "group_size", "x_bits")
+#: Columns of x that may stay float32.
+MOST_OUTLIERS = 64
+_FORM = ("bits", "granularity", "group_size", "x_bits", "rotate", "smooth", "outliers", "gptq")
+_KEYS = ("match", "op", *_FORM)
 
 
 @dataclass(frozen=True)
@@ -45,37 +55,76 @@ class Scheme:
     granularity: str = "per_channel"
     group_size: int | None = None
     x_bits: int = 8
+    #: The largest block of the rotation, 0 for none.
+    rotate: int = 0
+    #: How much of the difference between columns of x goes to the weight.
+    smooth: float | None = None
+    outliers: int = 0
+    gptq: bool = False
 
     @classmethod
-    def of(cls, bits: Any = 8, granularity: Any = None, group_size: Any = None, x_bits: Any = 8) -> Scheme:
+    def of(
+        cls, bits: Any = 8, granularity: Any = None, group_size: Any = None, x_bits: Any = 8, rotate: Any = False,
+        smooth: Any = False, outliers: Any = 0, gptq: Any = False,
+    ) -> Scheme:  # fmt: skip
         """From what a user said; raises ValueError naming the argument."""
         checks.choice("bits", bits, BITS)
         checks.choice("x_bits", x_bits, X_BITS)
+        more = _treatment(rotate, smooth, outliers, gptq)
         if bits == FLOAT:
             if granularity is not None or group_size is not None or x_bits != 8:
                 raise ValueError("bits=32 stays float32, without granularity, group_size or x_bits")
+            if any(more.values()):
+                raise ValueError(f"bits=32 stays float32, without {', '.join(name for name in more if more[name])}")
             return cls(FLOAT, "none")
         if granularity is None:
             granularity = "per_group" if group_size is not None or bits == 4 else "per_channel"
         checks.choice("granularity", granularity, GRANULARITIES)
         if x_bits == 16:
-            check_wide(bits, granularity)
+            check_wide(bits, granularity, None, range(outliers))
         if granularity != "per_group":
             if group_size is not None:
                 raise ValueError(f'group_size={group_size} goes with granularity="per_group"; got {granularity!r}')
-            return cls(bits, granularity, None, x_bits)
+            return cls(bits, granularity, None, x_bits, **more)
         group_size = GROUP_OF_4_BITS if group_size is None else group_size
         checks.choice("group_size", group_size, GROUP_SIZES)
-        return cls(bits, granularity, group_size)
+        return cls(bits, granularity, group_size, **more)
 
     def words(self) -> str:
         """For a reason that names it."""
-        return f"{self.granularity}, {self.bits} bits{', x_bits=16' if self.x_bits == 16 else ''}"
+        return f"{self.granularity}, {self.bits} bits{', x_bits=16' if self.x_bits == 16 else ''}{self.treatment()}"
+
+    def treatment(self) -> str:
+        """What is done to x and to the weight beforehand, as it goes on in a line."""
+        given = {"rotate": self.rotate, "smooth": self.smooth, "outliers": self.outliers, "gptq": self.gptq}
+        told = (name if value is True else f"{name}={value}" for name, value in given.items() if value)
+        return "".join(f", {each}" for each in told)
+
+    @property
+    def needs_data(self) -> bool:
+        return bool(self.smooth is not None or self.outliers or self.gptq)
 
     def arguments(self) -> dict[str, Any]:
         """As `dq.pack_linear` takes it."""
         form = {"bits": self.bits, "granularity": self.granularity, "group_size": self.group_size}
         return form | {"x_bits": self.x_bits}
+
+
+def _treatment(rotate: Any, smooth: Any, outliers: Any, gptq: Any) -> dict[str, Any]:
+    """Checked; smooth is None where there is none."""
+    if not isinstance(rotate, bool):
+        checks.choice("rotate", rotate, BLOCKS)
+    alpha = None if smooth is False else 0.5 if smooth is True else checks.number("smooth", smooth)
+    if alpha is not None and not 0 <= alpha <= 1:
+        raise ValueError(f"smooth must be true or from 0 to 1; got {smooth}")
+    if isinstance(outliers, bool) or not isinstance(outliers, int) or not 0 <= outliers <= MOST_OUTLIERS:
+        raise ValueError(f"outliers must be an integer from 0 to {MOST_OUTLIERS}; got {outliers!r}")
+    if not isinstance(gptq, bool):
+        raise TypeError(f"gptq must be true or false; got {gptq!r}")
+    if rotate and outliers:
+        raise ValueError(f"outliers goes without rotate, which spreads every column; got rotate={rotate}")
+    block = 0 if rotate is False else max(BLOCKS) if rotate is True else rotate
+    return {"rotate": block, "smooth": alpha, "outliers": outliers, "gptq": gptq}
 
 
 @dataclass(frozen=True)
@@ -149,8 +198,7 @@ def _rule(where: str, given: Any, operators: Sequence[str]) -> Rule:
     try:
         if not isinstance(ops, Sequence) or any(op not in operators for op in ops):
             raise ValueError(f"op must be one or a list of {', '.join(operators)}; got {given['op']!r}")
-        form = given.get("bits", 8), given.get("granularity"), given.get("group_size"), given.get("x_bits", 8)
-        scheme = Scheme.of(*form)
+        scheme = Scheme.of(**{key: given[key] for key in _FORM if key in given})
         return Rule(scheme, pattern("match", given.get("match", "")), tuple(ops))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error

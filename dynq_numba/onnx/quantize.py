@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..graph.receipt import Receipt
 from ..graph.recipe import FLOAT, NOT_INCLUDED, Recipe, Rule, Scheme, patterns, read_recipe
 from ..planning.caches import caches, origin
 from . import files
+from .observation import Data, Observations
 
 #: Reasons that are a user's own will, with which `strict` is content.
 _EXCLUDED, FLOATS, _NO_CONV = "excluded", "bits=32", "convolutions are quantized with conv=True"
@@ -50,6 +52,7 @@ def quantize(
     format: str = "dynq",
     strict: bool = False,
     require_coverage: float | None = None,
+    data: Data | Observations | None = None,
     progress: Progress | None = None,
 ) -> Receipt:
     """Quantize the weights of an ONNX model; the result is a standard ONNX model, and a receipt accounts for each.
@@ -90,6 +93,9 @@ def quantize(
         Raise where a weight stays in floats for another reason than the caller's (32 bits, exclude, include, conv).
     require_coverage : float, optional
         Raise where less than this part of the bytes of weights is quantized, 0 to 1.
+    data : mapping of str to array, or iterable of such mappings, optional
+        Typical inputs: the arrays of one run by the names of the model's inputs, or several. Rules with `smooth`,
+        `outliers` or `gptq` need them; the float model runs on them once.
     progress : callable, optional
         Called as ``progress(done, layers, name)`` before each layer.
 
@@ -158,7 +164,9 @@ def quantize(
     with files.clear_errors(name, theirs), files.spill(found, out) as keep:
         found, notes = canonical(found, name)
         notes += with_true_outputs(found)
-        receipt = quantize_graph(found, chosen, before_each, written, keep)
+        seen = data if data is None or isinstance(data, Observations) else Observations(data)
+        observe = None if seen is None else partial(seen.of, found)
+        receipt = quantize_graph(found, chosen, before_each, written, keep, observe)
     pages.release()
     receipt.source_sha256, receipt.source_bytes = digest, source_bytes
     receipt.entries += before

@@ -53,7 +53,8 @@ class Format:
 
     def check(self, scheme: Scheme, where: str) -> None:
         """Raise ValueError where this format has no such scheme; `where` it is asked for."""
-        if scheme.bits != FLOAT and not self.has(scheme):
+        ours_alone = self.name != "dynq" and (scheme.rotate or scheme.outliers)
+        if scheme.bits != FLOAT and (ours_alone or not self.has(scheme)):
             raise ValueError(f"format={self.name!r} has {self.schemes}; {where} asks for {scheme.words()}")
 
     def written(self, found: Found, made: Replacement) -> Replacement:

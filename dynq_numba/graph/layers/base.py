@@ -18,6 +18,22 @@ class Unfit(Exception):
     """Why a layer stays float; the message goes into the receipt."""
 
 
+@dataclass(frozen=True)
+class Observed:
+    """A value of the model, over data: its rows x [K] are those of its last axis.
+
+    Attributes
+    ----------
+    amax : float32 array [K]
+        max|x| of each column.
+    gram : float64 array [K, K]
+        Σ xᵀx over the rows.
+    """
+
+    amax: np.ndarray
+    gram: np.ndarray
+
+
 @dataclass
 class Found:
     """A node with constant weights."""
@@ -28,6 +44,19 @@ class Found:
     #: Nodes that the new one stands for, too, such as the Add of a bias.
     absorbed: tuple[ir.Node, ...] = ()
     bias: np.ndarray | None = None
+    #: What is known of x from data, where the rule needs it.
+    observed: Observed | None = None
+    #: What columns of x are divided by; the same for all layers of one x that are smoothed.
+    factors: np.ndarray | None = None
+    #: What was done to a linear's x and weight (treatment.py).
+    treated: Any = None
+
+    @property
+    def x(self) -> ir.Value:
+        """The first input."""
+        x = self.node.inputs[0]
+        assert x is not None
+        return x
 
     @property
     def output(self) -> ir.Node:
@@ -60,6 +89,8 @@ class Replacement:
     #: The float weight [N, K], where a table of the same values can be read from inputs 1 and 2.
     table: np.ndarray | None = None
     opened: bool = False
+    #: What the constants of `before` take.
+    bytes_before_it: int = 0
     #: Whether other runtimes get the bits of our kernel.
     exact: bool = True
 

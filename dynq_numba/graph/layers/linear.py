@@ -7,6 +7,7 @@
     LinearGroup⟨g⟩   x, int4 weight [N, K], scale [N, K/g], weighted sums [N], bias [N]                  exact
     LinearGroup⟨g⟩_8  the same of an int8 weight                                                        exact
       …_wide, …_ties  the same, where float32 or float64 cannot hold what is added                      exact
+    …_outliers       the same, and columns [C], their float32 weights [C, N] (treatment.py)              exact
 
 A group's sum times its scale is added to the others by a fused multiply-add, group after group (kernels/linear/
 reference.py), here in a Scan. How, the scales decide:
@@ -19,19 +20,24 @@ reference.py), here in a Scan. How, the scales decide:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from ...kernels.base.exact import LARGEST, fma
+from ...operators.linear import schemes
 from ...operators.linear.api import linear
 from ...operators.linear.pack import pack_linear
+from ...operators.linear.packed import PackedLinear
+from ...operators.linear.smooth import smooth
 from ..constants import Constants
 from ..functions import BYTES, DEQUANTIZE, MOST_K, QUANTIZE, function
 from ..recipe import Scheme
+from . import gptq
 from .base import Found, LayerKind, Probe, Replacement, Roles, Unfit
+from .treatment import Treated, roles, treated, with_outliers
 
 _AXES = """
     axes = Constant <value_ints: ints = [-1]> ()
@@ -122,7 +128,8 @@ _SUM_IN_FLOAT64 = """
 _ADDED_IN_FLOAT64 = _SUM_IN_FLOAT64 + """
         after = Cast <to: int = 1> (sum)
 """
-_ADDED_AND_REPAIRED = _SUM_IN_FLOAT64 + """
+#: The float32 nearest to term + addend, which are float64.
+REPAIRED = """
         of_addend = Sub (sum, term)
         of_term = Sub (sum, of_addend)
         lost_term = Sub (term, of_term)
@@ -142,6 +149,7 @@ _ADDED_AND_REPAIRED = _SUM_IN_FLOAT64 + """
         right_one = Where (middle_or_float, moved, sum)
         after = Cast <to: int = 1> (right_one)
 """
+_ADDED_AND_REPAIRED = _SUM_IN_FLOAT64 + REPAIRED
 #: Function and body by bits of x, and whether K is beyond MOST_K.
 _BODIES = {
     (8, False): ("Linear", _EXACT), (8, True): ("LinearLong", _LONG),
@@ -168,20 +176,42 @@ class Linear(LayerKind):
         if group and k % group:
             raise Unfit(f"K = {k} is no multiple of group_size={group}")
         own = np.zeros(n, np.float32) if found.bias is None else np.broadcast_to(found.bias, n).copy()
-        packed = pack_linear(weight, own, **scheme.arguments())
         before, x, after = _around(found, constants)
-        if group:
-            made, inputs = of_groups(packed.qweight, packed.scale, own, scheme.bits)
-            return Replacement(made, [x, *inputs], packed, packed.scheme, before, after)
-        made, inputs = of_channels(packed.qweight, np.broadcast_to(packed.scale, n).copy(), own, packed.x_bits)
+        t = treated(found, x, weight, scheme)
+        packed, found.treated = _packed(t, own, scheme), t
         described = packed.scheme if packed.x_bits == 8 else f"{packed.scheme}, x_bits=16"
-        return Replacement(made, [x, *inputs], packed, described, before, after, table=weight)
+        described += scheme.treatment()
+        more = bool(t.columns)
+        if group:
+            made, inputs = of_groups(packed.qweight, packed.scale, own, scheme.bits, more)
+        else:
+            scale = np.broadcast_to(packed.scale, n).copy()
+            made, inputs = of_channels(packed.qweight, scale, own, packed.x_bits, more)
+        plain = not group and not scheme.treatment()
+        return Replacement(
+            made, [t.x, *inputs, *roles(t)], packed, described, before, after, needs=t.needs,
+            table=weight if plain else None, bytes_before_it=t.bytes,
+        )  # fmt: skip
 
     def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, constants: Constants) -> Probe:
         weight = _outputs_by_inputs(found, arrays[0])
         x = np.random.default_rng(0).standard_normal((PROBES, weight.shape[1]), np.float32)
         floats = x @ weight.T
-        return Probe([floats if found.bias is None else floats + found.bias], [linear(x, packed)])
+        ours = linear(x if found.treated is None else found.treated.of(x), packed)
+        return Probe([floats if found.bias is None else floats + found.bias], [ours])
+
+
+def _packed(t: Treated, bias: np.ndarray, scheme: Scheme) -> PackedLinear:
+    form: Any = scheme.bits, scheme.granularity, scheme.group_size
+    if scheme.gptq and t.gram is not None:
+        q, scales = gptq.rounded(t.weight, t.gram, *form)
+    elif t.columns:
+        q, scales, _ = schemes.quantize_weight(t.weight, *form)
+    else:
+        return pack_linear(t.weight, bias, **scheme.arguments())
+    return PackedLinear(
+        q, scales, bias, *form, "per_token", outliers=t.columns, floats=t.floats, x_bits=scheme.x_bits
+    )  # fmt: skip
 
 
 def exact_linear() -> ir.Function:
@@ -189,33 +219,41 @@ def exact_linear() -> ir.Function:
     return _linear(8, False)
 
 
-def of_channels(q: np.ndarray, scale: np.ndarray, bias: np.ndarray, x_bits: int = 8) -> tuple[ir.Function, Roles]:
-    """The function of integers [N, K] within ±127 with a scale [N], and what it takes behind x."""
+def of_channels(
+    q: np.ndarray, scale: np.ndarray, bias: np.ndarray, x_bits: int = 8, outliers: bool = False
+) -> tuple[ir.Function, Roles]:
+    """The function of integers [N, K] within ±127 with a scale [N], and what it takes behind x, but for outliers."""
     sums = q.sum(axis=1, dtype=np.int32)
     inputs: Roles = [("weight", biased(q.T)), ("scale", scale), ("column_sum", sums), ("bias", bias)]
-    return _linear(x_bits, q.shape[1] > MOST_K), inputs
+    return _linear(x_bits, q.shape[1] > MOST_K, outliers), inputs
 
 
-def of_groups(q: np.ndarray, scale: np.ndarray, bias: np.ndarray, bits: int) -> tuple[ir.Function, Roles]:
+def of_groups(
+    q: np.ndarray, scale: np.ndarray, bias: np.ndarray, bits: int, outliers: bool = False
+) -> tuple[ir.Function, Roles]:
     """The same of integers of 4 or 8 bits whose groups have a scale each, [N, K/g]."""
     dtype = ir.DataType.INT4 if bits == 4 else ir.DataType.INT8
     inputs: Roles = [
         ("weight", ir.tensor(q.astype(dtype.numpy()), dtype)), ("scale", scale),
         ("weighted_sum", weighted_sums(q, scale)), ("bias", bias),
     ]  # fmt: skip
-    return _grouped(bits, scale, q.shape[1] // scale.shape[1]), inputs
+    return _grouped(bits, scale, q.shape[1] // scale.shape[1], outliers), inputs
 
 
-def _linear(x_bits: int, long: bool) -> ir.Function:
+def _linear(x_bits: int, long: bool, outliers: bool = False) -> ir.Function:
     name, body = _BODIES[x_bits, long]
-    return function(name, "x, weight, weight_scale, column_sum, bias", body)
+    return _function(name, "x, weight, weight_scale, column_sum, bias", body, outliers)
 
 
-def _grouped(bits: int, scale: np.ndarray, group: int) -> ir.Function:
+def _function(name: str, inputs: str, body: str, outliers: bool) -> ir.Function:
+    return function(*with_outliers(name, inputs, body, REPAIRED) if outliers else (name, inputs, body))
+
+
+def _grouped(bits: int, scale: np.ndarray, group: int, outliers: bool) -> ir.Function:
     how, added = _adding(group * 255 * (8 if bits == 4 else 128), scale)
     body = _GROUP.replace("ADDED", added).replace("GROUP", str(group))
     name = f"LinearGroup{group}{'_8' * (bits == 8)}{how}"
-    return function(name, "x, weight, weight_scale, weighted_sum, bias", body)
+    return _function(name, "x, weight, weight_scale, weighted_sum, bias", body, outliers)
 
 
 def _adding(most: int, scale: np.ndarray) -> tuple[str, str]:
@@ -300,3 +338,19 @@ def _around(found: Found, constants: Constants) -> tuple[list[ir.Node], ir.Value
             addend = scaled.outputs[0]
         after = [ir.node("Add", [None, addend])]
     return before, x, after
+
+
+def smoothing(
+    group: Sequence[Found], weights: Sequence[np.ndarray], alpha: float
+) -> Iterator[tuple[Found, np.ndarray]]:
+    """Common factors for layers of one x, whose weights these are; nothing for those that stay float32."""
+    fit = []
+    for found, array in zip(group, weights, strict=True):
+        try:
+            fit.append((found, _outputs_by_inputs(found, array)))
+        except Unfit:
+            continue
+    if fit and fit[0][0].observed is not None:
+        joined = np.concatenate([weight for _, weight in fit])
+        factors = smooth(joined, fit[0][0].observed.amax, alpha).factors
+        yield from ((found, factors) for found, _ in fit)

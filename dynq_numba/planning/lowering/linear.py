@@ -9,12 +9,14 @@ import numpy as np
 import onnx_ir as ir
 
 from ...graph.functions import Name, parse
+from ...graph.layers.treatment import HADAMARD, OUTLIERS
 from ...graph.rewrites.base import DIFFERS
 from ...kernels.base.status import BAD_INDEX
 from ...kernels.embedding import of_linear
 from ...kernels.embedding import step as lookup
 from ...kernels.gemm.pack import MAX_K
 from ...kernels.gemm.tile import Scheme
+from ...kernels.linear import rotation
 from ...kernels.linear import step as kernels
 from ...kernels.linear.many import MOST
 from ...operators.embedding import backend as tables
@@ -22,7 +24,7 @@ from ...operators.embedding.packed import PackedEmbedding
 from ...operators.embedding.saved import restore_embedding
 from ...operators.linear.layout import Later
 from ...operators.linear.packed import PackedLinear
-from ...runtime import isa, kernel_table
+from ...runtime import isa, kernel_table, threads
 from ...runtime.post_ops import post_ops_address
 from ..sizes import Shape, product
 from ..tensor import Tensor, alike, broadcast, broadcast_strides, expect, is_one, same
@@ -80,7 +82,7 @@ def beside(trace: Trace, node: ir.Node, name: Name) -> list[ir.Node]:
 def _packed(trace: Trace, node: ir.Node) -> PackedLinear:
     """The packed weight of a call."""
     weight: PackedLinear = trace.weights.packed(
-        node.op_type.split("_")[0], trace.constants(node, *range(1, 5)),
+        node.op_type.split("_")[0], trace.constants(node, *range(1, 7 if OUTLIERS in node.op_type else 5)),
         lambda: pack(trace, node),
     )
     return weight
@@ -113,14 +115,40 @@ def pack(trace: Trace, node: ir.Node) -> PackedLinear:
     """The packed weight of a call, from the integers in the model."""
     stored, scale = trace.constant(node, 1), trace.constant(node, 2)
     bias = np.ascontiguousarray(trace.constant(node, 4), np.float32)
+    columns, floats = _outliers(trace, node)
     if node.op_type.startswith("LinearGroup"):
         q = np.ascontiguousarray(stored).astype(np.int8)
         group = q.shape[1] // scale.shape[1]
         bits, zero_point = (4, None) if stored.dtype.name == "int4" else in_nibbles(q, group)
-        return PackedLinear(q, np.array(scale, np.float32), bias, bits, "per_group", group, "per_token", zero_point)
+        form = bits, "per_group", group, "per_token", zero_point, None, columns, floats
+        return PackedLinear(q, np.array(scale, np.float32), bias, *form)
     later = Later(stored.shape[::-1], lambda: integers_of(stored))
     x_bits = 16 if node.op_type.startswith("Linear16") else 8
-    return PackedLinear(later, scale.reshape(-1, 1).copy(), bias, 8, "per_channel", None, "per_token", x_bits=x_bits)
+    return PackedLinear(
+        later, scale.reshape(-1, 1).copy(), bias, 8, "per_channel", None, "per_token", outliers=columns, floats=floats,
+        x_bits=x_bits,
+    )  # fmt: skip
+
+
+def _outliers(trace: Trace, node: ir.Node) -> tuple[tuple[int, ...], np.ndarray | None]:
+    """Columns that stay float32, and their weights [columns, N]."""
+    if OUTLIERS not in node.op_type:
+        return (), None
+    return tuple(map(int, trace.constant(node, 5))), np.ascontiguousarray(trace.constant(node, 6), np.float32)
+
+
+def hadamard(trace: Trace, node: ir.Node) -> None:
+    """dynq::Hadamard⟨block⟩"""
+    x, block = trace.input(node, 0), int(node.op_type.removeprefix(HADAMARD))
+    floats_only(x)
+    expect(x.shape[-1] % block, 0, "the remainder of a row's length by the block and 0")
+    shape = x.shape
+    x, stride = matrix(trace, x)
+    call(
+        trace, "rotation", rotation.rotation_step, rotation.RotationStep, worker=rotation.worker_address(),
+        pool=threads.POOL, x=x, x_stride=stride, rows=product(shape[:-1]), k=shape[-1],
+        out=trace.result(node.outputs[0], F32, shape), block=block,
+    )  # fmt: skip
 
 
 def integers_of(stored: np.ndarray) -> np.ndarray:
@@ -182,5 +210,5 @@ def _table(trace: Trace, node: ir.Node) -> PackedEmbedding:
 
 LOWERINGS = {
     "dynq::Linear": linear, "dynq::LinearLong": linear, "dynq::Linear16Long": linear, "dynq::LinearGroup": linear,
-    "dynq::Embedding": embedding, "dynq::EmbeddingOf": embedding_of_linear,
+    "dynq::Embedding": embedding, "dynq::EmbeddingOf": embedding_of_linear, "dynq::Hadamard": hadamard,
 }  # fmt: skip  # digits behind a name do not count: Linear16 is a Linear

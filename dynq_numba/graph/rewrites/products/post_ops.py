@@ -21,7 +21,9 @@ from ...model import DOMAIN
 from ..base import Editor, NoMatch, Rewrite, identifier, label
 
 #: Layers that take a residual, and those that do not, by the first part of their names.
-_WITH_RESIDUAL = re.compile(r"(Linear(16)?(Long)?|LinearGroup\d+(_8)?(_wide|_ties)?|FloatLinear|FloatConv_.*)")
+_WITH_RESIDUAL = re.compile(
+    r"(Linear(16)?(Long)?|LinearGroup\d+(_8)?(_wide|_ties)?)(_outliers)?|FloatLinear|FloatConv_.*"
+)
 _WITHOUT = re.compile(r"Conv_.*")
 #: Of an activation that follows, the name that our kernels have for it.
 _FOLLOWING = {
