@@ -16,7 +16,7 @@ from .emit import PIXELS
 #: The least microseconds to give a thread: quantizing, packing patches and products are calls and tasks of their own.
 WORTH_US = 3.0
 #: Tasks for each thread, at least, and units of pixels that a task keeps where pixels are cut for their sake.
-TASKS, UNITS = 2, 4
+TASKS, UNITS = 2, 3
 
 
 @kernel
