@@ -4,7 +4,9 @@
     into     values of the image for each tile → at points    32 additions      144 fma
     out of   sums at points → values of the result            24 additions      120 operations
 
-A lane is a tile; neighbouring tiles of a row of tiles are side by side.
+A lane is a tile. Tiles of an image are one after another, row by row of them, so vectors are full: in planes, of which
+each has one value of every tile, and in panels. Where a vector of results has tiles of several rows, it goes to a
+stage, from which the lines of each row are copied.
 """
 
 from __future__ import annotations
@@ -43,19 +45,22 @@ def _fma(e: Emitter, lanes: int) -> Fma:
 
 
 def _split_function(module: ir.Module, isa: Float32, form: Tiles) -> ir.Function:
-    """void split(source, source_stride, target, target_stride, phase_stride, rows, low, high, count): by column phases.
+    """void split(source, source_stride, planes, row_bytes, plane_stride, phase, rows, low, high, count): into planes.
 
-    target[phase][row][i] = source[row][size·i + phase] for i < count where low ≤ size·i + phase < high, else 0; nothing
-    else is read. Writes up to LANES - 1 values beyond a row, before it goes on to the next row. rows, count ≥ 1.
+    planes[(phase + row) mod size][j][(phase + row) div size][t] = source[row][size·t + j] for j < points, t < count
+    where low ≤ size·t + j < high, else 0; nothing else is read or written. rows, count ≥ 1.
     """
     name = f"dynq_split_{form.size}__{isa.name}"
-    function, e = begun(module, name, [BYTES, I64, BYTES, I64, I64, I64, I64, I64, I64])
+    function, e = begun(module, name, [BYTES, I64, BYTES, I64, I64, I64, I64, I64, I64, I64])
     if e is None:
         return function
-    source, source_stride, target, target_stride, phase_stride, rows, low, high, count = function.args
+    source, source_stride, planes, row_bytes, plane_stride, phase, rows, low, high, count = function.args
     builder, size = e.builder, form.size
-    kind, wide = vector(F32, LANES), LANES * size
-    blocks = builder.sdiv(builder.add(count, ir.Constant(I64, LANES - 1)), ir.Constant(I64, LANES))
+    kind, wide, one = vector(F32, LANES), LANES * size, ir.Constant(I64, 1)
+    blocks = builder.sdiv(builder.add(count, ir.Constant(I64, LANES)), ir.Constant(I64, LANES))  # of one value more
+    phase_stride = builder.mul(plane_stride, ir.Constant(I64, form.points))
+    back = builder.sub(row_bytes, builder.mul(phase_stride, ir.Constant(I64, size - 1)))
+    first = e.at(planes, builder.mul(phase_stride, phase))
 
     def phases(vectors: list[ir.Value]) -> list[ir.Value]:
         """Every size-th value, from each of the first ones on, of vectors side by side."""
@@ -66,52 +71,59 @@ def _split_function(module: ir.Module, isa: Float32, form: Tiles) -> ir.Function
         return [each for both in zip(even, odd, strict=True) for each in both]
 
     def block(state: list[ir.Value]) -> list[ir.Value]:
-        source, target, low, high = state
+        source, target, low, high, left, begin = state
         masks = []
         for v in range(size):
-            first, last = (builder.sub(end, ir.Constant(I64, v * LANES)) for end in (low, high))
-            masks.append(builder.and_(builder.not_(e.first_lanes(LANES, first)), e.first_lanes(LANES, last)))
+            begun, ended = (builder.sub(end, ir.Constant(I64, v * LANES)) for end in (low, high))
+            masks.append(builder.and_(builder.not_(e.first_lanes(LANES, begun)), e.first_lanes(LANES, ended)))
+        there = e.first_lanes(LANES, left)  # and what the tile before has as its values from `size` on:
+        before = builder.and_(e.first_lanes(LANES, builder.add(left, one)), builder.not_(e.first_lanes(LANES, begin)))
 
         def row(state: list[ir.Value]) -> list[ir.Value]:
-            source, target = state
+            source, target, phase = state
             places = [e.at(source, 4 * LANES * v) for v in range(size)]
-            values = [e.masked_load(kind, place, mask, 4) for place, mask in zip(places, masks, strict=True)]
-            for value, place in zip(phases(values), _lines(e, target, phase_stride, size), strict=True):
-                e.store(value, place, 4)
-            return [e.at(source, source_stride), e.at(target, target_stride)]
+            values = phases([e.masked_load(kind, place, mask, 4) for place, mask in zip(places, masks, strict=True)])
+            for j, place in enumerate(_lines(e, target, plane_stride, form.points)):
+                if j < size:
+                    e.masked_store(values[j], place, there, 4)
+                else:
+                    e.masked_store(values[j - size], e.at(place, -4), before, 4)
+            last = builder.icmp_signed("==", phase, ir.Constant(I64, size - 1))
+            following = builder.select(last, ir.Constant(I64, 0), builder.add(phase, one))
+            return [e.at(source, source_stride), e.at(target, builder.select(last, back, phase_stride)), following]
 
-        e.loop(rows, [source, target], row)
-        passed = ir.Constant(I64, wide)
-        return [e.at(source, 4 * wide), e.at(target, 4 * LANES), builder.sub(low, passed), builder.sub(high, passed)]
+        e.loop(rows, [source, target, phase], row)
+        low, high = (builder.sub(end, ir.Constant(I64, wide)) for end in (low, high))
+        left = builder.sub(left, ir.Constant(I64, LANES))
+        return [e.at(source, 4 * wide), e.at(target, 4 * LANES), low, high, left, ir.Constant(I64, 0)]
 
-    e.loop(blocks, [source, target, low, high], block)
+    e.loop(blocks, [source, first, low, high, count, one], block)
     builder.ret_void()
     return function
 
 
 def _into_function(module: ir.Module, isa: Float32, form: Tiles) -> ir.Function:
-    """void into(plane, channel_stride, row_stride, phase_stride, panel, point_stride, channels, count).
+    """void into(planes, channel_stride, row_stride, plane_stride, panel, point_stride, channels, count).
 
-    `count` tiles side by side, of `channels` channels: value i, j of tile t is in the plane of column phase j mod size,
-    row i, column t + j div size; its value at a point goes to panel[point][channel][t]. Reads up to a vector beyond.
+    `count` tiles one after another, of `channels` channels: value i, j of tile t is at t in row i div size of plane
+    [i mod size][j]; its value at a point goes to panel[point][channel][t]. Reads up to a vector beyond.
     """
     name = f"dynq_into_points_{form.points}__{isa.name}"
     function, e = begun(module, name, [BYTES, I64, I64, I64, BYTES, I64, I64, I64])
     if e is None:
         return function
-    plane, channel_stride, row_stride, phase_stride, panel, point_stride, channels, count = function.args
-    builder, lanes = e.builder, isa.lanes
+    planes, channel_stride, row_stride, plane_stride, panel, point_stride, channels, count = function.args
+    builder, lanes, size = e.builder, isa.lanes, form.size
     floats, every = vector(F32, lanes), ir.Constant(I64, lanes)
     fma, axis = _fma(e, lanes), range(form.points)
     whole, left = builder.sdiv(count, every), builder.srem(count, every)
     mask, some = e.first_lanes(lanes, left), builder.icmp_signed(">", left, ir.Constant(I64, 0))
 
-    def tiles(plane: ir.Value, panel: ir.Value, store: Callable[[ir.Value, ir.Value], None]) -> None:
-        phases = [_lines(e, phase, row_stride, form.points) for phase in _lines(e, plane, phase_stride, form.size)]
-        values = [
-            [Lanes(e, e.load(floats, e.at(phases[j % form.size][i], 4 * (j // form.size)), 4)) for j in axis]
-            for i in axis
-        ]
+    def tiles(first: ir.Value, panel: ir.Value, store: Callable[[ir.Value, ir.Value], None]) -> None:
+        planes = _lines(e, first, plane_stride, size * form.points)
+        rows = [planes[i * form.points : (i + 1) * form.points] for i in range(size)]
+        rows += [[e.at(place, row_stride) for place in row] for row in rows[: form.points - size]]
+        values = [[Lanes(e, e.load(floats, rows[i][j], 4)) for j in axis] for i in axis]
         points = [each for row in along_both(partial(form.into, fma), values) for each in row]
         for point, place in zip(points, _lines(e, panel, point_stride, form.square), strict=True):
             store(point.value, place)
@@ -121,13 +133,13 @@ def _into_function(module: ir.Module, isa: Float32, form: Tiles) -> ir.Function:
         return [e.at(each, 4 * lanes) for each in state]
 
     def channel(state: list[ir.Value]) -> list[ir.Value]:
-        plane, panel = state
+        planes, panel = state
         rest = e.repeat(whole, state, block)
         with e.when(some):
             tiles(rest[0], rest[1], lambda value, place: e.masked_store(value, place, mask, 4))
-        return [e.at(plane, channel_stride), e.at(panel, 4 * isa.columns)]
+        return [e.at(planes, channel_stride), e.at(panel, 4 * isa.columns)]
 
-    e.loop(channels, [plane, panel], channel)
+    e.loop(channels, [planes, panel], channel)
     builder.ret_void()
     return function
 
@@ -189,12 +201,58 @@ def _out_of_function(module: ir.Module, isa: Float32, form: Tiles) -> ir.Functio
     return function
 
 
+def _copy_function(module: ir.Module) -> ir.Function:
+    """void copy(source, source_stride, source_line, target, target_stride, line, rows, lines, columns): all ≥ 1.
+
+    target[row][line][i] = source[row][line][i] for i < columns.
+    """
+    function, e = begun(module, "dynq_copy_lines", [BYTES, I64, I64, BYTES, I64, I64, I64, I64, I64])
+    if e is None:
+        return function
+    source, source_stride, source_line, target, target_stride, target_line, rows, lines, columns = function.args
+    builder, kind, every = e.builder, vector(F32, LANES), ir.Constant(I64, LANES)
+    whole, left = builder.sdiv(columns, every), builder.srem(columns, every)
+    mask = e.first_lanes(LANES, left)
+
+    def block(places: list[ir.Value]) -> list[ir.Value]:
+        e.store(e.load(kind, places[0], 4), places[1], 4)
+        return [e.at(place, 4 * LANES) for place in places]
+
+    def line(places: list[ir.Value]) -> list[ir.Value]:
+        rest = e.repeat(whole, places, block)
+        with e.when(builder.icmp_signed(">", left, ir.Constant(I64, 0))):
+            e.masked_store(e.masked_load(kind, rest[0], mask, 4), rest[1], mask, 4)
+        return [e.at(place, stride) for place, stride in zip(places, (source_line, target_line), strict=True)]
+
+    def row(places: list[ir.Value]) -> list[ir.Value]:
+        e.loop(lines, places, line)
+        return [e.at(place, stride) for place, stride in zip(places, (source_stride, target_stride), strict=True)]
+
+    e.loop(rows, [source, target], row)
+    builder.ret_void()
+    return function
+
+
+@intrinsic
+def copy_lines(
+    typingctx, source, source_stride, source_line, target, target_stride, target_line, rows, lines, columns
+):  # fmt: skip
+    """`_copy_function`."""
+
+    def codegen(context, builder, signature, args):
+        builder.call(_copy_function(builder.module), args)
+        return context.get_dummy_value()
+
+    p, n = types.voidptr, types.intp
+    return types.void(p, n, n, p, n, n, n, n, n), codegen
+
+
 @cache
 def image_into_points(isa: Float32, form: Tiles) -> Callable:
-    """``into(plane, channel_stride, row_stride, phase_stride, panel, point_stride, channels, count)``: see above."""
+    """``into(planes, channel_stride, row_stride, plane_stride, panel, point_stride, channels, count)``: see above."""
 
     @intrinsic
-    def into(typingctx, plane, channel_stride, row_stride, phase_stride, panel, point_stride, channels, count):
+    def into(typingctx, planes, channel_stride, row_stride, plane_stride, panel, point_stride, channels, count):
         def codegen(context, builder, signature, args):
             builder.call(_into_function(builder.module, isa, form), args)
             return context.get_dummy_value()
@@ -222,16 +280,16 @@ def result_of_points(isa: Float32, form: Tiles) -> Callable:
 
 
 @cache
-def image_by_phases(isa: Float32, form: Tiles) -> Callable:
-    """``split(source, source_stride, target, target_stride, phase_stride, rows, low, high, count)``: see above."""
+def image_into_planes(isa: Float32, form: Tiles) -> Callable:
+    """``split(source, source_stride, planes, row_bytes, plane_stride, phase, rows, low, high, count)``: see above."""
 
     @intrinsic
-    def split(typingctx, source, source_stride, target, target_stride, phase_stride, rows, low, high, count):
+    def split(typingctx, source, source_stride, planes, row_bytes, plane_stride, phase, rows, low, high, count):
         def codegen(context, builder, signature, args):
             builder.call(_split_function(builder.module, isa, form), args)
             return context.get_dummy_value()
 
         p, n = types.voidptr, types.intp
-        return types.void(p, n, p, n, n, n, n, n, n), codegen
+        return types.void(p, n, p, n, n, n, n, n, n, n), codegen
 
     return split

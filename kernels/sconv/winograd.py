@@ -18,7 +18,9 @@
          └  0   p²q²    0   -p²-q²  0  1 ┘       └   0       0     1   ┘
 
     image ──split──▶ planes, in L1 ──into──▶ panels, in L2 ──tile, at every point──▶ sums ──out of──▶ out
-                     one a column phase      [points²][C][NR] each                   [points²][R][NR]
+                     [value][tile]           [points²][C][NR] each                   [points²][R][NR]
+
+A plane has value i, j of every tile, one after another; one with i ≥ size is that of i - size, a row of tiles on.
 
 Every sum is one chain of fma over c in order. With tiles of 2×2 the bias is what the sum at the second point of both
 axes begins with: A takes that into all four results. With tiles of 4×4 it is added to them. Operations have the order
@@ -56,7 +58,7 @@ from ..threads.scratch import borrow, give_back
 from ..threads.tasks import tasks_of
 from .context import FloatConv, FloatConvContext
 from .emit import LANES, convolution_strip
-from .emit_winograd import image_by_phases, image_into_points, result_of_points
+from .emit_winograd import copy_lines, image_into_planes, image_into_points, result_of_points
 from .reference_winograd import Tiles
 
 #: Bytes of planes that are laid out at once, at least those of one channel: they stay in L1 while they are read, beside
@@ -72,12 +74,6 @@ def tiles_of(context, size):
 
 
 @kernel
-def plane_row(across):
-    """Bytes of a row of a plane: of one column phase."""
-    return 4 * ((across + LANES) // LANES * LANES)
-
-
-@kernel
 def point_bytes(channels, nr):
     """Bytes of a panel of one point: a row more than it has, as 16 places a multiple of 4 KB apart fall out of L1."""
     return 4 * (channels + 1) * nr
@@ -86,12 +82,20 @@ def point_bytes(channels, nr):
 @cache
 def winograd_worker(isa: Float32, form: Tiles) -> Callable:
     """The worker of one instruction set and size of tiles. Its units are panels of tiles of all images together."""
-    strip, split = convolution_strip(isa), image_by_phases(isa, form)
+    strip, split = convolution_strip(isa), image_into_planes(isa, form)
     into, out_of = image_into_points(isa, form), result_of_points(isa, form)
     nr, lanes, tallest = isa.columns, isa.lanes, isa.max_rows
     size, points, square = form.size, form.points, form.square
     biased = -1 if form.biased is None else form.biased * (points + 1)
     name = f"{isa.name}:{size}"
+
+    @kernel(variant=name)
+    def clear_rows(planes, plane_stride, first, end, across):
+        """What `split` makes of rows of an image, of rows outside."""
+        for row in range(first, end):
+            for j in range(points):
+                plane = offset(planes, (row % size * points + j) * plane_stride)
+                clear(offset(plane, row // size * 4 * across), 4 * across)
 
     @kernel(variant=name)
     def lay_out(context, first, count, panels, planes):
@@ -100,44 +104,53 @@ def winograd_worker(isa: Float32, form: Tiles) -> Callable:
         channels, top, left = d.channels, d.top, d.left
         height, width = context.height, context.width
         each, across = tiles_of(context, size)
-        point_stride, stride = point_bytes(channels, nr), plane_row(across)
+        point_stride = point_bytes(channels, nr)
         if count % nr:  # what a tile reads is no rest of other calls
             clear(offset(panels, count // nr * square * point_stride), square * point_stride)
         place = 0
         while place < count:
             image, begin = (first + place) // each, (first + place) % each
             some = min(each - begin, count - place)
-            y = size * (begin // across)
-            tall = size * ((begin + some - 1) // across) - y + points
+            line, lines = begin // across, (begin % across + some - 1) // across + 2
+            plane_stride = 4 * lines * across
+            channel_stride = size * points * plane_stride
+            y, tall = size * line, size * (lines - 2) + points
             above, below = inside(top, height, 1, y, tall)
-            channel_stride = size * tall * stride
             together = max(1, PLANES // channel_stride)
             for c in range(0, channels, together):
                 here = min(together, channels - c)
                 plane = planes
                 for channel in range(here):
                     source = offset(context.x, 4 * (image * channels + c + channel) * height * width)
-                    for phase in range(size):
-                        clear(offset(plane, phase * tall * stride), above * stride)
-                        clear(offset(plane, (phase * tall + below) * stride), (tall - below) * stride)
+                    clear_rows(plane, plane_stride, 0, above, across)
+                    clear_rows(plane, plane_stride, below, tall, across)
                     if above < below:
                         split(
                             offset(source, 4 * ((y + above - top) * width - left)), 4 * width,
-                            offset(plane, above * stride), stride, tall * stride, below - above, left, left + width,
-                            across + 1,
+                            offset(plane, above // size * 4 * across), 4 * across, plane_stride, above % size,
+                            below - above, left, left + width, across,
                         )  # fmt: skip
                     plane = offset(plane, channel_stride)
                 done = 0
                 while done < some:
-                    row, column = (begin + done) // across, (begin + done) % across
                     panel, lane = (place + done) // nr, (place + done) % nr
-                    tiles = min(across - column, some - done, nr - lane)
+                    tiles = min(some - done, nr - lane)
                     into(
-                        offset(planes, (size * row - y) * stride + 4 * column), channel_stride, stride, tall * stride,
+                        offset(planes, 4 * (begin % across + done)), channel_stride, 4 * across, plane_stride,
                         offset(panels, panel * square * point_stride + 4 * (c * nr + lane)), point_stride, here, tiles,
                     )  # fmt: skip
                     done += tiles
             place += some
+
+    @kernel(variant=name)
+    def corner_of(context, tile, row, tiles):
+        """(where in out the results of a tile begin, columns, lines) of `tiles` tiles of one row, of channel `row`."""
+        out_height, out_width = context.out_height, context.out_width
+        each, across = tiles_of(context, size)
+        image, y, x = tile // each, size * (tile % each // across), size * (tile % across)
+        channel = image * FloatConv(context.descriptor).outputs + row
+        corner = offset(context.out, 4 * ((channel * out_height + y) * out_width + x))
+        return corner, min(size * tiles, out_width - x), min(size, out_height - y)
 
     @kernel(variant=name)
     def finish(context, first, count, row, height):
@@ -166,20 +179,23 @@ def winograd_worker(isa: Float32, form: Tiles) -> Callable:
         context = FloatConvContext(context)
         d = FloatConv(context.descriptor)
         channels, outputs = d.channels, d.outputs
-        out_height, out_width = context.out_height, context.out_width
-        pixels, parts = out_height * out_width, context.parts
+        out_width, parts = context.out_width, context.parts
+        pixels = context.out_height * out_width
         each, across = tiles_of(context, size)
         total = d.images * each
         units = (total + nr - 1) // nr
         post_ops = context.post_ops
         point_stride, row_panels = point_bytes(channels, nr), (outputs + tallest - 1) // tallest
-        # One piece of memory: panels, the sums and a vector beyond them, a bias of 0, planes.
+        # One piece of memory: panels, the sums and a vector beyond them, a bias of 0, planes, a stage.
         panels_bytes, sums_bytes = context.largest * square * point_stride, 4 * (square * tallest * nr + LANES)
-        lines = size * min(each // across, context.largest * nr // across + 2) + points
-        channel_bytes = size * lines * plane_row(across)
-        planes_bytes = channel_bytes * min(channels, 1 + PLANES // channel_bytes) + 4 * 3 * LANES
+        lines = min(each // across, context.largest * nr // across + 2) + 1
+        channel_bytes = 4 * size * points * lines * across
+        planes_bytes = channel_bytes * min(channels, 1 + PLANES // channel_bytes) + 4 * LANES
+        stage_line = 4 * size * lanes
+        stage_row = size * stage_line
         slots = d.slots
-        slot, allocated = borrow(slots, panels_bytes + sums_bytes + 4 * tallest + planes_bytes + 4 * ALIGN)
+        bytes_needed = panels_bytes + sums_bytes + 4 * tallest + planes_bytes + stage_row * tallest
+        slot, allocated = borrow(slots, bytes_needed + 5 * ALIGN)
         if is_null(allocated):
             give_back(slots, slot, allocated)
             return
@@ -188,6 +204,7 @@ def winograd_worker(isa: Float32, form: Tiles) -> Callable:
         zeros = offset(sums, sums_bytes)
         clear(zeros, 4 * tallest)
         planes = aligned(offset(zeros, 4 * tallest))
+        stage = aligned(offset(planes, planes_bytes))
         held = -1
         for task in tasks_of(context, index):
             place, part = task // parts, task % parts
@@ -213,14 +230,31 @@ def winograd_worker(isa: Float32, form: Tiles) -> Callable:
                         )  # fmt: skip
                     while done < here:
                         tile = first + panel * nr + done
-                        image, y, x = tile // each, size * (tile % each // across), size * (tile % each % across)
-                        tiles = min(across - x // size, here - done)
-                        columns, deep = min(size * tiles, out_width - x), min(size, out_height - y)
-                        corner = 4 * ((image * outputs + row) * pixels + y * out_width + x)
+                        tiles = min(across - tile % across, here - done)
+                        if tiles < here - done:
+                            tiles = tiles // lanes * lanes
+                        if tiles > 0:  # of one row
+                            target, columns, deep = corner_of(context, tile, row, tiles)
+                            out_of(
+                                offset(sums, 4 * done), 4 * height * nr, height, bias, target, 4 * pixels,
+                                4 * out_width, columns, deep,
+                            )  # fmt: skip
+                            done += tiles
+                            continue
+                        tiles = min(lanes, here - done)
                         out_of(
-                            offset(sums, 4 * done), 4 * height * nr, height, bias, offset(context.out, corner),
-                            4 * pixels, 4 * out_width, columns, deep,
+                            offset(sums, 4 * done), 4 * height * nr, height, bias, stage, stage_row, stage_line,
+                            size * tiles, size,
                         )  # fmt: skip
+                        copied = 0
+                        while copied < tiles:
+                            some = min(across - (tile + copied) % across, tiles - copied)
+                            target, columns, deep = corner_of(context, tile + copied, row, some)
+                            copy_lines(
+                                offset(stage, 4 * size * copied), stage_row, stage_line, target, 4 * pixels,
+                                4 * out_width, height, deep, columns,
+                            )  # fmt: skip
+                            copied += some
                         done += tiles
                 if not is_null(post_ops):
                     finish(context, first, count, row, height)
