@@ -112,13 +112,14 @@ class _Quantizer:
                     yield found
 
     def look_at_data(self, layers: Sequence[tuple[LayerKind, Found]], rules: Sequence[Rule]) -> None:
-        """Tell layers whose rules want it what their x is like; those of one x that are smoothed, common factors."""
+        """Tell linears what their x is like, where there are data; those of one x that are smoothed, common factors."""
         wanting = [(found, rule.scheme) for (kind, found), rule in zip(layers, rules, strict=True)
-                   if rule.scheme.needs_data and isinstance(kind, Linear)]  # fmt: skip
-        if not wanting:
-            return
+                   if rule.scheme.bits != FLOAT and isinstance(kind, Linear)]  # fmt: skip
         if self.observe is None:
-            found, scheme = wanting[0]
+            needing = next(((found, scheme) for found, scheme in wanting if scheme.needs_data), None)
+            if needing is None:
+                return
+            found, scheme = needing
             raise ValueError(f"data must be given: the rule of {_label(found)} has {scheme.treatment()[2:]}")
         values = {found.x: found.x.name or "" for found, _ in wanting if found.x.graph is self.model.graph}
         observed = self.observe(list(dict.fromkeys(values.values())))

@@ -15,6 +15,8 @@ from .session import InferenceSession
 
 #: Data as `quantize` takes them: the arrays of one run by the names of inputs, or an iterable of such mappings.
 Data = Mapping[str, Any] | Iterable[Mapping[str, Any]]
+#: Rows of a run that layers are tried on, and of all runs.
+TRIED, MOST_TRIED = 64, 512
 
 
 class Observations:
@@ -63,11 +65,12 @@ class Observations:
 
     def _add(self, name: str, rows: np.ndarray) -> None:
         amax, wide = np.abs(rows).max(axis=0), rows.astype(np.float64)
-        gram = wide.T @ wide
+        gram, some = wide.T @ wide, rows[:: -(-len(rows) // TRIED)].copy()
         before = self._found.get(name)
         if before is not None:
             amax, gram = np.maximum(amax, before.amax), gram + before.gram
-        self._found[name] = Observed(amax, gram)
+            some = before.rows if len(before.rows) >= MOST_TRIED else np.concatenate([before.rows, some])
+        self._found[name] = Observed(amax, gram, some)
 
 
 def _has_shape(value: ir.Value | None) -> bool:

@@ -95,7 +95,7 @@ def quantize(
         Raise where less than this part of the bytes of weights is quantized, 0 to 1.
     data : mapping of str to array, or iterable of such mappings, optional
         Typical inputs: the arrays of one run by the names of the model's inputs, or several. Rules with `smooth`,
-        `outliers` or `gptq` need them; the float model runs on them once.
+        `outliers` or `gptq` need them; the float model runs on them once, and errors of linears are on them.
     progress : callable, optional
         Called as ``progress(done, layers, name)`` before each layer.
 

@@ -28,10 +28,13 @@ class Observed:
         max|x| of each column.
     gram : float64 array [K, K]
         Σ xᵀx over the rows.
+    rows : float32 array [some, K]
+        Of the data, on which the layer is tried.
     """
 
     amax: np.ndarray
     gram: np.ndarray
+    rows: np.ndarray
 
 
 @dataclass

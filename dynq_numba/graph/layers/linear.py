@@ -195,7 +195,8 @@ class Linear(LayerKind):
 
     def probe(self, found: Found, arrays: Sequence[np.ndarray], packed: Any, constants: Constants) -> Probe:
         weight = _outputs_by_inputs(found, arrays[0])
-        x = np.random.default_rng(0).standard_normal((PROBES, weight.shape[1]), np.float32)
+        drawn = np.random.default_rng(0).standard_normal((PROBES, weight.shape[1]), np.float32)
+        x = drawn if found.observed is None else found.observed.rows
         floats = x @ weight.T
         ours = linear(x if found.treated is None else found.treated.of(x), packed)
         return Probe([floats if found.bias is None else floats + found.bias], [ours])

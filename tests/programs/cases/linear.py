@@ -188,6 +188,6 @@ ROW = Row(
         **{f"linear, {scheme}": Extreme(drawn, extreme_of(scheme)) for scheme in EXTREME_SCHEMES},
         "linear, outliers": Extreme(drawn, extreme_outliers), "linear_many": Extreme(drawn, extreme_many),
     },
-    imports="base isa objects threads activations quantize gemm",
+    imports="base isa objects threads activations quantize gemm region",
     bench=("linear", "projections"),
 )  # fmt: skip
