@@ -23,9 +23,10 @@ from .inspect import INSPECT
 from .quantize import QUANTIZE
 from .run import RUN
 from .status import MEANING, Status
+from .verify import VERIFY
 from .warmup import WARMUP
 
-COMMANDS = (QUANTIZE, RUN, INSPECT, COMPARE, GATE, BENCH, WARMUP, DOCTOR, INFO, COMPLETION)
+COMMANDS = (QUANTIZE, RUN, INSPECT, COMPARE, VERIFY, GATE, BENCH, WARMUP, DOCTOR, INFO, COMPLETION)
 #: Status of an error, where it is not FAIL.
 STATUS_OF: dict[type[BaseException], Status] = {
     UnsupportedModelError: Status.UNSUPPORTED, UsageError: Status.USAGE,

@@ -1,8 +1,12 @@
 """What a model's results are worth: data, fidelity to the float model, looks at layers, proof of invariance."""
 
+from .checks import Check
 from .comparing import compare
 from .comparison import Comparison, LayerLooks
 from .data import Batch, Data, read_data
 from .fidelity import Fidelity
+from .verification import Verification, verify
 
-__all__ = ["Batch", "Comparison", "Data", "Fidelity", "LayerLooks", "compare", "read_data"]
+__all__ = [
+    "Batch", "Check", "Comparison", "Data", "Fidelity", "LayerLooks", "Verification", "compare", "read_data", "verify",
+]  # fmt: skip

@@ -28,10 +28,12 @@ from .quantize import CoverageError, quantize
 from .session import InferenceSession, ModelMeta, NodeArg
 
 if TYPE_CHECKING:
-    from ..evaluate import Comparison, Fidelity, LayerLooks, compare
+    from ..evaluate import Check, Comparison, Fidelity, LayerLooks, Verification, compare, verify
 else:
     #: Names of layers above this one, which come when they are asked for.
-    _LATER = dict.fromkeys(("Comparison", "Fidelity", "LayerLooks", "compare"), "evaluate")
+    _LATER = dict.fromkeys(
+        ("Check", "Comparison", "Fidelity", "LayerLooks", "Verification", "compare", "verify"), "evaluate"
+    )
 
     def __getattr__(name: str) -> object:
         if name in _LATER:
@@ -40,7 +42,8 @@ else:
 
 
 __all__ = [
-    "Comparison", "CoverageError", "Entry", "ExecutionMode", "Fidelity", "GraphOptimizationLevel", "InferenceSession",
-    "LayerLooks", "ModelMeta", "NodeArg", "Note", "Receipt", "Report", "ReportStep", "RunOptions", "SessionOptions",
-    "UnsupportedModelError", "compare", "get_available_providers", "inspect", "optimise", "quantize",
+    "Check", "Comparison", "CoverageError", "Entry", "ExecutionMode", "Fidelity", "GraphOptimizationLevel",
+    "InferenceSession", "LayerLooks", "ModelMeta", "NodeArg", "Note", "Receipt", "Report", "ReportStep", "RunOptions",
+    "SessionOptions", "UnsupportedModelError", "Verification", "compare", "get_available_providers", "inspect",
+    "optimise", "quantize", "verify",
 ]  # fmt: skip
