@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 from .base import Answer, Command, positive
+from .reports import check_report, report_option, write_report
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +21,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rows", type=positive, default=1, metavar="N", help="rows of a run (default 1)")
     parser.add_argument("--threads", type=positive, metavar="N", help="of each (default: all cores)")
+    report_option(parser)
     parser.add_argument("--rounds", type=positive, default=7, metavar="N", help="turns of each (default 7)")
 
 
@@ -28,6 +31,7 @@ def _run(args: argparse.Namespace) -> Answer:
     from ..runtime.threads import get_num_threads
     from ..timing.rounds import measure
 
+    check_report(args, args.model)
     session = InferenceSession(args.model)
     data = read_data(args.data, session.get_inputs(), model=files.read(args.model), batch=args.rows)
     batch = next(iter(data))
@@ -36,7 +40,8 @@ def _run(args: argparse.Namespace) -> Answer:
     shapes = ", ".join(f"{name} {'×'.join(map(str, array.shape))}" for name, array in batch.feeds.items())
     threads = args.threads or get_num_threads()
     found = measure(models, batch.feeds, threads, f"{data.description}: {shapes}", args.rounds)
-    return Answer(found.to_json(), found)
+    lines = [str(found), *write_report(args, timings=json.loads(found.to_json()), title=args.model)]
+    return Answer(found.to_json(), "\n".join(lines))
 
 
 BENCH = Command(

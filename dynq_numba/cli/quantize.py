@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from .base import Answer, Command, apart, arrays_of, fraction, hints, progress_of
+from .reports import check_report, report_option, write_report
 
 #: As dynq_numba/graph/formats has them, which is imported when it is needed.
 _FORMATS = ("dynq", "qdq", "nbits", "qoperator", "qoperator_u8s8")
@@ -27,6 +29,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="fail where a weight, no Conv, stays in floats unasked")
     parser.add_argument("--require-coverage", type=fraction, metavar="95%", help="fail below this part of the bytes")
     parser.add_argument("--receipt", metavar="FILE", help="write the receipt there as JSON, too")
+    report_option(parser)
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
 
 
@@ -41,6 +44,7 @@ def _run(args: argparse.Namespace) -> Answer:
     if args.receipt:
         apart(args.receipt, "--receipt", args.model)
         check_place(args.receipt, "--receipt")
+    check_report(args, args.model, str(out))
     receipt = quantize(
         source, out, recipe=args.recipe, bits=args.bits, granularity=args.granularity, group_size=args.group_size,
         x_bits=args.x_bits, include=args.include, exclude=args.exclude, conv=args.conv, format=args.format,
@@ -50,6 +54,8 @@ def _run(args: argparse.Namespace) -> Answer:
     if args.receipt:
         Path(args.receipt).write_text(receipt.to_json() + "\n", "utf-8")
     lines = [receipt.summary() if args.quiet else str(receipt), *hints(receipt), f"written to {out}"]
+    recipe = Path(args.recipe).read_text("utf-8") if args.report and args.recipe else ""
+    lines += write_report(args, receipt=json.loads(receipt.to_json()), recipe=recipe, title=out.name)
     return Answer(receipt.to_json(), "\n".join(lines))
 
 
@@ -61,6 +67,7 @@ QUANTIZE = Command(
         ("dynq quantize model.onnx --format qdq", "for other runtimes, such as OpenVINO"),
         ("dynq quantize model.onnx --recipe recipe.toml", "some layers in another way than others"),
         ("dynq quantize model.onnx --require-coverage 95%", "as a step of a build"),
+        ("dynq quantize model.onnx --report out.html", "a page about it, for others"),
         ("dynq quantize model.onnx --receipt receipt.json", "keep the account of every weight, too"),
     ),
     _arguments, _run,

@@ -25,7 +25,7 @@ from dynq_numba.cli.status import MEANING, Status
 FOLDER = Path(cli.__file__).parent
 ROOT = FOLDER.parents[1]
 #: What is in cli/ beside a file for each command.
-SHARED = {"__init__", "base", "main", "status"}
+SHARED = {"__init__", "base", "main", "reports", "status"}
 each = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 
 

@@ -38,7 +38,8 @@ REGISTERS = {
 #: The layers of dynq_numba, lowest first: a part imports those below it.
 LAYERS = (
     "kernels", "tables", "arguments", "runtime", "njit", "files", "operators", "saving", "reading", "inspection",
-    "warming", "names", "moved", "checkup", "graph", "planning", "onnx", "evaluate", "gate", "timing", "cli",
+    "warming", "names", "moved", "checkup", "graph", "planning", "onnx", "evaluate", "gate", "timing", "report",
+    "cli",
 )  # fmt: skip
 #: What a folder of bench/ may import of others: the harness knows no topic.
 BENCH: dict[str, str] = {

@@ -1,0 +1,202 @@
+"""The page of a report: one file that asks for nothing, whole, escaped."""
+
+import builtins
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import onnx
+import pytest
+from onnx_models import parsed
+from report_data import HOSTILE, LAYERS, comparison, fidelity, gate, receipt, search, timings, whole
+
+from dynq_numba import onnx as dynq_onnx
+from dynq_numba.cli.main import main
+from dynq_numba.report import page, write
+from dynq_numba.report.page import MOST
+
+pytestmark = pytest.mark.extra("report")
+#: Elements without an end.
+VOID = {"meta", "input", "img", "br", "link", "hr"}
+
+
+class Reader(HTMLParser):
+    """What a page is made of; fails where elements do not nest."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.found, self.texts, self.specs = [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1][0] == tag, (tag, self.open[-3:])
+        self.open.pop()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == ("script", {"type": "application/json"}):
+            self.specs.append(json.loads(data))
+        elif self.open and self.open[-1][0] not in ("script", "style"):
+            self.texts.append(data)
+
+    @classmethod
+    def of(cls, text):
+        reader = cls()
+        reader.feed(text)
+        reader.close()
+        assert reader.open == []
+        return reader
+
+    @property
+    def text(self):
+        return " ".join("".join(self.texts).split())
+
+    def attributes(self, name):
+        return [given[name] for _, given in self.found if name in given]
+
+
+@pytest.fixture(scope="module")
+def made():
+    return page(**whole())
+
+
+def test_a_page_is_small_and_asks_for_nothing(made):
+    assert len(made.encode()) < MOST == 1_500_000
+    reader = Reader.of(made)
+    assert not [each for each in reader.attributes("src") + reader.attributes("href") if not each.startswith("#")]
+    style = made[made.index("<style>") : made.index("</style>")]
+    assert "@import" not in style and "url(" not in style and "default-src 'none'" in made
+
+
+def test_elements_nest_ids_are_one_each_and_links_lead_somewhere(made):
+    reader = Reader.of(made)
+    ids = reader.attributes("id")
+    assert len(ids) == len(set(ids)) and {f"#{each}" for each in ids} >= set(reader.attributes("href"))
+    headings = [tag for tag, _ in reader.found if re.fullmatch("h[1-6]", tag)]
+    assert headings[0] == "h1" and headings.count("h1") == 1
+    labelled = [given for tag, given in reader.found if given.get("role") == "img"]
+    assert len(labelled) == len(reader.specs) > 10 and all(len(each["aria-label"]) > 20 for each in labelled)
+
+
+def test_what_users_named_is_text(made):
+    reader = Reader.of(made)
+    assert made.count("window.hacked=1</script>") == 0
+    assert {tag for tag, _ in reader.found} & {"img", "iframe", "object", "link"} == set()
+    assert HOSTILE in "".join(reader.texts) and reader.attributes("onerror") == []
+    assert sum(tag == "script" and given == {"type": "module"} for tag, given in reader.found) == 2
+    assert any(HOSTILE == row.get("name") for each in reader.specs for row in each["data"]["values"])
+
+
+def test_the_verdict_comes_first_then_what_people_ask(made):
+    text = Reader.of(made).text
+    order = ["FAIL", "accuracy stays [language = de]", "Goals", "Slices and groups", "Results of the model",
+             "Where the error comes from", "Values of the worst layers", "Time", "Recipes that were tried",
+             "What was quantized", "How this was made", "dynq compare minilm.onnx", "4f4f"]  # fmt: skip
+    text = text.partition("dynq-numba report")[2]
+    places = [text.index(each) for each in order[:2]]
+    heads = [text.rindex(each) for each in order[2:7]]
+    assert places == sorted(places) and heads == sorted(heads)
+    for told in ("1.20e-03", "26.2 dB", "3.12%", "90.4 MB → 23 MB", "4 of 6", "2.37", "paired bootstrap", "layer.0"):
+        assert told in text, told
+
+
+def test_the_worst_layer_is_named(made):
+    values = {each["layer"]: each["loss_alone"] for each in comparison()["layers"]}
+    worst = max(values, key=values.get)
+    assert f"36 layers. The worst is {worst}: the model's loss where only this layer is" in Reader.of(made).text
+
+
+@pytest.mark.parametrize(("parts", "there", "absent"), [
+    ({"comparison": comparison(layers=False)}, {"outputs", "origin"}, {"layers", "goals", "receipt", "latency"}),
+    ({"comparison": comparison()}, {"outputs", "layers", "origin"}, {"goals", "receipt"}),
+    ({"gate": gate("pass")}, {"goals", "slices", "origin"}, {"outputs", "layers"}),
+    ({"receipt": receipt()}, {"receipt", "origin"}, {"outputs", "goals"}),
+    ({"timings": timings()}, {"latency", "origin"}, {"outputs"}),
+    ({"search": search()}, {"pareto", "origin"}, {"outputs"}),
+])  # fmt: skip
+def test_sections_are_there_where_their_data_is(parts, there, absent):
+    ids = set(Reader.of(page(**parts)).attributes("id"))
+    assert there <= ids and not absent & ids
+
+
+def test_odd_numbers_are_shown_as_what_they_are():
+    odd = comparison() | {"outputs": [fidelity("same", 0.0), fidelity("broken", float("nan"), sqnr_db="nan")]}
+    odd["layers"][0] |= {"own": None, "loss_alone": None, "loss_without": None}
+    odd["layers"][1]["loss_alone"] = 0.0
+    text = Reader.of(page(comparison=odd)).text
+    assert "identical" in text and "not finite" in text and "NaN" not in text
+    only = comparison(layers=False) | {"outputs": [fidelity("same", 0.0)]}
+    assert "IDENTICAL All results on 64 rows are those of the reference." in Reader.of(page(comparison=only)).text
+    assert "random numbers" in Reader.of(page(comparison=comparison() | {"synthetic": True})).text
+
+
+def test_many_layers_fit_and_too_many_are_refused():
+    def with_layers(count):
+        known = comparison(hostile="x")
+        known["layers"] = [known["layers"][i % LAYERS] | {"layer": f"/layer.{i}/MatMul"} for i in range(count)]
+        return page(comparison=known)
+
+    assert len(with_layers(400).encode()) < MOST
+    with pytest.raises(ValueError, match="at most 1,500,000 bytes; got"):
+        with_layers(4000)
+    with pytest.raises(ValueError, match="a report needs one of comparison, gate"):
+        page()
+
+
+def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
+    write(tmp_path / "out.html", receipt=receipt())
+    assert [each.name for each in tmp_path.iterdir()] == ["out.html"]
+    before = (tmp_path / "out.html").read_bytes()
+
+    def broken(*given):
+        raise OSError("no room")
+
+    monkeypatch.setattr("os.replace", broken)
+    with pytest.raises(OSError, match="no room"):
+        write(tmp_path / "out.html", receipt=receipt() | {"notes": ["other"]})
+    assert [each.name for each in tmp_path.iterdir()] == ["out.html"] and (tmp_path / "out.html").read_bytes() == before
+
+
+@pytest.fixture
+def model(tmp_path):
+    weight = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)
+    onnx.save(parsed("float[m, 64] x", "float[m, 32] y", "y = MatMul (x, w)", w=weight), tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+def test_quantize_writes_one(model, capsys):
+    out = model.with_name("out.html")
+    assert main(["quantize", str(model), "--report", str(out)]) == 0
+    assert capsys.readouterr().out.endswith(f"report written to {out}\n")
+    text = Reader.of(out.read_text("utf-8")).text
+    assert "QUANTIZED" in text and "int8_per_channel" in text and "1 of 1 weights are integers" in text
+    assert main(["quantize", str(model), "--report", str(model)]) == 1
+    assert "--report must be another file than" in capsys.readouterr().err
+
+
+def test_a_real_comparison_has_a_page(model):
+    made = model.with_name("made.onnx")
+    dynq_onnx.quantize(model, made)
+    x = np.random.default_rng(1).standard_normal((5, 64), np.float32)
+    found = dynq_onnx.compare(str(model), str(made), {"x": x})
+    text = Reader.of(page(comparison=json.loads(found.to_json()))).text
+    assert "COMPARED" in text and f"{found.loss:.2e}" in text and found.candidate_sha256 in text
+
+
+def test_without_the_extra_nothing_is_begun(model, capsys, monkeypatch):
+    true = builtins.__import__
+
+    def without(name, *given, **named):
+        if name == "altair":
+            raise ModuleNotFoundError("No module named 'altair'", name="altair")
+        return true(name, *given, **named)
+
+    monkeypatch.setitem(__import__("sys").modules, "altair", None)
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert main(["quantize", str(model), "--report", str(model.with_name("out.html"))]) == 1
+    assert capsys.readouterr().err == "dynq: --report needs altair: pip install 'dynq-numba[report]'\n"
+    assert [each.name for each in model.parent.iterdir()] == ["model.onnx"]
