@@ -18,12 +18,12 @@ from ..functions import function
 from ..model import DOMAIN, VERSION
 from ..names import nodes
 from ..rewrites.base import Editor, NoMatch, Note, identifier, label
-from . import attention, einsum, embedding, fused, gelus, group_query, norms, qlinear, quantized, rotary
+from . import attention, einsum, embedding, fused, gelus, group_query, multi_head, norms, qlinear, quantized, rotary
 from .base import Expansion, Operator, in_float32
 
 #: By operator.
 EXPANSIONS: dict[str, Expansion] = {}
-for _module in (attention, einsum, embedding, fused, gelus, group_query, norms, qlinear, quantized, rotary):
+for _module in (attention, einsum, embedding, fused, gelus, group_query, multi_head, norms, qlinear, quantized, rotary):
     EXPANSIONS |= _module.EXPANSIONS
 
 

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from ..functions import function
 from ..rewrites.base import NoMatch
-from .attention import core, heads, joined, repeated
+from .attention_core import core, heads, joined, repeated
 from .base import Expansion, Operator, constant, renamed
 from .rotary import rotated
 

@@ -21,17 +21,19 @@ from . import (
     conv,
     copies,
     elementwise,
-    images,
     linear,
     marks,
     mean_pool,
     normalization,
+    pooling,
     products,
     recurrent,
     reductions,
+    resize,
     rotary,
     rowwise,
     scatter,
+    sconv,
     views,
 )
 from .numbers import folded
@@ -40,8 +42,8 @@ Lowering = Callable[[Trace, ir.Node], None]
 #: By operator of ONNX, or "dynq::" and the first part of a function's name.
 LOWERINGS: dict[str, Lowering] = {}
 for _module in (
-    attention, caches, control, conv, copies, elementwise, images, linear, marks, mean_pool, normalization, products,
-    recurrent, reductions, rotary, rowwise, scatter, views,
+    attention, caches, control, conv, copies, elementwise, linear, marks, mean_pool, normalization, pooling,
+    products, recurrent, reductions, resize, rotary, rowwise, scatter, sconv, views,
 ):  # fmt: skip
     LOWERINGS |= _module.LOWERINGS
 

@@ -325,7 +325,7 @@ def test_convolutions_of_few_pixels_have_the_same_bits(x, w, attributes, monkeyp
     model = parsed(f"float[{axes}] x", "float y", body, w=floats(*w), b=floats(w[0], seed=1))
     image, found = floats(*x, seed=2), {}
     for few in (12, 0):
-        monkeypatch.setattr("dynq_numba.planning.lowering.images.FEW", few)
+        monkeypatch.setattr("dynq_numba.planning.lowering.sconv.FEW", few)
         session = InferenceSession(model)
         found[few] = session.run(None, {"x": image})[0]
         assert any(step.kernel == ("sgemm" if few else "sconv") for step in session.report())
