@@ -14,7 +14,7 @@ from ..base.record import Pointer, Record
 from ..base.status import BAD_INDEX, FINE
 
 
-class Scatter(Record):
+class CacheRows(Record):
     target: Pointer
     target_batch: int  # strides
     target_head: int
@@ -32,8 +32,8 @@ class Scatter(Record):
 
 
 @kernel
-def scatter(record, threads):
-    s = Scatter(record)
+def write_rows(record, threads):
+    s = CacheRows(record)
     rows, room, row_bytes = s.rows, s.room, s.row_bytes
     whole = not is_null(s.starts)
     for b in range(s.batch):  # nothing is written where a place is wrong

@@ -1,8 +1,8 @@
-"""Steps that move values to and from places that are computed: GatherND, ScatterND, ScatterElements.
+"""Steps that move values to and from places that indices say: GatherND, ScatterND, ScatterElements.
 
-gather    out[b, i, :] = data[b, indices[b, i, 0], indices[b, i, 1] …, :]    stretches of `inner` bytes
-scatter   out[indices[i, 0], indices[i, 1] …, :] ∘= updates[i, :]            `inner` values, one update after the other
-put       out[…, indices[i], …] ∘= updates[i]                                single values, each in its place on an axis
+gather_nd          out[b, i, :] = data[b, indices[b, i, 0], indices[b, i, 1] …, :]    stretches of `inner` bytes
+scatter_nd         out[indices[i, 0], indices[i, 1] …, :] ∘= updates[i, :]            `inner` values, in order
+scatter_elements   out[…, indices[i], …] ∘= updates[i]                                each in its place on an axis
 
 ∘ is: replace, add, multiply, the larger, the smaller. Negative indices count from the end. `out` begins as a copy.
 Behind a record, for each index of a tuple: the length of its axis, and bytes from one place on it to the next.
@@ -10,28 +10,14 @@ Behind a record, for each index of a tuple: the length of its axis, and bytes fr
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..base.jit import kernel
-from ..base.memory import (
-    copy_bytes,
-    load_f32,
-    load_f64,
-    load_i32,
-    load_int,
-    offset,
-    store_f32,
-    store_f64,
-    store_i32,
-    store_int,
-)
+from ..base.memory import copy_bytes, load_int, offset
 from ..base.record import Pointer, Record
 from ..base.status import BAD_INDEX, FINE
+from ..base.typed import of_types
 from .copy import index_at
 
 REPLACE, ADD, MUL, MAX, MIN = range(5)
-#: Types of values that are combined.
-TYPES = ("float32", "float64", "int64", "int32")
 #: No place.
 NOWHERE = -1
 
@@ -57,11 +43,11 @@ class ScatterND(Record):
     inner: int  # values
     itemsize: int
     how: int
-    kind: int  # of TYPES
+    kind: int  # of typed.TYPES
     depth: int
 
 
-class Put(Record):
+class ScatterElements(Record):
     """Behind it, for each axis: its length in indices, and bytes from one place on it to the next in `out`."""
 
     out: Pointer
@@ -77,7 +63,7 @@ class Put(Record):
     axis: int
 
 
-_GATHER, _SCATTER, _PUT = 8 * GatherND.size, 8 * ScatterND.size, 8 * Put.size
+_GATHER_ND, _SCATTER_ND, _SCATTER_ELEMENTS = 8 * GatherND.size, 8 * ScatterND.size, 8 * ScatterElements.size
 
 
 @kernel
@@ -105,29 +91,37 @@ def combined(a, b, how):
     return b if b < a else a
 
 
+def _combine_of(load, store, kind, name):
+    @kernel(variant=name)
+    def combine(out, update, count, how):
+        for i in range(count):
+            store(out, i, kind(combined(load(out, i), load(update, i), how)))
+
+    return combine
+
+
+combine_f32, combine_f64, combine_i64, combine_i32 = of_types(_combine_of)
+
+
 @kernel
 def combine(out, update, count, size, how, kind):
     """Combine values side by side."""
     if how == REPLACE:
         copy_bytes(out, update, count * size)
     elif kind == 0:
-        for i in range(count):
-            store_f32(out, i, combined(load_f32(out, i), load_f32(update, i), how))
+        combine_f32(out, update, count, how)
     elif kind == 1:
-        for i in range(count):
-            store_f64(out, i, combined(load_f64(out, i), load_f64(update, i), how))
+        combine_f64(out, update, count, how)
     elif kind == 2:
-        for i in range(count):
-            store_int(out, i, combined(load_int(out, i), load_int(update, i), how))
+        combine_i64(out, update, count, how)
     else:
-        for i in range(count):
-            store_i32(out, i, np.int32(combined(load_i32(out, i), load_i32(update, i), how)))
+        combine_i32(out, update, count, how)
 
 
 @kernel
-def gather(record, threads):
+def gather_nd(record, threads):
     record = GatherND(record)
-    lines, depth, inner, count = offset(record, _GATHER), record.depth, record.inner, record.count
+    lines, depth, inner, count = offset(record, _GATHER_ND), record.depth, record.inner, record.count
     for b in range(record.batch):
         for i in range(count):
             moved = place_of(lines, depth, record.indices, record.index_bytes, (b * count + i) * depth)
@@ -139,9 +133,9 @@ def gather(record, threads):
 
 
 @kernel
-def scatter(record, threads):
+def scatter_nd(record, threads):
     record = ScatterND(record)
-    lines, depth, inner, size = offset(record, _SCATTER), record.depth, record.inner, record.itemsize
+    lines, depth, inner, size = offset(record, _SCATTER_ND), record.depth, record.inner, record.itemsize
     for i in range(record.count):
         moved = place_of(lines, depth, record.indices, record.index_bytes, i * depth)
         if moved == NOWHERE:
@@ -152,9 +146,9 @@ def scatter(record, threads):
 
 
 @kernel
-def put(record, threads):
-    record = Put(record)
-    lines, size, axes, rows = offset(record, _PUT), record.itemsize, record.axes, record.rows
+def scatter_elements(record, threads):
+    record = ScatterElements(record)
+    lines, size, axes, rows = offset(record, _SCATTER_ELEMENTS), record.itemsize, record.axes, record.rows
     for i in range(record.count):
         row = index_at(record.indices, record.index_bytes, i)
         if row < -rows or row >= rows:

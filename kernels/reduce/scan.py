@@ -3,39 +3,26 @@
     ArgMax, ArgMin    of equal values the first, or with `last` the last; a NaN counts as the largest, and as the least
     CumSum, CumProd   ascending, or with `reverse` descending, from 0 or 1; with `exclusive` without the value itself
 
-    out[i_0, i_1, i_2, i_3(, k)] = of x[i_0, i_1, i_2, i_3, k] over k, in one of TYPES; places are int64
+    out[i_0, i_1, i_2, i_3(, k)] = of x[i_0, i_1, i_2, i_3, k] over k, in one of typed.TYPES; places are int64
 """
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..base.jit import address, kernel
-from ..base.memory import (
-    WORKER_SIGNATURE,
-    load_f32,
-    load_f64,
-    load_i32,
-    load_int,
-    offset,
-    store_f32,
-    store_f64,
-    store_i32,
-    store_int,
-)
+from ..base.memory import WORKER_SIGNATURE, offset, store_int
+from ..base.typed import of_types
 from ..region.call import PICOSECONDS, WORTH_US, shared
 from ..region.worker import worker_of
 from ..threads.pool import worthwhile
 from .context import KEPT, OUT_KEPT, X_KEPT, KeptRecord, place
 
-TYPES = ("float32", "int64", "int32", "float64")
 ARG_MAX, ARG_MIN, CUM_SUM, CUM_PROD = range(4)
 COST = 1000
 
 
 class ScanRecord(KeptRecord):
     operation: int
-    kind: int  # of TYPES
+    kind: int  # of typed.TYPES
     last: int  # of equal ones the last; of sums, from the end
     exclusive: int
     n: int  # values along the axis
@@ -43,7 +30,7 @@ class ScanRecord(KeptRecord):
     out_step: int
 
 
-def _place_of(load, name):
+def _place_of(load, store, kind, name):
     @kernel(variant=name)
     def place_of(x, step, n, least, last):
         """The place of the largest of n > 0 values, or with `least` of the least."""
@@ -58,8 +45,8 @@ def _place_of(load, name):
     return place_of
 
 
-def _sums_of(load, store, zero, name):
-    kind, one = type(zero), type(zero)(1)
+def _sums_of(load, store, kind, name):
+    zero, one = kind(0), kind(1)
 
     @kernel(variant=name)
     def sums_of(x, step, out, out_step, n, reverse, exclusive, products):
@@ -76,14 +63,8 @@ def _sums_of(load, store, zero, name):
     return sums_of
 
 
-place_of_f32, place_of_i64, place_of_i32, place_of_f64 = (
-    _place_of(load, name)
-    for load, name in ((load_f32, "f32"), (load_int, "i64"), (load_i32, "i32"), (load_f64, "f64"))
-)
-sums_of_f32 = _sums_of(load_f32, store_f32, np.float32(0), "f32")
-sums_of_i64 = _sums_of(load_int, store_int, np.int64(0), "i64")
-sums_of_i32 = _sums_of(load_i32, store_i32, np.int32(0), "i32")
-sums_of_f64 = _sums_of(load_f64, store_f64, np.float64(0), "f64")
+place_of_f32, place_of_f64, place_of_i64, place_of_i32 = of_types(_place_of)
+sums_of_f32, sums_of_f64, sums_of_i64, sums_of_i32 = of_types(_sums_of)
 
 
 @kernel
@@ -98,19 +79,19 @@ def do_lines(record, row, rows, column, columns):
             if kind == 0:
                 sums_of_f32(x, step, out, record.out_step, n, last, exclusive, products)
             elif kind == 1:
-                sums_of_i64(x, step, out, record.out_step, n, last, exclusive, products)
-            elif kind == 2:
-                sums_of_i32(x, step, out, record.out_step, n, last, exclusive, products)
-            else:
                 sums_of_f64(x, step, out, record.out_step, n, last, exclusive, products)
+            elif kind == 2:
+                sums_of_i64(x, step, out, record.out_step, n, last, exclusive, products)
+            else:
+                sums_of_i32(x, step, out, record.out_step, n, last, exclusive, products)
         elif kind == 0:
             store_int(out, 0, place_of_f32(x, step, n, least, last))
         elif kind == 1:
-            store_int(out, 0, place_of_i64(x, step, n, least, last))
-        elif kind == 2:
-            store_int(out, 0, place_of_i32(x, step, n, least, last))
-        else:
             store_int(out, 0, place_of_f64(x, step, n, least, last))
+        elif kind == 2:
+            store_int(out, 0, place_of_i64(x, step, n, least, last))
+        else:
+            store_int(out, 0, place_of_i32(x, step, n, least, last))
 
 
 worker = worker_of("scan", do_lines)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from regions import same, special
 
+from dynq_numba.kernels.base.typed import TYPES
 from dynq_numba.kernels.reduce import scan
 from dynq_numba.kernels.reduce.context import KEPT
 from dynq_numba.runtime import threads
@@ -26,7 +27,7 @@ def run(operation, x, axis, last=0, exclusive=0, count=1):
         "out_kept": [0] * filler + strides,
     }
     words = scan.ScanRecord.array(
-        worker=scan.worker_address(), pool=threads.POOL, operation=operation, kind=scan.TYPES.index(x.dtype.name),
+        worker=scan.worker_address(), pool=threads.POOL, operation=operation, kind=TYPES.index(x.dtype.name),
         last=last, exclusive=exclusive, n=x.shape[axis], x_step=x.strides[axis],
         out_step=out.strides[axis] if sums else 0, x=x.ctypes.data, out=out.ctypes.data,
         **{f"{field}_{i}": value for field, values in rows.items() for i, value in enumerate(values)},
@@ -44,7 +45,7 @@ def arrays(kind):
     yield np.zeros((1, 4), kind)
 
 
-@pytest.mark.parametrize("kind", scan.TYPES)
+@pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("operation, oracle", [(scan.ARG_MAX, np.argmax), (scan.ARG_MIN, np.argmin)])
 def test_places_are_those_of_numpy(operation, oracle, kind):
     for x in arrays(kind):
@@ -57,7 +58,7 @@ def test_places_are_those_of_numpy(operation, oracle, kind):
 
 @pytest.mark.parametrize("reverse", (0, 1))
 @pytest.mark.parametrize("exclusive", (0, 1))
-@pytest.mark.parametrize("kind", scan.TYPES)
+@pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("operation, one, oracle", [(scan.CUM_SUM, 0, np.cumsum), (scan.CUM_PROD, 1, np.cumprod)])
 def test_sums_and_products_are_those_of_numpy(kind, exclusive, reverse, operation, one, oracle):
     """In their order, from 0: so that -0 becomes 0; products from 1."""

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...kernels.base.status import BAD_INDEX
-from ...kernels.program import scatter as kernels
+from ...kernels.program import cache_rows as kernels
 from ..sizes import AnySize, product
 from ..tensor import Tensor, expect, is_equal
 from ..trace import Trace, Unsupported
@@ -79,7 +79,7 @@ def scattered(
         starts = trace.dense(starts)
     bytes_: AnySize = product(update.shape[axis + 1 :]) * update.itemsize
     call(
-        trace, "scatter", kernels.scatter, kernels.Scatter, {BAD_INDEX: "there is no such place in the cache"},
+        trace, "cache_rows", kernels.write_rows, kernels.CacheRows, {BAD_INDEX: "there is no such place in the cache"},
         target=target, target_batch=target.strides[0], target_head=target.strides[axis - 1], source=update,
         source_batch=update.strides[0], source_head=update.strides[axis - 1], source_row=update.strides[axis],
         starts=starts, batch=update.shape[0], heads=heads if axis > 1 else 1, rows=update.shape[axis],

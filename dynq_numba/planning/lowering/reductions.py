@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from ...kernels.base.typed import TYPES
 from ...kernels.reduce import call as kernels
 from ...kernels.reduce import scan
 from ...kernels.reduce.context import KEPT, REDUCED, ReduceRecord
@@ -117,8 +118,8 @@ def running_sum(trace: Trace, node: ir.Node) -> None:
 
 def scanned(trace: Trace, node: ir.Node) -> Tensor:
     x = trace.input(node, 0)
-    if x.dtype.name not in scan.TYPES:
-        raise Unsupported(f"{node.op_type} of {x.dtype}: types are {', '.join(scan.TYPES)}")
+    if x.dtype.name not in TYPES:
+        raise Unsupported(f"{node.op_type} of {x.dtype}: types are {', '.join(TYPES)}")
     return trace.memory(x)
 
 
@@ -130,7 +131,7 @@ def _scan(
     if len(axes) > KEPT:
         raise Unsupported(f"{node.op_type} with {len(axes)} other axes that are apart")
     fields |= {
-        "worker": scan.worker_address(), "pool": threads.POOL, "kind": scan.TYPES.index(x.dtype.name),
+        "worker": scan.worker_address(), "pool": threads.POOL, "kind": TYPES.index(x.dtype.name),
         "n": x.shape[axis], "x_step": x.strides[axis], "x": x, "out": out,
     }  # fmt: skip
     fields |= padded(("kept", "x_kept", "out_kept"), axes, KEPT)

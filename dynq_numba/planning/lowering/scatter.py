@@ -1,4 +1,4 @@
-"""Places that are computed: GatherND, ScatterND, ScatterElements, TopK."""
+"""Values at places that indices say: GatherND, ScatterND, ScatterElements, TopK."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import onnx_ir as ir
 
 from ...kernels.base.status import BAD_INDEX
-from ...kernels.program import places as kernels
+from ...kernels.base.typed import TYPES
+from ...kernels.program import indexed as kernels
 from ...kernels.reduce import topk
 from ...kernels.reduce.context import KEPT
 from ...kernels.region.axes import padded
@@ -38,7 +39,8 @@ def gather_nd(trace: Trace, node: ir.Node) -> None:
         "batch_bytes": product(data.shape[batches:]) * data.itemsize, "count": product(indices.shape[batches:-1]),
         "inner": product(data.shape[batches + depth :]) * data.itemsize, "depth": depth,
     }  # fmt: skip
-    _step(trace, "gather_nd", kernels.gather, kernels.GatherND, record, _lines(data, range(batches, batches + depth)))
+    lines = _lines(data, range(batches, batches + depth))
+    _step(trace, "gather_nd", kernels.gather_nd, kernels.GatherND, record, lines)
 
 
 def scatter_nd(trace: Trace, node: ir.Node) -> None:
@@ -54,7 +56,7 @@ def scatter_nd(trace: Trace, node: ir.Node) -> None:
         "out": out, "updates": updates, "indices": indices, "index_bytes": indices.itemsize,
         "count": product(indices.shape[:-1]), "inner": inner, "depth": depth,
     }  # fmt: skip
-    _step(trace, "scatter_nd", kernels.scatter, kernels.ScatterND, record, _lines(out, range(depth)))
+    _step(trace, "scatter_nd", kernels.scatter_nd, kernels.ScatterND, record, _lines(out, range(depth)))
 
 
 def scatter_elements(trace: Trace, node: ir.Node) -> None:
@@ -75,7 +77,7 @@ def scatter_elements(trace: Trace, node: ir.Node) -> None:
         "rows": data.shape[axis], "axes": data.rank, "axis": axis,
     }  # fmt: skip
     lines: list[Word] = [word for pair in zip(indices.shape, out.strides, strict=True) for word in pair]
-    _step(trace, "scatter", kernels.put, kernels.Put, record, lines)
+    _step(trace, "scatter_elements", kernels.scatter_elements, kernels.ScatterElements, record, lines)
 
 
 def _depth(indices: Tensor, most: int) -> int:
@@ -90,11 +92,11 @@ def _begun(trace: Trace, node: ir.Node, data: Tensor, updates: Tensor) -> tuple[
     name = node.attributes.get_string("reduction", "none")
     if data.dtype != updates.dtype or name not in _HOW:
         raise ValueError(f"updates of {updates.dtype} to data of {data.dtype} with reduction={name}")
-    if name != "none" and data.dtype.name not in kernels.TYPES:
+    if name != "none" and data.dtype.name not in TYPES:
         raise Unsupported(f"{node.op_type} with reduction={name} of {data.dtype}")
     out = trace.result(node.outputs[0], data.dtype, data.shape)
     copy_into(trace, out, data)
-    kind = kernels.TYPES.index(data.dtype.name) if name != "none" else 0
+    kind = TYPES.index(data.dtype.name) if name != "none" else 0
     return out, {"itemsize": data.itemsize, "how": _HOW[name], "kind": kind}
 
 
