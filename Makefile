@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all docs versions pythons haswell lint style types audit bench bench-smoke roofline rows wheel clean
+.PHONY: help demo pipeline test test-all docs versions pythons haswell lint style types audit bench bench-smoke roofline rows wheel clean
 
 help:  ## show this list
 	@echo "make TARGET [PYTHON=python3] [ARGS=...]"
@@ -15,6 +15,13 @@ help:  ## show this list
 
 demo: $(VENV)/.stamp-demo  ## a real ONNX model: quantized by `dynq quantize`, run beside ONNX Runtime
 	@$(PY) -m examples.onnx_model $(ARGS)
+
+# As examples/pipeline/github.yml and gitlab.yml do on CI servers.
+pipeline: $(VENV)/.stamp-demo $(VENV)/.stamp-gate  ## a real classifier: trained, quantized, gated before it ships
+	@$(PY) -m examples.pipeline.build
+	@$(PY) -m dynq_numba quantize build/pipeline/model.onnx -o build/pipeline/model.int8.onnx --quiet
+	@$(PY) -m dynq_numba gate examples/pipeline/reviews.toml -o build/pipeline/reviews
+	@$(PY) -m dynq_numba gate examples/pipeline/similarity.toml -o build/pipeline/similarity
 
 # Kernels of the instruction sets $(1) are compiled first, so that workers find them: the quick tier meets few of those of
 # portable. What does not stand a busy machine runs behind the others. 5 is pytest's status where nothing was to be run.

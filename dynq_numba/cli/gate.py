@@ -11,22 +11,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .base import Answer, Command
+from .reports import check_report, report_option, write_report
 from .status import Status
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("goals", metavar="TOML", help="models, data, and what must hold")
+    parser.add_argument("--candidate", metavar="ONNX", help="check this model, not the one that the file names")
     parser.add_argument(
         "-o", "--output", metavar="FOLDER", help="write gate.json, junit.xml, summary.md and model-card.md there"
     )
+    report_option(parser)
     parser.add_argument("--quiet", action="store_true", help="print the verdict only")
 
 
 def _run(args: argparse.Namespace) -> Answer:
     from ..gate import ConfigError, check, junit, model_card
 
+    check_report(args, args.goals)
     try:
-        report = check(args.goals, progress=None if args.quiet else _progress())
+        report = check(args.goals, candidate=args.candidate, progress=None if args.quiet else _progress())
     except ConfigError as error:
         for mistake in error.mistakes[:-1]:
             print(f"dynq: {mistake}", file=sys.stderr)
@@ -38,17 +42,19 @@ def _run(args: argparse.Namespace) -> Answer:
         _write(folder / "junit.xml", junit(report))
         _write(folder / "summary.md", report.to_markdown())
         _write(folder / "model-card.md", model_card(report))
-    return Answer(report.to_json(), report.summary() if args.quiet else report, Status(report.status))
+    more = write_report(args, gate=report.as_dict(), title=report.models["candidate"]["file"])
+    text = "\n".join([*more, report.summary() if args.quiet else str(report)])  # the verdict is the last line
+    return Answer(report.to_json(), text, Status(report.status))
 
 
 def _progress() -> Callable[[int], None]:
-    """Says on stderr how far it is, from the third second on."""
+    """Says on stderr how far it is, now and then."""
     begun = shown = time.monotonic()
 
     def say(rows: int) -> None:
         nonlocal shown
         now = time.monotonic()
-        if now - begun > 2 and now - shown > 1:
+        if now - begun > 2 and now - shown > 5:
             shown = now
             print(f"dynq: {rows} rows, {now - begun:.0f} s", file=sys.stderr, flush=True)
 
@@ -68,6 +74,7 @@ GATE = Command(
     (
         ("dynq gate gate.toml", "a line for each goal; status 0, 1 or 4"),
         ("dynq gate gate.toml -o build/gate", "files for CI and a model hub, too"),
+        ("dynq gate gate.toml --report gate.html", "a page about it, for others"),
         ("dynq gate gate.toml --json > gate.json", "all figures and intervals"),
     ),
     _arguments, _run,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,18 @@ _WORDS = (
 )
 
 
-def check(path: str | PathLike[str], *, progress: Callable[[int], None] | None = None) -> GateReport:
+def check(
+    path: str | PathLike[str], *, candidate: str | PathLike[str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> GateReport:  # fmt: skip
     """Check a candidate against its float model as a file of goals says (docs/reference/gate.md).
 
     Parameters
     ----------
     path : path
         Of gate.toml.
+    candidate : path, optional
+        In the place of the one that the file names.
     progress : callable, optional
         Called with the number of rows that are done.
 
@@ -48,6 +54,8 @@ def check(path: str | PathLike[str], *, progress: Callable[[int], None] | None =
         Without the extra `gate`.
     """
     begun, config = time.monotonic(), read_config(path)
+    if candidate is not None:
+        config = replace(config, candidate=Path(candidate))
     absent = [(key, file) for key in ("reference", "candidate", "data") if (file := getattr(config, key))]
     if wrong := [f"{config.path.name}: there is no {key} {file}" for key, file in absent if not file.exists()]:
         raise ConfigError(wrong)
@@ -62,9 +70,14 @@ def check(path: str | PathLike[str], *, progress: Callable[[int], None] | None =
     } | {"correction": "Bonferroni"}  # fmt: skip
     statistics["words"] = _WORDS.format(**statistics)
     return GateReport(
-        results, models, _data(config, rows), statistics, _machine(), _versions(), f"dynq gate {path}",
+        results, models, _data(config, rows), statistics, _machine(), _versions(), _command(path, candidate),
         time.monotonic() - begun,
     )  # fmt: skip
+
+
+def _command(path: str | PathLike[str], candidate: str | PathLike[str] | None) -> str:
+    """What gives this report again."""
+    return f"dynq gate {path}" + (f" --candidate {candidate}" if candidate is not None else "")
 
 
 def _models(config: Config) -> tuple[dict[str, dict[str, Any]], Facts]:

@@ -28,7 +28,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..arguments.errors import UsageError
 from .fairness import NAMES, RATES
@@ -114,6 +114,7 @@ class Config:
     preprocess: str | None = None
     postprocess: str | None = None
     threads: int | None = None
+    semantics: Literal["rowwise", "file"] = "rowwise"
     confidence: float = 0.95
     resamples: int = 2000
     seed: int = 0
@@ -196,7 +197,10 @@ _labels = _must("a list of two or more labels, text or integers", lambda value: 
 
 #: What each table may hold.
 TABLES: dict[str, dict[str, Callable[[Any], Any]]] = {
-    "models": {"reference": _text, "candidate": _text, "threads": _count},
+    "models": {
+        "reference": _text, "candidate": _text, "threads": _count,
+        "semantics": _must('"rowwise" or "file"', lambda value: value in ("rowwise", "file")),
+    },
     "data": {
         "path": _text, "inputs": _inputs, "label": _text, "classes": _labels,
         "positive": _must("a label, text or integer", _is_label), "decision-threshold": _some, "slices": _texts,

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -51,17 +54,27 @@ class Rows:
 def function_of(config: Config, key: str, name: str) -> Callable[..., Any]:
     """A function "module:function"; modules beside the file are found, too."""
     module, _, attribute = name.partition(":")
-    folder = str(config.path.parent.resolve())
-    sys.path.insert(0, folder)
+    folder = config.path.parent.resolve()
+    sys.path.insert(0, str(folder))
     try:
-        found = getattr(import_module(module), attribute)
+        found = getattr(_module(folder / f"{module}.py", module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError([f"{config.path.name}: {key} = {name!r}: {error}"]) from error
     finally:
-        sys.path.remove(folder)
+        sys.path.remove(str(folder))
     if not callable(found):
         raise ConfigError([f"{config.path.name}: {key} = {name!r} is no function"])
     return found
+
+
+def _module(path: Path, name: str) -> ModuleType:
+    """The file beside the goals; modules of that name that other goals have are others."""
+    spec = spec_from_file_location(name, path) if path.is_file() else None
+    if spec is None or spec.loader is None:
+        return import_module(name)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Runner:
@@ -69,8 +82,10 @@ class Runner:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        threads = config.threads
-        self.sessions = [InferenceSession(path, threads=threads) for path in (config.reference, config.candidate)]
+        self.sessions = [
+            InferenceSession(path, threads=config.threads, semantics=config.semantics)
+            for path in (config.reference, config.candidate)
+        ]
         inputs, others = ([each.name for each in session.get_inputs()] for session in self.sessions)
         if inputs != others:
             raise ConfigError([f"{config.path.name}: the models must have the same inputs; got {inputs} and {others}"])

@@ -74,6 +74,14 @@ def test_files_for_ci_and_a_hub(folder, capsys):
     assert (out / "summary.md").read_text().startswith("## ❌ FAIL: 1 of 1 look")
 
 
+@pytest.mark.extra("report")
+def test_a_page_for_others(folder, capsys):
+    page = folder / "gate.html"
+    assert gate(folder, "same", 'metric = "accuracy"\nthreshold = 0.9', "--report", str(page)) == 0
+    text = page.read_text()
+    assert capsys.readouterr().out.endswith("PASS: 1 look\n") and "accuracy: threshold" in text and len(text) < 1.5e6
+
+
 def test_json_on_standard_output(folder, capsys):
     assert gate(folder, "same", 'metric = "accuracy"\nthreshold = 0.9', "--json") == 0
     whole = json.loads(capsys.readouterr().out)

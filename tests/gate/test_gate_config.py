@@ -1,8 +1,13 @@
 """gate.toml: every mistake is named with its line, all at once."""
 
+from pathlib import Path
+
 import pytest
 
 from dynq_numba.gate import ConfigError, read_config
+from dynq_numba.gate.config import BOUNDS, TABLES
+from dynq_numba.gate.fairness import NAMES
+from dynq_numba.gate.metrics import METRICS
 
 GOOD = """\
 [models]
@@ -119,3 +124,9 @@ def test_all_mistakes_are_named_at_once_in_order(tmp_path):
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_config(tmp_path / "gate.toml")
+
+
+def test_the_reference_names_every_key_and_word():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "gate.md").read_text()
+    words = {key for table in TABLES.values() for key in table} | {*BOUNDS, *METRICS, *NAMES}
+    assert [word for word in sorted(words) if f"`{word}`" not in page] == []

@@ -1,0 +1,1 @@
+"""A worked pipeline: a classifier of reviews is quantized, and gated before it ships."""
