@@ -26,7 +26,6 @@ import stat
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
@@ -233,6 +232,9 @@ def digest(array: np.ndarray) -> str:
     if len(parts) < 2:
         found = [_sha256(each) for each in parts]
     else:
+        # Imported here: it takes a lock before every fork, where a handler that forks meanwhile would wait for ever.
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(HASHERS) as pool:
             found = list(pool.map(_sha256, parts))
     return hashlib.sha256(repr((array.dtype.name, array.shape, found)).encode()).hexdigest()

@@ -46,7 +46,7 @@ SLOW = frozenset({
     "test_without_jit_the_same_bits",
 })  # fmt: skip
 #: Files of tests/process that run one after another, behind the others: what they see depends on who else is busy.
-ALONE = frozenset({"test_cores", "test_helper_lifetimes", "test_interrupts", "test_threads"})
+ALONE = frozenset({"test_cores", "test_interrupts", "test_threads"})
 #: Test functions of which all cases are quick, on the two ends of the instruction sets.
 WHOLE = frozenset({"test_results_are_those_of_the_golden_file"})
 #: Of each parameter so many values that are no names.

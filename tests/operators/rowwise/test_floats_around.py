@@ -114,8 +114,22 @@ def assert_jitted(rng, kind, masks):
     same(jitted_rotary(x, *tables, places), expected)
 
 
+@numba.njit
+def jitted_once(x, mask, weight, residual, total, cos, sin):
+    return (
+        dq.softmax(x, mask=mask), dq.layer_norm(x, weight, residual=residual, sum_out=total), dq.rms_norm(x, weight),
+        dq.gelu(x), dq.silu(x), dq.swiglu(x), dq.rotary(x, cos, sin),
+    )  # fmt: skip
+
+
 def test_in_compiled_code(rng):
-    assert_jitted(rng, F32, [rng.random((5, 38)) < 0.6])
+    x, residual = rng.standard_normal((2, 2, 5, 38)).astype(F32)
+    mask, weight, total, tables = rng.random((5, 38)) < 0.6, x[0, 0], np.empty_like(x), dq.rotary_tables(5, 38)
+    expected = (
+        dq.softmax(x, mask=mask), dq.layer_norm(x, weight, residual=residual), dq.rms_norm(x, weight), dq.gelu(x),
+        dq.silu(x), dq.swiglu(x), dq.rotary(x, *tables),
+    )  # fmt: skip
+    same((*jitted_once(x, mask, weight, residual, total, *tables), total), (*expected, x + residual))
 
 
 def test_every_type_in_compiled_code(rng):
