@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -59,6 +59,26 @@ def quantize_graph(
     """
     quantizer = _Quantizer(model, recipe, written, keep or (lambda tensor: tensor), observe)
     return quantizer.run(progress or (lambda done, of, name: None))
+
+
+class LinearLayer(NamedTuple):
+    """A linear of a model: what the receipt calls it, its x, and how many values its weight has."""
+
+    label: str
+    node: str
+    weight: str
+    x: ir.Value
+    values: int
+
+
+def linears(model: ir.Model) -> list[LinearLayer]:
+    """All of a model in canonical form that have a weight worth quantizing, in its order."""
+    quantizer = _Quantizer(model, Recipe([], []), DYNQ, lambda tensor: tensor, None)
+    layers = [(found, quantizer.constants.weight(found.weights[0])) for found in quantizer.find(Linear())]
+    return [
+        LinearLayer(_label(found), found.node.name or "", source(found.weights[0]).name or "", found.x, weight.size)
+        for found, weight in layers if weight.ndim == 2 and weight.size >= LEAST
+    ]  # fmt: skip
 
 
 @dataclass

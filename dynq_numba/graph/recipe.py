@@ -10,6 +10,7 @@
     smooth = true                        # columns of x divided by factors: 0.5, or another number from 0 to 1
     outliers = 4                         # so many columns of x, those of the largest values, stay float32
     gptq = true                          # weights are rounded so that errors on the data cancel out
+    reason = "too sensitive"             # what the receipt says of layers that stay float32
 
     attention = 32                       # at the top: bits of the products in attention; else 8, or 32 in a decoder
 
@@ -44,7 +45,7 @@ GROUP_OF_4_BITS = 32
 #: Columns of x that may stay float32.
 MOST_OUTLIERS = 64
 _FORM = ("bits", "granularity", "group_size", "x_bits", "rotate", "smooth", "outliers", "gptq")
-_KEYS = ("match", "op", *_FORM)
+_KEYS = ("match", "op", *_FORM, "reason")
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,10 @@ def _rule(where: str, given: Any, operators: Sequence[str]) -> Rule:
         if not isinstance(ops, Sequence) or any(op not in operators for op in ops):
             raise ValueError(f"op must be one or a list of {', '.join(operators)}; got {given['op']!r}")
         scheme = Scheme.of(**{key: given[key] for key in _FORM if key in given})
-        return Rule(scheme, pattern("match", given.get("match", "")), tuple(ops))
+        reason = given.get("reason", Rule.reason)
+        if not isinstance(reason, str):
+            raise TypeError(f"reason must be a text; got {checks.describe(reason)}")
+        return Rule(scheme, pattern("match", given.get("match", "")), tuple(ops), reason)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
 

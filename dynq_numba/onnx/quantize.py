@@ -178,7 +178,7 @@ def quantize(
         receipt.attention = attention
         if attention != FLOAT:
             receipt.notes.append(f"attention: our session multiplies in {attention} bits, other runtimes in float32")
-    _insist(receipt, strict, require_coverage)
+    _insist(receipt, strict, require_coverage, {rule.reason for rule in given.rules})
     found.metadata_props[RECEIPT] = receipt.to_json()
     receipt.model = found
     if out is not None:
@@ -209,8 +209,8 @@ def _fraction(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a number from 0 to 1; got {value!r}")
 
 
-def _insist(receipt: Receipt, strict: bool, coverage: float | None) -> None:
-    willed = {_EXCLUDED, FLOATS, _NO_CONV, Rule.reason, NOT_INCLUDED.reason}
+def _insist(receipt: Receipt, strict: bool, coverage: float | None, reasons: set[str]) -> None:
+    willed = reasons | {_EXCLUDED, FLOATS, _NO_CONV, Rule.reason, NOT_INCLUDED.reason}
     against = [entry for entry in receipt.kept if entry.reason not in willed]
     if strict and against:
         some = "; ".join(f"{entry.weight}: {entry.reason}" for entry in against[:10])

@@ -1,0 +1,126 @@
+"""dq.onnx.search on a small model: budgets, seeds, going on, explanations; and the choice by itself."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx_models import floats, parsed
+
+from dynq_numba.evaluate.search import read_record, search
+from dynq_numba.evaluate.search.choose import Budget, Table, choose
+from dynq_numba.onnx import InferenceSession, quantize
+
+WIDTH = 128
+
+
+def model() -> onnx.ModelProto:
+    """Three linears, of which the second has an input with large columns."""
+    weights = {f"w{i}": floats(WIDTH, WIDTH, seed=i) / 8 for i in range(3)}
+    weights["large"] = np.where(np.arange(WIDTH) % 30 == 7, np.float32(40), np.float32(1))
+    body = "a = MatMul (x, w0) b = Tanh (a) c = Mul (b, large) d = MatMul (c, w1) e = Tanh (d) y = MatMul (e, w2)"
+    made = parsed(f"float[n, {WIDTH}] x", f"float[n, {WIDTH}] y", body, **weights)
+    for i, node in enumerate(made.graph.node):
+        node.name = f"n{i}"
+    return made
+
+
+def data() -> dict[str, np.ndarray]:
+    return {"x": floats(64, WIDTH, seed=9)}
+
+
+def losses(recipe: dict) -> float:
+    x = data()
+    made = quantize(model(), recipe=recipe, data=x).model
+    want, got = (InferenceSession(each).run(None, x)[0] for each in (model(), made))
+    cosines = (want * got).sum(1) / np.linalg.norm(want, axis=1) / np.linalg.norm(got, axis=1)
+    return float(1 - cosines.mean())
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    out = tmp_path_factory.mktemp("search") / "best.toml"
+    plain = losses({})
+    return out, plain, search(model(), data(), out, max_degradation=plain / 3, batch=16)
+
+
+def test_a_recipe_within_the_budget_is_found_and_does_what_it_says(searched):
+    out, plain, record = searched
+    assert record.found and record.result["degradation"] <= plain / 3
+    assert losses(str(out)) == pytest.approx(record.result["loss"], rel=1e-3, abs=1e-9)
+    assert out.read_text() == record.recipe and set(record.chosen) == {"n0", "n3", "n5"}
+    assert record.chosen["n3"] not in ("int8", "int8 gptq"), "the large columns cost most"
+    written = read_record(out.with_name("best.toml.search.json"))
+    assert written.to_json() == record.to_json()
+    assert [point for point in record.pareto() if point["all"]] and "chosen" in str(record)
+    json.loads(record.to_json())
+
+
+def test_it_goes_on_where_it_was_and_gives_the_same(searched, tmp_path):
+    out, plain, record = searched
+    asked: list[str] = []
+    again = search(model(), data(), out, max_degradation=plain / 3, batch=16, progress=lambda *say: asked.append(say[2]))
+    assert again.recipe == record.recipe and asked == []
+    fresh, stopped = tmp_path / "best.toml", []
+
+    def stop(done: int, steps: int, name: str) -> None:
+        stopped.append(name)
+        if done == 5 and len(stopped) == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(model(), data(), fresh, max_degradation=plain / 3, batch=16, progress=stop)
+    assert not fresh.exists() and len(read_record(tmp_path / "best.toml.search.json").receipts) == 5
+    resumed = search(model(), data(), fresh, max_degradation=plain / 3, batch=16)
+    assert fresh.read_bytes() == out.read_bytes() and resumed.chosen == record.chosen
+
+
+def test_explanations_are_in_numbers(searched):
+    _, _, record = searched
+    text = record.explain("n3")
+    assert text.startswith(f"n3: {record.chosen['n3']}") and "squared relative error" in text
+    assert record.explain("w1") == text
+    with pytest.raises(ValueError, match="no layer is called 'n9'; layers are n0, n3, n5"):
+        record.explain("n9")
+
+
+def test_size_and_what_cannot_be():
+    int8 = search(model(), data(), batch=32).points[0]["bytes"]
+    small = search(model(), data(), max_size=int8 - 8000, batch=32)
+    assert small.found and small.result["bytes"] <= int8 - 8000
+    assert any(rung.startswith("int4") for rung in small.chosen.values())
+    none = search(model(), data(), max_size=100.0, batch=32)
+    assert not none.found and none.notes == ["no mix within the budgets was found"]
+    with pytest.raises(ValueError, match="max_size must be above 0; got -1"):
+        search(model(), data(), max_size=-1)
+    with pytest.raises(ValueError, match='metric must be "package.module:function"; got'):
+        search(model(), data(), metric="nothing")
+
+
+def test_a_metric_of_the_user():
+    def closeness(outputs, columns):
+        return -float(np.abs(outputs["y"] - columns["label"]).mean())
+
+    x = data()
+    label = InferenceSession(model()).run(None, x)[0]
+    record = search(model(), x | {"label": label}, metric=closeness, max_degradation=0.01, batch=16)
+    assert record.found and 0 <= record.result["degradation"] <= 0.01
+
+
+def test_the_choice_is_the_best_of_all():
+    """Against every mix of five units and four rungs."""
+    rng = np.random.default_rng(0)
+    for case in range(20):
+        parts = [rng.uniform(0.1, 1, (5, 4)) ** 3 for _ in range(3)]
+        table = Table(*parts)
+        mixes = np.array(list(itertools.product(range(4), repeat=5)))
+        sums = np.array([table.sums(mix) for mix in mixes])
+        budget = Budget(bytes=float(np.quantile(sums[:, 1], 0.3)))
+        fit = sums[:, 1] <= budget.bytes
+        found = choose(table, budget, 0)
+        assert found is not None and table.sums(found)[1] <= budget.bytes
+        assert table.sums(found)[0] <= 1.15 * sums[fit, 0].min(), case
+    assert choose(table, Budget(bytes=0.0001), 0) is None
