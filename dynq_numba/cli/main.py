@@ -17,16 +17,18 @@ from .bench import BENCH
 from .compare import COMPARE
 from .completion import COMPLETION
 from .doctor import DOCTOR
+from .explain import EXPLAIN
 from .gate import GATE
 from .info import INFO
 from .inspect import INSPECT
 from .quantize import QUANTIZE
 from .run import RUN
+from .search import SEARCH
 from .status import MEANING, Status
 from .verify import VERIFY
 from .warmup import WARMUP
 
-COMMANDS = (QUANTIZE, RUN, INSPECT, COMPARE, VERIFY, GATE, BENCH, WARMUP, DOCTOR, INFO, COMPLETION)
+COMMANDS = (QUANTIZE, RUN, INSPECT, COMPARE, VERIFY, SEARCH, EXPLAIN, GATE, BENCH, WARMUP, DOCTOR, INFO, COMPLETION)
 #: Status of an error, where it is not FAIL.
 STATUS_OF: dict[type[BaseException], Status] = {
     UnsupportedModelError: Status.UNSUPPORTED, UsageError: Status.USAGE,

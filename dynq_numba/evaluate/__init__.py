@@ -5,8 +5,10 @@ from .comparing import compare
 from .comparison import Comparison, LayerLooks
 from .data import Batch, Data, read_data
 from .fidelity import Fidelity
+from .search import SearchRecord, search
 from .verification import Verification, verify
 
 __all__ = [
-    "Batch", "Check", "Comparison", "Data", "Fidelity", "LayerLooks", "Verification", "compare", "read_data", "verify",
+    "Batch", "Check", "Comparison", "Data", "Fidelity", "LayerLooks", "SearchRecord", "Verification", "compare",
+    "read_data", "search", "verify",
 ]  # fmt: skip

@@ -28,12 +28,11 @@ from .quantize import CoverageError, quantize
 from .session import InferenceSession, ModelMeta, NodeArg
 
 if TYPE_CHECKING:
-    from ..evaluate import Check, Comparison, Fidelity, LayerLooks, Verification, compare, verify
+    from ..evaluate import Check, Comparison, Fidelity, LayerLooks, SearchRecord, Verification, compare, search, verify
 else:
     #: Names of layers above this one, which come when they are asked for.
-    _LATER = dict.fromkeys(
-        ("Check", "Comparison", "Fidelity", "LayerLooks", "Verification", "compare", "verify"), "evaluate"
-    )
+    _EVALUATE = "Check", "Comparison", "Fidelity", "LayerLooks", "SearchRecord", "Verification", "compare", "search"
+    _LATER = dict.fromkeys((*_EVALUATE, "verify"), "evaluate")
 
     def __getattr__(name: str) -> object:
         if name in _LATER:
@@ -44,6 +43,6 @@ else:
 __all__ = [
     "Check", "Comparison", "CoverageError", "Entry", "ExecutionMode", "Fidelity", "GraphOptimizationLevel",
     "InferenceSession", "LayerLooks", "ModelMeta", "NodeArg", "Note", "Receipt", "Report", "ReportStep", "RunOptions",
-    "SessionOptions", "UnsupportedModelError", "Verification", "compare", "get_available_providers", "inspect",
-    "optimise", "quantize", "verify",
+    "SearchRecord", "SessionOptions", "UnsupportedModelError", "Verification", "compare", "get_available_providers",
+    "inspect", "optimise", "quantize", "search", "verify",
 ]  # fmt: skip

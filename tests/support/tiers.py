@@ -30,7 +30,7 @@ import pytest
 SLOW = frozenset({
     "test_caches", "test_environment", "test_float_scales", "test_import", "test_interrupts", "test_memory",
     "test_new_operator", "test_new_set", "test_packaging", "test_real_models", "test_real_sessions", "test_sources",
-    "test_warmup", "test_weight_cache",
+    "test_search", "test_warmup", "test_weight_cache",
     "test_bench_times_a_model_beside_another_runtime", "test_what_a_peer_cannot_run_is_told", "test_doctor_measures",
     "test_assumed_targets_never_abort_and_give_the_same_bits", "test_speech_is_understood",
     "test_a_cache_that_several_processes_filled_confuses_no_kernels",

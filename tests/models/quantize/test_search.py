@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx_models import floats, parsed
 
+from dynq_numba.cli.main import main
 from dynq_numba.evaluate.search import read_record, search
 from dynq_numba.evaluate.search.choose import Budget, Table, choose
 from dynq_numba.onnx import InferenceSession, quantize
@@ -62,7 +63,8 @@ def test_a_recipe_within_the_budget_is_found_and_does_what_it_says(searched):
 def test_it_goes_on_where_it_was_and_gives_the_same(searched, tmp_path):
     out, plain, record = searched
     asked: list[str] = []
-    again = search(model(), data(), out, max_degradation=plain / 3, batch=16, progress=lambda *say: asked.append(say[2]))
+    budget = plain / 3
+    again = search(model(), data(), out, max_degradation=budget, batch=16, progress=lambda *say: asked.append(say[2]))
     assert again.recipe == record.recipe and asked == []
     fresh, stopped = tmp_path / "best.toml", []
 
@@ -72,9 +74,9 @@ def test_it_goes_on_where_it_was_and_gives_the_same(searched, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        search(model(), data(), fresh, max_degradation=plain / 3, batch=16, progress=stop)
+        search(model(), data(), fresh, max_degradation=budget, batch=16, progress=stop)
     assert not fresh.exists() and len(read_record(tmp_path / "best.toml.search.json").receipts) == 5
-    resumed = search(model(), data(), fresh, max_degradation=plain / 3, batch=16)
+    resumed = search(model(), data(), fresh, max_degradation=budget, batch=16)
     assert fresh.read_bytes() == out.read_bytes() and resumed.chosen == record.chosen
 
 
@@ -96,7 +98,7 @@ def test_size_and_what_cannot_be():
     assert not none.found and none.notes == ["no mix within the budgets was found"]
     with pytest.raises(ValueError, match="max_size must be above 0; got -1"):
         search(model(), data(), max_size=-1)
-    with pytest.raises(ValueError, match='metric must be "package.module:function"; got'):
+    with pytest.raises(ValueError, match=r'metric must be "package\.module:function"; got'):
         search(model(), data(), metric="nothing")
 
 
@@ -124,3 +126,20 @@ def test_the_choice_is_the_best_of_all():
         assert found is not None and table.sums(found)[1] <= budget.bytes
         assert table.sums(found)[0] <= 1.15 * sums[fit, 0].min(), case
     assert choose(table, Budget(bytes=0.0001), 0) is None
+
+
+def test_the_command_line(searched, tmp_path):
+    out, plain, record = searched
+    onnx.save(model(), tmp_path / "m.onnx")
+    np.savez(tmp_path / "probe.npz", **data())
+    files = [str(tmp_path / name) for name in ("m.onnx", "probe.npz", "best.toml", "made.onnx")]
+    budget = str(plain / 3)
+    assert main(["search", files[0], "--data", files[1], "--max-degradation", budget, "-o", files[2], "--quiet"]) == 0
+    assert (tmp_path / "best.toml").read_text() == out.read_text().replace(
+        record.key["model"][:16], read_record(tmp_path / "best.toml.search.json").key["model"][:16]
+    )
+    assert main(["quantize", files[0], "-o", files[3], "--recipe", files[2], "--data", files[1], "--quiet"]) == 0
+    assert main(["explain", "n3", files[2]]) == 0 and main(["explain", "n3", files[3]]) == 0
+    assert main(["explain", "n9", files[2]]) == 1 and main(["explain", "n9", files[3]]) == 1
+    assert main(["search", files[0], "--max-size", "10B", "-o", str(tmp_path / "none.toml"), "--quiet"]) == 1
+    assert not (tmp_path / "none.toml").exists()
