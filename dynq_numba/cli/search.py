@@ -61,10 +61,8 @@ def _run(args: argparse.Namespace) -> Answer:
 SEARCH = Command(
     "search", "find the cheapest recipe within budgets of loss, size and time",
     (
-        ("dynq search model.onnx --data probe.npz --max-degradation 0.0003 -o best.toml", "loss: 1 - cosine to float"),
-        ("dynq search model.onnx --data probe.npz --max-size 60MB --max-latency 5ms -o best.toml",
-         "the least loss that fits"),
-        ("dynq quantize model.onnx --recipe best.toml --data probe.npz", "with the recipe that was found"),
+        ("dynq search model.onnx --data probe.npz --max-degradation 3e-4 -o best.toml", "of 1 - cosine to float32"),
+        ("dynq search model.onnx --data probe.npz --max-size 60MB -o best.toml", "the least loss that fits"),
     ),
     _arguments, _run,
 )  # fmt: skip
