@@ -33,6 +33,8 @@ _PLAIN = (
     "datum.value == 0 ? '0' : abs(datum.value) >= 1e-3 && abs(datum.value) < 1e6 ? format(datum.value, '~f') : "
     "format(datum.value, '~e')"
 )
+#: Name of the rows of a chart.
+_ROWS = "rows"
 _TONES = {"domain": ["pass", "inconclusive", "fail"], "range": ["var(--good)", "var(--unsure)", "var(--bad)"]}
 
 
@@ -59,10 +61,11 @@ def _log(values: Sequence[float], title: str) -> dict[str, Any]:
             "axis": alt.Axis(values=lines, format="~e")}  # fmt: skip
 
 
-def _done(chart: Any, title: str, alt: str, height: int) -> Chart:
+def _done(chart: Any, rows: list[dict[str, Any]], title: str, alt: str, height: int) -> Chart:
+    """With its rows, which altair would look at one by one."""
     spec = chart.properties(width="container", height=height).to_dict()
     spec.pop("$schema", None)
-    spec["config"] = CONFIG
+    spec["config"], spec["datasets"] = CONFIG, {_ROWS: rows}
     spec["autosize"] = {"type": "fit", "contains": "padding"}
     return Chart(title, spec, alt)
 
@@ -92,7 +95,7 @@ def over_layers(rows: Sequence[Mapping[str, Any]], worst: Sequence[str], value: 
     y = alt.Y("v:Q", **_log([row["v"] for row in known] or [1.0], "loss"))
     tip = [alt.Tooltip("n:Q", title="number"), alt.Tooltip("name:N", title="layer"),
            alt.Tooltip("scheme:N"), alt.Tooltip("v:Q", title="loss", format=".2e")]  # fmt: skip
-    base = alt.Chart(alt.Data(values=known)).encode(x=x, y=y)
+    base = alt.Chart(alt.NamedData(name=_ROWS)).encode(x=x, y=y)
     bad = base.transform_filter("isValid(datum.rank)")
     drawn = alt.layer(
         base.mark_line(color="var(--line)", strokeWidth=1.5),
@@ -101,7 +104,7 @@ def over_layers(rows: Sequence[Mapping[str, Any]], worst: Sequence[str], value: 
         bad.mark_text(dy=-14, fontSize=13, fontWeight="bold", color="var(--bad)").encode(text="rank:N"),
     )
     told = "; ".join(f"{row['name']} {row['v']:.2e}" for row in sorted(known, key=lambda row: -row["v"])[:NAMED])
-    return _done(drawn, f"Every layer: {what} (the worst are numbered as below)", f"The worst: {told}.", 280)
+    return _done(drawn, known, f"Every layer: {what} (the worst are numbered as below)", f"The worst: {told}.", 280)
 
 
 def bars(title: str, rows: Sequence[tuple[str, float | None]], axis: str, *, ranks: str = "") -> Chart:
@@ -113,10 +116,10 @@ def bars(title: str, rows: Sequence[tuple[str, float | None]], axis: str, *, ran
     y = alt.Y("label:N", sort=labels, title=None)
     x = alt.X("v:Q", title=axis, axis=alt.Axis(labelExpr=_PLAIN, tickCount=4 if ranks else 6))
     tip = [alt.Tooltip("name:N"), alt.Tooltip("v:Q", title=axis, format=".3~g")]
-    base = alt.Chart(alt.Data(values=values)).encode(x=x, y=y)
+    base = alt.Chart(alt.NamedData(name=_ROWS)).encode(x=x, y=y)
     drawn = base.mark_bar(color="var(--accent)", cornerRadiusEnd=2, height={"band": 0.7}).encode(tooltip=tip)
     told = "; ".join(f"{name} {'unknown' if v is None else format(v, '.3g')}" for name, v in rows)
-    return _done(drawn, title, f"{axis}: {told}.", 26 * max(1, len(values)) + 44)
+    return _done(drawn, values, title, f"{axis}: {told}.", 26 * max(1, len(values)) + 44)
 
 
 def intervals(title: str, rows: Sequence[Mapping[str, Any]], unit: str = "") -> Chart:
@@ -124,7 +127,7 @@ def intervals(title: str, rows: Sequence[Mapping[str, Any]], unit: str = "") -> 
     alt = _altair()
     labels = _labels([str(row["title"]) for row in rows])
     values = [{"label": label, **row} for label, row in zip(labels, rows, strict=True)]
-    base = alt.Chart(alt.Data(values=values)).encode(y=alt.Y("label:N", sort=labels, title=None))
+    base = alt.Chart(alt.NamedData(name=_ROWS)).encode(y=alt.Y("label:N", sort=labels, title=None))
     colour = alt.Color("verdict:N", scale=alt.Scale(**_TONES), legend=None)
     numbers = ("value", "low", "high", "limit")
     tip = [alt.Tooltip("title:N"), *(alt.Tooltip(f"{key}:Q", format=".4~g") for key in numbers)]
@@ -133,7 +136,7 @@ def intervals(title: str, rows: Sequence[Mapping[str, Any]], unit: str = "") -> 
     point = base.mark_point(size=110, opacity=1).encode(x="value:Q", color=colour, tooltip=tip)
     limit = base.mark_tick(color="var(--text)", thickness=2.5, size=22).encode(x="limit:Q", tooltip=tip)
     told = "; ".join(f"{row['title']} {row['value']:.4g}, limit {row['limit']:.4g}, {row['verdict']}" for row in rows)
-    return _done(alt.layer(span, limit, point), title, f"{told}.", 32 * len(values) + 46)
+    return _done(alt.layer(span, limit, point), values, title, f"{told}.", 32 * len(values) + 46)
 
 
 def histogram(title: str, edges: Sequence[float], counts: Sequence[float]) -> Chart:
@@ -142,13 +145,13 @@ def histogram(title: str, edges: Sequence[float], counts: Sequence[float]) -> Ch
     values = [{"a": a, "b": b, "c": c} for a, b, c in zip(edges[:-1], edges[1:], counts, strict=True)]
     tip = [alt.Tooltip("a:Q", title="from", format=".3~g"), alt.Tooltip("b:Q", title="to", format=".3~g"),
            alt.Tooltip("c:Q", title="count", format=",d")]  # fmt: skip
-    drawn = alt.Chart(alt.Data(values=values)).mark_bar(color="var(--accent)", binSpacing=0).encode(
+    drawn = alt.Chart(alt.NamedData(name=_ROWS)).mark_bar(color="var(--accent)", binSpacing=0).encode(
         x=alt.X("a:Q", title=None, bin="binned", axis=_axis()), x2="b:Q",
         y=alt.Y("c:Q", title="count (square root)", scale=alt.Scale(type="sqrt"),
                 axis=alt.Axis(format=",d", tickCount=4)),
         tooltip=tip,
     )  # fmt: skip
-    return _done(drawn, title, f"From {edges[0]:.3g} to {edges[-1]:.3g}, {sum(counts):,.0f} values.", 170)
+    return _done(drawn, values, title, f"From {edges[0]:.3g} to {edges[-1]:.3g}, {sum(counts):,.0f} values.", 170)
 
 
 def spread(title: str, rows: Sequence[tuple[str, float, float, float]], axis: str) -> Chart:
@@ -156,7 +159,7 @@ def spread(title: str, rows: Sequence[tuple[str, float, float, float]], axis: st
     alt = _altair()
     labels = _labels([row[0] for row in rows])
     values = [{"label": label, "m": row[1], "a": row[2], "b": row[3]} for label, row in zip(labels, rows, strict=True)]
-    base = alt.Chart(alt.Data(values=values)).encode(y=alt.Y("label:N", sort=labels, title=None))
+    base = alt.Chart(alt.NamedData(name=_ROWS)).encode(y=alt.Y("label:N", sort=labels, title=None))
     tip = [alt.Tooltip(f"{key}:Q", title=name, format=".4~g") for key, name in
            (("m", "median"), ("a", "least"), ("b", "most"))]  # fmt: skip
     bar = base.mark_bar(color="var(--accent)", opacity=0.5, height={"band": 0.6}).encode(
@@ -164,7 +167,7 @@ def spread(title: str, rows: Sequence[tuple[str, float, float, float]], axis: st
     )
     ends = base.mark_rule(color="var(--text)", strokeWidth=2).encode(x="a:Q", x2="b:Q", tooltip=tip)
     told = "; ".join(f"{name} {m:.4g} ({a:.4g} to {b:.4g})" for name, m, a, b in rows)
-    return _done(alt.layer(bar, ends), title, f"{axis}: {told}.", 34 * len(values) + 50)
+    return _done(alt.layer(bar, ends), values, title, f"{axis}: {told}.", 34 * len(values) + 50)
 
 
 def pareto(rows: Sequence[Mapping[str, Any]]) -> Chart:
@@ -172,7 +175,7 @@ def pareto(rows: Sequence[Mapping[str, Any]]) -> Chart:
     alt = _altair()
     values = [{"name": str(row["name"]), "mb": row["bytes"] / 1e6, "loss": row["loss"],
                "kind": "taken" if row.get("chosen") else "tried"} for row in rows]  # fmt: skip
-    base = alt.Chart(alt.Data(values=values)).encode(
+    base = alt.Chart(alt.NamedData(name=_ROWS)).encode(
         x=alt.X("mb:Q", title="MB", scale=alt.Scale(zero=False, padding=20), axis=_axis(grid=False)),
         y=alt.Y("loss:Q", **_log([row["loss"] for row in values], "loss")),
     )
@@ -183,4 +186,4 @@ def pareto(rows: Sequence[Mapping[str, Any]]) -> Chart:
     )
     taken = base.transform_filter("datum.kind == 'taken'").mark_text(align="left", dx=10, fontSize=12)
     told = "; ".join(f"{each['name']} {each['mb']:.2f} MB {each['loss']:.2e}" for each in values)
-    return _done(alt.layer(points, taken.encode(text="name:N")), "Bytes and loss", f"{told}.", 320)
+    return _done(alt.layer(points, taken.encode(text="name:N")), values, "Bytes and loss", f"{told}.", 320)

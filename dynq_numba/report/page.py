@@ -75,7 +75,7 @@ def page(
         style=STYLE, library=_library(), script=SCRIPT,
     )  # fmt: skip
     if len(made.encode()) > MOST:
-        raise ValueError(f"a report must have at most {MOST:,} bytes; got {len(made.encode()):,}: leave out layers")
+        raise ValueError(f"a report must have at most {MOST:,} bytes; got {len(made.encode()):,}")
     return made
 
 

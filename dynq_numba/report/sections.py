@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,15 @@ from . import charts
 from .charts import WORST
 from .parts import Cell, Section, Table, count, facts, finite, number, share, size, text, verdict, without_empty
 
+#: Rows of a table: a page has an end.
+ROWS = 300
 #: Goals of a chart, and what it shows.
 _GOALS = 24
 _SHOWN = "In a chart, a dot is the value, a bar its interval, an upright line the limit."
+
+
+def _left_out(shown: int, whole: int, what: str) -> list[str]:
+    return [f"The table has {shown:,} of {whole:,} {what}; --json has all."] if shown < whole else []
 
 
 def goals(gate: Mapping[str, Any]) -> list[Section]:
@@ -26,6 +33,8 @@ def goals(gate: Mapping[str, Any]) -> list[Section]:
 
 
 def _goals(key: str, title: str, lead: str, results: Sequence[Mapping[str, Any]]) -> Section:
+    order = {"fail": 0, "inconclusive": 1}
+    kept = results if len(results) <= ROWS else sorted(results, key=lambda each: order.get(each["verdict"], 2))[:ROWS]
     rows = [
         [
             verdict(each["verdict"], each["critical"]), text(each["goal"]), text(each["where"]),
@@ -36,10 +45,11 @@ def _goals(key: str, title: str, lead: str, results: Sequence[Mapping[str, Any]]
             count(each.get("rows")),
             text(each.get("note")),
         ]
-        for each in results
+        for each in kept
     ]  # fmt: skip
     head = ("verdict", "goal", "where", "metric", "float", "candidate", "value", "interval", "wanted", "rows", "note")
     section = Section(key, title, lead, tables=[without_empty(Table(title, head, rows))])
+    section.notes += _left_out(len(kept), len(results), "looks, what fails first")
     # A chart for each kind of bound, because each has a unit of its own.
     bounds: dict[str, list[Mapping[str, Any]]] = {}
     for each in results:
@@ -126,7 +136,9 @@ def layers(comparison: Mapping[str, Any], receipt: Mapping[str, Any] | None = No
         "bytes after",
     )  # fmt: skip
     rows_ = []
-    for each in found:
+    shown = found if len(found) <= ROWS else worst[:ROWS]
+    section.notes += _left_out(len(shown), len(found), "layers, the worst")
+    for each in shown:
         own = [sizes[name] for name in each.get("weights", []) if name in sizes]
         before, after = (sum(entry[key] for entry in own) if own else None for key in ("bytes_before", "bytes_after"))
         rows_.append([
@@ -191,25 +203,37 @@ def search(found: Mapping[str, Any]) -> list[Section]:
 def quantized(receipt: Mapping[str, Any]) -> list[Section]:
     """What became of each weight."""
     head = ("weight", "operator", "shape", "scheme", "bytes before", "bytes after", "error", "exact", "why")
+    entries = receipt["entries"]
+    shown = entries if len(entries) <= ROWS else sorted(entries, key=lambda each: -each["bytes_before"])[:ROWS]
     rows = [
         [text(each["weight"]), text(each["op_type"]), text("×".join(map(str, each["shape"]))), text(each["scheme"]),
          count(each["bytes_before"]), count(each["bytes_after"]), number(each.get("error"), ".2%"),
          text({True: "yes", False: "no"}.get(each.get("exact"), "")), text(each.get("reason"))]
-        for each in receipt["entries"]
+        for each in shown
     ]  # fmt: skip
-    made = sum(each.get("exact") is not None for each in receipt["entries"])
+    made = sum(each.get("exact") is not None for each in entries)
     before, after = size(receipt["bytes_before"]), size(receipt["bytes_after"])
-    part = f"{made} of {len(rows)} weights are integers, {receipt['coverage']:.1%} of the bytes"
+    part = f"{made} of {len(entries)} weights are integers, {receipt['coverage']:.1%} of the bytes"
     lead = f"{part}: {before} became {after}."
     bytes_of: dict[str, float] = {}
-    for each in receipt["entries"]:
+    for each in entries:
         bytes_of[each["scheme"]] = bytes_of.get(each["scheme"], 0) + each["bytes_after"]
     section = Section("receipt", "What was quantized", lead, tables=[without_empty(Table("Weights", head, rows))])
+    section.notes += _left_out(len(shown), len(entries), "weights, the largest")
     section.notes += list(map(str, receipt.get("notes", [])))
     if len(bytes_of) > 1:
         drawn = sorted(((name, each / 1e6) for name, each in bytes_of.items()), key=lambda pair: -pair[1])
         section.charts.append(charts.bars("Bytes after, by scheme", drawn, "MB"))
     return [section]
+
+
+def _rules(recipe: Mapping[str, Any]) -> str:
+    """A line for each rule of a receipt's recipe, without what says nothing."""
+    rules = [{**{key: value for key, value in each.items() if key != "scheme"}, **(each.get("scheme") or {})}
+             for each in recipe.get("rules", [])]  # fmt: skip
+    said = [{key: value for key, value in each.items() if value not in (None, "", 0, [], {}, "none")} for each in rules]
+    rest = {key: value for key, value in recipe.items() if key != "rules"}
+    return "\n".join(json.dumps(each, ensure_ascii=False) for each in [*said, *([rest] if rest else [])])
 
 
 def origins(whole: Mapping[str, Any], command: str, recipe: str) -> list[Section]:
@@ -218,7 +242,7 @@ def origins(whole: Mapping[str, Any], command: str, recipe: str) -> list[Section
     section = Section("origin", "How this was made", "All that is needed to do it again.")
     if command:
         section.texts.append(("Command", command))
-    if recipe:
+    if recipe := recipe or _rules(receipt.get("recipe") or {}):
         section.texts.append(("Recipe", recipe))
     files: list[tuple[str, Any]] = []
     for side in ("reference", "candidate"):

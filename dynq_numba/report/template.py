@@ -66,11 +66,13 @@ script-src 'unsafe-inline' 'unsafe-eval'; img-src data:; base-uri 'none'; form-a
 </tr></thead>
 {% endif %}
 <tbody>
+{% set numeric = table.numeric %}
 {% for row in table.rows %}
 <tr>
 {% for cell in row %}
 {% set long = cell.text | length > 24 and not cell.is_number %}
-<td class="{{ 'n' if table.numeric[loop.index0] else 'long' if long }}" data-key="{{ cell.key }}">\
+{% set kind = 'n' if numeric[loop.index0] else 'long' if long %}
+<td{% if kind %} class="{{ kind }}"{% endif %}{% if cell.key is float %} data-key="{{ cell.key }}"{% endif %}>\
 {% if cell.tone %}<span class="tone {{ cell.tone }}">{{ cell.text }}</span>{% else %}{{ cell.text }}{% endif %}</td>
 {% endfor %}
 </tr>
@@ -198,7 +200,7 @@ for (const table of document.querySelectorAll('table')) {
     const order = head.getAttribute('aria-sort') === first ? other : first;
     heads.forEach(each => each.setAttribute('aria-sort', each === head ? order : 'none'));
     const sign = order === 'ascending' ? 1 : -1;
-    const key = row => row.cells[column].dataset.key;
+    const key = row => row.cells[column].dataset.key ?? row.cells[column].textContent.toLowerCase();
     const empty = row => row.cells[column].textContent.trim() === '';
     body.append(...[...body.rows].sort((a, b) => empty(a) - empty(b) || sign * compare(key(a), key(b))));
   }));

@@ -88,7 +88,7 @@ def test_what_users_named_is_text(made):
     assert {tag for tag, _ in reader.found} & {"img", "iframe", "object", "link"} == set()
     assert HOSTILE in "".join(reader.texts) and reader.attributes("onerror") == []
     assert sum(tag == "script" and given == {"type": "module"} for tag, given in reader.found) == 2
-    assert any(HOSTILE == row.get("name") for each in reader.specs for row in each["data"]["values"])
+    assert any(HOSTILE == row.get("name") for each in reader.specs for row in each["datasets"]["rows"])
 
 
 def test_the_verdict_comes_first_then_what_people_ask(made):
@@ -134,15 +134,24 @@ def test_odd_numbers_are_shown_as_what_they_are():
     assert "random numbers" in Reader.of(page(comparison=comparison() | {"synthetic": True})).text
 
 
-def test_many_layers_fit_and_too_many_are_refused():
-    def with_layers(count):
-        known = comparison(hostile="x")
-        known["layers"] = [known["layers"][i % LAYERS] | {"layer": f"/layer.{i}/MatMul"} for i in range(count)]
-        return page(comparison=known)
+def test_however_much_there_is_a_page_fits():
+    known, weights = comparison(hostile="x"), receipt("x")
+    name = "/model/encoder/layers.{}/attention/self/query/MatMul"
+    known["layers"] = [known["layers"][i % LAYERS] | {"layer": name.format(i)} for i in range(1000)]
+    weights["entries"] = [weights["entries"][i % LAYERS] | {"weight": name.format(i)} for i in range(1000)]
+    found = gate()
+    found["results"] = [found["results"][i % 6] | {"where": f"language = {i}"} for i in range(1000)]
+    made = page(comparison=known, receipt=weights, gate=found)
+    assert len(made.encode()) < MOST
+    text = Reader.of(made).text
+    for what in ("layers, the worst", "weights, the largest", "looks, what fails first"):
+        assert f"The table has 300 of 1,000 {what}; --json has all." in text
+    assert "1000 layers. The worst is" in text
 
-    assert len(with_layers(400).encode()) < MOST
+
+def test_what_is_no_report_is_refused():
     with pytest.raises(ValueError, match="at most 1,500,000 bytes; got"):
-        with_layers(4000)
+        page(comparison=comparison(), recipe="x" * MOST)
     with pytest.raises(ValueError, match="a report needs one of comparison, gate"):
         page()
 
@@ -200,3 +209,13 @@ def test_without_the_extra_nothing_is_begun(model, capsys, monkeypatch):
     assert main(["quantize", str(model), "--report", str(model.with_name("out.html"))]) == 1
     assert capsys.readouterr().err == "dynq: --report needs altair: pip install 'dynq-numba[report]'\n"
     assert [each.name for each in model.parent.iterdir()] == ["model.onnx"]
+
+
+def test_the_recipe_of_a_receipt_is_a_line_for_each_rule():
+    rules = [{"match": "head", "ops": [], "reason": "", "scheme": {"bits": 32, "granularity": "none", "smooth": None}},
+             {"match": "", "ops": ["Conv"], "scheme": {"bits": 8, "granularity": "per_channel"}}]  # fmt: skip
+    made = page(receipt=receipt() | {"recipe": {"rules": rules, "attention": 8}})
+    shown = "".join(Reader.of(made).texts).split("Recipe\n")[1]
+    assert [json.loads(line) for line in shown.strip().splitlines()[:3]] == [
+        {"match": "head", "bits": 32}, {"ops": ["Conv"], "bits": 8, "granularity": "per_channel"}, {"attention": 8},
+    ]  # fmt: skip
