@@ -22,6 +22,8 @@ from .emit import copy_floats
 
 #: Bytes between two rows of a product, so that they do not all meet in one set of a cache.
 RESULT_GAP = 64
+#: Bytes of a part's weights from which a step multiplies them piece by piece, and of a piece.
+LARGE, PIECE = 1 << 20, 1 << 18
 #: The job of the input product; 0 and 1 are those of a step's phases.
 INPUT = 2
 
@@ -48,6 +50,12 @@ def part_of(context, layer, part, which):
 
 
 @kernel
+def column_bytes(job):
+    """Bytes of the column words of a panel."""
+    return (12 if is_null(job.multiplier) else 4) * job.nr
+
+
+@kernel
 def narrow(job, layer, weight, first, blocks, all_blocks):
     """Make a job the product with some blocks of units of a packed weight; returns the bytes between its rows."""
     weight = Weight(weight)
@@ -58,8 +66,8 @@ def narrow(job, layer, weight, first, blocks, all_blocks):
     job.panels = (columns * blocks + nr - 1) // nr
     job.all_panels = job.panels
     job.weights = offset(weight.weights, panel * weight.panel_stride)
-    job.columns = offset(weight.columns, (12 if is_null(layer.multiplier) else 4) * nr * panel)
     job.multiplier = layer.multiplier
+    job.columns = offset(weight.columns, column_bytes(job) * panel)
     job.threads = 1
     job.counters = job.counter
     job.out_stride = stride
@@ -191,3 +199,32 @@ def multiply(job, rows):
     job.done = 0
     call_worker(job.worker, job, 0)
     return job.done == job.tasks
+
+
+@kernel
+def multiply_step(job, rows):
+    """`multiply` of a step. Of LARGE weights every second one goes backwards through pieces of them.
+
+    So it begins with those that the step before read last, which are still in the cache.
+    """
+    panels, n, panel_stride, nr = job.panels, job.n, job.panel_stride, job.nr
+    if panels * panel_stride <= LARGE:
+        return multiply(job, rows)
+    weights, columns, out = job.weights, job.columns, job.out
+    pieces, fine = panels * panel_stride // PIECE, True
+    for i in range(pieces):
+        first, count = share(pieces - 1 - i if job.time & 1 else i, pieces, panels)
+        job.panels = count
+        job.all_panels = count
+        job.n = min(n - first * nr, count * nr)
+        job.weights = offset(weights, first * panel_stride)
+        job.columns = offset(columns, first * column_bytes(job))
+        job.out = offset(out, 4 * first * nr)
+        fine = multiply(job, rows) and fine
+    job.panels = panels
+    job.all_panels = panels
+    job.n = n
+    job.weights = weights
+    job.columns = columns
+    job.out = out
+    return fine

@@ -26,7 +26,7 @@ from ..base.jit import kernel
 from ..base.memory import call_worker, offset, stack_zeros
 from ..base.record import bytes_of
 from .context import Job, LayerDescriptor, SequenceContext
-from .part import INPUT, move_input, move_to, multiply, prepare
+from .part import INPUT, move_input, move_to, multiply, multiply_step, prepare
 
 #: The word of a context that counts.
 DONE = SequenceContext.done
@@ -67,7 +67,7 @@ def do_part(context, jobs, index, chain, part, phase):
     if job.blocks <= 0:
         return True
     rows = move_to(context, job, block, block * most + step)
-    if rows > 0 and not multiply(job, rows):
+    if rows > 0 and not multiply_step(job, rows):
         return False
     call_worker(job.cell, job, rows)
     return True

@@ -13,6 +13,7 @@ import pytest
 from remembered import remembered
 
 import dynq_numba as dq
+from dynq_numba.kernels.recurrent import part
 from dynq_numba.kernels.recurrent import reference as reference_recurrent
 from dynq_numba.operators.recurrent.backend import direction_of
 
@@ -166,6 +167,16 @@ def test_blocks_of_gates_do_not_matter(rng, case):
     expected = p.twin(x, lengths=lengths)
     for threads in (None, 1, 2, 3):
         assert_same(p.run(x, lengths=lengths, threads=threads), expected, f"{threads} threads")
+
+
+def test_large_weights_go_forwards_and_backwards_with_the_same_bits(rng):
+    """Weights that a step multiplies piece by piece (part.LARGE), on one thread; parts of two are smaller."""
+    p = Problem(rng, "lstm", 3, 533)
+    x = rng.standard_normal((4, 2, 3)).astype(F32)
+    h0, c0 = p.states(rng, 2)
+    assert p.r[0].size > part.LARGE
+    for threads in (1, 2):
+        assert_same(p.run(x, h0, c0, threads=threads), p.twin(x, h0, c0), f"{threads} threads")
 
 
 @each_case

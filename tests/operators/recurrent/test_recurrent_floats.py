@@ -7,6 +7,7 @@ from cases.recurrent import run_floats
 from test_recurrent import F32, Problem, assert_same, each_case
 
 import dynq_numba as dq
+from dynq_numba.kernels.recurrent import part
 from dynq_numba.operators.recurrent.arrange import float_layer
 
 
@@ -63,6 +64,17 @@ def test_every_thread_count_has_the_twin_s_bits(isa, rng, case):
         for threads in (1, 2, 5):
             assert_same(p.run(x, threads=threads), plain, f"{inputs} {hidden} {threads}")
             assert_same(p.run(x, h0, c0, lengths, threads), whole, f"lengths {lengths} {threads}")
+
+
+@pytest.mark.parametrize("case", ["lstm both", "gru before, both"])
+def test_large_weights_go_forwards_and_backwards_with_the_same_bits(rng, case):
+    """Weights that a step multiplies piece by piece (part.LARGE), on one thread; parts of two are smaller."""
+    p = Floats(rng, case, 3, 303)
+    x = rng.standard_normal((4, 2, 3)).astype(F32)
+    h0, c0 = p.states(rng, 2)
+    assert 4 * p.r[0].size > part.LARGE
+    for threads in (1, 2):
+        assert_same(p.run(x, h0, c0, threads=threads), p.twin(x, h0, c0), f"{threads} threads")
 
 
 @each_case
