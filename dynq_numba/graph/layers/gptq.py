@@ -13,6 +13,8 @@ Source: Frantar et al., GPTQ (2023), without reordering.
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from ...arguments.literals import Bits, Granularity, GroupSize
@@ -21,6 +23,9 @@ from ...operators.linear import schemes
 #: Columns between which errors are carried on at once; then to all behind them in one product.
 BLOCK = 32
 DAMPING = 0.01
+#: Factors that are kept.
+KEPT = 2
+_LAST: dict[bytes, np.ndarray] = {}
 
 
 def rounded(
@@ -30,7 +35,7 @@ def rounded(
     n, k = weight.shape
     group = group_size or k
     least, most = (-8, 7) if bits == 4 and group_size else (-schemes.LIMITS[bits], schemes.LIMITS[bits])
-    factor = _factor(gram)
+    factor = _remembered(gram)
     left, q = weight.astype(np.float64), np.zeros((n, k), np.int8)
     scales = []
     for first in range(0, k, min(BLOCK, group)):
@@ -48,6 +53,18 @@ def rounded(
             errors[:, j - first] = error
         left[:, last:] -= errors @ factor[first:last, last:]
     return q, np.concatenate(scales, axis=1)
+
+
+def _remembered(gram: np.ndarray) -> np.ndarray:
+    """`_factor`, kept for the next layers: those of one x come one after another."""
+    key = hashlib.sha256(np.ascontiguousarray(gram).data).digest()
+    factor = _LAST.get(key)
+    if factor is None:
+        factor = _factor(gram)
+        while len(_LAST) >= KEPT:
+            _LAST.pop(next(iter(_LAST)), None)
+        _LAST[key] = factor
+    return factor
 
 
 def _factor(gram: np.ndarray) -> np.ndarray:
