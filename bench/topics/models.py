@@ -6,8 +6,8 @@
 
 Each contestant runs in a process of its own, in turn, 0.2 s apart; in every round each has a burst. Microseconds from
 numpy arrays to numpy arrays. "best peer / ours" is the median over rounds of the fastest peer's time over ours, above 1
-ours is faster: of all peers, whatever their precision. Loss is 1 - cosine of all outputs to float32; of a file that
-another tool has quantized, to what ONNX Runtime makes of it.
+ours is faster: of all peers, whatever their precision; float32 is compared with theirs alone, too. Loss is 1 - cosine
+of all outputs to float32; of a file that another tool has quantized, to what ONNX Runtime makes of it.
 """
 
 from __future__ import annotations
