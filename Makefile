@@ -96,6 +96,7 @@ bench-smoke: $(VENV)/.stamp-test  ## one quick round of every benchmark
 	@$(PY) -m bench operators projections chain matmul sgemm rowwise attention conv sconv pooling --smoke --threads 1
 	@$(PY) -m bench models --smoke
 	@$(PY) -m bench formats --smoke
+	@$(PY) -m bench looks --smoke
 	@$(PY) -m bench steps "3 LSTM 8"
 	@$(PY) -m bench startup 1
 	@$(PY) -m bench calls
