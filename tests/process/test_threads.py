@@ -22,7 +22,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="helpers run on Linux
 
 def child(code, **environment):
     return subprocess.run(
-        [sys.executable, "-c", code],
+        # From Python 3.12 on every fork beside another thread warns.
+        [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", code],
         env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
