@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from dynq_numba.cli import main
 from examples.fetch import FetchError
@@ -63,6 +62,8 @@ def commands(text):
 
 
 def test_both_workflows_do_what_make_pipeline_does():
+    import yaml  # of the extra
+
     github, gitlab = (yaml.safe_load((PIPELINE / f"{name}.yml").read_text()) for name in ("github", "gitlab"))
     steps = "\n".join(step.get("run", "") for step in github["jobs"]["gate"]["steps"])
     recipe = (ROOT / "Makefile").read_text().split("\npipeline:")[1].split("\n\n")[0]
