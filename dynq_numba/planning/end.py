@@ -64,6 +64,8 @@ def _keep(trace: Trace) -> None:
     """Blocks that later segments read live on; values that nobody reads any more are forgotten."""
     state = trace.state
     results = {inner for walk in state.work for inner, _ in walk.results} | trace.outputs.keys()
+    for walk in state.work:  # of the node that wanted to know how many there are
+        results.update(*map(trace.weights.room_of, walk.nodes[walk.at : walk.at + 1]))
     there = state.memory
     state.values = Values(
         {

@@ -131,6 +131,19 @@ class Trace:
             raise Unsupported("shapes depend on floats")
         raise Wanted(tensor, self.dense(tensor))
 
+    def counted(self, node: ir.Node, make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, AnySize]:
+        """Results of which a step says how many there are. Ends the segment, where that is not known yet.
+
+        `make` adds the step; it gives room for as many as there may be, and the tensor of the one int64 that says how
+        many there are. Gives the room, and that number.
+        """
+        room, number = self.weights.room_of(node)
+        if number not in self.state.values:
+            for value, tensor in zip((room, number), make(), strict=True):
+                self.set(value, tensor)
+        count: AnySize = self.numbers(self.state.values[number]).reshape(-1)[0]
+        return self.state.values[room], count
+
     def learn(self, tensor: Tensor, numbers: np.ndarray) -> None:
         """The numbers of a tensor that was `Wanted` are known now."""
         for value, known in self.state.values.items():

@@ -29,6 +29,7 @@ class Weights:
         self.addresses: list[tuple[int, int]] = []
         self._tensors: dict[ir.Value, Tensor] = {}
         self._packed: dict[Any, Any] = {}
+        self._rooms: dict[ir.Node, tuple[ir.Value, ir.Value]] = {}
 
     def tensor(self, value: ir.Value) -> Tensor:
         if value not in self._tensors:
@@ -48,6 +49,12 @@ class Weights:
         )  # fmt: skip
         self.addresses.append((base.index, array.ctypes.data))
         return tensor
+
+    def room_of(self, node: ir.Node) -> tuple[ir.Value, ir.Value]:
+        """Values that are in no graph: all that a node may give, and how many it gives (`Trace.counted`)."""
+        if node not in self._rooms:
+            self._rooms[node] = ir.Value(name="room"), ir.Value(name="count")
+        return self._rooms[node]
 
     def packed(self, kind: Any, arrays: Sequence[np.ndarray | None], make: Callable[[], Any]) -> Any:
         """What `make` gives for constants, made once.

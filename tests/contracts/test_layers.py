@@ -26,6 +26,7 @@ SHARED = {
     "base": "", "isa": "base", "objects": "base", "threads": "base", "activations": "base isa",
     "gemm": "base isa objects activations quantize", "program": "base objects",
     "region": "base isa threads activations", "reduce": "base isa threads region",
+    "sampling": "base", "selection": "base reduce",
 }  # fmt: skip
 #: What any of them may.
 KERNELS = {name: set(text.split()) for name, text in (SHARED | {n: r.imports for n, r in cases.ROWS.items()}).items()}

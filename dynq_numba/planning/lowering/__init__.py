@@ -32,8 +32,10 @@ from . import (
     resize,
     rotary,
     rowwise,
+    sampling,
     scatter,
     sconv,
+    selection,
     views,
 )
 from .numbers import folded
@@ -43,7 +45,7 @@ Lowering = Callable[[Trace, ir.Node], None]
 LOWERINGS: dict[str, Lowering] = {}
 for _module in (
     attention, caches, control, conv, copies, elementwise, linear, marks, mean_pool, normalization, pooling,
-    products, recurrent, reductions, resize, rotary, rowwise, scatter, sconv, views,
+    products, recurrent, reductions, resize, rotary, rowwise, sampling, scatter, sconv, selection, views,
 ):  # fmt: skip
     LOWERINGS |= _module.LOWERINGS
 

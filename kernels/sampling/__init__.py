@@ -1,0 +1,1 @@
+"""Values of images at places that are computed."""

@@ -1,0 +1,1 @@
+"""Which of some values: results whose length is known once they are there."""
