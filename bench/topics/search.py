@@ -135,7 +135,7 @@ def report(name: str, case: Case, folder: Path, **limits: Any) -> None:
 
     from dynq_numba.onnx import InferenceSession, quantize, search
 
-    begun, out = time.perf_counter(), folder / f"{name}.toml"
+    begun, out = time.perf_counter(), case.path.with_suffix(".toml")
 
     def say(done: int, steps: int, what: str) -> None:
         print(f"{done} of {steps}: {what}", file=sys.stderr, flush=True)

@@ -18,7 +18,9 @@ class SearchRecord:
     Attributes
     ----------
     key : dict
-        What was searched for: hashes of model and data, options. Another key is another search.
+        What was looked at: hashes of model and data, options. Another key is another search.
+    limits : dict
+        Of the last search.
     units : list of dict
         Of each unit: name, layers, values; by rung error (on its own float inputs), loss (of the model, as predicted),
         bytes, work; sensitivity (loss of the model over squared error); float_us and int8_us where they were compared.
@@ -43,6 +45,7 @@ class SearchRecord:
     chosen: dict[str, str] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
     recipe: str = ""
+    limits: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -62,7 +62,7 @@ def search(
         Typical inputs as `compare` takes them: smoothing, outliers and gptq learn from them, and losses are on them.
     out : path, optional
         Where the recipe goes, a TOML file. What was found out is written beside it after each step, as OUT.search.json;
-        the same search goes on from there, and `dynq explain` reads it.
+        the same search goes on from there, also with other limits, and `dynq explain` reads it.
     metric : str or callable, optional
         "package.module:function", called with the outputs by name and the columns of the data that are no inputs; more
         is better. By default the loss is 1 - mean cosine of the outputs to float.
@@ -115,14 +115,15 @@ def search(
         raise ValueError(f"data must have rows; {found.description} has none")
     named = metric if isinstance(metric, str) else getattr(metric, "__qualname__", None)
     key = {
-        "model": files.digest(model), "data": _digest(batches), "metric": named, **limits, "seed": seed, "batch": batch,
-        "only_if_faster": only_if_faster, "rungs": {name: list(map(repr, rung)) for name, rung in RUNGS.items()},
+        "model": files.digest(model), "data": _digest(batches), "metric": named, "seed": seed, "batch": batch,
+        "rungs": {name: list(map(repr, rung)) for name, rung in RUNGS.items()},
     }  # fmt: skip
     state = None if path is None else path.with_name(f"{path.name}.search.json")
     record = SearchRecord(key)
     if state is not None and resume and state.exists():
         before = read_record(state)
         record = before if before.key == key else record
+    record.limits = limits | {"only_if_faster": only_if_faster}
     bench = Bench(model, batches, function, threads, "" if path is None else str(path.parent))
     run = _Search(bench, record, state, found, seed, progress)
     run.tables()
