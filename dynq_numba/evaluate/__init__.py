@@ -1,9 +1,10 @@
 """What a model's results are worth: data, fidelity to the float model, looks at layers, proof of invariance."""
 
+from .batches import Batch
 from .checks import Check
 from .comparing import compare
 from .comparison import Comparison, LayerLooks
-from .data import Batch, Data, read_data
+from .data import Data, read_data
 from .fidelity import Fidelity
 from .search import SearchRecord, search
 from .verification import Verification, verify

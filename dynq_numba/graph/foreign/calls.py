@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from ...operators.linear.schemes import GROUP_SIZES
 from ..functions import MOST_K
-from ..layers import conv, linear
+from ..layers import conv, linear_body
 from ..layers.base import Roles
 from ..rewrites.base import DIFFERS, Editor, NoMatch
 from .integers import Integers, channel_scales, widened, within
@@ -41,12 +41,12 @@ def linear_call(
     if (turned.scale == turned.scale[:, :1]).all():
         scale = channel_scales(turned.scale[:, :1], 0, n)
         q, columns = within(turned.whole)
-        function, roles = linear.of_channels(q, scale, own)
+        function, roles = linear_body.of_channels(q, scale, own)
         x, before = widened(x, columns, -1, edit)
         return [*before, call_of(function, x, roles, [], like, differs, edit)]
     whole, scale = grouped(turned)
     bits = 4 if whole.min() >= -8 and whole.max() <= 7 else 8
-    function, roles = linear.of_groups(whole.astype(np.int8), scale, own, bits)
+    function, roles = linear_body.of_groups(whole.astype(np.int8), scale, own, bits)
     return [call_of(function, x, roles, [], like, differs, edit)]
 
 

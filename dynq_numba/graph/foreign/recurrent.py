@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from ...operators import recurrent as operators
 from ..functions import MOST_K
-from ..layers.linear import exact_linear
+from ..layers.linear_body import exact_linear
 from ..layers.recurrent import OPTIONAL, layer_function, options_of, stored
 from ..rewrites.base import Editor, NoMatch, Rewrite
 from .calls import call_of

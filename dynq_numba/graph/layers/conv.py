@@ -22,7 +22,7 @@ from ..constants import Constants, run_node
 from ..functions import BYTES, DEQUANTIZE, MOST_K, QUANTIZE, function
 from ..recipe import Scheme
 from .base import Found, LayerKind, Probe, Replacement, Roles, Unfit
-from .linear import biased
+from .linear_body import biased
 
 _BODY = """
     pads = Constant <value_ints: ints = [PADS]> ()

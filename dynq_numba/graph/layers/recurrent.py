@@ -23,7 +23,7 @@ from ..functions import MOST_K
 from ..recipe import Scheme
 from . import recurrent_body
 from .base import Found, LayerKind, Probe, Replacement, Roles, Unfit
-from .linear import biased, exact_linear
+from .linear_body import biased, exact_linear
 
 #: Inputs beyond x, W, R and B, which a node may leave out; and how many results each operator has.
 OPTIONAL = {

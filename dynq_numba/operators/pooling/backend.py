@@ -24,7 +24,7 @@ ONES, ZEROS = (1, 1), ((0, 0), (0, 0))
 
 @cache
 def step_address(all_of_it: bool = False) -> int:
-    """Address of a Pooling's step, or a GlobalPooling's: ``step(record, threads)``, 0, or 1 for want of memory."""
+    """Address of `step(record, threads)` of a Pooling or a GlobalPooling: 0, or 1 where memory is too short."""
     return address(call.global_pooling_step if all_of_it else call.pooling_step, WORKER_SIGNATURE)
 
 

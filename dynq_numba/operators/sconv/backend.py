@@ -23,7 +23,7 @@ from .pack import TILES, FloatConvWeight
 
 @cache
 def step_address() -> int:
-    """Address of the step: ``step(record, threads)`` of a FloatConv, 0 or 1 for want of memory."""
+    """Address of the step: ``step(record, threads)`` of a FloatConv; 0, or 1 where memory is too short."""
     return address(call.convolution_step, WORKER_SIGNATURE)
 
 

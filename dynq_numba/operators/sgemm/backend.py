@@ -32,7 +32,7 @@ def multiplier(target: InstructionSet) -> np.ndarray:
 
 @cache
 def step_address() -> int:
-    """Address of the step: ``step(product, threads)``, 0 or 1 for want of memory."""
+    """Address of the step: ``step(product, threads)``; 0, or 1 where memory is too short."""
     return address(call.product_step, WORKER_SIGNATURE)
 
 

@@ -13,7 +13,7 @@ from onnx_models import floats, in_onnxruntime, in_reference, parsed
 import dynq_numba as dq
 from dynq_numba.graph.formulas import Body, Formula, input_named
 from dynq_numba.graph.functions import MOST_K
-from dynq_numba.graph.layers.linear import of_groups
+from dynq_numba.graph.layers.linear_body import of_groups
 from dynq_numba.kernels.recurrent.reference_activations import ACTIVATIONS
 from dynq_numba.onnx import CoverageError, InferenceSession, Receipt, quantize
 
