@@ -15,7 +15,7 @@ import numpy as np
 from ...graph.receipt import Receipt
 from ...onnx import InferenceSession, quantize
 from ...onnx.observation import Observations
-from ..data import Batch
+from ..batches import Batch
 from ..fidelity import Tally
 
 #: From the outputs by name, and the columns of the data that are no inputs, to a figure of which more is better.

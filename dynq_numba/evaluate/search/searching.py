@@ -15,7 +15,8 @@ from ...arguments import checks
 from ...graph.canonical import canonical
 from ...onnx import InferenceSession, files
 from ..comparing import compare
-from ..data import Batch, Data, Source, read_data
+from ..batches import Batch
+from ..data import Data, Source, read_data
 from .choose import Budget, Table, choose
 from .layers import Unit, as_toml, recipe_of, units_of
 from .measure import Bench, Metric, metric_of
