@@ -28,7 +28,8 @@ from .quantize import CoverageError, quantize
 from .session import InferenceSession, ModelMeta, NodeArg
 
 if TYPE_CHECKING:
-    from ..evaluate import Check, Comparison, Fidelity, LayerLooks, SearchRecord, Verification, compare, search, verify
+    from ..evaluate import Check, Comparison, Fidelity, LayerLooks, SearchRecord, Verification, compare, verify
+    from ..evaluate.search import search
 else:
     #: Names of layers above this one, which come when they are asked for.
     _EVALUATE = "Check", "Comparison", "Fidelity", "LayerLooks", "SearchRecord", "Verification", "compare", "search"

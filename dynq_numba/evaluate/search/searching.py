@@ -14,8 +14,8 @@ import numpy as np
 from ...arguments import checks
 from ...graph.canonical import canonical
 from ...onnx import InferenceSession, files
-from ..comparing import compare
 from ..batches import Batch
+from ..comparing import compare
 from ..data import Data, Source, read_data
 from .choose import Budget, Table, choose
 from .layers import Unit, as_toml, recipe_of, units_of
