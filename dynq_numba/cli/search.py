@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 from .base import Answer, Command, apart, positive, progress_of
+from .reports import check_report, report_option, write_report
 from .status import Status
 
 _BYTES = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "b": 1.0}
@@ -42,6 +44,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the rows of the first phase (default 0)")
     parser.add_argument("--threads", type=positive, metavar="N", help="the most threads (default: all cores)")
     parser.add_argument("--fresh", action="store_true", help="begin anew, not where an earlier search stopped")
+    report_option(parser)
     parser.add_argument("--quiet", action="store_true", help="say nothing on the way")
 
 
@@ -49,13 +52,15 @@ def _run(args: argparse.Namespace) -> Answer:
     from ..evaluate.search import search
 
     apart(args.output, "--output", args.model)
+    check_report(args, args.model, args.output)
     found = search(
         args.model, args.data, args.output, metric=args.metric, max_degradation=args.max_degradation,
         max_size=args.max_size, max_latency=args.max_latency, only_if_faster=args.only_if_faster, batch=args.batch,
         seed=args.seed, threads=args.threads, resume=not args.fresh, progress=progress_of("steps", args.quiet),
     )  # fmt: skip
-    end = f"\nwritten to {args.output}" if found.found else ""
-    return Answer(found.to_json(), f"{found}{end}", Status.PASS if found.found else Status.FAIL)
+    end = [f"written to {args.output}"] if found.found else []
+    end += write_report(args, search=json.loads(found.to_json()), title=f"Search of a recipe for {args.model}")
+    return Answer(found.to_json(), "\n".join([str(found), *end]), Status.PASS if found.found else Status.FAIL)
 
 
 SEARCH = Command(

@@ -35,10 +35,8 @@ def page(
 
     Parameters
     ----------
-    comparison, gate, receipt, timings : mapping, optional
-        What `Comparison.to_json`, gate.json, `Receipt.to_json` and `dynq bench --json` have.
-    search : mapping, optional
-        "pareto": a list of recipes with "name", "bytes", "loss", "ms" and "chosen".
+    comparison, gate, search, receipt, timings : mapping, optional
+        What `to_json` of `Comparison`, `GateReport`, `SearchRecord`, `Receipt` and `Timings` has, read by json.loads.
     histograms : sequence of mapping
         "layer", and "weights" and "inputs": "edges" and "counts".
     command, recipe : str
@@ -95,7 +93,7 @@ def write(path: str | os.PathLike[str], **parts: Any) -> None:
 
 def _in_order(parts: list[Section]) -> list[Section]:
     """What people ask first comes first."""
-    order = ("goals", "slices", "outputs", "layers", "histograms", "latency", "pareto", "receipt", "origin")
+    order = ("goals", "slices", "outputs", "layers", "histograms", "latency", "pareto", "choices", "receipt", "origin")
     return sorted(parts, key=lambda each: order.index(each.id))
 
 
@@ -122,8 +120,12 @@ def _verdict(whole: Mapping[str, Any]) -> tuple[str, str]:
         told = "no finite number" if loss is None else f"{loss:.2e}"
         told = f"Loss (1 − mean cosine) of the worst output, {worst['name']}: {told}.{more}{probe}"
         return "compared", f"{told} Nobody set a goal."
-    if whole["search"]:
-        return "searched", "Recipes were tried under the budgets below."
+    if search := whole["search"]:
+        result = search.get("result") or {}
+        if not search.get("chosen"):
+            return "nothing found", "No mix that was tried is within all budgets."
+        told = f"The mix {result['name']}: degradation {result['degradation']:.3g}, {size(result['bytes'])}"
+        return "found", f"{told}, {result['ms']:.3g} ms a batch."
     if receipt := whole["receipt"]:
         word = "quantized" if receipt["coverage"] else "not quantized"
         part = f"{receipt['coverage']:.1%} of the bytes of weights are integers."
@@ -150,6 +152,9 @@ def _tiles(whole: Mapping[str, Any]) -> list[tuple[str, str]]:
     if receipt:
         found.append(("weights", f"{size(receipt['bytes_before'])} → {size(receipt['bytes_after'])}"))
         found.append(("of the bytes are integers", f"{receipt['coverage']:.1%}"))
+    if (search := whole["search"]) and (result := search.get("result")):
+        found += [("degradation", f"{result['degradation']:.3g}"), ("loss", f"{result['loss']:.2e}"),
+                  ("artifact", size(result["bytes"])), ("a batch", f"{result['ms']:.3g} ms")]  # fmt: skip
     for each in (timings or {}).get("timings", []):
         if (value := finite(each.get("ratio"))) is not None:
             found.append((f"time of {each['name']} over ours", f"{value:.2f}"))

@@ -187,17 +187,47 @@ def timings(found: Mapping[str, Any]) -> list[Section]:
 
 
 def search(found: Mapping[str, Any]) -> list[Section]:
-    """Recipes that were tried, and the one that was taken. Of each: "name", "bytes", "loss", "ms", "chosen"."""
-    tried = [each for each in found.get("pareto", []) if finite(each.get("loss")) is not None]
-    if not tried:
-        return []
-    rows = [[text(each["name"]), Cell(size(each["bytes"]), float(each["bytes"])), number(each["loss"], ".2e"),
-             number(each.get("ms"), ".3f"), text("taken" if each.get("chosen") else "")] for each in tried]  # fmt: skip
-    table = without_empty(Table("Recipes", ("recipe", "bytes", "loss", "ms", "taken"), rows))
-    seen = [each for each in tried if each["loss"] > 0]
-    drawn = [charts.pareto(seen)] if seen else []
-    lead = "Further left is smaller, further down is closer to the float model."
-    return [Section("pareto", "Recipes that were tried", lead, drawn, [table])]
+    """Mixes that were tried on all data, the one that was taken, and what each layer got."""
+    tried = [each for each in found.get("points", []) if each.get("all")]
+    made = []
+    if tried:
+        rows = [
+            [
+                text("taken" if each == found.get("result") else ""), text(each["name"]),
+                number(each["degradation"], ".3g"), number(each["loss"], ".2e"),
+                Cell(size(each["bytes"]), float(each["bytes"])), number(each.get("ms"), ".3f"),
+            ]
+            for each in tried
+        ]  # fmt: skip
+        table = Table("Mixes", ("", "mix", "degradation", "loss", "bytes", "ms"), rows)
+        drawn = [{"name": each["name"], "bytes": each["bytes"], "loss": finite(each["loss"]) or 0.0,
+                  "chosen": each == found.get("result")} for each in tried]  # fmt: skip
+        seen = [each for each in drawn if each["loss"] > 0]
+        lead = "Further left is smaller, further down is closer to the float model."
+        made.append(Section("pareto", "Mixes that were tried", lead, [charts.pareto(seen)] if seen else [], [table],
+                            notes=list(map(str, found.get("notes", [])))))  # fmt: skip
+    if chosen := found.get("chosen"):
+        head = ("layers", "got", "own error", "loss of the model", "bytes", "float µs", "int8 µs")
+        rows = []
+        for unit in found["units"]:
+            rung = unit["rungs"].get(chosen.get(unit["name"]), {})
+            rows.append([
+                text(", ".join(unit["layers"])), text(chosen.get(unit["name"])), number(rung.get("error"), ".3%"),
+                number(rung.get("loss"), ".2e"), count(rung.get("bytes")), number(unit.get("float_us"), ".0f"),
+                number(unit.get("int8_us"), ".0f"),
+            ])  # fmt: skip
+        kept = sorted(rows, key=lambda row: -float(row[3].key))[:ROWS] if len(rows) > ROWS else rows
+        amounts: dict[str, float] = {}
+        for unit in found["units"]:
+            name = str(chosen.get(unit["name"]))
+            amounts[name] = amounts.get(name, 0.0) + unit["rungs"].get(name, {}).get("bytes", 0) / 1e6
+        names = sorted(amounts, key=lambda name: -amounts[name])
+        largest: list[tuple[str, float | None]] = [(name, amounts[name]) for name in names]
+        bars = [charts.bars("Bytes, by what layers got", largest, "MB")]
+        lead = "Losses are predicted for each layer alone; layers that take the same input have one scheme."
+        made.append(Section("choices", "What each layer got", lead, bars, [without_empty(Table("Layers", head, kept))],
+                            notes=_left_out(len(kept), len(rows), "layers, the worst")))  # fmt: skip
+    return made
 
 
 def quantized(receipt: Mapping[str, Any]) -> list[Section]:
@@ -238,11 +268,11 @@ def _rules(recipe: Mapping[str, Any]) -> str:
 
 def origins(whole: Mapping[str, Any], command: str, recipe: str) -> list[Section]:
     """How this came about, and how to do it again."""
-    comparison, gate, receipt = (whole.get(key) or {} for key in ("comparison", "gate", "receipt"))
+    comparison, gate, receipt, search = (whole.get(key) or {} for key in ("comparison", "gate", "receipt", "search"))
     section = Section("origin", "How this was made", "All that is needed to do it again.")
     if command:
         section.texts.append(("Command", command))
-    if recipe := recipe or _rules(receipt.get("recipe") or {}):
+    if recipe := recipe or search.get("recipe") or _rules(receipt.get("recipe") or {}):
         section.texts.append(("Recipe", recipe))
     files: list[tuple[str, Any]] = []
     for side in ("reference", "candidate"):
@@ -250,6 +280,7 @@ def origins(whole: Mapping[str, Any], command: str, recipe: str) -> list[Section
         files.append((side, comparison.get(side) or about.get("file")))
         files.append((f"sha256 of the {side}", comparison.get(f"{side}_sha256") or about.get("sha256")))
     files.append(("sha256 of the source", receipt.get("source_sha256")))
+    files += [(f"search: {name}", value) for name, value in (search.get("key") or {}).items()]
     data = gate.get("data") or {}
     files += [
         ("data", comparison.get("data") or data.get("description")),

@@ -116,9 +116,10 @@ h3 { font-size: 1rem; margin: 1.25rem 0 .25rem; }
 .note { color: var(--muted); font-size: .9rem; max-width: 46rem; margin: .5rem 0; }
 .verdict { border-left: .4rem solid var(--accent); background: var(--panel); padding: .8rem 1rem; margin: 0 0 1rem; }
 .verdict strong { color: var(--accent); font-size: 1.25rem; display: block; }
-.verdict.pass, .verdict.identical { border-color: var(--good); }
-.verdict.pass strong, .verdict.identical strong { color: var(--good); }
-.verdict.fail { border-color: var(--bad); } .verdict.fail strong { color: var(--bad); }
+.verdict.pass, .verdict.identical, .verdict.found { border-color: var(--good); }
+.verdict.pass strong, .verdict.identical strong, .verdict.found strong { color: var(--good); }
+.verdict.fail, .verdict.nothing-found { border-color: var(--bad); }
+.verdict.fail strong, .verdict.nothing-found strong { color: var(--bad); }
 .verdict.inconclusive { border-color: var(--unsure); } .verdict.inconclusive strong { color: var(--unsure); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(12rem, 45%), 1fr)); gap: .6rem;
   margin: 0 0 1rem; }

@@ -94,7 +94,7 @@ def test_what_users_named_is_text(made):
 def test_the_verdict_comes_first_then_what_people_ask(made):
     text = Reader.of(made).text
     order = ["FAIL", "accuracy stays [language = de]", "Goals", "Slices and groups", "Results of the model",
-             "Where the error comes from", "Values of the worst layers", "Time", "Recipes that were tried",
+             "Where the error comes from", "Values of the worst layers", "Time", "Mixes that were tried",
              "What was quantized", "How this was made", "dynq compare minilm.onnx", "4f4f"]  # fmt: skip
     text = text.partition("dynq-numba report")[2]
     places = [text.index(each) for each in order[:2]]
@@ -116,7 +116,8 @@ def test_the_worst_layer_is_named(made):
     ({"gate": gate("pass")}, {"goals", "slices", "origin"}, {"outputs", "layers"}),
     ({"receipt": receipt()}, {"receipt", "origin"}, {"outputs", "goals"}),
     ({"timings": timings()}, {"latency", "origin"}, {"outputs"}),
-    ({"search": search()}, {"pareto", "origin"}, {"outputs"}),
+    ({"search": search()}, {"pareto", "choices", "origin"}, {"outputs"}),
+    ({"search": search(found=False)}, {"pareto", "origin"}, {"choices"}),
 ])  # fmt: skip
 def test_sections_are_there_where_their_data_is(parts, there, absent):
     ids = set(Reader.of(page(**parts)).attributes("id"))
@@ -219,3 +220,11 @@ def test_the_recipe_of_a_receipt_is_a_line_for_each_rule():
     assert [json.loads(line) for line in shown.strip().splitlines()[:3]] == [
         {"match": "head", "bits": 32}, {"ops": ["Conv"], "bits": 8, "granularity": "per_channel"}, {"attention": 8},
     ]  # fmt: skip
+
+
+def test_a_search_tells_what_it_took():
+    text = Reader.of(page(search=search())).text
+    assert "FOUND The mix mix 7: degradation 0.000681, 18.5 MB, 3.35 ms a batch." in text and "some batches" not in text
+    assert "bits = 4" in text and "max_degradation" in text and HOSTILE in text
+    nothing = Reader.of(page(search=search(found=False))).text
+    assert "NOTHING FOUND No mix that was tried is within all budgets." in nothing

@@ -114,13 +114,27 @@ def timings():
     }  # fmt: skip
 
 
-def search():
+def search(found=True, hostile=HOSTILE):
     rng = np.random.default_rng(1)
-    sizes = np.linspace(9e6, 24e6, 12)
-    return {"kind": "search", "pareto": [
-        {"name": f"recipe {i}", "bytes": float(size), "loss": float(10 ** (-2 - 2 * i / 12 + rng.normal() / 20)),
-         "ms": 3.0 + i / 20, "chosen": i == 7} for i, size in enumerate(sizes)
-    ]}  # fmt: skip
+    points = [
+        {"name": f"mix {i}", "choice": {}, "batches": [0, 1], "all": True, "predicted": 1e-3, "ms": 3.0 + i / 20,
+         "bytes": int(size), "loss": float(10 ** (-2 - 2 * i / 12 + rng.normal() / 20)),
+         "degradation": float(10 ** (-2 - 2 * i / 12))}
+        for i, size in enumerate(np.linspace(9e6, 24e6, 12))
+    ]  # fmt: skip
+    units = [
+        {"name": f"u{i}", "layers": [name], "weights": [f"w{i}"], "sensitivity": 0.1, "float_us": 120.0,
+         "int8_us": 60.0,
+         "rungs": {"int8": {"error": 0.008, "loss": 1e-5 * (i + 1), "bytes": 150000, "work": 1.0, "why": "larger"},
+                   "int4": {"error": 0.09, "loss": 1e-4, "bytes": 80000, "work": 1.1, "why": "worse"}}}
+        for i, name in enumerate(layer_names(hostile))
+    ]  # fmt: skip
+    return {
+        "key": {"model": "4f" * 32, "max_degradation": 3e-4}, "units": units, "receipts": {}, "looks": {},
+        "points": [*points, points[0] | {"all": False, "name": "some batches"}],
+        "chosen": {f"u{i}": "int4" if i % 4 else "int8" for i in range(LAYERS)} if found else {},
+        "result": points[7] if found else {}, "recipe": "[[rule]]\nbits = 4\n" if found else "", "notes": ["a note"],
+    }  # fmt: skip
 
 
 def histograms(hostile=HOSTILE):
