@@ -96,7 +96,7 @@ def poke():
         signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
 
 threading.Thread(target=poke, daemon=True).start()
-until = time.time() + 3
+until = time.time() + 2
 while time.time() < until:
     pool.stop()
     assert np.array_equal(dq.linear(x, w, threads=4), want)

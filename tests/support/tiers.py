@@ -43,7 +43,9 @@ SLOW = frozenset({
     "test_the_reference_alone_gives_the_same_bits", "test_the_same_bits_without_a_compiler",
     "test_without_a_compiler_the_reference_gives_the_same_bits", "test_without_a_compiler_the_same_bits",
     "test_without_a_compiler_the_same_bits_and_errors", "test_without_compiler_the_same_file",
-    "test_without_jit_the_same_bits",
+    "test_without_jit_the_same_bits", "test_linear_of_any_array", "test_inference_loop_compiled_as_a_whole",
+    "test_scores_from_quantized_parts", "test_recurrent_loop", "test_integers_in_compiled_code",
+    "test_columns_held_only_by_compiled_code_stay_alive", "test_programs_have_sympy_itself",
 })  # fmt: skip
 #: Files of tests/process that run one after another, behind the others: what they see depends on who else is busy.
 ALONE = frozenset({"test_cores", "test_interrupts", "test_threads"})
