@@ -5,8 +5,9 @@
                         a layer                   in common
 
 Values get numbers, the same for the same operator on values of the same numbers; constants, one for each content. Nodes
-that are joined by a value which only one of the models has belong together, and so do those that give the same value.
-Both graphs then are walked block by block. Blocks that would wait for each other become one.
+that give the same value belong together, with what only one of the models computes for them; where several blocks need
+that, such as columns of x that are scaled for two layers, each computes it. Both graphs then are walked block by block.
+Blocks that would wait for each other become one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import graphlib
 import hashlib
 import heapq
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ import onnx_ir as ir
 
 #: What a value is, the same in both models.
 Number = Hashable
+#: Of a node those that a block needs for it, itself among them.
+Cones = dict[ir.Node, list[ir.Node]]
 
 
 @dataclass
@@ -102,36 +105,54 @@ class Numbered:
 
 def blocks_of(reference: Numbered, candidate: Numbered) -> list[Block]:
     """The blocks of two models, in an order in which both can be run; neighbours that are the same are one."""
-    groups = _Groups()
+    sides = reference, candidate
     shared = set(reference.numbers.values()) & set(candidate.numbers.values())
-    makers: dict[Number, ir.Node] = {}
-    for graph in (reference, candidate):
+    groups, makers = _Groups(), dict[Number, ir.Node]()
+    for graph in sides:
         for node in graph.nodes:
-            groups.find(node)
             for value in node.outputs:
                 if graph.number(value) in shared:
                     groups.join(node, makers.setdefault(graph.number(value), node))
-            for value in graph.takes(node):
+    cones = {node: _cone(node, graph, groups) for graph in sides for node in graph.nodes if node in groups}
+    for graph in sides:
+        for node in filter(groups.__contains__, graph.nodes):
+            for value in (value for each in cones[node] for value in graph.takes(each)):
                 maker = value.producer()
-                if maker is not None and graph.number(value) not in shared:
+                if maker is not None and maker in groups and graph.number(value) not in shared:
                     groups.join(node, maker)
-    order = {node: i for graph in (reference, candidate) for i, node in enumerate(graph.nodes)}
-    blocks = [_block(nodes, reference, candidate, order) for nodes in _ordered(groups, reference, candidate, order)]
+    order = {node: i for graph in sides for i, node in enumerate(graph.nodes)}
+    blocks = [_block(nodes, cones, sides, order) for nodes in _ordered(groups, cones, sides, order)]
     joined: list[Block] = []
     for block in blocks:
         if block.same and joined and joined[-1].same:
-            joined[-1].reference += block.reference
-            joined[-1].candidate += block.candidate
+            last = joined[-1]
+            last.reference = list(dict.fromkeys([*last.reference, *block.reference]))
+            last.candidate = list(dict.fromkeys([*last.candidate, *block.candidate]))
         else:
             joined.append(block)
     return joined
 
 
+def _cone(node: ir.Node, graph: Numbered, groups: _Groups) -> list[ir.Node]:
+    """A node, and those before it that give nothing which both models have."""
+    found, left = {node: None}, [node]
+    while left:
+        for value in graph.takes(left.pop()):
+            maker = value.producer()
+            if maker is not None and maker not in groups and maker not in found:
+                found[maker] = None
+                left.append(maker)
+    return list(found)
+
+
 class _Groups:
-    """Nodes that belong together."""
+    """Nodes that belong together: those that give what both models have."""
 
     def __init__(self) -> None:
         self._above: dict[ir.Node, ir.Node] = {}
+
+    def __contains__(self, node: ir.Node) -> bool:
+        return node in self._above
 
     def find(self, node: ir.Node) -> ir.Node:
         path = [node]
@@ -152,11 +173,11 @@ class _Groups:
 
 
 def _ordered(
-    groups: _Groups, reference: Numbered, candidate: Numbered, order: dict[ir.Node, int]
+    groups: _Groups, cones: Cones, sides: tuple[Numbered, Numbered], order: dict[ir.Node, int]
 ) -> Iterator[list[ir.Node]]:
     """Groups, each behind those that it takes values of; as the reference has them, otherwise."""
     while True:
-        before = _before(groups, (reference, candidate))
+        before = _before(groups, cones, sides)
         try:
             graphlib.TopologicalSorter(before).prepare()
             break
@@ -181,26 +202,26 @@ def _ordered(
                 heapq.heappush(ready, (place[each], id(each), each))
 
 
-def _before(groups: _Groups, graphs: Iterable[Numbered]) -> dict[ir.Node, set[ir.Node]]:
+def _before(groups: _Groups, cones: Cones, sides: tuple[Numbered, Numbered]) -> dict[ir.Node, set[ir.Node]]:
     """Of each group those that it takes values of."""
     found: dict[ir.Node, set[ir.Node]] = defaultdict(set)
-    for graph in graphs:
-        for node in graph.nodes:
-            makers = {groups.find(maker) for value in graph.takes(node) if (maker := value.producer()) is not None}
-            found[groups.find(node)] |= makers - {groups.find(node)}
+    for graph in sides:
+        for node in filter(groups.__contains__, graph.nodes):
+            own = groups.find(node)
+            makers = [value.producer() for each in cones[node] for value in graph.takes(each)]
+            found[own] |= {groups.find(maker) for maker in makers if maker is not None and maker in groups} - {own}
     return found
 
 
-def _block(nodes: Sequence[ir.Node], reference: Numbered, candidate: Numbered, order: dict[ir.Node, int]) -> Block:
-    sides = [
-        sorted((node for node in nodes if node.graph is graph.model.graph), key=order.__getitem__)
-        for graph in (reference, candidate)
-    ]
-    made = [
-        {graph.made[value] for node in side for value in node.outputs}
-        for side, graph in zip(sides, (reference, candidate), strict=True)
-    ]
-    return Block(sides[0], sides[1], made[0] == made[1])
+def _block(
+    nodes: Sequence[ir.Node], cones: Cones, sides: tuple[Numbered, Numbered], order: dict[ir.Node, int]
+) -> Block:
+    found, made = [], []
+    for graph in sides:
+        own = {each for node in nodes if node.graph is graph.model.graph for each in cones[node]}
+        found.append(sorted(own, key=order.__getitem__))
+        made.append({graph.made[value] for node in own for value in node.outputs})
+    return Block(found[0], found[1], made[0] == made[1])
 
 
 def reads(node: ir.Node) -> Iterator[ir.Value]:

@@ -142,13 +142,10 @@ def _program(graph: Numbered, nodes: Sequence[ir.Node], wanted: set[Number], thr
 
 def _needed(graph: Numbered, blocks: Sequence[Sequence[ir.Node]]) -> set[Number]:
     """What blocks take of others, and the results of the model."""
-    place = {node: i for i, nodes in enumerate(blocks) for node in nodes}
-    found = {graph.number(value) for value in graph.model.graph.outputs}
-    for node in graph.nodes:
-        for value in graph.takes(node):
-            maker = value.producer()
-            if maker is None or place[maker] != place[node]:
-                found.add(graph.number(value))
+    found = {graph.number(value) for value in graph.model.graph.outputs if value in graph.numbers}
+    for nodes in map(set, blocks):
+        taken = (value for node in nodes for value in graph.takes(node))
+        found |= {graph.number(value) for value in taken if value.producer() not in nodes}
     return found
 
 

@@ -143,6 +143,17 @@ def test_a_file_of_another_tool_is_looked_at_layer_by_layer(tmp_path):
     assert all(0 < each.loss_alone < 1e-2 for each in found.layers)
 
 
+def test_layers_for_which_columns_of_x_are_scaled_together_are_told_apart():
+    body = "p = MatMul (x, wp)  q = MatMul (x, wq)  y = Mul (p, q)"
+    model = named(parsed("float[n,48] x", "float[n,48] y", body, wp=floats(N, N), wq=floats(N, N, seed=1)))
+    feeds = {"x": floats(9, N) * np.linspace(0.1, 10, N, dtype=np.float32)}
+    artifact = dq.onnx.quantize(model, recipe={"rule": [{"match": ".", "smooth": True}]}, data=feeds).model
+    found = dq.onnx.compare(model, artifact, feeds)
+    assert [(each.layer, "smooth" in each.scheme) for each in found.layers] == [("p", True), ("q", True)]
+    whole = dq.onnx.compare(model, artifact, feeds, layers=False)
+    assert [asdict(each) for each in found.outputs] == [asdict(each) for each in whole.outputs]
+
+
 def test_the_same_model_has_no_layers_that_differ():
     model, feeds = products()
     found = dq.onnx.compare(model, model, feeds)
