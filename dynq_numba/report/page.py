@@ -124,7 +124,7 @@ def _verdict(whole: Mapping[str, Any]) -> tuple[str, str]:
         result = search.get("result") or {}
         if not search.get("chosen"):
             return "nothing found", "No mix that was tried is within all budgets."
-        told = f"The mix {result['name']}: degradation {result['degradation']:.3g}, {size(result['bytes'])}"
+        told = f"Taken: {result['name']}, degradation {result['degradation']:.3g}, {size(result['bytes'])}"
         return "found", f"{told}, {result['ms']:.3g} ms a batch."
     if receipt := whole["receipt"]:
         word = "quantized" if receipt["coverage"] else "not quantized"

@@ -199,7 +199,7 @@ def search(found: Mapping[str, Any]) -> list[Section]:
             ]
             for each in tried
         ]  # fmt: skip
-        table = Table("Mixes", ("", "mix", "degradation", "loss", "bytes", "ms"), rows)
+        table = Table("Mixes", ("taken", "mix", "degradation", "loss", "bytes", "ms"), rows)
         drawn = [{"name": each["name"], "bytes": each["bytes"], "loss": finite(each["loss"]) or 0.0,
                   "chosen": each == found.get("result")} for each in tried]  # fmt: skip
         seen = [each for each in drawn if each["loss"] > 0]

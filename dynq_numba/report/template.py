@@ -179,6 +179,7 @@ th button:focus-visible { outline-offset: -3px; }
   .scroll { max-height: none; overflow: visible; border: 0; }
   thead th { position: static; } thead { display: table-header-group; }
   table { font-size: 8pt; } th, td { padding: .15rem .3rem; }
+  td, td.n, td.long { white-space: normal; overflow-wrap: anywhere; min-width: 0; } th button { padding: 0; }
   tr, figure, .tiles div, .verdict { break-inside: avoid; } h2, h3, .lead { break-after: avoid; }
   * { print-color-adjust: exact; }
 }

@@ -97,6 +97,7 @@ def test_paper_shows_all_rows_in_dark_letters(path):
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         scroll = page.locator("#layers .scroll")
         assert scroll.evaluate("each => each.scrollHeight <= each.clientHeight + 1")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert not page.locator("nav").is_visible() and not page.locator("#layers input").is_visible()
         assert len(page.pdf()) > 50_000 and errors == []
 

@@ -224,7 +224,7 @@ def test_the_recipe_of_a_receipt_is_a_line_for_each_rule():
 
 def test_a_search_tells_what_it_took():
     text = Reader.of(page(search=search())).text
-    assert "FOUND The mix mix 7: degradation 0.000681, 18.5 MB, 3.35 ms a batch." in text and "some batches" not in text
+    assert "FOUND Taken: mix 7, degradation 0.000681, 18.5 MB, 3.35 ms a batch." in text and "some batches" not in text
     assert "bits = 4" in text and "max_degradation" in text and HOSTILE in text
     nothing = Reader.of(page(search=search(found=False))).text
     assert "NOTHING FOUND No mix that was tried is within all budgets." in nothing
