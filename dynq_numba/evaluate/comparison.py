@@ -127,7 +127,7 @@ class Comparison:
         Keys are the attributes of `Comparison`; objects of "outputs", "own", "only_quantized" and "only_float" have
         those of `Fidelity`, with "loss" beside them; objects of "layers" those of `LayerLooks`, with "loss_alone" and
         "loss_without". Numbers that JSON does not have are null: `sqnr_db` where "identical" is true, or where
-        "not_finite" says why. No value of any row is in it.
+        "not_finite" says why. No value of any row is in it::
 
             {"kind": "comparison", "version": 1, "reference": "float.onnx", "candidate": "int8.onnx",
              "reference_sha256": "…", "candidate_sha256": "…", "data": "probe.npz", "synthetic": false, "seed": null,
