@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
-pytest.importorskip("sympy")
+pytestmark = pytest.mark.skipif(find_spec("sympy") is None, reason="no sympy here")
 
 
 def child(code: str) -> list[str]:
