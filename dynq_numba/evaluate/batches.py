@@ -100,13 +100,20 @@ class Reader:
         return self._run(arrays, 0).rows if rows is None else rows
 
     def _joined(self, group: list[tuple[dict[str, np.ndarray], Mapping[str, Any]]], first: int) -> Batch:
-        feeds = {name: np.stack([arrays[name] for arrays, _ in group]) for name in self.known}
-        feeds = {name: array[0] if array.ndim == len(self.known[name].shape) + 1 else array
-                 for name, array in feeds.items()}  # fmt: skip
+        feeds = {name: self._column(name, [arrays[name] for arrays, _ in group]) for name in self.known}
         columns = {name: np.asarray([row[name] for _, row in group]) for name in group[0][1] if name not in feeds}
         for name, array in feeds.items():
             self._check(name, array)
         return Batch(feeds, columns, first, len(group))
+
+    def _column(self, name: str, rows: list[np.ndarray]) -> np.ndarray:
+        """Rows of an input as one array; a row may have the axis of the batch itself, with a length of 1."""
+        if rows[0].ndim < len(self.known[name].shape):
+            return np.stack(rows)
+        if self.open and len(rows[0]) != 1:
+            shape = rows[0].shape
+            raise ValueError(f"rows of column {name} of {self.name} must be one row of the input each; got {shape}")
+        return np.concatenate(rows) if self.open else rows[0]
 
     def _layout(self, arrays: Mapping[str, Any]) -> tuple[int | None, bool]:
         """How many rows whole columns have, None where all is one run; and whether runs are stacked."""

@@ -65,6 +65,18 @@ def test_a_parquet_file_has_a_row_each_and_neighbours_of_one_length_are_put_toge
     assert [each.rows for each in read_data(tmp_path / "a.parquet", [IDS], batch=1)] == [1, 1, 1, 1]
 
 
+@pytest.mark.extra("evaluate")
+def test_rows_of_a_parquet_file_may_have_the_axis_of_the_batch(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    for name, rows in (("one", [[[1, 2]], [[3, 4]], [[5, 6]]]), ("two", [[[1, 2], [3, 4]], [[5, 6], [7, 8]]])):
+        pyarrow.parquet.write_table(pyarrow.table({"ids": rows}), tmp_path / f"{name}.parquet")
+    assert joined(read_data(tmp_path / "one.parquet", [IDS], batch=2), "ids").tolist() == [[1, 2], [3, 4], [5, 6]]
+    with pytest.raises(ValueError, match=r"rows of column ids of .* must be one row .*; got \(2, 2\)"):
+        list(read_data(tmp_path / "two.parquet", [IDS]))
+
+
 def test_a_model_for_one_row_takes_rows_one_by_one_and_one_of_fixed_shape_takes_stacks():
     stack = np.arange(5 * 2 * 7, dtype=np.float32).reshape(5, 2, 7)
     found = list(read_data({"image": stack}, [ONE]))
