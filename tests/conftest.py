@@ -18,6 +18,8 @@ collect_ignore = ["support/dummy_set.py", "support/dummy_operator", "programs/ex
                   "programs/export_networks.py", "programs/export_others.py"]
 # Children of tests whose standard error is looked at.
 os.environ.setdefault("DYNQ_QUIET", "1")
+# pytest-xdist tells its workers how wide the terminal is; tests of what goes to a terminal say so themselves.
+os.environ.pop("COLUMNS", None)
 
 # The generated inputs of "ci" are the same in every run; HYPOTHESIS_PROFILE=thorough searches further.
 settings.register_profile(
