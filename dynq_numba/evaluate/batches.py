@@ -65,8 +65,8 @@ class Reader:
             return
         step = 1 if stacked or self.ones else self.batch
         for i in range(0, rows, step):
-            part = {name: array[i] if stacked and name in self.known else array[i : i + step]
-                    for name, array in arrays.items()}  # fmt: skip
+            part = {name: array if not np.ndim(array) else array[i] if stacked and name in self.known
+                    else array[i : i + step] for name, array in arrays.items()}  # fmt: skip
             yield self._run(part, i, min(step, rows - i))
 
     def of_runs(self, runs: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
@@ -101,7 +101,7 @@ class Reader:
 
     def _joined(self, group: list[tuple[dict[str, np.ndarray], Mapping[str, Any]]], first: int) -> Batch:
         feeds = {name: self._column(name, [arrays[name] for arrays, _ in group]) for name in self.known}
-        columns = {name: np.asarray([row[name] for _, row in group]) for name in group[0][1] if name not in feeds}
+        columns = {name: _values([row[name] for _, row in group]) for name in group[0][1] if name not in feeds}
         for name, array in feeds.items():
             self._check(name, array)
         return Batch(feeds, columns, first, len(group))
@@ -163,6 +163,17 @@ class Reader:
         )
         if not fits and self.known[name].type.startswith("tensor("):
             raise ValueError(f"{name} of {self.name} must have shape {declared}; got {list(array.shape)}")
+
+
+def _values(values: Sequence[Any]) -> np.ndarray:
+    """A value for each row; of lists of several lengths an array of objects."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        whole = np.empty(len(values), object)
+        for i, value in enumerate(values):
+            whole[i] = value
+        return whole
 
 
 def dtype_of(name: str) -> np.dtype:

@@ -158,7 +158,7 @@ class Comparison:
         worst = max(self.outputs, key=lambda each: each.loss)
         flips = "" if worst.argmax_flips is None else f", {worst.argmax_flips:.2%} of largest values elsewhere"
         return (
-            f"{self.rows} rows: loss {worst.loss:.2e} (1 - cosine), {_db(worst.sqnr_db)}, largest error "
+            f"{self.rows} rows: loss {worst.loss:.2e} (1 - cosine), {_db(worst)}, largest error "
             f"{worst.max_abs_error:.3g}{flips} in {worst.name}"
         )
 
@@ -221,19 +221,23 @@ def _output_row(each: Fidelity) -> tuple[str, ...]:
              (each.argmax_flips, each.ranking_flips, each.threshold_flips)]  # fmt: skip
     kl = "" if each.kl_mean is None else f"{each.kl_mean:.1e}"
     return (
-        each.name, f"{each.loss:.1e}", f"{1 - each.cosine_worst:.1e}", _db(each.sqnr_db), f"{each.max_abs_error:.2e}",
+        each.name, f"{each.loss:.1e}", f"{1 - each.cosine_worst:.1e}", _db(each), f"{each.max_abs_error:.2e}",
         f"{each.p99_abs_error:.2e}", kl, *share,
     )  # fmt: skip
 
 
 def _layer_row(each: LayerLooks) -> tuple[str, ...]:
-    own = ("", "") if each.own is None else (_db(each.own.sqnr_db), f"{each.own.loss:.1e}")
+    own = ("", "") if each.own is None else (_db(each.own), f"{each.own.loss:.1e}")
     losses = ["" if loss is None else f"{loss:.1e}" for loss in (each.loss_alone, each.loss_without)]
     return (each.layer, each.scheme, *own, *losses)
 
 
-def _db(value: float) -> str:
-    return f"{value:.1f} dB" if math.isfinite(value) else "identical" if value > 0 else "not finite"
+def _db(each: Fidelity) -> str:
+    if math.isfinite(each.sqnr_db) or not each.values:
+        return f"{each.sqnr_db:.1f} dB" if each.values else "empty"
+    if each.sqnr_db > 0:
+        return "identical" if each.identical else "inf dB"
+    return "not finite" if each.not_finite else "no signal"
 
 
 def _columns(head: Sequence[str], rows: Any) -> str:

@@ -44,7 +44,7 @@ class Fidelity:
         Power of the signal over that of the difference, in dB: inf where there is no difference, -inf where one of
         the two is not finite and the other is something else.
     cosine_mean, cosine_worst : float
-        Of rows; of all values together where a row is one value.
+        Of rows; of all values together where a row is one value. 0 where one of the two is not finite.
     worst_row : int
         The number of the row with the least cosine, from 0.
     max_abs_error, p99_abs_error : float
@@ -110,7 +110,7 @@ class Tally:
     ) -> None:
         self._name = name
         self._values = self._rows = self._mismatches = self._not_finite = 0
-        self._broken = False
+        self._broken = self._came = False
         self._rr = self._cc = self._rc = self._noise = self._most = 0.0
         self._cosines, self._worst, self._worst_row, self._single = 0.0, math.inf, 0, True
         self._bins = np.zeros(_BINS, np.int64)
@@ -123,18 +123,20 @@ class Tally:
             raise ValueError(f"{self._name}: the reference gives shape {a.shape}, the candidate {b.shape}")
         if a.dtype.kind in "OUS" or b.dtype.kind in "OUS":  # texts: only whether they are the same
             a, b = np.zeros(a.shape), (a != b).astype(np.float64)
+        self._came = True
         if a.size == 0:
             return
         rows = len(a) if a.ndim > 1 else a.size
         flat = a.reshape(rows, -1), b.reshape(rows, -1)
         step = max(1, _BLOCK // flat[0].shape[1])
         for i in range(0, rows, step):
-            self._add(*(np.asarray(each[i : i + step], np.float64) for each in flat))
+            self._add(*(each[i : i + step] for each in flat))
         if self._decisions is not None:
             self._decisions.update(a, b)
 
     def _add(self, a: np.ndarray, b: np.ndarray) -> None:
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        same = (a == b) | ((a != a) & (b != b))  # of large integers, too: before they are rounded
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         finite = np.isfinite(a) & np.isfinite(b)
         self._mismatches += int((~same).sum())
         whole = bool(finite.all())
@@ -164,13 +166,17 @@ class Tally:
         self._values, self._rows = self._values + a.size, self._rows + len(a)
 
     def result(self) -> Fidelity:
-        """What was found so far; ValueError where nothing came."""
+        """What was found so far; ValueError where nothing came. Results that are all empty are identical."""
+        if self._came and not self._rows:
+            return Fidelity(self._name, 0, 0, True, math.inf, 1.0, 1.0, 0, 0.0, 0.0, 0, 0)
         if not self._rows:
             raise ValueError(f"{self._name}: there are no values to compare")
         mean, worst = self._cosines / self._rows, self._worst
         if self._single:
             length = math.sqrt(self._rr * self._cc)
             mean = worst = min(self._rc / length, 1.0) if length else float(self._rr == self._cc)
+            if self._broken:
+                mean = worst = 0.0
         if self._broken:
             sqnr, most, p99 = -math.inf, math.inf, self._quantile(0.99)
         else:

@@ -80,17 +80,21 @@ class Tried:
         if found is None:
             yield Check("padding", None, "longer rows", "the model has no mask among its inputs")
             return
-        mask, axis, length = found
+        mask, length = found
         wrong: dict[str, float] = {}
         for feeds, results in zip(self.feeds, self.results, strict=True):
             padded = {name: self._extended(name, array, mask, length) for name, array in feeds.items()}
-            n = feeds[mask].shape[axis]
-            got = self.session.run(None, padded)
-            for output, a, b in zip(self.session.get_outputs(), results, got, strict=True):
-                cut = tuple(slice(n) if each == length else slice(None) for each in output.shape)
-                if not same(a, b[cut]):
-                    error = float(np.abs(a - b[cut]).max()) if a.shape == b[cut].shape else np.inf
-                    wrong[output.name] = max(wrong.get(output.name, 0), error)
+            try:
+                got = self.session.run(None, padded)
+            except ValueError as error:  # such as a mask that has more positions than the inputs
+                reason = str(error).splitlines()[0]
+                yield Check("padding", None, "longer rows", f"the model does not take longer rows: {reason}")
+                return
+            for output, a, b in zip(self.outputs, map(np.asarray, results), map(np.asarray, got), strict=True):
+                longer = a.ndim == b.ndim and all(n in (m, m + PADDING) for m, n in zip(a.shape, b.shape, strict=True))
+                b = b[tuple(map(slice, a.shape))] if longer else b
+                if not same(a, b):
+                    wrong[output] = max(wrong.get(output, 0.0), _distance(a, b))
         detail = ", ".join(f"{name} differs by up to {error:.2g}" for name, error in wrong.items())
         yield Check("padding", not wrong, f"{PADDING} more positions, which {mask} leaves out", detail)
 
@@ -145,12 +149,12 @@ class Tried:
             yield order[i : i + size]
             i += size
 
-    def _mask(self) -> tuple[str, int, str] | None:
-        """The input that says which positions count, and the axis of these with its name."""
+    def _mask(self) -> tuple[str, str] | None:
+        """The input that says which positions count, and the name of the axis of these."""
         for each in self.session.get_inputs():
             last = each.shape[-1] if len(each.shape) > 1 else None
             if "mask" in each.name.lower() and isinstance(last, str):
-                return each.name, len(each.shape) - 1, last
+                return each.name, last
         return None
 
     def _extended(self, name: str, array: np.ndarray, mask: str, length: str) -> np.ndarray:
@@ -161,3 +165,10 @@ class Tried:
                 extra = array.take(self._rng.integers(0, array.shape[axis], PADDING), axis)
                 array = np.concatenate([array, np.zeros_like(extra) if name == mask else extra], axis)
         return array
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest difference; infinity of what has none."""
+    if a.shape != b.shape or a.dtype.kind not in "biuf":
+        return float(np.inf)
+    return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max())

@@ -77,6 +77,22 @@ def test_rows_of_a_parquet_file_may_have_the_axis_of_the_batch(tmp_path):
         list(read_data(tmp_path / "two.parquet", [IDS]))
 
 
+@pytest.mark.extra("evaluate")
+def test_a_column_of_lists_of_several_lengths_is_one_of_objects(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table({"ids": [[1, 2]] * 3, "words": [["a"], ["b", "c"], []]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    (batch,) = read_data(tmp_path / "a.parquet", [IDS])
+    assert batch.columns["words"].tolist() == [["a"], ["b", "c"], []]
+
+
+def test_a_number_for_all_rows_is_in_every_batch():
+    found = list(read_data({"x": COLUMN, "version": np.array(3)}, [X], batch=4))
+    assert [each.columns["version"].tolist() for each in found] == [[3]] * 3
+
+
 def test_a_model_for_one_row_takes_rows_one_by_one_and_one_of_fixed_shape_takes_stacks():
     stack = np.arange(5 * 2 * 7, dtype=np.float32).reshape(5, 2, 7)
     found = list(read_data({"image": stack}, [ONE]))

@@ -114,6 +114,25 @@ def test_texts_and_integers_are_compared_too():
     assert fidelity(np.array([1, 2]), np.array([1, 2])).identical
 
 
+def test_integers_beyond_those_of_float64_are_told_apart():
+    found = fidelity(np.array([2**53 + 1, 5]), np.array([2**53, 5]))
+    assert found.mismatches == 1 and not found.identical
+
+
+def test_columns_that_are_not_finite_lose_all():
+    a = np.arange(1.0, 9.0)
+    b = np.where(a > 4, np.nan, a)
+    assert fidelity(a, b).loss == fidelity(a[:, None], b[:, None]).loss == 1
+
+
+def test_empty_results_are_identical_and_add_nothing():
+    assert fidelity(np.zeros((0, 3)), np.zeros((0, 3))).identical
+    tally = Tally("y")
+    for rows in (0, 2, 0):
+        tally.update(np.ones((rows, 3)), np.ones((rows, 3)))
+    assert tally.result() == fidelity(np.ones((2, 3)), np.ones((2, 3)))
+
+
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"y: the reference gives shape \(2,\), the candidate \(3,\)"):
         Tally("y").update(np.zeros(2), np.zeros(3))

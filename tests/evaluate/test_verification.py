@@ -11,6 +11,7 @@ from onnx_models import floats, parsed
 
 import dynq_numba as dq
 from dynq_numba.cli.main import main
+from dynq_numba.evaluate import elsewhere
 
 N = 48
 MASKED = """
@@ -70,6 +71,29 @@ def test_padding_that_counts_is_caught():
     assert checks["rows alone"].held
 
 
+def test_padding_of_other_results_and_names():
+    """Truths, axes that have other names, and a mask of more positions than one input."""
+    body = """
+        a = Cast <to: int = 1> (ids) s = ReduceSum <keepdims: int = 0> (a, one)
+        m = Cast <to: int = 1> (mask) q = ReduceSum <keepdims: int = 0> (m, one)
+        z = Add (s, q) y = Greater (z, limit)"""
+    ids = np.arange(12).reshape(3, 4) % 5 + 1
+    constants = {"one": np.array([1]), "limit": np.array([16], np.float32)}
+    model = parsed("int64[n,t] ids, int64[n,t] mask", "bool[n] y", body, **constants)
+    given = {"ids": ids, "mask": np.ones_like(ids)}
+    padding = by_name(dq.onnx.verify(model, given, isas=False, runtimes=False))["padding"]
+    assert padding.held is False and padding.detail == "y differs by up to 1"
+    other = parsed("float[n,t] x, float[n,t] mask", "float[n,u] y", "y = Mul (x, mask)")
+    x = floats(3, 4)
+    checks = by_name(dq.onnx.verify(other, {"x": x, "mask": np.ones_like(x)}, isas=False, runtimes=False))
+    assert checks["padding"].held is True
+    joined = parsed("float[n,p] past, float[n,t] x, float[n,all] mask", "float[n,all] y",
+                    "c = Concat <axis: int = 1> (past, x) y = Mul (c, mask)")  # fmt: skip
+    feeds = {"past": floats(3, 2), "x": x, "mask": np.ones((3, 6), np.float32)}
+    padding = by_name(dq.onnx.verify(joined, feeds, isas=False, runtimes=False))["padding"]
+    assert padding.held is None and "does not take longer rows" in padding.detail
+
+
 def test_a_layer_whose_bits_another_runtime_does_not_have_is_caught():
     model, feeds = masked()
     artifact = dq.onnx.quantize(model).model
@@ -95,6 +119,16 @@ def test_every_instruction_set_has_a_process_of_its_own():
     checks = by_name(found)
     for name in dq.available_isas():
         assert checks[f"instructions {name}"].held and checks[f"instructions {name}"].sha256 == checks["again"].sha256
+
+
+def test_processes_get_texts_and_inputs_of_any_name(monkeypatch):
+    model = parsed("string[n] file, float[n] b", "string[n] y, float[n] z", "y = Identity (file) z = Relu (b)")
+    feeds = {"file": np.array(["a", "", "cé"], object), "b": floats(3)}
+    checks = by_name(dq.onnx.verify(model, feeds, runtimes=False))
+    assert all(checks[f"instructions {name}"].held for name in dq.available_isas())
+    monkeypatch.setattr(elsewhere, "PATIENCE", 0.01)
+    checks = by_name(dq.onnx.verify(model, feeds, runtimes=False))
+    assert all(checks[f"instructions {name}"].held is False for name in dq.available_isas())
 
 
 def test_the_command_fails_where_something_did_not_hold(tmp_path, capsys):
