@@ -22,7 +22,8 @@ def conv(trace: Trace, node: ir.Node) -> None:
     """dynq::Conv_⟨attributes⟩"""
     x = trace.input(node, 0)
     floats_only(x)
-    weight = trace.weights.packed("conv", trace.constants(node, 1, 2, 3, 4), lambda: _pack(trace, node))
+    name = parse(node.op_type)  # which says the geometry: others may have the same weight
+    weight = trace.weights.packed(("conv", name.base), trace.constants(node, 1, 2, 3, 4), lambda: _pack(trace, node))
     geometry, shape = weight._geometry, weight._shape_2d
     expect(x.rank, len(weight.shape), "axes of x and of the weight")
     expect(x.shape[1], weight.shape[1] * geometry.groups, "channels of x and of the weight")
@@ -31,7 +32,7 @@ def conv(trace: Trace, node: ir.Node) -> None:
     lengths = geometry.output((high, wide), shape[2:])
     if any(length < 1 for length in lengths):
         raise ValueError("the kernel of a convolution must not be larger than the image")
-    post_ops = post_ops_address(parse(node.op_type).activation, None, False)
+    post_ops = post_ops_address(name.activation, None, False)
     if geometry.groups == 1 and lengths[0] * lengths[1] <= FEW:
         _few_pixels(trace, node, x, weight, lengths, post_ops)
         return

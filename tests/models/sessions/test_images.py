@@ -39,6 +39,24 @@ def natively(session):
     return not any(step.kernel.startswith("python") for step in session.report())
 
 
+def test_convolutions_of_one_weight_have_geometries_of_their_own(monkeypatch):
+    monkeypatch.setattr("dynq_numba.graph.quantizer.LEAST", 0)
+    ways = [{"strides": [2, 1]}, {"pads": [1, 0, 2, 1]}, {"dilations": [1, 2]}, {}]
+    w, x = normal(1, 9, 4, 3, 3), normal(2, 2, 4, 20, 17)
+    nodes = [helper.make_node("Conv", ["x", "w"], [f"y{i}"], **way) for i, way in enumerate(ways)]
+    made = model(nodes, {"w": w}, ["h", "w"])
+    del made.graph.output[:]
+    made.graph.output.extend(helper.make_tensor_value_info(f"y{i}", 1, [None] * 4) for i in range(len(ways)))
+    found = InferenceSession(ir.to_proto(quantize(made, conv=True).model)).run(None, {"x": x})
+    for way, y in zip(ways, found, strict=True):
+        pads = way.get("pads", [0] * 4)
+        packed = dq.pack_conv(
+            w, stride=way.get("strides", (1, 1)), padding=list(zip(pads[:2], pads[2:], strict=True)),
+            dilation=way.get("dilations", (1, 1)),
+        )  # fmt: skip
+        assert np.array_equal(y, dq.conv(x, packed))
+
+
 @pytest.mark.parametrize(
     ("shape", "options"),
     [
