@@ -56,8 +56,10 @@ def where(o, size, out_size, scale, how):
         return o / scale
     if how == PYTORCH and length == 1:
         return 0.0
-    place = (o + 0.5) / scale - 0.5
-    return place + size / 2.0 * (1.0 - out_size / length) if how == SYMMETRIC else place
+    place = (o + 0.5) / scale
+    if how == SYMMETRIC:  # in ONNX's order: a place that is a little below a pixel has another floor
+        place = size / 2.0 * (1.0 - out_size / length) + place
+    return place - 0.5
 
 
 @kernel

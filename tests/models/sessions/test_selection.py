@@ -154,6 +154,11 @@ def test_images_of_another_size_by_their_pixels(how, rounding):
         feeds = {"x": floats(*shape), "sizes": np.array([*shape[:2], *size])}
         assert same(session.run(None, feeds)[0], in_reference(model, feeds)[0])
     assert plans(session) <= 3
+    for factors in ((0.5, 3.0), (0.7, 1.5), (2.3, 0.3)):  # of many places the floor depends on how they are rounded
+        scales = np.array([1, 1, *factors], np.float32)
+        model = parsed("float[n, c, h, w] x", "float y", f"y = Resize <{given}> (x, , scales)", scales=scales)
+        x = {"x": floats(1, 2, 5, 6)}
+        assert same(InferenceSession(model).run(None, x)[0], in_reference(model, x)[0])
 
 
 def test_what_resize_leaves_to_python_and_refuses():
