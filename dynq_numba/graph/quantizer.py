@@ -134,7 +134,8 @@ class _Quantizer:
     def look_at_data(self, layers: Sequence[tuple[LayerKind, Found]], rules: Sequence[Rule]) -> None:
         """Tell linears what their x is like, where there are data; those of one x that are smoothed, common factors."""
         wanting = [(found, rule.scheme) for (kind, found), rule in zip(layers, rules, strict=True)
-                   if rule.scheme.bits != FLOAT and isinstance(kind, Linear)]  # fmt: skip
+                   if rule.scheme.bits != FLOAT and isinstance(kind, Linear)
+                   and not found.node.attributes.get_int("transA", 0)]  # fmt: skip
         if self.observe is None:
             needing = next(((found, scheme) for found, scheme in wanting if scheme.needs_data), None)
             if needing is None:

@@ -56,11 +56,15 @@ class Observations:
         graph.outputs.extend(values[name] for name in wanted if name not in known)
         session = InferenceSession(model)
         taken = [name for name in names if name in inputs]
-        for feeds in self.feeds:
-            results = dict(zip(wanted, session.run(wanted, feeds), strict=True)) if wanted else {}
-            results |= {name: np.asarray(feeds[name]) for name in taken if name in feeds}
-            for name, array in results.items():
+        asked = wanted or [session.get_outputs()[0].name]  # a run says what is wrong with feeds
+        for i, feeds in enumerate(self.feeds, 1):
+            results = dict(zip(asked, session.run(asked, feeds), strict=True))
+            values_of = {name: results[name] for name in wanted}
+            values_of |= {name: np.asarray(feeds[name]) for name in taken if name in feeds}
+            for name, array in values_of.items():
                 if array.dtype == np.float32 and array.ndim and array.size:
+                    if not np.isfinite(array).all():
+                        raise ValueError(f"data must give finite values; {name} has NaN or infinite ones in run {i}")
                     self._add(name, array.reshape(-1, array.shape[-1]))
 
     def _add(self, name: str, rows: np.ndarray) -> None:

@@ -141,7 +141,7 @@ def treated(found: Found, x: ir.Value, weight: np.ndarray, scheme: Scheme) -> Tr
     if maker is not None and maker.graph is None:
         raise Unfit("Gemm transposes x: it is not rotated, smoothed or split")
     if scheme.needs_data and observed is None:
-        raise Unfit("its x could not be observed: it is computed in a branch or a loop")
+        raise Unfit("its x could not be observed: it is computed in a branch or a loop, or the data have no rows of it")
     amax = None if observed is None else observed.amax
     made.gram = None if observed is None else observed.gram
     if scheme.smooth is not None:

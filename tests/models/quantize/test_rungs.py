@@ -132,6 +132,34 @@ def test_what_is_wrong_is_named(rule, message):
         quantize(source(), recipe={"rule": [rule]})
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("form", ["smooth", "gptq", "outliers"])
+def test_data_that_are_not_finite_are_refused(form, value):
+    x = rows()
+    x[7, 3] = value
+    with pytest.raises(ValueError, match="data must give finite values; x has NaN or infinite ones in run 2"):
+        quantize(source(), recipe={"rule": [{form: 1}]} if form != "gptq" else {"rule": [{form: True}]},
+                 data=[{"x": rows()}, {"x": x}])  # fmt: skip
+
+
+@pytest.mark.parametrize("data,message", [
+    ({"z": rows()}, "input_feed must have x; got z"),
+    ({"x": rows().astype(np.float64)}, "x must be of type float32; got float64"),
+    ({"x": rows()[:, :5]}, r"x must have shape"),
+])  # fmt: skip
+def test_data_that_do_not_fit_are_refused_also_where_x_is_an_input(data, message):
+    with pytest.raises(ValueError, match=message):
+        quantize(source(), recipe={"rule": [{"smooth": True}]}, data=data)
+
+
+def test_a_gemm_that_transposes_x_is_quantized_beside_data():
+    weight = floats(64, 30, seed=2)
+    for rows_of in (9, 64):
+        turned = parsed("float[64, m] x", "float[m, 30] y", "y = Gemm <transA = 1> (x, w)", w=weight)
+        (entry,) = quantize(turned, data={"x": floats(64, rows_of)}).entries
+        assert entry.quantized and entry.error < 0.02
+
+
 def test_what_cannot_be_treated_says_why():
     weight = floats(50, 30, seed=2)
     odd = parsed("float[m, 50] x", "float[m, 30] y", "y = MatMul (x, w)", w=weight)
