@@ -137,7 +137,7 @@ def test_an_interrupt_ends_it_cleanly():
                           cwd=ROOT) as process:  # fmt: skip
         assert process.stdout.readline() == "on\n"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (130, "", "dynq: interrupted\n")
 
 

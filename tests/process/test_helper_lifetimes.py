@@ -50,7 +50,7 @@ from dynq_numba.runtime import threads as pool
 
 x, w = np.ones((128, 768), np.float32), dq.pack_linear(np.ones((512, 768), np.float32))
 want = dq.linear(x, w, threads=1)
-faulthandler.dump_traceback_later(60, exit=True)
+faulthandler.dump_traceback_later(200, exit=True)
 forks, inside = 0, []
 
 def fork(*_):
@@ -61,7 +61,7 @@ def fork(*_):
     inside.append(1)
     pid = os.fork()
     if pid == 0:
-        signal.alarm(30)
+        signal.alarm(100)
         os._exit(0 if np.array_equal(dq.linear(x, w, threads=3), want) else 3)
     assert os.waitpid(pid, 0)[1] == 0
     inside.pop()
@@ -131,7 +131,7 @@ class Last:
         say(linear(x, w, threads=threads).tobytes() == want)
 
 one_of_the_module, builtins.one_that_outlives_modules = Last(None), Last(3)
-faulthandler.dump_traceback_later(60, exit=True)
+faulthandler.dump_traceback_later(200, exit=True)
 """
 
 
