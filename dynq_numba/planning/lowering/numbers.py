@@ -139,7 +139,7 @@ def _slice(node: ir.Node, given: list) -> np.ndarray | None:
 def _cast(node: ir.Node, given: list) -> np.ndarray | None:
     to = dtype_of(node.attributes.get_int("to", 0))
     if to.kind == "b":
-        return np.frompyfunc(lambda n: 1 - is_same(n, 0), 1, 1)(given[0]) if given[0].size else given[0]
+        return np.asarray(np.frompyfunc(lambda n: 1 - is_same(n, 0), 1, 1)(given[0]), object)
     return given[0] if to.kind in "iu" and to.itemsize >= 4 else None
 
 

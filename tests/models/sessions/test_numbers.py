@@ -67,3 +67,8 @@ def test_many_numbers_are_looked_at_by_python():
     feeds = {"x": floats(6), "s": numbers(2, 3, *range(100))}
     assert same(session.run(None, feeds)[0], feeds["x"].reshape(2, 3))
     assert sum(step.kind == "python" for step in session.report()) == 1
+
+
+def test_a_number_without_axes_is_a_truth():
+    body = "n = Size (x)\np = Cast <to = 9> (n)\nq = Not (p)\nk = Cast <to = 7> (q)\ny = Add (k, n)"
+    check(parsed("float[n] x", "bool p, int64 y", body), *({"x": floats(n)} for n in (3, 5, 0, 1)))
