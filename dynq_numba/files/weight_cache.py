@@ -100,7 +100,8 @@ class WeightCache:
         """The room in a file that is whole and ours; None where there is none."""
         path = self.folder / f"{name}.weights"
         try:
-            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            # a pipe of that name must not be waited for
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return None
         try:

@@ -131,6 +131,16 @@ def test_a_link_is_not_followed(tmp_path):
         cache.room(b"key", COUNT, fill)
 
 
+def test_a_pipe_is_not_waited_for(tmp_path):
+    cache = WeightCache(tmp_path)
+    cache.room(b"key", COUNT, fill)
+    (path,) = tmp_path.iterdir()
+    path.unlink()
+    os.mkfifo(path)
+    assert (cache.room(b"key", COUNT, fill) == np.arange(COUNT) % 251).all()
+    assert path.is_file()
+
+
 def test_without_a_place_weights_are_packed_in_memory(artifact):
     want = run(artifact)
     with pytest.warns(RuntimeWarning, match="the weight cache /proc/none is not used"):
