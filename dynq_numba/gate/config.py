@@ -22,6 +22,7 @@ All mistakes in a file are found at once, and each is named with its line.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -136,7 +137,7 @@ def _must(what: str, good: Callable[[Any], bool]) -> Callable[[Any], Any]:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _whole(value: Any) -> bool:
@@ -294,6 +295,7 @@ def _misfits(bound: str, found: Mapping[str, Any], data: Mapping[str, Any]) -> l
         "by_group has each group as a slice already" if fair == "by_group" and "slice" in found else None,
         f"metric {metric!r} is a user's: greater-is-better must say true or false" if own and not told else None,
         "greater-is-better is for metrics of users" if told and not own else None,
+        "max-flips-per-group has each group as a slice already" if per_group and "slice" in found else None,
         "k is for recall@k" if "k" in found and metric != "recall@k" else None,
         "[data] must have path" if rows and "path" not in data else None,
         "[data] must have label" if rows and labelled and "label" not in data else None,

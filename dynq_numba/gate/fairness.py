@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments.extras import load
-from .metrics import Metric, Options, decisions, is_positive, taken
+from .metrics import Metric, Options, checked, is_positive, selected, taken
 
 Spread = Callable[[np.ndarray], np.ndarray]
 
@@ -51,6 +51,8 @@ RATES: dict[str, tuple[tuple[tuple[int, int], ...], str]] = {
     )
     for kind in ("difference", "ratio")
 }  # fmt: skip
+#: What the group of rows without a value is called.
+MISSING = "(missing)"
 NAMES = ("by_group", *SPREADS, *RATES)
 
 
@@ -67,12 +69,16 @@ class Groups:
     Parameters
     ----------
     labels : sequence
-        A value for each row.
+        A value for each row. Rows without one (None, NaN) are a group, too.
     """
 
     def __init__(self, labels: Sequence[Any] | np.ndarray) -> None:
-        self.labels = np.asarray(labels)
-        self.names, self.index = np.unique(self.labels, return_inverse=True)
+        given = np.asarray(labels)
+        missing = np.array([each is None or each != each for each in given.tolist()], bool)
+        names, index = np.unique(given[~missing], return_inverse=True)
+        self.names = [*names.tolist(), *([MISSING] if missing.any() else [])]
+        self.index = np.full(len(given), len(names))
+        self.index[~missing] = index
         self.rows = [np.flatnonzero(self.index == i) for i in range(len(self.names))]
 
 
@@ -80,7 +86,7 @@ def rate_figures(
     name: str, truth: Any, predictions: Any, groups: Groups, options: Options
 ) -> Callable[[np.ndarray], np.ndarray]:
     """counts -> figures of a fairness measure of rates."""
-    of, said = is_positive(truth, options), is_positive(decisions(predictions, options), options)
+    of, said = is_positive(checked(truth, options), options), selected(predictions, options)
     columns = np.stack([said, np.ones(len(of)), said & of, of, said & ~of, ~of], -1).astype(np.float64)
     member = groups.index[:, None] == np.arange(len(groups.names))
     state = (member[:, :, None] * columns[:, None, :]).reshape(len(of), -1)
@@ -114,8 +120,8 @@ def fairlearn_figure(
     """The figure as fairlearn computes it."""
     library = load("fairlearn.metrics", "gate", f"fairness = {name!r}")
     if name in RATES:
-        of, said = is_positive(truth, options), is_positive(decisions(predictions, options), options)
-        return float(getattr(library, name)(of, said, sensitive_features=groups.labels))
+        of, said = is_positive(checked(truth, options), options), selected(predictions, options)
+        return float(getattr(library, name)(of, said, sensitive_features=groups.index))
     assert metric is not None
 
     def of_rows(_: Any, rows: Any) -> float:
@@ -123,6 +129,6 @@ def fairlearn_figure(
         state = metric.prepare(taken(truth, rows), taken(predictions, rows), options)
         return float(metric.figures(state, np.ones((1, len(rows))))[0])
 
-    rows = np.arange(len(groups.labels))
-    frame = library.MetricFrame(metrics=of_rows, y_true=rows, y_pred=rows, sensitive_features=groups.labels)
+    rows = np.arange(len(groups.index))
+    frame = library.MetricFrame(metrics=of_rows, y_true=rows, y_pred=rows, sensitive_features=groups.index)
     return float(getattr(frame, name)())

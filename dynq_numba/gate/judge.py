@@ -144,7 +144,7 @@ def _places(config: Config, goal: Goal, rows: Rows) -> list[tuple[str, np.ndarra
     assert rows.columns is not None
     groups = fairness.Groups(rows.columns[column])
     _check_groups(config, column, groups)
-    places = {name: np.flatnonzero(groups.index == i) for i, name in enumerate(groups.names.tolist())}
+    places = {name: np.flatnonzero(groups.index == i) for i, name in enumerate(groups.names)}
     for value in goal.values:
         if value not in places:
             some = ", ".join(map(str, places))
@@ -181,11 +181,10 @@ def _metric(config: Config, goal: Goal) -> metrics.Metric | None:
 def _flips(
     config: Config, where: str, rows: Rows, index: np.ndarray, options: metrics.Options, looks: int
 ) -> Look:
-    sides = (metrics.taken(each, index) for each in (rows.reference, rows.candidate))
-    before, after = (metrics.decisions(each, options) for each in sides)
-    flipped, count = int((before != after).sum()), len(index)
-    interval = bootstrap.share(flipped, count, config.confidence, looks)
-    return Look(where, count, flipped / count, interval=interval)
+    before, after = (metrics.taken(each, index) for each in (rows.reference, rows.candidate))
+    flips, count = int(metrics.flipped(before, after, options).sum()), len(index)
+    interval = bootstrap.share(flips, count, config.confidence, looks)
+    return Look(where, count, flips / count, interval=interval)
 
 
 def _look(

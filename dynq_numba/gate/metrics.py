@@ -89,6 +89,34 @@ def decisions(predictions: Any, options: Options) -> np.ndarray:
     return found
 
 
+def undecided(predictions: Any) -> np.ndarray:
+    """Rows with a NaN: nothing is decided there, so they are wrong, and no group is selected by them."""
+    found = np.asarray(predictions)
+    return np.isnan(found).reshape(len(found), -1).any(1) if found.dtype.kind == "f" else np.zeros(len(found), bool)
+
+
+def selected(predictions: Any, options: Options) -> np.ndarray:
+    """For which rows the positive label is decided."""
+    return is_positive(decisions(predictions, options), options) & ~undecided(predictions)
+
+
+def flipped(before: Any, after: Any, options: Options) -> np.ndarray:
+    """For which rows the two decide otherwise; that one decides and the other does not is a flip."""
+    none, others = undecided(before), undecided(after)
+    return np.where(none | others, none != others, decisions(before, options) != decisions(after, options))
+
+
+def checked(truth: Any, options: Options) -> np.ndarray:
+    """Labels, none of them missing or unknown: a row that no model can have right would hide what it costs."""
+    labels = np.asarray(truth)
+    values = labels.tolist() if labels.ndim == 1 else []
+    if missing := sum(each is None or each != each for each in values):
+        raise MetricError(f"{missing} of {len(values)} labels are missing")
+    if options.classes and (unknown := sum(each not in options.classes for each in values)):
+        raise MetricError(f"{unknown} of {len(values)} labels are none of data.classes {list(options.classes)}")
+    return labels
+
+
 def scores(predictions: Any, options: Options) -> np.ndarray:
     """The score of the positive class for each row."""
     found = np.asarray(predictions) if not _ragged(predictions) else None
@@ -136,7 +164,8 @@ def _hits(truth: Any, predictions: Any, options: Options) -> Any:
         raise MetricError("labels are text and decisions are numbers: data.classes must name them in order")
     if labels.dtype.kind in "iubf" and decided.dtype.kind in "OUS":
         raise MetricError("labels are numbers and decisions are names: data.classes must have the labels")
-    return (labels == decided).astype(np.float64), np.ones(len(labels))
+    checked(labels, options)
+    return ((labels == decided) & ~undecided(predictions)).astype(np.float64), np.ones(len(labels))
 
 
 def _f1(truth: Any, predictions: Any, options: Options) -> np.ndarray:
@@ -144,10 +173,13 @@ def _f1(truth: Any, predictions: Any, options: Options) -> np.ndarray:
     labels, decided = np.asarray(truth), decisions(predictions, options)
     _hits(truth, predictions, options)
     names = options.classes or tuple(sorted({*labels.tolist(), *decided.tolist()}))
+    if not options.classes and np.ndim(predictions) == 2 and np.shape(predictions)[1] > 2:
+        names = tuple(range(np.shape(predictions)[1]))  # both models and all slices have the same ones
     if len(names) <= 2:
         of, said = is_positive(labels, options)[:, None], is_positive(decided, options)[:, None]
     else:
         of, said = (each[:, None] == np.asarray(names) for each in (labels, decided))
+    said = said & ~undecided(predictions)[:, None]
     return np.stack([of & said, said, of], -1).astype(np.float64)
 
 
@@ -158,15 +190,19 @@ def _f1_figures(state: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return each.mean(1)
 
 
-def _auc(truth: Any, predictions: Any, options: Options) -> tuple[np.ndarray, ...]:
-    given, positive = scores(predictions, options), is_positive(truth, options)
+def _auc(truth: Any, predictions: Any, options: Options) -> tuple[np.ndarray, ...] | None:
+    given, positive = scores(predictions, options), is_positive(checked(truth, options), options)
+    if np.isnan(given).any():
+        return None
     order = np.argsort(given, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(given[order]) != 0])
     return order, starts, positive[order].astype(np.float64)
 
 
-def _auc_figures(state: tuple[np.ndarray, ...], counts: np.ndarray) -> np.ndarray:
-    """Mann and Whitney: the part of pairs in the right order, ties half."""
+def _auc_figures(state: tuple[np.ndarray, ...] | None, counts: np.ndarray) -> np.ndarray:
+    """Mann and Whitney: the part of pairs in the right order, ties half. NaN has no place in an order."""
+    if state is None:
+        return np.full(len(counts), np.nan)
     order, starts, positive = state
     ordered = counts[:, order]
     above = np.add.reduceat(ordered * positive, starts, axis=1)
@@ -213,6 +249,8 @@ def _ranks(truth: Any, predictions: Any, options: Options) -> Any:
         found = _numbers(rows, what)
         if found.shape[1] != 1:
             raise MetricError(f"spearman takes one number a row; {what} have {found.shape[1]}")
+        if np.isnan(found).any():
+            return None
         order = np.argsort(found[:, 0], kind="stable")
         starts = np.flatnonzero(np.r_[True, np.diff(found[order, 0]) != 0])
         sides.append((order, starts, np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(order)]))))
@@ -221,6 +259,8 @@ def _ranks(truth: Any, predictions: Any, options: Options) -> Any:
 
 def _spearman_figures(state: Any, counts: np.ndarray) -> np.ndarray:
     """Pearson's correlation of the ranks that rows have in a resample; ties have the mean of theirs."""
+    if state is None:
+        return np.full(len(counts), np.nan)
     ranks = []
     for order, starts, group in state:
         inside = np.add.reduceat(counts[:, order], starts, axis=1)
@@ -263,6 +303,8 @@ def _surprise(truth: Any, predictions: Any, options: Options) -> Any:
             raise MetricError(f"perplexity takes logits [..., words] and integer labels [...]; got {shapes}")
         logits, wanted = logits.reshape(-1, logits.shape[-1]), wanted.ravel()
         logits, wanted = logits[wanted >= 0], wanted[wanted >= 0]
+        if (wanted >= logits.shape[-1]).any():
+            raise MetricError(f"perplexity takes labels below {logits.shape[-1]}, the words; got {wanted.max()}")
         top = logits.max(-1, initial=-np.inf)
         norm = top + np.log(np.exp(logits - top[:, None]).sum(-1))
         total[i], number[i] = (norm - logits[np.arange(len(wanted)), wanted]).sum(), len(wanted)
@@ -279,7 +321,8 @@ def _recall(truth: Any, predictions: Any, options: Options) -> Any:
     if wanted.dtype.kind not in "iu" or wanted.ndim != 1 or not ((0 <= wanted) & (wanted < found.shape[1])).all():
         raise MetricError(f"recall@k takes labels from 0 to {found.shape[1] - 1}, or those of data.classes")
     own = np.take_along_axis(found, wanted[:, None], 1)
-    return ((found >= own).sum(1) <= options.k).astype(np.float64), np.ones(len(found))
+    hits = ((found >= own).sum(1) <= options.k) & ~undecided(predictions)
+    return hits.astype(np.float64), np.ones(len(found))
 
 
 def _exp_ratio(state: Any, counts: np.ndarray) -> np.ndarray:

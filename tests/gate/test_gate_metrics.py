@@ -5,7 +5,7 @@ import oracle_words
 import pytest
 
 from dynq_numba.gate import fairness
-from dynq_numba.gate.metrics import METRICS, MetricError, Options, decisions, users
+from dynq_numba.gate.metrics import METRICS, MetricError, Options, decisions, flipped, users
 
 pytestmark = pytest.mark.extra("gate")
 ROWS = 200
@@ -156,6 +156,10 @@ WRONG = [
     ("cosine", [np.zeros(2)] * 4, [np.zeros(3)] * 4, Options(), "rows of the same length; row 0 has 2 and 3"),
     ("wer", [1] * 4, ["a"] * 4, Options(), "wer takes texts"),
     ("perplexity", [np.zeros(2, int)] * 4, [np.zeros((3, 5))] * 4, Options(), "perplexity takes logits"),
+    ("perplexity", [np.array([1, 5])] * 4, [np.zeros((2, 5))] * 4, Options(), "labels below 5, the words; got 5"),
+    ("accuracy", ["a", "b"] * 2, np.zeros((4, 2)), Options(classes=("a", "B")), "2 of 4 labels are none of"),
+    ("auc", [0, 1, 2, 2], np.zeros(4), Options(classes=(0, 1)), "2 of 4 labels are none of"),
+    ("accuracy", [0, 1, np.nan, 1], np.zeros((4, 2)), Options(), "1 of 4 labels are missing"),
     ("recall@k", [0, 1, 2, 9], np.zeros((4, 3)), Options(), "labels from 0 to 2"),
 ]
 
@@ -169,3 +173,41 @@ def test_labels_and_predictions_that_a_metric_does_not_take(name, truth, predict
 def test_a_score_on_the_cut_is_a_yes():
     assert decisions(np.array([0.2, 0.5]), Options()).tolist() == [0, 1]
     assert decisions(np.array([[0.2], [0.5]]), Options(cut=0.6)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("name, figure", [("accuracy", 4 / 8), ("f1", 2 / (1 + 3)), ("recall@k", 4 / 8)])
+def test_a_row_of_nan_is_decided_wrong(name, figure):
+    scores = np.array([[1, 0], [0, 1], [np.nan, 0], [0, np.nan]])[[0, 2, 0, 2, 1, 3, 3, 3]]
+    scores[-1] = 1, 0
+    truth = np.array([0, 0, 0, 0, 1, 1, 1, 0])
+    state = METRICS[name].prepare(truth, scores, Options(positive=1, k=1))
+    # right: rows 0, 2, 4, 7 of 8; of the positive class one of three, and nothing said wrongly
+    assert METRICS[name].figures(state, np.ones((1, 8))) == pytest.approx(figure, abs=1e-15)
+
+
+@pytest.mark.parametrize("name", ["auc", "spearman"])
+def test_an_order_with_nan_is_not_defined(name):
+    state = METRICS[name].prepare(np.array([0, 1, 0, 1]), np.array([0.1, np.nan, 0.2, 0.3]), Options())
+    assert np.isnan(METRICS[name].figures(state, np.ones((3, 4)))).all()
+
+
+def test_nan_is_a_flip_where_one_model_alone_has_it():
+    before, after = (np.array(each) for each in ([[1, 0], [1, 0], [np.nan, 0], [1, 0]],
+                                                 [[1, 0], [np.nan, 0], [np.nan, 0], [0, 1]]))  # fmt: skip
+    assert flipped(before, after, Options()).tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_rows_without_a_group_are_a_group(missing):
+    kind = object if missing is None else float
+    groups = fairness.Groups(np.array([2, missing, 1, 2, missing], kind))
+    assert groups.names == [1, 2, "(missing)"] and groups.index.tolist() == [1, 2, 0, 1, 2]
+    given = np.array([1, 0, 1, 0, 0]), np.array([1, 1, 1, 0, 1]), groups, Options()
+    # selected in the groups: 1 of 1, 1 of 2, 2 of 2
+    assert fairness.fairlearn_figure("demographic_parity_difference", None, *given) == 0.5
+
+
+def test_f1_is_about_the_same_classes_whichever_of_them_a_model_decides_for():
+    truth = np.array([0, 1, 1, 0])
+    few = METRICS["f1"].prepare(truth, np.eye(3)[truth], Options())
+    assert METRICS["f1"].figures(few, np.ones((1, 4))) == pytest.approx(2 / 3, abs=1e-15)
