@@ -53,7 +53,9 @@ def choose(table: Table, budget: Budget, baseline: int) -> np.ndarray | None:
         """Whether a mix is too large, and its cost."""
         sums = table.sums(choice)
         limits = budget.loss, budget.bytes, budget.work
-        beyond = sum(max(0.0, found / limit - 1) for found, limit in zip(sums, limits, strict=True) if limit < np.inf)
+        over = [(found - limit) / (limit if limit > 0 else 1.0)
+                for found, limit in zip(sums, limits, strict=True) if limit < np.inf]  # fmt: skip
+        beyond = sum(max(0.0, each) for each in over)
         cost = sums[0] if budget.loss == np.inf else sums[1] / whole[0] + sums[2] / whole[1]
         return beyond > 1e-12, beyond if beyond > 1e-12 else cost
 

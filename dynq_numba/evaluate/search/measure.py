@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +53,10 @@ class Bench:
     ) -> None:
         self.model, self.batches, self.metric = model, list(batches), metric
         self.threads, self.folder = threads, folder
+        columns = set(batches[0].columns)
+        other = sorted({name for batch in batches for name in columns ^ set(batch.columns)})
+        if metric is not None and other:
+            raise ValueError(f"data must have the same columns in all runs; {', '.join(other)} is in some of them only")
         self.observations = Observations([batch.feeds for batch in self.batches])
         session = InferenceSession(model, threads=threads)
         self.names = [each.name for each in session.get_outputs()]
@@ -90,7 +94,10 @@ class Bench:
         columns = {
             name: _joined([self.batches[i].columns[name] for i in places]) for name in self.batches[0].columns
         }
-        return float(self.metric(outputs, columns))
+        found = float(self.metric(outputs, columns))
+        if not np.isfinite(found):
+            raise ValueError(f"metric must give a finite number; got {found} for {len(places)} batches")
+        return found
 
 
 def _joined(parts: Sequence[Any]) -> np.ndarray:
@@ -111,6 +118,16 @@ def timed(session: InferenceSession, batch: Batch) -> float:
         session.run(None, batch.feeds)
         times.append(time.perf_counter() - begun)
     return float(np.median(times[WARM:]) * 1e3)
+
+
+def times(model: Any, feeds: Mapping[str, Any], names: Collection[str], threads: int | None) -> dict[str, float]:
+    """Microseconds of nodes of these names; where a step has several of them, each has an equal part of its time."""
+    found: dict[str, float] = {}
+    for step in InferenceSession(model, threads=threads).report(times=feeds):
+        own = [node for node in step.nodes if node in names]
+        for node in own:
+            found[node] = found.get(node, 0.0) + (step.us or 0.0) / len(own)
+    return found
 
 
 def metric_of(name: str) -> Metric:

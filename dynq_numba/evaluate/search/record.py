@@ -27,7 +27,7 @@ class SearchRecord:
     receipts : dict
         By rung what its receipt says of each weight: error and bytes.
     looks : dict
-        By layer the loss of the model where only this layer is int8.
+        By node and weight, as in `receipts`, the loss of the model where only this layer is int8.
     points : list of dict
         Each measured mix: choice, batches, loss, degradation, bytes, ms, predicted loss.
     chosen : dict
@@ -59,14 +59,7 @@ class SearchRecord:
 
     def write(self, path: Path) -> None:
         """Whole or not at all."""
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(self.to_json())
-                file.close()
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        write_text(path, self.to_json())
 
     def pareto(self) -> list[dict[str, Any]]:
         """Points on all data that no other one beats in degradation, bytes and time at once, by bytes."""
@@ -116,8 +109,9 @@ class SearchRecord:
             head.append(f"the model loses {unit['sensitivity']:.3g} for a squared relative error of 1 here")
         if unit.get("float_us") is not None:
             head.append(f"on this machine float32 takes {unit['float_us']:.0f} us, int8 {unit['int8_us']:.0f} us")
-        total = sum(each["rungs"][self.chosen[each["name"]]]["loss"] for each in self.units) if self.chosen else 0.0
-        if chosen and total:
+        losses = (each["rungs"][self.chosen[each["name"]]]["loss"] for each in self.units if self.chosen)
+        total = sum(each or 0.0 for each in losses)
+        if chosen and total and unit["rungs"][chosen]["loss"] is not None:
             head.append(f"{unit['rungs'][chosen]['loss'] / total:.0%} of the predicted loss of the whole recipe")
         table = _lines(("rung", "own error", "loss of the model", "bytes", "work", ""), rows)
         return "\n".join([*head, "", table])
@@ -129,6 +123,19 @@ _HEAD = ("mix", "degradation", "1 - cosine", "MB", "ms", "Pareto", "")
 def _lines(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (head, *rows))
+
+
+def write_text(path: Path, text: str) -> None:
+    """A file, whole or not at all, which others may read."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(text.encode())
+            file.flush()
+            Path(file.name).chmod(0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
 
 
 def read_record(path: Path) -> SearchRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import time
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -11,16 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from ... import __version__
 from ...arguments import checks
 from ...graph.canonical import canonical
-from ...onnx import InferenceSession, files
+from ...graph.names import nodes
+from ...onnx import InferenceSession, files, quantize
 from ..batches import Batch
 from ..comparing import compare
 from ..data import Data, Source, read_data
 from .choose import Budget, Table, choose
 from .layers import Unit, as_toml, recipe_of, units_of
-from .measure import Bench, Metric, metric_of
-from .record import SearchRecord, read_record
+from .measure import Bench, Metric, metric_of, times
+from .record import SearchRecord, read_record, write_text
 from .rungs import FLOAT, INT8, RUNGS
 
 #: Called with what is done, how much there is, and what comes next.
@@ -116,7 +119,8 @@ def search(
         raise ValueError(f"data must have rows; {found.description} has none")
     named = metric if isinstance(metric, str) else getattr(metric, "__qualname__", None)
     key = {
-        "model": files.digest(model), "data": _digest(batches), "metric": named, "seed": seed, "batch": batch,
+        "model": files.digest(files.read(model)), "data": _digest(batches), "metric": named, "seed": seed,
+        "batch": batch, "metric source": _source(function), "version": __version__,
         "rungs": {name: list(map(repr, rung)) for name, rung in RUNGS.items()},
     }  # fmt: skip
     state = None if path is None else path.with_name(f"{path.name}.search.json")
@@ -124,7 +128,9 @@ def search(
     if state is not None and resume and state.exists():
         before = read_record(state)
         record = before if before.key == key else record
-    record.limits = limits | {"only_if_faster": only_if_faster}
+    asked = limits | {"only_if_faster": only_if_faster}
+    if record.limits != asked:  # what was chosen before was for others
+        record.limits, record.chosen, record.result, record.recipe = asked, {}, {}, ""
     bench = Bench(model, batches, function, threads, "" if path is None else str(path.parent))
     run = _Search(bench, record, state, found, seed, progress)
     run.tables()
@@ -132,7 +138,7 @@ def search(
         run.compare_times()
     run.mixes(max_degradation, max_size, max_latency)
     if path is not None and record.recipe:
-        path.write_text(record.recipe, "utf-8")
+        write_text(path, record.recipe)
     return record
 
 
@@ -141,8 +147,17 @@ def _digest(batches: list[Batch]) -> str:
     for batch in batches:
         for name, array in sorted({**batch.feeds, **batch.columns}.items()):
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes() if array.dtype != object else repr(array).encode())
+            plain = array.dtype != object
+            digest.update(np.ascontiguousarray(array).tobytes() if plain else repr(array.tolist()).encode())
     return digest.hexdigest()
+
+
+def _source(function: Metric | None) -> str:
+    """A digest of a metric's text, where there is one: with another one, what was measured counts no more."""
+    try:
+        return "" if function is None else hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
+    except (OSError, TypeError):
+        return ""
 
 
 class _Search:
@@ -192,31 +207,30 @@ class _Search:
             receipt = self.bench.quantized({"attention": 32})
             feeds = [self.bench.batches[i].feeds for i in self.subset]
             found = compare(self.bench.model, receipt.model, feeds, layers=["only_quantized"])
-            record.looks = {
-                weight: max(each.loss_alone or 0.0, _NOTHING) for each in found.layers for weight in each.weights
-            }
-            together = {weight: each.weights for each in found.layers for weight in each.weights}
-            for weight, others in together.items():
-                errors = [self.error(INT8, other) ** 2 for other in others]
-                record.looks[weight] *= self.error(INT8, weight) ** 2 / (sum(errors) or 1.0)
+            whole = [pair for unit in self.units for pair in unit.weights]
+            for each in found.layers:
+                own = {f"{node}|{weight}": self.error(INT8, node, weight) ** 2 for node, weight in whole
+                       if weight in each.weights and (not node or f", {node}, " in f", {each.layer}, ")}  # fmt: skip
+                for key, error in own.items():  # those that are looked at together have parts of what it costs
+                    part = error / (sum(own.values()) or 1.0)
+                    record.looks[key] = max(each.loss_alone or 0.0, _NOTHING) * part
         record.units = list(map(self.row, self.units))
 
-    def error(self, rung: str, weight: str) -> float:
-        found = [each["error"] for key, each in self.record.receipts[rung].items() if key.split("|", 1)[1] == weight]
-        return max((error for error in found if error is not None), default=0.0)
+    def error(self, rung: str, node: str, weight: str) -> float:
+        return float(self.record.receipts[rung][f"{node}|{weight}"]["error"] or 0.0)
 
     def row(self, unit: Unit) -> dict[str, Any]:
         """Of the record: what each rung comes to."""
         receipts, rungs = self.record.receipts, {}
         slopes = {}
         for node, weight in unit.weights:
-            error = receipts[INT8][f"{node}|{weight}"]["error"] or 0.0
-            slopes[weight] = self.record.looks.get(weight, _NOTHING) / max(error**2, _NOTHING)
+            key, error = f"{node}|{weight}", self.error(INT8, node, weight)
+            slopes[key] = self.record.looks.get(key, _NOTHING) / max(error**2, _NOTHING)
         for name in self.names:
-            entries = [(weight, receipts[name][f"{node}|{weight}"]) for node, weight in unit.weights]
+            entries = [(key, receipts[name][key]) for key in slopes]
             why = next((each["why"] for _, each in entries if each["why"]), "") if name != FLOAT else ""
-            errors = [(weight, 0.0 if name == FLOAT else each["error"] or 0.0) for weight, each in entries]
-            losses = [slopes[weight] * error**2 for weight, error in errors]
+            errors = [(key, 0.0 if name == FLOAT else each["error"] or 0.0) for key, each in entries]
+            losses = [slopes[key] * error**2 for key, error in errors]
             rungs[name] = {
                 "error": None if name == FLOAT or why else max(error for _, error in errors),
                 "loss": None if why else sum(losses), "bytes": sum(each["bytes"] for _, each in entries),
@@ -230,15 +244,19 @@ class _Search:
     def compare_times(self) -> None:
         """Leave in float32 what int8 does not make faster here."""
         self.say("times of float32 and of int8")
-        feeds, times = self.bench.batches[0].feeds, []
-        for model in (self.bench.model, self.bench.quantized({}).model):
-            session = InferenceSession(model, threads=self.bench.threads)
-            steps = session.report(times=feeds)
-            times.append({node: (step.us or 0.0) / len(step.nodes) for step in steps for node in step.nodes})
-        for row, unit in zip(self.record.units, self.units, strict=True):
-            own = [sum(each.get(node or weight, 0.0) for node, weight in unit.weights) for each in times]
+        model = files.read(self.bench.model)
+        for i, node in enumerate(nodes(model)):  # by its name a node is known in both
+            node.name = node.name or f"dynq.{i}"
+        units = units_of(canonical(model.clone(), "model")[0])
+        names = {node for unit in units for node, _ in unit.weights}
+        found = [times(each, self.bench.batches[0].feeds, names, self.bench.threads)
+                 for each in (model, quantize(model).model)]  # fmt: skip
+        for row, unit, called in zip(self.record.units, self.units, units, strict=True):
+            own = [sum(each.get(node, 0.0) for node, _ in called.weights) for each in found]
+            if not all(own):  # too fast for the clock, or in a branch that was not taken
+                continue
             row["float_us"], row["int8_us"] = own
-            if own[0] and own[1] and own[1] >= own[0]:
+            if own[1] >= own[0]:
                 reason = f"float32 is faster here: {own[0]:.0f} us, int8 {own[1]:.0f} us"
                 self.reasons[unit.name] = reason
                 for name, rung in row["rungs"].items():
@@ -288,6 +306,8 @@ class _Search:
                 loss_limit *= min(0.75, 0.95 * degradation / point["degradation"])
             elif degradation is not None and point["degradation"] < 0.8 * degradation:
                 loss_limit *= min(2.0, 0.95 * degradation / max(point["degradation"], _NOTHING))
+            elif degradation is None and latency is not None and point["ms"] < 0.8 * latency:
+                work *= min(2.0, 0.95 * latency / point["ms"])
             else:
                 break
         self.finish(best)
