@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
-from .base import Answer, Command, apart, arrays_of, fraction, hints, progress_of
+from .base import Answer, Command, apart, fraction, hints, progress_of
 from .reports import check_report, report_option, write_report
 
 #: As dynq_numba/graph/formats has them, which is imported when it is needed.
@@ -25,7 +26,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exclude", action="append", metavar="REGEX", help="no layer that matches; repeatable")
     parser.add_argument("--conv", action="store_true", help="quantize convolutions, too")
     parser.add_argument("--format", default="dynq", choices=_FORMATS, help="how layers are written (default dynq)")
-    parser.add_argument("--data", metavar="NPZ", help="typical inputs, for rules with smooth, outliers or gptq")
+    parser.add_argument(
+        "--data", metavar="PATH", help="typical inputs, for smooth, outliers and gptq: .npz, .parquet, folder of .npy"
+    )
     parser.add_argument("--strict", action="store_true", help="fail where a weight, no Conv, stays in floats unasked")
     parser.add_argument("--require-coverage", type=fraction, metavar="95%", help="fail below this part of the bytes")
     parser.add_argument("--receipt", metavar="FILE", help="write the receipt there as JSON, too")
@@ -49,7 +52,7 @@ def _run(args: argparse.Namespace) -> Answer:
         source, out, recipe=args.recipe, bits=args.bits, granularity=args.granularity, group_size=args.group_size,
         x_bits=args.x_bits, include=args.include, exclude=args.exclude, conv=args.conv, format=args.format,
         strict=args.strict, require_coverage=args.require_coverage,
-        data=arrays_of(args.data, "--data") if args.data else None, progress=progress_of("layers", args.quiet),
+        data=_runs(args.data, source) if args.data else None, progress=progress_of("layers", args.quiet),
     )  # fmt: skip
     if args.receipt:
         Path(args.receipt).write_text(receipt.to_json() + "\n", "utf-8")
@@ -57,6 +60,17 @@ def _run(args: argparse.Namespace) -> Answer:
     recipe = Path(args.recipe).read_text("utf-8") if args.report and args.recipe else ""
     lines += write_report(args, receipt=json.loads(receipt.to_json()), recipe=recipe, title=out.name)
     return Answer(receipt.to_json(), "\n".join(lines))
+
+
+def _runs(path: str, model: Path) -> list[dict[str, Any]]:
+    """The inputs of a model among data, in the runs that `dynq search` makes of them."""
+    from ..evaluate.data import read_data
+    from ..evaluate.search import BATCH
+    from ..onnx import files
+    from ..onnx.feeds import argument
+
+    inputs = [argument(value) for value in files.read(model).graph.inputs if value.const_value is None]
+    return [batch.feeds for batch in read_data(path, inputs, batch=BATCH)]
 
 
 QUANTIZE = Command(

@@ -6,6 +6,6 @@
 """
 
 from .record import SearchRecord, read_record
-from .searching import search
+from .searching import BATCH, search
 
-__all__ = ["SearchRecord", "read_record", "search"]
+__all__ = ["BATCH", "SearchRecord", "read_record", "search"]

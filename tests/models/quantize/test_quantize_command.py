@@ -9,8 +9,10 @@ import stat
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 from onnx_models import parsed
 
+import dynq_numba as dq
 from dynq_numba.cli import main
 
 
@@ -30,6 +32,24 @@ def test_it_writes_beside_the_model_and_prints_the_receipt(path, capsys):
     assert [node.domain for node in made.graph.node] == ["dynq", "dynq"]
     assert all("compiling took" in line or " layers, " in line for line in err.splitlines()), err  # on a slow machine
     assert "int8_per_channel" in out and out.endswith(f"written to {path.with_name('model.int8.onnx')}\n")
+
+
+def test_data_are_what_search_takes_and_their_other_columns_are_passed_over(path, tmp_path):
+    rows = np.random.default_rng(1).standard_normal((40, 64)).astype(np.float32)
+    (tmp_path / "npy").mkdir()
+    np.save(tmp_path / "npy" / "x.npy", rows)
+    np.savez(tmp_path / "a.npz", x=rows, label=np.arange(40))
+    (tmp_path / "r.toml").write_text("[[rule]]\ngptq = true\nsmooth = true\n")
+    for name in ("npy", "a.npz"):
+        line = ["quantize", path, "--recipe", tmp_path / "r.toml", "--data", tmp_path / name, "-o", tmp_path / "o.onnx"]
+        assert main([*map(str, line), "--quiet"]) == 0
+        made = onnx.load(tmp_path / "o.onnx")
+        runs = [{"x": rows[i : i + 16]} for i in range(0, 40, 16)]
+        want = dq.onnx.quantize(str(path), recipe=str(tmp_path / "r.toml"), data=runs).model
+        theirs = {each.name: numpy_helper.to_array(each) for each in made.graph.initializer}
+        assert theirs.keys() == set(want.graph.initializers)
+        assert all(np.array_equal(theirs[each], value.const_value.numpy())
+                   for each, value in want.graph.initializers.items())  # fmt: skip
 
 
 def test_options_reach_the_quantizer(path, capsys):
