@@ -18,6 +18,9 @@ TO_NEAREST = {
     ("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil"),
 }  # fmt: skip
 
+#: Factors are less.
+MOST = 1 << 20
+
 
 def resize(trace: Trace, node: ir.Node) -> None:
     """Resize"""
@@ -34,12 +37,12 @@ def repeated(trace: Trace, node: ir.Node) -> None:
     how = said("coordinate_transformation_mode", "half_pixel"), said("nearest_mode", "round_prefer_floor")
     if said("mode", "nearest") != "nearest" or how not in TO_NEAREST:
         raise Unsupported(f"{said('mode', 'nearest')} by {', '.join(filter(None, how))}")
-    factors, axes = [1.0] * x.rank, attribute_ints(node, "axes", range(x.rank)) or []
+    factors, axes = [1.0] * x.rank, axes_of(attribute_ints(node, "axes", range(x.rank)) or [], x.rank)
     if len(axes) != scales.size:
         raise Unsupported("sizes, no factors")
     for axis, factor in zip(axes, scales.tolist(), strict=True):
         factors[axis] = factor
-    if any(factor < 1 or factor != int(factor) for factor in factors):
+    if not all(1 <= factor < MOST and factor == int(factor) for factor in factors):
         raise Unsupported("factors that are not whole")
     times = [int(factor) for factor in factors]
     out = trace.result(node.outputs[0], x.dtype, tuple(n * k for n, k in zip(x.shape, times, strict=True)))
@@ -64,7 +67,7 @@ def resized(trace: Trace, node: ir.Node) -> None:
         factors = trace.constant(node, 2).reshape(-1).tolist()
         expect(len(factors), len(axes), "scales and axes")
         for axis, factor in zip(axes, factors, strict=True):
-            if not 0 < factor < 1 << 20:
+            if not 0 < factor < MOST:
                 raise ValueError(f"scales must be positive and less than 2^20; got {factor}")
             exact = Fraction(factor)
             shape[axis] = x.shape[axis] * exact.numerator // exact.denominator

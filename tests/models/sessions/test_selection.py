@@ -170,3 +170,13 @@ def test_what_resize_leaves_to_python_and_refuses():
     assert [step.why for step in session.report() if step.kind == "python"] == ["other axes than the last two"]
     with pytest.raises(ValueError, match="scales must be positive"):
         InferenceSession(parsed("float[n, c, h, w] x", "float y", body, scales=batch)).run(None, feeds)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("factor", [np.inf, np.nan, 0, -2, 1 << 20])
+def test_factors_that_are_refused(mode, factor):
+    given = f'mode = "{mode}", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"'
+    scales = np.array([1, 1, 2, factor], np.float32)
+    model = parsed("float[n, c, h, w] x", "float y", f"y = Resize <{given}> (x, , scales)", scales=scales)
+    with pytest.raises(ValueError, match="scales must be positive and less than"):
+        InferenceSession(model).run(None, {"x": floats(1, 1, 2, 2)})
