@@ -96,7 +96,7 @@ class Looks:
             names = [_names(origin), _names(canonical(sources[1].clone(), "candidate")[0])]
         models = [runnable(each, name)[0] for each, name in zip(sources, ("reference", "candidate"), strict=True)]
         self.names = [value.name or "" for value in models[0].graph.outputs]
-        common = names[0] & names[1]
+        common = (names[0] & names[1]) - _of_other_shapes(*models)
         self._sides = Numbered(models[0], common, self.names), Numbered(models[1], common, outputs)
         self._stages = stages_of(*self._sides, threads)
         self._orders = self.names, list(outputs)
@@ -229,6 +229,21 @@ def _is_of(entry: Entry, names: Sequence[Sequence[str]], weights: Sequence[Seque
 
 def _operator(node: ir.Node) -> str:
     return node.op_type.split("_")[0]
+
+
+def _of_other_shapes(one: ir.Model, other: ir.Model) -> set[str]:
+    """Names that both models have, for values that cannot be the same: their lengths are others."""
+    known = [{value.name or "": value for node in model.graph for value in node.outputs} for model in (one, other)]
+    pairs = ((name, value, known[1][name]) for name, value in known[0].items() if name in known[1])
+    return {name for name, a, b in pairs if not _may_be_alike(a, b)}
+
+
+def _may_be_alike(a: ir.Value, b: ir.Value) -> bool:
+    if a.shape is None or b.shape is None:
+        return True
+    return len(a.shape) == len(b.shape) and all(
+        m == n for m, n in zip(a.shape, b.shape, strict=True) if isinstance(m, int) and isinstance(n, int)
+    )
 
 
 def _names(model: ir.Model) -> set[str]:

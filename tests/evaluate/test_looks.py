@@ -169,6 +169,19 @@ def test_another_model_is_compared_by_its_outputs_and_that_is_told():
     assert found.outputs[0].kl_mean > 0
 
 
+def test_another_width_under_the_same_names_is_another_model():
+    def model(width: int) -> onnx.ModelProto:
+        weights = {"wa": floats(N, width), "wb": floats(width, N, seed=1)}
+        return named(parsed("float[n,48] x", "float[n,48] y", "a = MatMul (x, wa)  b = Tanh (a)  y = MatMul (b, wb)",
+                            **weights))  # fmt: skip
+
+    feeds = {"x": floats(9, N)}
+    found = dq.onnx.compare(model(48), model(32), feeds)
+    assert found.layers == [] and any("could not be matched" in note for note in found.notes)
+    whole = dq.onnx.compare(model(48), model(32), feeds, layers=False)
+    assert asdict(found.outputs[0]) == asdict(whole.outputs[0])
+
+
 def test_a_layer_in_a_branch_is_looked_at_with_its_branch():
     body = """
         some = Greater (flag, zero)
