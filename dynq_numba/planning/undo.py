@@ -6,7 +6,7 @@ What a change replaces is noted, so that a mark costs nothing, however much is k
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import onnx_ir as ir
@@ -28,6 +28,13 @@ class Tensors(dict[K, Tensor]):
     def __setitem__(self, key: K, tensor: Tensor) -> None:
         self._replaced.append((key, self.get(key)))
         self._put(key, tensor)
+
+    def drop(self, keys: Iterable[K]) -> None:
+        """Forget some, of which not all need be known."""
+        for key in keys:
+            if key in self:
+                self._replaced.append((key, self[key]))
+                self._put(key, None)
 
     def mark(self) -> int:
         """The place that `return_to` takes."""

@@ -35,6 +35,7 @@ def walk(trace: Trace) -> Read | Run | None:
             trace.lowerings.lower(trace, node)
         except Wanted as wanted:  # what was done so far is done again when the segment after this one is planned
             trace.state.work = (*work[:-1], replace(work[-1], at=work[-1].at - 1))
+            _forget(trace, node.outputs)
             return Read(wanted.tensor, wanted.dense)
         except Unsupported as reason:
             _return_to(trace, before)
@@ -142,6 +143,12 @@ class _Place(NamedTuple):
     values: int
     memory: int
     made: frozenset[int]
+
+
+def _forget(trace: Trace, values: Sequence[ir.Value]) -> None:
+    """Nothing has been written where these are to lie: a loop gets memory for its results before its body is known."""
+    trace.state.values.drop(values)
+    trace.state.made -= {trace.outputs[value] for value in values if value in trace.outputs}
 
 
 def _place_of(trace: Trace) -> _Place:

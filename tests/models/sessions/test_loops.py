@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 from onnx import parser
-from onnx_models import floats, in_reference
+from onnx_models import floats, in_reference, parsed
 
 from dynq_numba.onnx import InferenceSession
 
@@ -290,3 +290,19 @@ def test_many_threads_in_one_loop():
     for each in threads:
         each.join()
     assert not wrong
+
+
+def test_a_branch_that_a_number_before_the_loop_chooses():
+    """The segment ends, as Python looks at the number; the loop is planned behind that, all of it."""
+    turn = """c = Identity (go)  w = If (p) <then_branch = a () => (float[n] u) { u = Neg (v) },
+              else_branch = b () => (float[n] t) { t = Add (v, x) }>"""
+    body = f"""s = ReduceSum <keepdims = 0> (x)  p = Greater (s, zero)
+               y = Loop (m, yes, x) <body = l (int64 i, bool go, float[n] v) => (bool c, float[n] w) {{ {turn} }}>
+               z = Neg (y)"""
+    for results in ("float[k] y", "float[k] z", "float[k] z, float[k] y"):
+        model = parsed("float[n] x, int64 m", results, body, zero=np.float32(0), yes=np.array(True))
+        session = InferenceSession(model)
+        for seed in range(5):
+            feeds = {"x": floats(3 + seed, seed=seed), "m": np.array(seed)}
+            for got, want in zip(session.run(None, feeds), in_reference(model, feeds), strict=True):
+                assert same(got, want)
