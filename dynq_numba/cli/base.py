@@ -12,8 +12,9 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from .status import Status
 
@@ -129,19 +130,33 @@ def _umask() -> int:
     return mask
 
 
-def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    """An .npz file, whole or not at all."""
-    import numpy as np
-
+@contextmanager
+def written(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which is there whole or not at all."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
-            with zipfile.ZipFile(file, "w") as archive:  # np.savez takes some names for arguments of its own
-                for name, array in arrays.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, array, allow_pickle=False)
+            yield file
             file.flush()
             Path(file.name).chmod(0o666 & ~_umask())
             os.replace(file.name, path)
-        except BaseException:
+        except BaseException as error:
             os.unlink(file.name)
+            if isinstance(error, OSError) and error.filename is None and error.errno:  # such as of a full disk
+                raise OSError(error.errno, error.strerror, str(path)) from error
             raise
+
+
+def write_text(path: Path, text: str) -> None:
+    with written(path) as file:
+        file.write(text.encode())
+
+
+def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """An .npz file."""
+    import numpy as np
+
+    # np.savez takes some names for arguments of its own
+    with written(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)

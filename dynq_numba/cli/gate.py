@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .base import Answer, Command
+from .base import Answer, Command, write_text
 from .reports import check_report, report_option, write_report
 from .status import Status
 
@@ -29,6 +27,8 @@ def _run(args: argparse.Namespace) -> Answer:
     from ..gate import ConfigError, check, junit, model_card
 
     check_report(args, args.goals)
+    if args.output and Path(args.output).exists() and not Path(args.output).is_dir():
+        raise NotADirectoryError(f"--output must be a folder; got {args.output}")
     try:
         report = check(args.goals, candidate=args.candidate, progress=None if args.quiet else _progress())
     except ConfigError as error:
@@ -38,10 +38,10 @@ def _run(args: argparse.Namespace) -> Answer:
     if args.output:
         folder = Path(args.output)
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / "gate.json", report.to_json())
-        _write(folder / "junit.xml", junit(report))
-        _write(folder / "summary.md", report.to_markdown())
-        _write(folder / "model-card.md", model_card(report))
+        write_text(folder / "gate.json", report.to_json())
+        write_text(folder / "junit.xml", junit(report))
+        write_text(folder / "summary.md", report.to_markdown())
+        write_text(folder / "model-card.md", model_card(report))
     more = write_report(args, gate=report.as_dict(), title=report.models["candidate"]["file"])
     text = "\n".join([*more, report.summary() if args.quiet else str(report)])  # the verdict is the last line
     return Answer(report.to_json(), text, Status(report.status))
@@ -59,14 +59,6 @@ def _progress() -> Callable[[int], None]:
             print(f"dynq: {rows} rows, {now - begun:.0f} s", file=sys.stderr, flush=True)
 
     return say
-
-
-def _write(path: Path, text: str) -> None:
-    """A file, whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        file.write(text)
-    Path(file.name).chmod(0o644)
-    os.replace(file.name, path)
 
 
 GATE = Command(

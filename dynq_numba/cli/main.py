@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -103,6 +104,15 @@ def _plain(data: Any) -> Any:
     return data
 
 
+def _print(text: str) -> None:
+    """On standard output; a character that its encoding does not have is no failure of a command."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
+    if text:
+        print(text)
+    sys.stdout.flush()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit status."""
     parser = parser_of()
@@ -116,9 +126,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with redirect_stdout(sys.stderr) if args.json else nullcontext():
             answer = args.run(args)
         text = as_json(answer.data) if args.json else str(answer.text)
-        if text:
-            print(text)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as `>&-` leaves it
+            _print(text)
         return answer.status
     except BrokenPipeError:  # such as `| head`: nobody reads on, and the interpreter's end must not write either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .base import Answer, Command, apart, fraction, hints, progress_of
+from .base import Answer, Command, apart, fraction, hints, progress_of, write_text
 from .reports import check_report, report_option, write_report
 
 #: As dynq_numba/graph/formats has them, which is imported when it is needed.
@@ -55,7 +55,7 @@ def _run(args: argparse.Namespace) -> Answer:
         data=_runs(args.data, source) if args.data else None, progress=progress_of("layers", args.quiet),
     )  # fmt: skip
     if args.receipt:
-        Path(args.receipt).write_text(receipt.to_json() + "\n", "utf-8")
+        write_text(Path(args.receipt), receipt.to_json() + "\n")
     lines = [receipt.summary() if args.quiet else str(receipt), *hints(receipt), f"written to {out}"]
     recipe = Path(args.recipe).read_text("utf-8") if args.report and args.recipe else ""
     lines += write_report(args, receipt=json.loads(receipt.to_json()), recipe=recipe, title=out.name)

@@ -1,6 +1,8 @@
 """`dynq gate`: exit statuses, files, and what is printed where."""
 
+import io
 import json
+import sys
 from xml.etree import ElementTree
 
 import numpy as np
@@ -69,9 +71,36 @@ def test_files_for_ci_and_a_hub(folder, capsys):
     out = folder / "out"
     assert sorted(path.name for path in out.iterdir()) == ["gate.json", "junit.xml", "model-card.md", "summary.md"]
     assert json.loads((out / "gate.json").read_text())["verdict"] == "fail"
-    failure = ElementTree.parse(out / "junit.xml").find(".//failure")
+    suites = ElementTree.parse(out / "junit.xml").getroot()
+    assert set(suites.keys()) <= {"name", "time", "tests", "failures", "errors"}  # all that Jenkins' schema has
+    failure = suites.find(".//failure")
     assert failure.get("message").startswith("accuracy: threshold: 0 (0")
     assert (out / "summary.md").read_text().startswith("## ❌ FAIL: 1 of 1 look")
+
+
+def test_files_are_whole_or_not_there(folder, capsys, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    goal, out = 'metric = "accuracy"\nthreshold = 0.9', folder / "out"
+    assert gate(folder, "same", goal, "-o", str(out)) == 1
+    assert capsys.readouterr().err == f"dynq: {out / 'gate.json'}: No space left on device\n"
+    assert list(out.iterdir()) == []
+
+
+def test_what_is_no_folder_is_refused_before_the_work(folder, capsys):
+    assert gate(folder, "unknown", "max-flips = 1", "-o", str(folder / "rows.npz")) == 1
+    assert "--output must be a folder; got " in capsys.readouterr().err
+
+
+def test_a_stream_without_the_letters_is_no_failure(folder, monkeypatch):
+    goal = 'metric = "accuracy"\nthreshold = 0.9'
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    assert gate(folder, "same", goal) == 0
+    assert b"wanted ? 0.9: pass" in sys.stdout.buffer.getvalue()
+    monkeypatch.setattr("sys.stdout", None)
+    assert gate(folder, "same", goal) == 0
 
 
 @pytest.mark.extra("report")
