@@ -39,6 +39,7 @@ SLOW = frozenset({
     "test_other_targets_give_the_same_bits",
     "test_variants_compiled_by_separate_processes_stay_apart",
     "test_every_instruction_set_has_a_process_of_its_own", "test_looks_at_minilm",
+    "test_processes_get_texts_and_inputs_of_any_name",
     "test_compiling_that_takes_long_is_told", "test_info_is_one_screen_and_tells_whether_kernels_are_compiled",
     "test_the_reference_alone_gives_the_same_bits", "test_the_same_bits_without_a_compiler",
     "test_without_a_compiler_the_reference_gives_the_same_bits", "test_without_a_compiler_the_same_bits",
