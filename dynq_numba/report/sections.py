@@ -61,8 +61,7 @@ def _goals(key: str, title: str, lead: str, results: Sequence[Mapping[str, Any]]
             {
                 "title": " · ".join(filter(None, (each["goal"], each["where"]))), "verdict": each["verdict"],
                 **{key: (finite(each[key]) or 0.0) / scale for key in ("value", "limit")},
-                **{end: (finite(each["value"] if each[end] is None else each[end]) or 0.0) / scale
-                   for end in ("low", "high")},
+                **{end: _end(each, end, scale) for end in ("low", "high")},
             }
             for each in found[:_GOALS]
         ]  # fmt: skip
@@ -76,9 +75,23 @@ def _value(each: Mapping[str, Any], value: Any) -> Cell:
     return Cell(size(value), float(value)) if each["bound"] == "max-size" else number(value, ".4g")
 
 
+def _unknown(each: Mapping[str, Any]) -> bool:
+    """Whether rows do not tell where an end of the interval is; what has no rows, such as bytes, has no interval."""
+    return each.get("rows") is not None and (finite(each.get("low")) is None or finite(each.get("high")) is None)
+
+
+def _end(each: Mapping[str, Any], end: str, scale: float) -> float | None:
+    """An end of an interval in a chart, which draws none that is not known."""
+    found = finite(each["value"]) if finite(each[end]) is None and not _unknown(each) else finite(each[end])
+    return None if found is None else found / scale
+
+
 def _interval(each: Mapping[str, Any]) -> Cell:
     low, high = finite(each.get("low")), finite(each.get("high"))
-    return Cell("") if low is None or high is None else Cell(f"{low:.4g} … {high:.4g}", low)
+    if low is None and high is None:
+        return Cell("unknown" if _unknown(each) else "")
+    ends = ["unknown" if end is None else f"{end:.4g}" for end in (low, high)]
+    return Cell(" … ".join(ends), float("-inf") if low is None else low)
 
 
 def outputs(comparison: Mapping[str, Any]) -> list[Section]:

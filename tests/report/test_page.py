@@ -13,7 +13,7 @@ from report_data import HOSTILE, LAYERS, comparison, fidelity, gate, receipt, se
 
 from dynq_numba import onnx as dynq_onnx
 from dynq_numba.cli.main import main
-from dynq_numba.report import page, write
+from dynq_numba.report import page, sections, write
 from dynq_numba.report.page import MOST
 
 pytestmark = pytest.mark.extra("report")
@@ -133,6 +133,23 @@ def test_odd_numbers_are_shown_as_what_they_are():
     only = comparison(layers=False) | {"outputs": [fidelity("same", 0.0)]}
     assert "IDENTICAL All results on 64 rows are those of the reference." in Reader.of(page(comparison=only)).text
     assert "random numbers" in Reader.of(page(comparison=comparison() | {"synthetic": True})).text
+
+
+@pytest.mark.parametrize("low, high, shown", [(None, None, "unknown"), (None, 0.3, "unknown … 0.3"),
+                                             (0.001, None, "0.001 … unknown"), (0.001, 0.3, "0.001 … 0.3")])
+def test_an_end_of_an_interval_that_rows_do_not_tell_is_not_drawn_at_the_value(low, high, shown):
+    given = gate()
+    look, sized = given["results"][0], given["results"][2]
+    look |= {"low": low, "high": high, "rows": 40}
+    sized |= {"low": None, "high": None, "rows": None}
+    section, _ = sections.goals(given)
+    (drawn,) = (row for chart in section.charts for row in chart.spec["datasets"]["rows"]
+                if row["title"] == look["goal"])  # fmt: skip
+    assert (drawn["low"], drawn["high"]) == (low, high)
+    cells = [[cell.text for cell in row] for row in section.tables[0].rows]
+    assert shown in cells[0] and "unknown" not in " ".join(cells[2])
+    (size,) = (row for chart in section.charts for row in chart.spec["datasets"]["rows"] if row["title"] == "size")
+    assert size["low"] == size["high"] == size["value"]
 
 
 def test_however_much_there_is_a_page_fits():
