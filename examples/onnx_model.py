@@ -112,7 +112,8 @@ def compare(contestants: list[Contestant], texts: list[list[int]], progress: Pro
                 for place, (embedding, milliseconds) in enumerate(zip(embeddings, times, strict=True), first):
                     each.embeddings[place] = embedding
                     each.times.setdefault(place, []).append(milliseconds)
-                progress.update(f"embedding reviews: {first + BLOCK} of {len(texts)}, round {number + 1} of {ROUNDS}")
+                done = min(first + BLOCK, len(texts))
+                progress.update(f"embedding reviews: {done} of {len(texts)}, round {number + 1} of {ROUNDS}")
 
 
 def write_model(path: Path, folder: Path) -> None:
