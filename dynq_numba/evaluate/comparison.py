@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .. import tables
 from .fidelity import Fidelity
 
 #: What `Comparison.looks` may be asked for.
@@ -164,10 +165,11 @@ class Comparison:
 
     def table(self) -> str:
         """For a terminal."""
-        parts = [_columns(_OUTPUTS, map(_output_row, self.outputs))]
+        parts = [_columns(_OUTPUTS, map(_output_row, self.outputs), _SPARE)]
         if self.layers:
-            parts.append(_columns(_LAYERS, map(_layer_row, self.layers)))
-        parts.append("\n".join([self.summary(), *self._remarks()]))
+            parts.append(_columns(_LAYERS, map(_layer_row, self.layers), _SPARE))
+        lines = [self.summary(), *self._remarks()]
+        parts.append("\n".join(part for line in lines for part in tables.folded(line)))
         return "\n\n".join(parts)
 
     def to_markdown(self) -> str:
@@ -190,6 +192,8 @@ _HARM: dict[str, Callable[[LayerLooks], float]] = {
     "only_float": lambda each: math.inf if each.loss_without is None else each.loss_without,
 }
 _OUTPUTS = ("output", "loss", "worst", "SQNR", "max error", "p99 error", "KL", "argmax", "ranking", "threshold")
+#: What goes first where a terminal is narrow.
+_SPARE = ("threshold", "ranking", "p99 error", "KL", "own loss")
 _LAYERS = ("layer", "scheme", "own SQNR", "own loss", "alone", "all but it")
 
 
@@ -240,15 +244,14 @@ def _db(each: Fidelity) -> str:
     return "not finite" if each.not_finite else "no signal"
 
 
-def _columns(head: Sequence[str], rows: Any) -> str:
-    """Columns of text; those that are empty everywhere are left out."""
-    lines = [tuple(head), *rows]
-    kept = [i for i in range(len(head)) if i == 0 or any(line[i] for line in lines[1:])]
-    widths = {i: max(len(line[i]) for line in lines) for i in kept}
-    return "\n".join(
-        "  ".join(line[i].ljust(widths[i]) if i == 0 else line[i].rjust(widths[i]) for i in kept).rstrip()
-        for line in lines
-    )
+def _columns(head: Sequence[str], rows: Iterable[tuple[str, ...]], spare: Sequence[str] = ()) -> str:
+    """For a terminal, without columns that are empty everywhere."""
+    lines = list(rows)
+    kept = [i for i in range(len(head)) if i == 0 or any(line[i] for line in lines)]
+    names, align = [head[i] for i in kept], "L" + "r" * (len(kept) - 1)
+    cells = [[line[i] for i in kept] for line in lines]
+    return tables.table(names, cells, align, spare=[name for name in spare if name in names])
+
 
 
 def _markdown(head: Sequence[str], rows: Any) -> str:

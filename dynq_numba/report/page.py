@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments.extras import load
-from . import sections
+from . import goals, sections
 from .parts import Section, finite, size
 from .template import SCRIPT, STYLE, TEMPLATE
 
@@ -56,7 +56,7 @@ def page(
         raise ValueError(f"a report needs one of {', '.join(whole)}; got none")
     parts: list[Section] = []
     if gate:
-        parts += sections.goals(gate)
+        parts += goals.goals(gate)
     if receipt:
         parts += sections.quantized(receipt)
     if comparison:

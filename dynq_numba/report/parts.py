@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+#: Rows of a table: a page has an end.
+ROWS = 300
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -118,3 +121,7 @@ def facts(caption: str, pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]) ->
     items = pairs.items() if isinstance(pairs, Mapping) else pairs
     rows = [[text(name), Cell(str(value))] for name, value in items if value not in (None, "", [], {})]
     return Table(caption, ("what", "value"), rows)
+
+
+def left_out(shown: int, whole: int, what: str) -> list[str]:
+    return [f"The table has {shown:,} of {whole:,} {what}; --json has all."] if shown < whole else []

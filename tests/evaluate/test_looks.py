@@ -123,6 +123,15 @@ def test_the_layer_that_hurts_is_found_by_all_three_looks():
     assert "c" in found.table() and "| c |" in found.to_markdown()
 
 
+def test_tables_fit_a_terminal_and_are_whole_in_a_pipe(monkeypatch):
+    source, feeds = damaged()
+    found = dq.onnx.compare(source, dq.onnx.quantize(source).model, feeds)
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it
+    assert all(name in found.table() for name in ("p99 error", "all but it", found.summary()))
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, found.table().splitlines())) <= 60 and "p99 error" not in found.table()
+
+
 def test_batches_change_nothing_but_the_last_bits_of_sums():
     model, feeds = products()
     artifact = dq.onnx.quantize(model).model

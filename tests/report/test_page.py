@@ -13,7 +13,7 @@ from report_data import HOSTILE, LAYERS, comparison, fidelity, gate, receipt, se
 
 from dynq_numba import onnx as dynq_onnx
 from dynq_numba.cli.main import main
-from dynq_numba.report import page, sections, write
+from dynq_numba.report import goals, page, write
 from dynq_numba.report.page import MOST
 
 pytestmark = pytest.mark.extra("report")
@@ -142,7 +142,7 @@ def test_an_end_of_an_interval_that_rows_do_not_tell_is_not_drawn_at_the_value(l
     look, sized = given["results"][0], given["results"][2]
     look |= {"low": low, "high": high, "rows": 40}
     sized |= {"low": None, "high": None, "rows": None}
-    section, _ = sections.goals(given)
+    section, _ = goals.goals(given)
     (drawn,) = (row for chart in section.charts for row in chart.spec["datasets"]["rows"]
                 if row["title"] == look["goal"])  # fmt: skip
     assert (drawn["low"], drawn["high"]) == (low, high)
