@@ -32,7 +32,8 @@ IN_PYTHON = (
     "computed at run time", "auto_pad", "3 spatial axes", "training", "the mask of Dropout", "IsInf of one sign",
     "Cast of", "mod of float32", "Mod of float32", "Pow of", "Range of float32", "of bool", "of no axis",
     "indices of the largest values", "patches overlap", "is left out", "factors that are not whole", "nearest by",
-    "linear by", "cubic by", "its body", "no kernel",  # of an operator that is expanded, but not in all its forms
+    "linear by", "cubic by", "antialias",
+    "its body", "no kernel",  # of an operator that is expanded, but not in all its forms
     "float64 where kernels take float32",  # a softmax of Attention that wants it
 )  # fmt: skip
 OPERATORS = sorted(
