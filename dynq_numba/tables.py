@@ -86,3 +86,15 @@ def table(
         return (" " * _GAP).join(cells).rstrip()
 
     return "\n".join([bold(line(head)), *map(line, rows)])
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:
+    """The same for Markdown, of any width. What would end a cell or begin a tag is shown as it is."""
+    lines = [map(escaped, head), (":--" if letter in "lL" else "--:" for letter in align)]
+    lines += [map(escaped, row) for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is, in a cell of a table, too."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

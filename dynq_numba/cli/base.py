@@ -6,16 +6,14 @@ The module of a command imports nothing slow at the top: ``dynq --help`` reads a
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..files.whole import written
 from .status import Status
 
 if TYPE_CHECKING:
@@ -121,34 +119,6 @@ def hints(receipt: Receipt) -> Iterator[str]:
     before, after = receipt.source_bytes, receipt.artifact_bytes
     if before is not None and after is not None and after >= before:
         yield f"the file has not become smaller: {before:,} -> {after:,} bytes"
-
-
-def _umask() -> int:
-    """What the process takes away from new files: a temporary file has none of it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-@contextmanager
-def written(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, which is there whole or not at all."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            yield file
-            file.flush()
-            Path(file.name).chmod(0o666 & ~_umask())
-            os.replace(file.name, path)
-        except BaseException as error:
-            os.unlink(file.name)
-            if isinstance(error, OSError) and error.filename is None and error.errno:  # such as of a full disk
-                raise OSError(error.errno, error.strerror, str(path)) from error
-            raise
-
-
-def write_text(path: Path, text: str) -> None:
-    with written(path) as file:
-        file.write(text.encode())
 
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:

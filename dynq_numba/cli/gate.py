@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from .base import Answer, Command, write_text
+from ..files.whole import write_text
+from .base import Answer, Command, progress_of
 from .reports import check_report, report_option, write_report
 from .status import Status
 
@@ -30,7 +29,7 @@ def _run(args: argparse.Namespace) -> Answer:
     if args.output and Path(args.output).exists() and not Path(args.output).is_dir():
         raise NotADirectoryError(f"--output must be a folder; got {args.output}")
     try:
-        report = check(args.goals, candidate=args.candidate, progress=None if args.quiet else _progress())
+        report = check(args.goals, candidate=args.candidate, progress=progress_of("rows", args.quiet))
     except ConfigError as error:
         for mistake in error.mistakes[:-1]:
             print(f"dynq: {mistake}", file=sys.stderr)
@@ -45,20 +44,6 @@ def _run(args: argparse.Namespace) -> Answer:
     more = write_report(args, gate=report.as_dict(), title=report.models["candidate"]["file"])
     text = "\n".join([*more, report.summary() if args.quiet else str(report)])  # the verdict is the last line
     return Answer(report.to_json(), text, Status(report.status))
-
-
-def _progress() -> Callable[[int], None]:
-    """Says on stderr how far it is, now and then."""
-    begun = shown = time.monotonic()
-
-    def say(rows: int) -> None:
-        nonlocal shown
-        now = time.monotonic()
-        if now - begun > 2 and now - shown > 5:
-            shown = now
-            print(f"dynq: {rows} rows, {now - begun:.0f} s", file=sys.stderr, flush=True)
-
-    return say
 
 
 GATE = Command(

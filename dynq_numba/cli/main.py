@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..arguments.errors import UnsupportedModelError, UsageError
+from ..files.plain import plain
 from .base import Command
 from .bench import BENCH
 from .compare import COMPARE
@@ -91,17 +92,7 @@ def _line(error: BaseException) -> str:
 
 def as_json(data: Any) -> str:
     """What --json prints: finite numbers only, as JSON has no others; null stands for the rest."""
-    return data if isinstance(data, str) else json.dumps(_plain(data), indent=1, allow_nan=False)
-
-
-def _plain(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {str(key): _plain(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return list(map(_plain, data))
-    if isinstance(data, float) and not -float("inf") < data < float("inf"):
-        return None
-    return data
+    return data if isinstance(data, str) else json.dumps(plain(data), indent=1, allow_nan=False)
 
 
 def _print(text: str) -> None:

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .base import Answer, Command, apart, fraction, hints, progress_of, write_text
+from ..files.whole import write_text
+from .base import Answer, Command, apart, fraction, hints, progress_of
 from .reports import check_report, report_option, write_report
 
 #: As dynq_numba/graph/formats has them, which is imported when it is needed.

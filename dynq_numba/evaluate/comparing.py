@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-import onnx
 
-from .. import __version__
 from ..arguments import checks
 from ..onnx import InferenceSession, files
 from ..onnx.options import thread_count
-from ..runtime import cpu, isa
-from ..runtime.threads import get_num_threads
 from .comparison import LOOKS, Comparison
 from .data import BATCH, Data, Source, read_data
 from .fidelity import Tally
 from .looks import Looks
+from .machine import machine
 
 #: Called with what is done, how much there is, and the name of what comes next.
 Progress = Callable[[int, int, str], None]
@@ -128,7 +124,8 @@ def compare(
     if not batches:
         raise ValueError(f"feeds must have rows; {data.description} has none")
     seconds = {"outputs": time.perf_counter() - begun} if found is None else found.seconds
-    (first, second), (own, other) = ([of(model, name) for name, model in named] for of in (files.called, _digest))
+    first, second = (files.called(model, name) for name, model in named)
+    own, other = (files.digest(model) for _, model in named)
     made = [] if found is None else [layer.result() for layer in found.layers.values()]
     return Comparison(
         first, second, own, other, data.description, data.synthetic, data.seed, rows, batches,
@@ -153,20 +150,6 @@ def outputs_of(reference: InferenceSession, candidate: InferenceSession) -> list
         raise ValueError(f"candidate must have the outputs {', '.join(want)}; got {', '.join(got)}")
     same = set(want) == set(got)
     return [(name, got.index(name) if same else i) for i, name in enumerate(want)]
-
-
-def machine(threads: int | None = None) -> dict[str, str]:
-    """What computed: processor, instruction set, threads, versions."""
-    return {
-        "processor": cpu.model_name(), "isa": isa.active().name,
-        "threads": str(threads or get_num_threads()), "dynq_numba": __version__,
-        "numpy": np.__version__, "onnx": onnx.__version__, "python": platform.python_version(),
-        "system": platform.system(),
-    }  # fmt: skip
-
-
-def _digest(model: Any, name: str) -> str:
-    return files.digest(model)
 
 
 def _looks(given: bool | Sequence[str]) -> tuple[str, ...]:

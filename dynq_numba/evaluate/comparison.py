@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import tables
+from ..files.plain import plain
 from .fidelity import Fidelity
 
 #: What `Comparison.looks` may be asked for.
@@ -143,7 +144,7 @@ class Comparison:
                          "only_float": [{…}], "loss_alone": 1e-4, "loss_without": 1e-3}],
              "notes": ["…"], "machine": {"processor": "…", "isa": "…"}, "seconds": {"outputs": 1.2, "own": 3.4}}
         """
-        return json.dumps(_plain(self.as_dict()), indent=1, allow_nan=False)
+        return json.dumps(plain(self.as_dict()), indent=1, allow_nan=False)
 
     def as_dict(self) -> dict[str, Any]:
         """What `to_json` writes, with numbers as they are."""
@@ -174,9 +175,9 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """Tables, and what was noted."""
-        parts = [self.summary(), _markdown(_OUTPUTS, map(_output_row, self.outputs))]
+        parts = [self.summary(), tables.markdown(_OUTPUTS, list(map(_output_row, self.outputs)), _align(_OUTPUTS))]
         if self.layers:
-            parts.append(_markdown(_LAYERS, map(_layer_row, self.layers)))
+            parts.append(tables.markdown(_LAYERS, list(map(_layer_row, self.layers)), _align(_LAYERS)))
         return "\n\n".join([*parts, *self._remarks()]) + "\n"
 
     def _remarks(self) -> list[str]:
@@ -209,17 +210,6 @@ def _layer(each: LayerLooks) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _plain(value: Any) -> Any:
-    """What JSON has."""
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return list(map(_plain, value))
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def _output_row(each: Fidelity) -> tuple[str, ...]:
     share = ["" if part is None else f"{part:.2%}" for part in
              (each.argmax_flips, each.ranking_flips, each.threshold_flips)]  # fmt: skip
@@ -244,16 +234,15 @@ def _db(each: Fidelity) -> str:
     return "not finite" if each.not_finite else "no signal"
 
 
+def _align(head: Sequence[str]) -> str:
+    """Names, then numbers."""
+    return "L" + "r" * (len(head) - 1)
+
+
 def _columns(head: Sequence[str], rows: Iterable[tuple[str, ...]], spare: Sequence[str] = ()) -> str:
     """For a terminal, without columns that are empty everywhere."""
     lines = list(rows)
     kept = [i for i in range(len(head)) if i == 0 or any(line[i] for line in lines)]
-    names, align = [head[i] for i in kept], "L" + "r" * (len(kept) - 1)
+    names = [head[i] for i in kept]
     cells = [[line[i] for i in kept] for line in lines]
-    return tables.table(names, cells, align, spare=[name for name in spare if name in names])
-
-
-
-def _markdown(head: Sequence[str], rows: Any) -> str:
-    lines = [tuple(head), tuple(":--" if i == 0 else "--:" for i in range(len(head))), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return tables.table(names, cells, _align(names), spare=[name for name in spare if name in names])

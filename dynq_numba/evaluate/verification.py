@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .. import tables
 from ..onnx import InferenceSession, files
 from ..onnx.options import thread_count
 from . import elsewhere, invariance
 from .checks import Check
-from .comparing import machine
 from .data import Data, Source, read_data
+from .machine import machine
 
 #: Rows that are tried, at most, and of a run.
 ROWS, BATCH = 32, 8
@@ -67,16 +68,14 @@ class Verification:
 
     def table(self) -> str:
         """For a terminal."""
-        rows = [("check", "held", "what was tried", "sha256"), *map(_row, self.checks)]
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines = ["  ".join([*(row[i].ljust(widths[i]) for i in range(3)), row[3]]).rstrip() for row in rows]
-        return "\n".join([*lines, "", self.summary(), *self._remarks()])
+        rows = tables.table(_HEAD, list(map(_row, self.checks)), "LlLl")
+        lines = [line for each in (self.summary(), *self._remarks()) for line in tables.folded(each)]
+        return "\n".join([rows, "", *lines])
 
     def to_markdown(self) -> str:
         """A table, and where it did not hold."""
-        rows = [("check", "held", "what was tried", "sha256"), (":--",) * 4, *map(_row, self.checks)]
-        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-        return "\n".join([self.summary(), "", *lines, "", *self._remarks()]) + "\n"
+        rows = tables.markdown(_HEAD, list(map(_row, self.checks)), "llll")
+        return "\n".join([self.summary(), "", rows, "", *self._remarks()]) + "\n"
 
     def _remarks(self) -> list[str]:
         return [*(f"{each.name}: {each.detail}" for each in self.checks if each.detail),
@@ -176,6 +175,9 @@ def verify(
         files.called(model, "model"), files.digest(model), data.description, sum(each.rows for each in batches), found,
         list(dict.fromkeys(steps)), machine(threads), time.perf_counter() - begun,
     )  # fmt: skip
+
+
+_HEAD = ("check", "held", "what was tried", "sha256")
 
 
 def _row(check: Check) -> tuple[str, str, str, str]:

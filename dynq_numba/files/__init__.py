@@ -1,1 +1,1 @@
-"""The safetensors container, and what the saved forms of packed weights share."""
+"""Files: the safetensors container, what saved forms of packed weights share, and how any file is written."""

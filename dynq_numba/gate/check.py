@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
+from ..evaluate.machine import machine
+from ..graph.quantizer import Progress
 from ..onnx import files, inspect
 from .config import Config, ConfigError, read_config
 from .judge import Facts, judge
@@ -25,7 +24,7 @@ _WORDS = (
 
 def check(
     path: str | PathLike[str], *, candidate: str | PathLike[str] | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> GateReport:  # fmt: skip
     """Check a candidate against its float model as a file of goals says (docs/reference/gate.md).
 
@@ -36,7 +35,7 @@ def check(
     candidate : path, optional
         In the place of the one that the file names.
     progress : callable, optional
-        Called with the number of rows that are done.
+        Called as ``progress(rows, 0, name)``: how many rows both models have run; of how many is not known.
 
     Returns
     -------
@@ -70,7 +69,7 @@ def check(
     } | {"correction": "Bonferroni"}  # fmt: skip
     statistics["words"] = _WORDS.format(**statistics)
     return GateReport(
-        results, models, _data(config, rows), statistics, _machine(), _versions(), _command(path, candidate),
+        results, models, _data(config, rows), statistics, machine(config.threads), _command(path, candidate),
         time.monotonic() - begun,
     )  # fmt: skip
 
@@ -99,14 +98,3 @@ def _data(config: Config, rows: Rows | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _machine() -> dict[str, Any]:
-    from ..runtime import cpu, threads
-    from ..runtime.isa import current_isa
-
-    return {"cpu": cpu.model_name(), "isa": current_isa(), "threads": threads.get_num_threads()}
-
-
-def _versions() -> dict[str, str]:
-    import numpy
-
-    return {"dynq-numba": __version__, "numpy": numpy.__version__, "python": platform.python_version()}

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..evaluate import Batch, read_data
+from ..graph.quantizer import Progress
 from ..onnx import InferenceSession
 from ..onnx.feeds import NodeArg
 from .config import Config, ConfigError
@@ -134,7 +135,7 @@ class Runner:
         return made
 
 
-def predict(config: Config, *, latency: bool, progress: Callable[[int], None] | None = None) -> Rows:
+def predict(config: Config, *, latency: bool, progress: Progress | None = None) -> Rows:
     """Run both models on all rows.
 
     Raises
@@ -162,7 +163,7 @@ def predict(config: Config, *, latency: bool, progress: Callable[[int], None] | 
             found.append(runner.predictions(session, feeds, batch))
         rows += batch.rows
         if progress:
-            progress(rows)
+            progress(rows, 0, "both models")
     if not rows:
         raise ValueError(f"the data has no rows: {config.data}")
     joined = {name: _joined(parts) for name, parts in columns.items()}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..files.plain import plain
+from ..tables import escaped, markdown
 from .bootstrap import Interval
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
@@ -117,7 +118,8 @@ class GateReport:
         Description, rows, label, slices.
     statistics : dict
         confidence, resamples, seed, min_rows, and the correction.
-    machine, versions : dict
+    machine : dict of str to str
+        Processor, instruction set, threads, versions.
     command : str
     seconds : float
     """
@@ -126,8 +128,7 @@ class GateReport:
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     statistics: dict[str, Any] = field(default_factory=dict)
-    machine: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
+    machine: dict[str, str] = field(default_factory=dict)
     command: str = ""
     seconds: float = 0.0
 
@@ -159,8 +160,8 @@ class GateReport:
         """All of it as plain values; numbers that are not finite are None."""
         verdict: dict[str, Any] = {"verdict": self.verdict, "status": self.status, "summary": self.summary()}
         results = [asdict(each) | {"sentence": each.sentence()} for each in self.results]
-        plain: dict[str, Any] = _plain(verdict | asdict(self) | {"results": results})
-        return plain
+        found: dict[str, Any] = plain(verdict | asdict(self) | {"results": results})
+        return found
 
     def to_json(self) -> str:
         """All of it."""
@@ -169,12 +170,12 @@ class GateReport:
     def to_markdown(self) -> str:
         """For the summary of a CI run: the verdict, a table, what was compared."""
         marks = {PASS: "✅", FAIL: "❌", INCONCLUSIVE: "❔"}
-        lines = [f"## {marks[self.verdict]} {_escaped(self.summary())}", "", *_table(self.results, marks), ""]
+        lines = [f"## {marks[self.verdict]} {escaped(self.summary())}", "", _table(self.results, marks), ""]
         for side, model in self.models.items():
             size, digest = f"{model['bytes'] / 1e6:.2f} MB", model["sha256"][:16]
             lines.append(f"- {side}: `{model['file']}`, {size}, sha256 `{digest}…`")
         if self.data:
-            lines.append(f"- data: {_escaped(str(self.data['description']))}, {self.data['rows']} rows")
+            lines.append(f"- data: {escaped(str(self.data['description']))}, {self.data['rows']} rows")
         if self.statistics:
             lines.append(f"- intervals: {self.statistics['words']}")
         return "\n".join(lines) + "\n"
@@ -183,9 +184,8 @@ class GateReport:
         return "\n".join([*(result.sentence() for result in self.results), self.summary()])
 
 
-def _table(results: list[Result], marks: dict[str, str]) -> list[str]:
-    rows: list[tuple[str, ...]] = [("", "goal", "where", "float", "candidate", "value", "interval", "wanted", "rows")]
-    rows.append((":--",) * 9)
+def _table(results: list[Result], marks: dict[str, str]) -> str:
+    rows = []
     for each in results:
         interval = "" if each.low is None or each.high is None else f"{each.low:.4g} to {each.high:.4g}"
         sides = ["" if side is None else f"{side:.4f}" for side in (each.reference, each.candidate)]
@@ -193,16 +193,5 @@ def _table(results: list[Result], marks: dict[str, str]) -> list[str]:
         mark = marks[each.verdict] + ("" if each.critical else " (warns)")
         count = "" if each.rows is None else str(each.rows)
         rows.append((mark, each.goal, each.where, *sides, value, interval, each.wanted(), count))
-    return ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    head = ("", "goal", "where", "float", "candidate", "value", "interval", "wanted", "rows")
+    return markdown(head, rows, "l" * len(head))

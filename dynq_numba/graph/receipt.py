@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..tables import WIDTH, folded, table
+from ..tables import WIDTH, folded, markdown, table
 
 
 @dataclass(frozen=True)
@@ -151,19 +151,17 @@ class Receipt:
 
     def to_markdown(self) -> str:
         """A table, and what was noted."""
-        rows = [_HEAD, tuple(":--" if i < _TEXT else "--:" for i in range(len(_HEAD))), *map(_row, self.entries)]
-        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-        return "\n".join([self.summary(), "", *lines, *("" for _ in self.notes[:1]), *self.notes]) + "\n"
+        rows = markdown(_HEAD, list(map(_row, self.entries)), _ALIGN)
+        return "\n".join([self.summary(), "", rows, *("" for _ in self.notes[:1]), *self.notes]) + "\n"
 
     def __str__(self) -> str:
         notes = [line for note in self.notes for line in folded(note, WIDTH)]
-        rows = table(_HEAD, list(map(_row, self.entries)), "LllLlLrrr", spare=("exact", "shape", "operator"))
+        rows = table(_HEAD, list(map(_row, self.entries)), _ALIGN, spare=("exact", "shape", "operator"))
         return "\n".join([rows, "", *folded(self.summary()), *notes])
 
 
 _HEAD = ("weight", "operator", "shape", "scheme", "exact", "why", "bytes", "after", "error")
-#: Columns of text; the others are numbers.
-_TEXT = 6
+_ALIGN = "LllLlLrrr"
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

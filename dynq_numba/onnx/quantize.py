@@ -25,6 +25,10 @@ from ..planning.caches import caches, origin
 from . import files
 from .observation import Data, Observations
 
+#: Between the softmax of attention and its product with the values.
+_PASSED = {
+    "Cast", "Dropout", "Expand", "Identity", "Mul", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze", "Where",
+}
 #: Reasons that are a user's own will, with which `strict` is content.
 _EXCLUDED, FLOATS, _NO_CONV = "excluded", "bits=32", "convolutions are quantized with conv=True"
 
@@ -200,8 +204,19 @@ def _is_decoder(graph: ir.Graph) -> bool:
 
 
 def _may_attend(node: ir.Node) -> bool:
-    """Whether a node is attention, or may be its softmax: one that ends the model is not."""
-    return node.op_type == "Attention" or (node.op_type == "Softmax" and bool(node.outputs[0].uses()))
+    """Whether a node is attention, or may be its softmax: one whose result is a factor of a product of activations."""
+    if node.op_type != "Softmax":
+        return node.op_type == "Attention"
+    reached = [node.outputs[0]]  # each value only moves, masks or scales the one that it comes from
+    seen = set(reached)
+    while reached:
+        takers = {use.node for use in reached.pop().uses()}
+        if any(each.op_type in ("MatMul", "Einsum") for each in takers):
+            return True
+        fresh = {value for each in takers if each.op_type in _PASSED for value in each.outputs} - seen
+        reached += fresh
+        seen |= fresh
+    return False
 
 
 def _fraction(name: str, value: Any) -> None:

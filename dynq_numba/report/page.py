@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..arguments.extras import load
+from ..files.whole import write_text
 from . import goals, sections
 from .parts import Section, finite, size
 from .template import SCRIPT, STYLE, TEMPLATE
@@ -79,16 +79,7 @@ def page(
 
 def write(path: str | os.PathLike[str], **parts: Any) -> None:
     """Write `page(**parts)`, whole or not at all."""
-    made, place = page(**parts), Path(path)
-    with tempfile.NamedTemporaryFile(dir=place.parent, prefix=f".{place.name}.", delete=False) as file:
-        try:
-            file.write(made.encode())
-            file.flush()
-            Path(file.name).chmod(0o644)
-            os.replace(file.name, place)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    write_text(Path(path), page(**parts))
 
 
 def _in_order(parts: list[Section]) -> list[Section]:

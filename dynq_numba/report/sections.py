@@ -231,7 +231,7 @@ def origins(whole: Mapping[str, Any], command: str, recipe: str) -> list[Section
         ("rows", comparison.get("rows") or data.get("rows")), ("seed", comparison.get("seed")),
         ("intervals", (gate.get("statistics") or {}).get("words")),
     ]  # fmt: skip
-    about = {**(gate.get("machine") or {}), **(comparison.get("machine") or {}), **(gate.get("versions") or {})}
+    about = (gate.get("machine") or {}) | (comparison.get("machine") or {})
     tables = facts("Files and data", files), facts("Machine and versions", about)
     section.tables += [each for each in tables if each.rows]
     section.notes += [str(note) for note in comparison.get("notes", [])]

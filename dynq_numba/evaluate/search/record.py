@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ... import tables
+from ...files.whole import write_text
 
 
 @dataclass
@@ -83,12 +84,12 @@ class SearchRecord:
         ]  # fmt: skip
 
     def __str__(self) -> str:
-        return _lines(_HEAD, self.rows()) + "".join(f"\n{note}" for note in self.notes)
+        notes = [line for note in self.notes for line in tables.folded(note)]
+        return "\n".join([tables.table(_HEAD, self.rows(), "Lrrrrll", spare=("MB", "Pareto")), *notes])
 
     def to_markdown(self) -> str:
         """The table, and what was noted."""
-        lines = [_HEAD, ("--",) * len(_HEAD), *self.rows()]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + "\n".join(self.notes) + "\n"
+        return tables.markdown(_HEAD, self.rows(), "lrrrrll") + "\n\n" + "\n".join(self.notes) + "\n"
 
     def explain(self, node: str) -> str:
         """Why the layers of a node, or of a weight, got what they got, in numbers."""
@@ -113,29 +114,11 @@ class SearchRecord:
         total = sum(each or 0.0 for each in losses)
         if chosen and total and unit["rungs"][chosen]["loss"] is not None:
             head.append(f"{unit['rungs'][chosen]['loss'] / total:.0%} of the predicted loss of the whole recipe")
-        table = _lines(("rung", "own error", "loss of the model", "bytes", "work", ""), rows)
-        return "\n".join([*head, "", table])
+        table = tables.table(("rung", "own error", "loss of the model", "bytes", "work", ""), rows, "LrrrrL")
+        return "\n".join([*(line for each in head for line in tables.folded(each)), "", table])
 
 
 _HEAD = ("mix", "degradation", "1 - cosine", "MB", "ms", "Pareto", "")
-
-
-def _lines(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (head, *rows))
-
-
-def write_text(path: Path, text: str) -> None:
-    """A file, whole or not at all, which others may read."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(text.encode())
-            file.flush()
-            Path(file.name).chmod(0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
 
 
 def read_record(path: Path) -> SearchRecord:

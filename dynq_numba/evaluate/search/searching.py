@@ -14,6 +14,7 @@ import numpy as np
 
 from ... import __version__
 from ...arguments import checks
+from ...files.whole import write_text
 from ...graph.canonical import canonical
 from ...graph.names import nodes
 from ...onnx import InferenceSession, files, quantize
@@ -23,7 +24,7 @@ from ..data import Data, Source, read_data
 from .choose import Budget, Table, choose
 from .layers import Unit, as_toml, recipe_of, units_of
 from .measure import Bench, Metric, metric_of, times
-from .record import SearchRecord, read_record, write_text
+from .record import SearchRecord, read_record
 from .rungs import FLOAT, INT8, RUNGS
 
 #: Called with what is done, how much there is, and what comes next.
@@ -333,7 +334,7 @@ class _Search:
         loss, size, work = table.sums(mix)
         point = {
             "name": name, "choice": choice, "batches": places, "all": len(places) == len(self.bench.batches),
-            **asdict_of(result), "predicted": loss, "predicted_bytes": size, "work": work,
+            **result._asdict(), "predicted": loss, "predicted_bytes": size, "work": work,
         }  # fmt: skip
         self.record.points.append(point)
         return point
@@ -351,7 +352,3 @@ class _Search:
             record.recipe = as_toml(recipe_of(best["choice"], self.units, self.reasons), head)
         if self.state is not None:
             record.write(self.state)
-
-
-def asdict_of(measured: Any) -> dict[str, Any]:
-    return dict(measured._asdict())

@@ -312,6 +312,16 @@ def test_a_recipe_says_how_attention_multiplies():
     assert InferenceSession(source).run(None, feeds)[0].tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize(("behind", "attention"), [
+    ("y = Identity (s)", None), ("y = ReduceMax (s)", None), ("d = Dropout (s) y = MatMul (d, x)", 8),
+    ("t = Transpose (s) y = MatMul (x, t)", 8),
+])  # fmt: skip
+def test_the_softmax_of_a_classifier_is_no_attention(behind, attention):
+    source = parsed("float[n, n] x", "float[a, b] y", f"s = Softmax (x) {behind}")
+    receipt = quantize(source)
+    assert receipt.attention == attention and receipt.exact == (attention is None)
+
+
 # -- convolutions of a few pixels ---------------------------------------------------------------
 @pytest.mark.parametrize("x,w,attributes", [
     ((1, 5, 4), (7, 5, 3), "pads: ints = [1, 1]"),
